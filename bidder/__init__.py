@@ -1,0 +1,1 @@
+"""Clearbid's bidder: one pure engine (`bidder.core`) and the shells that run it live."""

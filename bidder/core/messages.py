@@ -1,0 +1,153 @@
+"""What the processes tell each other: one frozen struct for each kind of message, with a version.
+
+| topic | from | to | key | message |
+|---|---|---|---|---|
+| bid-requests | exchange | bid | user | OpenRTB BidRequest, as is |
+| bid-responses | bid | exchange | - (the request's partition) | OpenRTB BidResponse, as is |
+| decisions | bid | analysts | - (the request's partition) | one JSON row an opportunity, see `core.engine` |
+| notices | track | bank | campaign id | `Notice` |
+| settlements | bank | bid | seat | `Settlement` |
+| leases | bank | bid | seat | `Lease` (compacted) |
+| slices | bid | bank | seat | `SliceReport` |
+| campaigns | bank | bid | campaign id | `CampaignChange` (compacted) |
+
+All amounts are int64 nanos (`bidder.money`), all times int64 nanoseconds on the shared clock.
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+from bidder.core.campaigns import Campaign
+
+VERSION = 1
+
+BID_REQUESTS = "bid-requests"
+BID_RESPONSES = "bid-responses"
+DECISIONS = "decisions"
+NOTICES = "notices"
+SETTLEMENTS = "settlements"
+LEASES = "leases"
+SLICES = "slices"
+CAMPAIGNS = "campaigns"
+TOPICS = (BID_REQUESTS, BID_RESPONSES, DECISIONS, NOTICES, SETTLEMENTS, LEASES, SLICES, CAMPAIGNS)
+
+
+class NoticeKind(IntEnum):
+    """What the outside world told us of one bid."""
+
+    WIN = 1
+    BILLING = 2
+    LOSS = 3
+    IMPRESSION = 4
+    CLICK = 5
+    CONVERSION = 6
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """Base of our own messages; `v` is the version of the layout."""
+
+    v: int = msgspec.field(default=VERSION, kw_only=True)
+
+
+class Notice(Message, frozen=True, gc=False, tag="notice"):
+    """One checked call of a tracking URL: from the tracker to the bank.
+
+    `price_nanos` is the clearing price for one impression (WIN, BILLING) and 0 else; `value_nanos` what a
+    conversion was worth, 0 else; `event_id` tells repeats of the same conversion apart from new ones.
+    """
+
+    kind: NoticeKind
+    bid_id: str
+    campaign_id: str
+    seat: str
+    epoch: int
+    cap_nanos: int
+    price_nanos: int
+    value_nanos: int
+    event_id: str
+    at_ns: int
+    liable_until_ns: int
+
+
+class SettlementKind(IntEnum):
+    """What the bank did with a notice, as the worker that holds the reservation must see it."""
+
+    WON = 1
+    POSTED = 2
+    VOIDED = 3
+
+
+class Settlement(Message, frozen=True, gc=False, tag="settlement"):
+    """One booked notice: from the bank to the seat that made the bid.
+
+    `amount_nanos` is what was booked (POSTED), else 0. `late` says that the notice came after the
+    reservation's own end, by the times in the token.
+    """
+
+    kind: SettlementKind
+    seat: str
+    epoch: int
+    bid_id: str
+    campaign_id: str
+    amount_nanos: int
+    late: bool
+
+
+class Lease(Message, frozen=True, gc=False, tag="lease"):
+    """What one seat may spend of one campaign's budget; absolute, so that a repeat changes nothing.
+
+    `granted_nanos` is everything granted to this seat in this epoch since it began: the seat may spend
+    granted - posted - reserved. `bid_until_ns` ends bidding where the bank falls silent. `budget_nanos` and
+    `spent_nanos` are of the whole campaign, over all seats, for pacing; `seats` is how many share it.
+    """
+
+    seat: str
+    epoch: int
+    campaign_id: str
+    granted_nanos: int
+    bid_until_ns: int
+    budget_nanos: int
+    spent_nanos: int
+    seats: int
+
+
+class SliceRow(msgspec.Struct, frozen=True, gc=False):
+    """One campaign of a seat: absolute counters of this epoch, in nanos."""
+
+    campaign_id: str
+    granted_nanos: int
+    reserved_nanos: int
+    posted_nanos: int
+
+
+class SliceReport(Message, frozen=True, tag="slices"):
+    """What a seat did with its leases: from the worker to the bank, on each tick and at its start.
+
+    `seq` counts the reports of an epoch; the bank ignores one that is not newer than the last it took. A seat
+    asks for an epoch with `epoch=0`, `seq=0` and a fresh `start_id`; the bank answers by leases of a new
+    epoch for that `start_id` and of no older one.
+    """
+
+    seat: str
+    epoch: int
+    seq: int
+    start_id: str
+    at_ns: int
+    rows: tuple[SliceRow, ...]
+
+
+class CampaignChange(Message, frozen=True, tag="campaign"):
+    """One campaign as it now is: from the store to every worker. `None` means that it was removed."""
+
+    version: int
+    campaign_id: str
+    campaign: Campaign | None
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(message: Message) -> bytes:
+    """The message as JSON with its kind and version."""
+    return _encoder.encode(message)

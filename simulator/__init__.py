@@ -1,0 +1,1 @@
+"""Clearbid's simulator: logs, an exchange, and replay, all round the bidder's own engine."""
