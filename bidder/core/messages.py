@@ -44,10 +44,10 @@ class NoticeKind(IntEnum):
     CONVERSION = 6
 
 
-class Message(msgspec.Struct, frozen=True, gc=False):
+class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Base of our own messages; `v` is the version of the layout."""
 
-    v: int = msgspec.field(default=VERSION, kw_only=True)
+    v: int = VERSION
 
 
 class Notice(Message, frozen=True, gc=False, tag="notice"):
@@ -97,6 +97,7 @@ class Settlement(Message, frozen=True, gc=False, tag="settlement"):
 class Lease(Message, frozen=True, gc=False, tag="lease"):
     """What one seat may spend of one campaign's budget; absolute, so that a repeat changes nothing.
 
+    `start_id` is the one that the seat asked with: a worker takes no lease of another start.
     `granted_nanos` is everything granted to this seat in this epoch since it began: the seat may spend
     granted - posted - reserved. `bid_until_ns` ends bidding where the bank falls silent. `budget_nanos` and
     `spent_nanos` are of the whole campaign, over all seats, for pacing; `seats` is how many share it.
@@ -104,6 +105,7 @@ class Lease(Message, frozen=True, gc=False, tag="lease"):
 
     seat: str
     epoch: int
+    start_id: str
     campaign_id: str
     granted_nanos: int
     bid_until_ns: int
