@@ -1,11 +1,12 @@
 """The seam to the message broker: a `Source` to poll and commit, a `Sink` to publish and flush.
 
-Two kinds stand behind it: `runtime.kafka` (aiokafka) and the in-process `Bus` below, which has no sockets
-and no waiting, for simulation on virtual time and for tests. Delivery is at least once; whoever consumes is
-idempotent by the message's own id.
+Two kinds stand behind it: `runtime.kafka` (aiokafka) and the in-process `Bus` of `runtime.bus`, which has no
+sockets and no waiting, for simulation on virtual time and for tests. Both choose partitions alike, by
+`runtime.partitioner`. Delivery is at least once; whoever consumes is idempotent by the message's own id.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 
@@ -29,6 +30,29 @@ class Outbound(NamedTuple):
     partition: int | None = None
 
 
+@dataclass(slots=True)
+class TransportStats:
+    """What one source or sink did since it was made; plain counters, only ever growing but for `paused`.
+
+    Attributes:
+        polled: messages handed out.
+        committed: requests to commit that the broker took.
+        commit_failures: requests that it did not take, and offsets of partitions that are no longer ours.
+        published: messages taken for delivery.
+        acknowledged: of those, messages that the broker acknowledged.
+        failed: of those, messages that it did not, those too large included.
+        paused: partitions that are not read just now because their queue is full.
+    """
+
+    polled: int = 0
+    committed: int = 0
+    commit_failures: int = 0
+    published: int = 0
+    acknowledged: int = 0
+    failed: int = 0
+    paused: int = 0
+
+
 class Source(Protocol):
     """Messages of some topics, in order within each partition."""
 
@@ -46,6 +70,14 @@ class Source(Protocol):
 
     async def stop(self) -> None:
         """Leaves within a bounded time whatever the broker does."""
+        ...
+
+
+class ControlSource(Source, Protocol):
+    """A source that a process reads to the end before it takes work: campaigns, leases, settlements."""
+
+    def caught_up(self) -> bool:
+        """Whether everything has been polled that was there when the source started."""
         ...
 
 
