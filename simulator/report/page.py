@@ -1,0 +1,164 @@
+"""The one-page report: what happened in a sentence, the figures, and the sections that back them."""
+
+import math
+from importlib import resources
+
+from simulator.report import text
+from simulator.report.accounts import books
+from simulator.report.blocks import FORMULAS
+from simulator.report.charts import ChartIds
+from simulator.report.conditions import conditions, formulas, models, speed
+from simulator.report.delivery import pacing
+from simulator.report.funnel import funnel
+from simulator.report.markup import Markup, el, join
+from simulator.report.returns import roi
+from simulator.report.summary import (
+    RunResult,
+    books_verdict,
+    cpa_nanos,
+    ctr,
+    roas,
+    share,
+    sum_checks,
+    totals,
+    win_rate,
+)
+
+_NO_LOADS = "default-src 'none'; style-src 'unsafe-inline'"
+"""Content security policy of the page: the browser itself refuses whatever would be loaded."""
+
+
+def render(result: RunResult) -> str:
+    """The run as one HTML document that loads nothing, opens from disk and is well-formed XML too.
+
+    Args:
+        result: the run; it may be empty or disagree with itself, which the page then says.
+
+    Returns:
+        The document as text, to be written as UTF-8; below 500 kB for any number of campaigns.
+    """
+    ids = ChartIds()
+    body = el(
+        "main",
+        _header(result),
+        _figures(result),
+        pacing(result, ids),
+        roi(result, ids),
+        funnel(result, ids),
+        speed(result, ids),
+        models(result),
+        books(result),
+        conditions(result),
+        formulas(),
+    )
+    document = el("html", _head(result), el("body", body), lang="en")
+    return f"<!DOCTYPE html>\n{document}\n"
+
+
+def sentence(result: RunResult) -> str:
+    """What happened, in the words of the people who pay for it."""
+    total, currency = totals(result.campaigns), result.currency
+    if not result.campaigns:
+        return f"No campaign took part in this run of {text.count(result.requests)} requests."
+    number = len(result.campaigns)
+    said = (
+        f"{_plural(number, 'campaign')} spent {currency} {text.money(total.spend_nanos)} of {currency} "
+        f"{text.money(total.budget_nanos)} ({text.percent(share(total.spend_nanos, total.budget_nanos))}) "
+        f"on {_plural(total.impressions, 'impression')}"
+    )
+    back = roas(total.value_nanos, total.spend_nanos)
+    if back is None:
+        return said + "."
+    return (
+        f"{said}, which brought {_plural(total.clicks, 'click')} and "
+        f"{_plural(total.conversions, 'conversion')} worth {currency} "
+        f"{text.money(total.value_nanos)}: {currency} {text.ratio(back)} back for each {currency} 1 spent."
+    )
+
+
+def _head(result: RunResult) -> Markup:
+    style = resources.files("simulator.report").joinpath("style.css").read_text(encoding="utf-8")
+    return el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=_NO_LOADS),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("title", f"Clearbid run report: {result.log}"),
+        el("style", Markup(style)),
+    )
+
+
+def _header(result: RunResult) -> Markup:
+    clock = f"{text.moment(result.started_at_ns)} to {text.moment(result.ended_at_ns)}"
+    when = f"{result.log}, {clock} on the run's clock"
+    if result.generated_at_ns is not None:
+        when += f"; report of {text.moment(result.generated_at_ns)}"
+    return el(
+        "header",
+        el("h1", "Clearbid run report"),
+        el("p", sentence(result), class_="lead"),
+        el("p", when + ".", class_="when"),
+        _verdict(result),
+    )
+
+
+def _verdict(result: RunResult) -> Markup:
+    broken = sum(not check.holds for check in sum_checks(result))
+    if not books_verdict(result):
+        said, tone = "✗ The books do not agree with the exchange's: see Books", "bad"
+    elif broken:
+        said, tone = f"✗ The books agree, but {_plural(broken, 'sum')} of counts does not: see Books", "bad"
+    else:
+        said, tone = "✓ The books agree with the exchange's to the nano", "good"
+    return el("p", said, class_=f"verdict {tone}")
+
+
+def _figures(result: RunResult) -> Markup:
+    total, currency, latency = totals(result.campaigns), result.currency, result.decision_latency_ms
+    spent = text.percent(share(total.spend_nanos, total.budget_nanos))
+    won = text.percent(win_rate(result.wins, result.bids))
+    late = f", {text.count(result.late_wins)} late" if result.late_wins else ""
+    answers = f"{text.count(total.clicks)} clicks of {text.count(total.impressions)} impressions"
+    rate = (
+        text.count(round(result.requests_per_second))
+        if math.isfinite(result.requests_per_second)
+        else text.DASH
+    )
+    span = f"{text.count(result.requests)} requests in {text.duration(result.duration_s)}"
+    bid_rate = f"{text.percent(share(result.bids, result.opportunities))} of opportunities"
+    cost = text.money(cpa_nanos(total.spend_nanos, total.conversions))
+    return el(
+        "dl",
+        _figure(f"Spend ({currency})", text.money(total.spend_nanos), f"{spent} of budget", "Spend"),
+        _figure("Bids", text.count(result.bids), bid_rate, "Bid rate"),
+        _figure("Wins", text.count(result.wins), f"win rate {won}{late}", "Win rate"),
+        _figure("CTR", text.percent(ctr(total.clicks, total.impressions), 2), answers, "CTR"),
+        _figure(f"CPA ({currency})", cost, _plural(total.conversions, "conversion"), "CPA"),
+        _figure(
+            "ROAS",
+            text.ratio(roas(total.value_nanos, total.spend_nanos)),
+            f"value {currency} {text.money(total.value_nanos)}",
+            "ROAS",
+        ),
+        _figure("Requests a second", rate, span, None),
+        _figure(
+            "Decision latency, median",
+            text.milliseconds(latency.p50),
+            f"p99 {text.milliseconds(latency.p99)}",
+            "Decision latency",
+        ),
+        class_="figures",
+    )
+
+
+def _figure(name: str, value: str, beside: str, formula: str | None) -> Markup:
+    return el(
+        "div",
+        el("dt", name),
+        join(el("dd", value, class_="big"), el("dd", beside, class_="small")),
+        title=FORMULAS[formula] if formula else None,
+    )
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{text.count(number)} {noun}{'' if number == 1 else 's'}"
