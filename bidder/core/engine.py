@@ -1,0 +1,423 @@
+"""The engine: `decide`, `settle`, `tick`, `adopt`. Pure: inputs and the time in, answers and effects out.
+
+The live worker and the replay are two shells round this one class. The same calls with the same arguments give
+the same bytes (for one artifact, library versions and CPU family), and where a list of requests is split into
+calls of the same time changes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bidder.core.batch import CAPACITY, Batch, Row, exchange_of, floor_of, id_of, refuse_request
+from bidder.core.campaigns import Campaign, check_campaigns
+from bidder.core.kernels import P_CTR, P_CVR, P_MULTIPLIER, decide_rows
+from bidder.core.ledger import Ledger, Result
+from bidder.core.messages import Lease, Settlement, SettlementKind, SliceReport, SliceRow
+from bidder.core.pacing import Pacer, TrafficShape
+from bidder.core.scoring import Model, ModelArrays
+from bidder.core.settings import NS_PER_SECOND, EngineSettings
+from bidder.core.table import CampaignTable
+from bidder.core.templates import Templates
+from bidder.core.token import Scope, TokenFields, bid_id_bytes, bid_id_text, sign
+from bidder.errors import RequestError
+from bidder.openrtb.codec import decode
+from bidder.openrtb.reasons import Reason, nbr
+from bidder.openrtb.request import BidRequest
+from bidder.openrtb.response import bid_response, no_bid_response
+
+KEEP_NS = 72 * 3_600 * NS_PER_SECOND
+"""How long an ended reservation is remembered: as long as notices are taken at all."""
+FUNNEL = ("eligible", "flight", "unscored", "no_lease", "no_value", "below_floor", "budget", "outbid", "bid")
+
+
+class Decision(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The log row of one opportunity: how it ended and what was known of it; amounts in CPM micros.
+
+    `error` holds the JSON path and cause of a body that could not be read. No user id stands here.
+    """
+
+    at_ns: int
+    reason: int
+    request_id: str = ""
+    imp_id: str = ""
+    exchange: str = ""
+    campaign_id: str = ""
+    creative_id: str = ""
+    bid_id: str = ""
+    bid_cpm_micros: int = 0
+    floor_cpm_micros: int = 0
+    pctr: float = 0.0
+    pcvr: float = 0.0
+    multiplier: float = 0.0
+    table_version: int = 0
+    model: str = ""
+    test: bool = False
+    error: str = ""
+
+
+class Answer(NamedTuple):
+    """What one body got: the response for the exchange (empty where it has no id to answer to), log rows."""
+
+    response: bytes
+    decisions: bytes
+    bid: bool
+
+
+class Status(NamedTuple):
+    """Figures of one campaign at this seat, for reports."""
+
+    granted_nanos: int
+    reserved_nanos: int
+    posted_nanos: int
+    late_nanos: int
+    multiplier: float
+    seen: int
+    planned_share: float
+    funnel: dict[str, int]
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Engine:
+    """One seat's decisions and money.
+
+    Args:
+        settings: fixed for its life.
+        key: signs the tokens of its bids.
+        model: compiled models, or None where requests bring their scores.
+        start_id: unique for this start; the bank answers it with leases of a new epoch.
+    """
+
+    def __init__(self, settings: EngineSettings, key: bytes, model: Model | None, start_id: str) -> None:
+        self.settings = settings
+        self.start_id = start_id
+        self.epoch = 0
+        self.reasons: dict[int, int] = {}
+        self.opportunities = 0
+        self.repaired = 0
+        self.late_wins = 0
+        self.ledger = Ledger(KEEP_NS)
+        self.table = CampaignTable({}, 0)
+        self._key = key
+        self._model = model
+        self._arrays = ModelArrays.of(model)
+        self._batch = Batch(settings, model.encoder if model is not None else None)
+        self._shape = TrafficShape(settings.pacing.traffic_shape)
+        self._leases: dict[str, Lease] = {}
+        self._sequence = 0
+        self._templates = Templates(key, settings.public_url)
+        self._scratch_mask = np.zeros(max(1, self._arrays.masks.shape[1]), dtype=np.uint64)
+        self._scratch_rows = np.zeros(max(1, len(self._arrays.request_features)), dtype=np.int64)
+        self._pacer: Pacer
+        self._funnel: NDArray[np.int64]
+        self._install(self.table, 0)
+
+    # -- decide ---------------------------------------------------------------------------------------------
+
+    def decide(self, bodies: Sequence[bytes], ages_ns: Sequence[int], now_ns: int) -> list[Answer]:
+        """Answers bid requests, in order.
+
+        Args:
+            bodies: OpenRTB BidRequests, JSON.
+            ages_ns: for each, wall nanoseconds since the exchange sent it.
+            now_ns: the time.
+
+        Returns:
+            An answer for each body.
+        """
+        calls = [_Call(self, body, age_ns, now_ns) for body, age_ns in zip(bodies, ages_ns, strict=True)]
+        for number, call in enumerate(calls):
+            self._gather(number, call, calls, now_ns)
+        self._run(calls, now_ns)
+        return [self._answer(call) for call in calls]
+
+    def _gather(self, number: int, call: "_Call", calls: list["_Call"], now_ns: int) -> None:
+        """Writes the impressions of one request into the batch, running it where it is full."""
+        request = call.request
+        if request is None or call.refused is not None:
+            return
+        for imp in request.imp:
+            floor = floor_of(imp, self.settings)
+            if isinstance(floor, Reason):
+                call.end(imp.id, floor)
+                continue
+            bid = id_of(request, imp, self.epoch, self.settings)
+            # A repeat inside the batch must meet what its first occurrence did, as if split there.
+            if len(self._batch.rows) >= CAPACITY or bid in self._batch.ids:
+                self._run(calls, now_ns)
+            if self.ledger.knows(bid):
+                call.end(imp.id, Reason.DUPLICATE)
+                continue
+            self._batch.add(number, request, imp, bid, floor, self.table, now_ns)
+
+    def _run(self, calls: list["_Call"], now_ns: int) -> None:
+        """Decides the batch's rows and takes their money."""
+        batch = self._batch
+        if not batch.rows:
+            return
+        available = self.ledger.available[self._accounts]
+        arrays = self._arrays
+        table = self.table
+        pacer = self._pacer
+        decide_rows(
+            now_ns, len(batch.rows),
+            batch.values, batch.starts(), batch.value_ids(), batch.floors, batch.flags, batch.shades, batch.external,
+            table.active, table.base, table.include, table.exclude, table.columns, self._lease_until,
+            arrays.request_features, arrays.feature_kind, arrays.first_row, arrays.thr_start, arrays.thresholds,
+            arrays.cat_start, arrays.category_rows, arrays.masks, arrays.leaf_values, arrays.tree_start,
+            arrays.knots_start, arrays.knots_raw, arrays.knots_probability, self._campaign_masks,
+            available, pacer.multipliers, pacer.drift, pacer.seen, self._funnel,
+            batch.chosen, batch.bids, batch.reasons, batch.logged,
+            self._scratch_left, self._scratch_mask, self._scratch_rows,
+        )  # fmt: skip
+        for number, row in enumerate(batch.rows):
+            self._end(calls[row.request], number, row, now_ns)
+        # Pair assertion: the kernel's view of what is left and the ledger's own must agree after every batch.
+        assert np.array_equal(available, self.ledger.available[self._accounts]), "kernel and ledger disagree"
+        batch.clear()
+
+    def _end(self, call: "_Call", number: int, row: Row, now_ns: int) -> None:
+        batch = self._batch
+        campaign_row = int(batch.chosen[number])
+        if campaign_row < 0:
+            call.end(row.imp_id, Reason(int(batch.reasons[number])), row.floor_cpm_micros)
+            return
+        bid_nanos = int(batch.bids[number])
+        rules = self.settings.rules(call.exchange)
+        result_ns = now_ns + int(rules.result_seconds * NS_PER_SECOND)
+        liable_ns = result_ns + int(rules.billing_seconds * NS_PER_SECOND)
+        if not row.test:
+            account = int(self._accounts[campaign_row])
+            done = self.ledger.reserve(row.bid_id, account, bid_nanos, result_ns, liable_ns)
+            assert done is Result.OK, f"reservation of a bid that the kernel allowed ended in {done.name}"
+        template = self._templates.of(self.table, campaign_row, row.sizes)
+        fields = TokenFields(
+            bid_id=row.bid_id,
+            campaign_id=self.table.ids[campaign_row],
+            seat=self.settings.seat,
+            epoch=self.epoch,
+            partition=-1,
+            cap_nanos=bid_nanos,
+            currency=self.settings.currency,
+            result_until_ns=result_ns,
+            liable_until_ns=liable_ns,
+        )
+        text = bid_id_text(row.bid_id)
+        token, browser = sign(fields, self._key), sign(fields, self._key, Scope.BROWSER)
+        call.bids.append(template.banner.bid(text, row.imp_id, bid_nanos, token, browser))
+        call.decisions.append(
+            Decision(
+                at_ns=now_ns,
+                reason=Reason.BID,
+                request_id=call.request_id,
+                imp_id=row.imp_id,
+                exchange=call.exchange,
+                campaign_id=fields.campaign_id,
+                creative_id=template.creative_id,
+                bid_id=text,
+                bid_cpm_micros=bid_nanos,
+                floor_cpm_micros=row.floor_cpm_micros,
+                pctr=float(batch.logged[number, P_CTR]),
+                pcvr=float(batch.logged[number, P_CVR]),
+                multiplier=float(batch.logged[number, P_MULTIPLIER]),
+                table_version=self.table.version,
+                model=self._model.hash[:12] if self._model is not None else "external",
+                test=row.test,
+            )
+        )
+
+    def _answer(self, call: "_Call") -> Answer:
+        for decision in call.decisions:
+            if not decision.test:
+                self.opportunities += 1
+                self.reasons[decision.reason] = self.reasons.get(decision.reason, 0) + 1
+        rows = b"".join(_encode(decision) + b"\n" for decision in call.decisions)
+        if call.bids:
+            first = call.decisions[0].bid_id or call.request_id
+            seat, currency = self.settings.buyer, self.settings.currency
+            return Answer(bid_response(call.request_id, first, currency, seat, call.bids), rows, True)
+        if not call.request_id:
+            return Answer(b"", rows, False)
+        return Answer(no_bid_response(call.request_id, nbr(Reason(call.decisions[-1].reason))), rows, False)
+
+    # -- settle, tick, adopt --------------------------------------------------------------------------------
+
+    def settle(self, settlements: Sequence[Settlement], now_ns: int) -> None:
+        """Takes over what the bank booked of this seat's bids; of another epoch only pacing hears, by leases."""
+        for settlement in settlements:
+            if settlement.seat != self.settings.seat or settlement.epoch != self.epoch:
+                continue
+            bid = bid_id_bytes(settlement.bid_id)
+            if settlement.kind is SettlementKind.WON:
+                self.ledger.win(bid)
+            elif settlement.kind is SettlementKind.VOIDED:
+                self.ledger.void(bid, now_ns)
+            else:
+                self._post(bid, settlement, now_ns)
+
+    def _post(self, bid: bytes, settlement: Settlement, now_ns: int) -> None:
+        account = self.ledger.account(settlement.campaign_id)
+        done = self.ledger.post(bid, account, settlement.amount_nanos, now_ns)
+        assert done is not Result.EXCEEDS, f"the bank booked {settlement} above its reservation"
+        if done is Result.EXISTS:
+            return
+        if done is Result.LATE:
+            self.late_wins += 1
+        row = self.table.index.get(settlement.campaign_id)
+        if row is not None:
+            self._pacer.spend(row, settlement.amount_nanos, int(self._budgets[row]))
+            self._spent[row] = max(self._spent[row], self.ledger.posted(account))
+
+    def tick(self, now_ns: int) -> SliceReport:
+        """Ends what time ends, solves the plan again, and says how this seat's slices stand."""
+        self.ledger.expire(now_ns)
+        self._pacer.refresh(now_ns, self._budgets, self._spent)
+        self._sequence += 1
+        rows = tuple(self._slice_row(campaign_id) for campaign_id in self._leases)
+        seq = self._sequence if self.epoch else 0
+        return SliceReport(
+            seat=self.settings.seat,
+            epoch=self.epoch,
+            seq=seq,
+            start_id=self.start_id,
+            at_ns=now_ns,
+            rows=rows,
+        )
+
+    def _slice_row(self, campaign_id: str) -> SliceRow:
+        account = self.ledger.account(campaign_id)
+        ledger = self.ledger
+        return SliceRow(
+            campaign_id, ledger.granted(account), ledger.reserved(account), ledger.posted(account)
+        )
+
+    def adopt_leases(self, leases: Sequence[Lease], now_ns: int) -> None:
+        """Takes leases of this start; one of another seat or start is not ours to spend."""
+        for lease in leases:
+            if lease.seat != self.settings.seat or lease.start_id != self.start_id:
+                continue
+            assert self.epoch in (0, lease.epoch), (
+                f"epoch of a start changed from {self.epoch} to {lease.epoch}"
+            )
+            self.epoch = lease.epoch
+            self._leases[lease.campaign_id] = lease
+            self.ledger.grant(self.ledger.account(lease.campaign_id), lease.granted_nanos)
+            self._take_lease(lease)
+        self._pacer.refresh(now_ns, self._budgets, self._spent)
+
+    def _take_lease(self, lease: Lease) -> None:
+        row = self.table.index.get(lease.campaign_id)
+        if row is None:
+            return
+        self._lease_until[row] = lease.bid_until_ns
+        self._budgets[row] = lease.budget_nanos
+        self._spent[row] = max(lease.spent_nanos, self.ledger.posted(int(self._accounts[row])))
+
+    def adopt_campaigns(self, campaigns: Mapping[str, Campaign], version: int, now_ns: int) -> None:
+        """Replaces the campaigns as a whole; money, multipliers and funnels go on where ids stay.
+
+        Raises:
+            InputError: a campaign that this engine cannot serve; nothing changes then.
+        """
+        check_campaigns(campaigns, self.settings.currency)
+        self._install(CampaignTable(campaigns, version), now_ns)
+
+    def _install(self, table: CampaignTable, now_ns: int) -> None:
+        pacing = self.settings.pacing
+        pacer = Pacer(table, self._shape, pacing.eta, pacing.start, pacing.weekly_opportunities)
+        funnel = np.zeros((len(table), len(FUNNEL)), dtype=np.int64)
+        if table.version:
+            old = self.table.index
+            kept = [(row, old[campaign_id]) for campaign_id, row in table.index.items() if campaign_id in old]
+            pacer.adopt(self._pacer, kept)
+            for row, old_row in kept:
+                funnel[row] = self._funnel[old_row]
+        self.table = table
+        self._pacer = pacer
+        self._funnel = funnel
+        self._accounts: NDArray[np.int64] = np.array(
+            [self.ledger.account(campaign_id) for campaign_id in table.ids], dtype=np.int64
+        )
+        self._lease_until: NDArray[np.int64] = np.zeros(len(table), dtype=np.int64)
+        self._budgets: NDArray[np.int64] = np.zeros(len(table), dtype=np.int64)
+        self._spent: NDArray[np.int64] = np.zeros(len(table), dtype=np.int64)
+        self._scratch_left: NDArray[np.uint64] = np.zeros(table.words, dtype=np.uint64)
+        masks = self._model.campaign_masks(table.campaigns) if self._model is not None else None
+        self._campaign_masks = masks if masks is not None else np.zeros((len(table), 0), dtype=np.uint64)
+        for lease in self._leases.values():
+            self._take_lease(lease)
+        pacer.refresh(now_ns, self._budgets, self._spent)
+
+    # -- what it knows, for reports -------------------------------------------------------------------------
+
+    def status(self, now_ns: int) -> dict[str, Status]:
+        """Figures of each campaign at this seat."""
+        plan = self._pacer.plan(now_ns)
+        return {
+            campaign_id: self._status(row, campaign_id, plan)
+            for row, campaign_id in enumerate(self.table.ids)
+        }
+
+    def _status(self, row: int, campaign_id: str, plan: NDArray[np.float64]) -> Status:
+        account = self.ledger.account(campaign_id)
+        return Status(
+            granted_nanos=self.ledger.granted(account),
+            reserved_nanos=self.ledger.reserved(account),
+            posted_nanos=self.ledger.posted(account),
+            late_nanos=self.ledger.late(account),
+            multiplier=float(self._pacer.multipliers[row]),
+            seen=int(self._pacer.seen[row]),
+            planned_share=float(plan[row]),
+            funnel=dict(zip(FUNNEL, self._funnel[row].tolist(), strict=True)),
+        )
+
+
+class _Call:
+    """One body on its way through `decide`."""
+
+    __slots__ = ("bids", "decisions", "exchange", "now_ns", "refused", "request", "request_id")
+
+    def __init__(self, engine: Engine, body: bytes, age_ns: int, now_ns: int) -> None:
+        self.now_ns = now_ns
+        self.bids: list[str] = []
+        self.decisions: list[Decision] = []
+        self.request: BidRequest | None = None
+        self.refused: Reason | None = None
+        self.request_id = ""
+        self.exchange = engine.settings.default_exchange
+        try:
+            request, repaired = decode(body)
+        except RequestError as error:
+            self._unreadable(error)
+            return
+        engine.repaired += repaired
+        self.request = request
+        self.request_id = request.id
+        self.exchange = exchange_of(request, engine.settings)
+        self.refused = refuse_request(request, age_ns, engine.settings)
+        if self.refused is not None:
+            for imp in request.imp:
+                self.end(imp.id, self.refused)
+
+    def _unreadable(self, error: RequestError) -> None:
+        reason = Reason.MALFORMED if error.path == "$" else Reason.INVALID
+        self.decisions.append(Decision(at_ns=self.now_ns, reason=reason, error=str(error)))
+
+    def end(self, imp_id: str, reason: Reason, floor_cpm_micros: int = 0) -> None:
+        """Notes that an impression got no bid."""
+        self.decisions.append(
+            Decision(
+                at_ns=self.now_ns,
+                reason=reason,
+                request_id=self.request_id,
+                imp_id=imp_id,
+                exchange=self.exchange,
+                floor_cpm_micros=floor_cpm_micros,
+                test=bool(self.request.test) if self.request is not None else False,
+            )
+        )

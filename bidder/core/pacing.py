@@ -1,0 +1,115 @@
+"""Dual pacing: one multiplier a campaign, moved a little at each opportunity and each spend.
+
+A campaign bids its value times m in (0, 1]. m is the inverse of the budget's dual variable, updated
+multiplicatively (Balseiro, Lu and Mirrokni 2022, dual mirror descent with the entropy map):
+
+    at an eligible opportunity:  m *= exp(+eta * r),   r = (budget left / budget) / (traffic left / traffic)
+    at a spend of s:             m *= exp(-eta * s * T / budget)
+
+T is the expected number of eligible opportunities of the flight, so that spending at the rate of the plan
+leaves m where it is. r is solved again from what is left (a practical variant outside the proof), and m is
+never above 1: a bid never passes the expected value. The plan follows the traffic's shape by hour of the week.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bidder.core.opportunity import HOURS_PER_WEEK, NS_PER_HOUR
+from bidder.core.table import CampaignTable, Column
+
+_WEEK_NS = HOURS_PER_WEEK * NS_PER_HOUR
+_MONDAY_NS = -72 * NS_PER_HOUR
+"""A Monday 00:00 UTC at or before the epoch, so that phases count from it."""
+_MAX_RATE = 4.0
+_MAX_SPEND_STEP = 0.5
+_MIN_MULTIPLIER = 1e-6
+_PRIOR_SHARE = 0.02
+"""Weight of the expected traffic, as a share of the flight, against the traffic counted so far."""
+
+
+class TrafficShape:
+    """How much of a week's traffic falls into each hour.
+
+    Args:
+        weights: float[168], traffic by hour from Monday 00:00 UTC, any scale; empty for an even week.
+    """
+
+    def __init__(self, weights: Sequence[float] = ()) -> None:
+        if weights and (len(weights) != HOURS_PER_WEEK or min(weights) < 0 or sum(weights) <= 0):
+            raise ValueError(f"traffic shape must be {HOURS_PER_WEEK} weights >= 0, not all 0")
+        filled = np.asarray(weights or [1.0] * HOURS_PER_WEEK, dtype=np.float64)
+        self._edges = np.arange(HOURS_PER_WEEK + 1, dtype=np.float64) * NS_PER_HOUR
+        self._sums = np.concatenate(([0.0], np.cumsum(filled / filled.sum())))
+
+    def weeks(self, at_ns: NDArray[np.int64] | int) -> NDArray[np.float64]:
+        """Traffic from a fixed Monday to `at_ns`, in weeks of traffic."""
+        since = np.asarray(at_ns, dtype=np.int64) - _MONDAY_NS
+        whole, phase = np.divmod(since, _WEEK_NS)
+        return whole + np.interp(phase.astype(np.float64), self._edges, self._sums)
+
+
+class Pacer:
+    """The multipliers of one table's campaigns.
+
+    Args:
+        table: campaigns.
+        shape: the plan's traffic shape.
+        eta: step of the multiplier for one opportunity at the planned rate.
+        start: multiplier of a campaign without history, in (0, 1].
+        weekly_opportunities: eligible opportunities expected in a week at this seat.
+
+    Attributes:
+        multipliers, drift: float64[campaigns]. seen: int64[campaigns]; the kernel moves all but `drift`.
+    """
+
+    def __init__(
+        self, table: CampaignTable, shape: TrafficShape, eta: float, start: float, weekly_opportunities: float
+    ) -> None:
+        self._table = table
+        self._shape = shape
+        self._eta = eta
+        self._weekly = weekly_opportunities
+        count = len(table)
+        self.multipliers = np.full(count, start, dtype=np.float64)
+        self.drift = np.ones(count, dtype=np.float64)
+        self.seen = np.zeros(count, dtype=np.int64)
+        self.asap = table.columns[:, Column.ASAP] != 0
+        self.multipliers[self.asap] = 1.0
+        self._begin = shape.weeks(table.columns[:, Column.START_NS])
+        self._total = np.maximum(shape.weeks(table.columns[:, Column.END_NS]) - self._begin, 1e-12)
+        self._expected = self._total * weekly_opportunities
+
+    def adopt(self, old: "Pacer", rows: Sequence[tuple[int, int]]) -> None:
+        """Takes over what `old` learned, for pairs of (own row, old row)."""
+        for row, old_row in rows:
+            if not self.asap[row]:
+                self.multipliers[row] = old.multipliers[old_row]
+            self.seen[row] = old.seen[old_row]
+
+    def plan(self, now_ns: int) -> NDArray[np.float64]:
+        """Share of each flight's traffic that is over by now, float64[campaigns] in [0, 1]."""
+        return np.clip((self._shape.weeks(now_ns) - self._begin) / self._total, 0.0, 1.0)
+
+    def refresh(self, now_ns: int, budgets: NDArray[np.int64], spent: NDArray[np.int64]) -> None:
+        """Solves the drift again from what is left of budget and traffic.
+
+        Args:
+            now_ns: the time.
+            budgets: int64[campaigns], whole budgets in nanos; 0 where not known yet.
+            spent: int64[campaigns], spend over all seats in nanos.
+        """
+        over = self.plan(now_ns)
+        self._expected = (self._total * self._weekly * _PRIOR_SHARE + self.seen) / (_PRIOR_SHARE + over)
+        left = np.maximum(budgets - spent, 0) / np.maximum(budgets, 1)
+        rate = np.minimum(left / np.maximum(1.0 - over, 1e-9), _MAX_RATE)
+        self.drift = np.where(self.asap, 1.0, np.exp(self._eta * rate))
+
+    def spend(self, row: int, nanos: int, budget_nanos: int) -> None:
+        """Moves a multiplier down for a spend of `nanos`."""
+        if self.asap[row] or budget_nanos <= 0:
+            return
+        step = min(self._eta * nanos * float(self._expected[row]) / budget_nanos, _MAX_SPEND_STEP)
+        self.multipliers[row] = max(self.multipliers[row] * math.exp(-step), _MIN_MULTIPLIER)

@@ -1,0 +1,104 @@
+"""The models as the decision kernel reads them: arrays, the request encoder and each campaign's leaf mask."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bidder.core.campaigns import Campaign
+from bidder.core.opportunity import RowEncoder
+from models.compile import LeafMaskTable
+from models.kernels import and_rows, feature_row
+from models.schema import FeatureSpec
+
+CAMPAIGN_FEATURES = ("campaign", "advertiser")
+"""Campaign-side features that a model may use."""
+
+
+def campaign_features(campaign: Campaign) -> dict[str, str]:
+    """Values of the campaign-side features, by name; training tables are written from here too."""
+    return {"campaign": campaign.id, "advertiser": campaign.advertiser}
+
+
+@dataclass(frozen=True)
+class Model:
+    """Compiled click and conversion models with their features.
+
+    `hash` names the artifact and stands in every decision.
+    """
+
+    spec: FeatureSpec
+    table: LeafMaskTable
+    encoder: RowEncoder
+    hash: str
+
+    @classmethod
+    def of(cls, spec: FeatureSpec, table: LeafMaskTable, model_hash: str) -> "Model":
+        """Checks that the bidder has every feature that the models want.
+
+        Raises:
+            ValueError: a feature that no request or campaign has.
+        """
+        for index in spec.campaign.tolist():
+            if spec.names[index] not in CAMPAIGN_FEATURES:
+                raise ValueError(
+                    f"campaign feature must be one of {', '.join(CAMPAIGN_FEATURES)}, was {spec.names[index]}"
+                )
+        return cls(spec, table, RowEncoder(spec), model_hash)
+
+    def campaign_masks(self, campaigns: tuple[Campaign, ...]) -> NDArray[np.uint64]:
+        """Leaves that each campaign's own features leave open, uint64[campaigns, trees]; once for each table."""
+        table = self.table
+        encoders = self.spec.encoders()
+        features = self.spec.campaign.tolist()
+        masks = np.full((len(campaigns), table.masks.shape[1]), np.iinfo(np.uint64).max, dtype=np.uint64)
+        if not features:
+            return masks
+        rows = np.empty(len(features), dtype=np.int64)
+        for place, campaign in enumerate(campaigns):
+            values = campaign_features(campaign)
+            for position, index in enumerate(features):
+                code = encoders[index].get(values[self.spec.names[index]], 0.0)
+                rows[position] = feature_row(
+                    code, index, table.feature_kind, table.first_row, table.thr_start, table.thresholds,
+                    table.cat_start, table.category_rows,
+                )  # fmt: skip
+            and_rows(table.masks, rows, len(features), masks[place])
+        return masks
+
+
+@dataclass(frozen=True)
+class ModelArrays:
+    """The model arguments of `decide_rows`, in its order; empty ones where scores come from outside."""
+
+    request_features: NDArray[np.int32]
+    feature_kind: NDArray[np.uint8]
+    first_row: NDArray[np.int32]
+    thr_start: NDArray[np.int32]
+    thresholds: NDArray[np.float64]
+    cat_start: NDArray[np.int32]
+    category_rows: NDArray[np.int32]
+    masks: NDArray[np.uint64]
+    leaf_values: NDArray[np.float64]
+    tree_start: NDArray[np.int32]
+    knots_start: NDArray[np.int32]
+    knots_raw: NDArray[np.float64]
+    knots_probability: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, model: Model | None) -> "ModelArrays":
+        """Arrays of a model, or of none."""
+        if model is None:
+            i32 = np.zeros(3, dtype=np.int32)
+            f64 = np.zeros(1, dtype=np.float64)
+            none = np.zeros((1, 0), dtype=np.uint64)
+            return cls(
+                np.zeros(0, dtype=np.int32), np.zeros(1, dtype=np.uint8), i32, i32, f64, i32, i32, none,
+                np.zeros((0, 64), dtype=np.float64), i32, i32, f64, f64,
+            )  # fmt: skip
+        table = model.table
+        return cls(
+            model.encoder.indices, table.feature_kind, table.first_row, table.thr_start, table.thresholds,
+            table.cat_start, table.category_rows, table.masks, table.leaf_values, table.tree_start,
+            table.knots_start, table.knots_raw, table.knots_probability,
+        )  # fmt: skip

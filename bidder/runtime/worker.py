@@ -1,0 +1,182 @@
+"""The bidder's shell: messages in, the engine's decisions out, in an order that loses nothing.
+
+For a batch of requests: decide -> journal -> publish responses and decisions -> (on a timer, when all of that is
+acknowledged) commit the offsets. A crash between publish and commit makes the batch come again, in a new epoch,
+as new bids that the exchange has no auction for any more. Start = recover: a worker asks for a new epoch, reads
+campaigns and leases from the beginning, and only then takes requests.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+
+from bidder.core.engine import Answer, Engine
+from bidder.core.inbox import Inbox
+from bidder.core.messages import BID_RESPONSES, DECISIONS, SLICES, encode
+from bidder.runtime.clock import Clock
+from bidder.runtime.journal import JournalWriter
+from bidder.runtime.latency import LatencyHistogram
+from bidder.runtime.transport import Message, Outbound, Sink, Source
+
+BATCH = 128
+"""Most requests decided in one go: past 64 a larger batch wins little, and it holds up what waits behind it."""
+
+
+def digest_of(answers: Sequence[Answer]) -> bytes:
+    """16 bytes that name the exact outputs of one `decide`; each part goes in behind its length."""
+    digest = hashlib.blake2b(digest_size=16)
+    for answer in answers:
+        digest.update(b"%d %d " % (len(answer.response), len(answer.decisions)))
+        digest.update(answer.response)
+        digest.update(answer.decisions)
+    return digest.digest()
+
+
+class Worker:
+    """One seat: turns messages into engine calls, and answers into messages. Synchronous, without a clock.
+
+    Args:
+        engine: its engine.
+        journal: where inputs and digests of outputs are recorded, or None.
+    """
+
+    def __init__(self, engine: Engine, journal: JournalWriter | None = None) -> None:
+        self.engine = engine
+        self.inbox = Inbox(engine)
+        self.latency = LatencyHistogram()
+        self.requests = 0
+        self.bids = 0
+        self._journal = journal
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has campaigns and money to bid with."""
+        return self.engine.epoch > 0 and self.inbox.campaigns > 0
+
+    def on_requests(self, messages: Sequence[Message], now_ns: int, wall_ms: int) -> list[Outbound]:
+        """Decides bid requests.
+
+        Args:
+            messages: of topic `bid-requests`.
+            now_ns: the clock's time. wall_ms: wall time in milliseconds, against the messages' own.
+        """
+        bodies = [message.value for message in messages]
+        ages_ns = [max(0, wall_ms - message.timestamp_ms) * 1_000_000 for message in messages]
+        answers = self.engine.decide(bodies, ages_ns, now_ns)
+        if self._journal is not None:
+            self._journal.decide(now_ns, bodies, ages_ns)
+            self._journal.output(digest_of(answers))
+        self.requests += len(messages)
+        return self._outbound(messages, answers)
+
+    def _outbound(self, messages: Sequence[Message], answers: Sequence[Answer]) -> list[Outbound]:
+        out: list[Outbound] = []
+        logs: dict[int, list[bytes]] = {}
+        for message, answer in zip(messages, answers, strict=True):
+            self.bids += answer.bid
+            if answer.response:
+                out.append(Outbound(BID_RESPONSES, None, answer.response, message.partition))
+            logs.setdefault(message.partition, []).append(answer.decisions)
+        # One record of many lines a partition: the log's readers split it, and the broker is spared.
+        out += [Outbound(DECISIONS, None, b"".join(rows), partition) for partition, rows in logs.items()]
+        return out
+
+    def on_control(self, messages: Sequence[Message], now_ns: int) -> None:
+        """Applies campaigns, leases and settlements."""
+        items = [(message.topic, message.value) for message in messages]
+        if self._journal is not None:
+            self._journal.control(now_ns, items)
+        self.inbox.apply(items, now_ns)
+
+    def on_tick(self, now_ns: int) -> list[Outbound]:
+        """Lets time pass and reports the slices to the bank."""
+        if self._journal is not None:
+            self._journal.tick(now_ns)
+        report = self.engine.tick(now_ns)
+        return [Outbound(SLICES, self.engine.settings.seat.encode(), encode(report))]
+
+
+class WorkerShell:
+    """Runs a worker on sources, a sink and a clock until told to stop.
+
+    Args:
+        worker: what to run.
+        requests: source of `bid-requests`. control: source of campaigns, leases and settlements, from the start.
+        sink: for what it says. clock: the shared clock.
+        tick_s: wall seconds between ticks. commit_s: wall seconds between commits.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        requests: Source,
+        control: Source,
+        sink: Sink,
+        clock: Clock,
+        *,
+        tick_s: float = 0.05,
+        commit_s: float = 1.0,
+    ) -> None:
+        self._worker = worker
+        self._requests = requests
+        self._control = control
+        self._sink = sink
+        self._clock = clock
+        self._tick_s = tick_s
+        self._commit_s = commit_s
+        self._finished: dict[tuple[str, int], int] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs until `stop` is set or a part fails; then commits what is finished and leaves."""
+        parts = [self._take_control, self._tick, self._commit, self._take_requests]
+        tasks = [asyncio.create_task(part(stop)) for part in parts]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._commit_finished()
+
+    async def _take_requests(self, stop: asyncio.Event) -> None:
+        while not stop.is_set() and not self._worker.ready:
+            await asyncio.sleep(self._tick_s)
+        while not stop.is_set():
+            messages = await self._requests.poll(BATCH, 0.1)
+            if messages:
+                began = time.monotonic_ns()
+                now_ns = self._clock.now_ns()
+                out = self._worker.on_requests(messages, now_ns, time.time_ns() // 1_000_000)
+                await self._sink.publish(out)
+                self._worker.latency.add(time.monotonic_ns() - began, len(messages))
+                for message in messages:
+                    self._finished[message.topic, message.partition] = message.offset + 1
+                # A source that always has more must not starve settlements and ticks.
+                await asyncio.sleep(0)
+
+    async def _take_control(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            messages = await self._control.poll(1_000, 0.1)
+            if messages:
+                self._worker.on_control(messages, self._clock.now_ns())
+                await asyncio.sleep(0)
+
+    async def _tick(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await self._sink.publish(self._worker.on_tick(self._clock.now_ns()))
+            await asyncio.sleep(self._tick_s)
+
+    async def _commit(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await asyncio.sleep(self._commit_s)
+            await self._commit_finished()
+
+    async def _commit_finished(self) -> None:
+        """Commits what was finished before everything published so far was acknowledged."""
+        finished, self._finished = self._finished, {}
+        if finished:
+            await self._sink.flush()
+            await self._requests.commit(finished)
