@@ -1,1 +1,15 @@
-"""Models of Clearbid: from a table to a compiled, calibrated, checked artifact. Imports nothing above it."""
+"""Models of Clearbid: from a table to a compiled, calibrated, checked artifact. Imports nothing above it.
+
+    dataset      a table of impressions, checked and cut by time
+    schema       which features there are, on which side, and how a value becomes a number
+    train        click and conversion models (LightGBM), calibrated, measured on later rows
+    calibration  raw score -> probability, a small monotone table
+    evaluate     the numbers a model is judged by
+    artifact     the directory a trained model lives in; every byte is checked when it is read
+    trees        LightGBM's model text -> plain trees
+    compile      trees -> bitset rows, exact
+    kernels      the compiled functions over those rows
+    scorer       a loaded artifact, checked bit for bit against LightGBM
+
+`train`, `dataset` and `scorer` load LightGBM or PyArrow when they are called, not when they are imported.
+"""
