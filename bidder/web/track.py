@@ -1,0 +1,337 @@
+"""The tracking endpoints: a called URL becomes a `Notice`, or a counted refusal.
+
+| path | calls it | says | gives |
+|---|---|---|---|
+| /win | exchange (nurl) | the auction was won; not spend | WIN, price 0 where it is unknown |
+| /bill | exchange (burl) | the impression is owed | BILLING, only with a price in (0, cap] |
+| /loss | exchange (lurl) | the bid lost, and why | LOSS |
+| /i | browser | the markup was shown | IMPRESSION |
+| /c | browser | it was clicked | CLICK, and a redirect to a landing page that we signed |
+| /v | advertiser | something came of it | CONVERSION with its worth |
+
+Query: `t` token, `p` price as CPM, `c` currency, `l` loss reason, `u` and `s` landing page and its signature,
+`v` worth in currency units, `e` id of the event. What else stands there is ignored.
+
+Rules (OpenRTB 2.6 sections 4.3, 4.4 and 7.8, 7.16 of its implementation guide):
+
+- No notice without a token of ours that gives the right to it: 400.
+- No spend on unknown money: empty, unexpanded, encrypted, negative, above the cap, other currency. All of that
+  is counted and answered 204, as an exchange that gets an error sends the same again.
+- AUDIT means that a creative is being reviewed: neither won nor billed.
+- The currency macro only confirms; where it was not expanded the bid's own currency holds.
+- Told more than `grace_ns` after the end of liability (conversions: `conversion_window_ns`): 410.
+- A HEAD or a prefetch is no event: the same answer, no notice.
+- Repeats pass: the bank tells them apart by bid id.
+
+Nothing here waits or knows a socket. Who publishes the notices answers the caller only then: `web.publish`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import unquote_plus
+
+from bidder.core import urls
+from bidder.core.messages import Notice, NoticeKind
+from bidder.core.token import Scope, TokenError, TokenFields, bid_id_text, landing_is_signed, read
+from bidder.errors import ConfigError
+from bidder.money import NANOS_PER_UNIT, parse_decimal
+from bidder.openrtb.macros import PriceOutcome, is_unexpanded, parse_auction_price
+from bidder.runtime.http import Reply
+
+HOUR_NS = 3_600_000_000_000
+DEFAULT_GRACE_NS = 72 * HOUR_NS
+DEFAULT_CONVERSION_WINDOW_NS = 30 * 24 * HOUR_NS
+
+_PIXEL = bytes.fromhex(
+    "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
+)
+_NO_STORE = ("Cache-Control", "no-store")
+_NO_CONTENT, _BAD, _NOT_FOUND, _GONE = Reply(204), Reply(400), Reply(404), Reply(410)
+_SHOWN = Reply(200, (("Content-Type", "image/gif"), _NO_STORE), _PIXEL)
+_NOT_ALLOWED = Reply(405, (("Allow", "GET, HEAD"),))
+_NOT_ALLOWED_POST = Reply(405, (("Allow", "GET, HEAD, POST"),))
+_KNOWN = frozenset("tpclusve")
+_NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
+_EVENT_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-")
+_MAX_EVENT_ID = 64
+_BID_WON = 0  # the list of loss reasons begins with it; a bid that won must keep its reservation
+
+
+class Outcome(StrEnum):
+    """What became of a call; `Tracker.counts` holds one number for each path and outcome."""
+
+    ACCEPTED = "accepted"
+    ACCEPTED_UNPRICED = "accepted_unpriced"
+    NOT_AN_EVENT = "not_an_event"
+    ABOVE_CAP = "above_cap"
+    CURRENCY = "currency"
+    ZERO = "zero"
+    NEGATIVE = "negative"
+    EMPTY = "empty"
+    AUDIT = "audit"
+    UNEXPANDED = "unexpanded"
+    ENCRYPTED = "encrypted"
+    UNREADABLE = "unreadable"
+    BID_WON = "bid_won"
+    EXPIRED = "expired"
+    MALFORMED = "malformed"
+    FORGED = "forged"
+    SCOPE = "scope"
+    QUERY = "query"
+    LANDING = "landing"
+    VALUE = "value"
+    EVENT_ID = "event_id"
+    METHOD = "method"
+    NOT_FOUND = "not_found"
+
+
+class Answer(NamedTuple):
+    """What to tell the caller, and what to publish before that; `reply` holds only once `notice` is durable."""
+
+    reply: Reply
+    notice: Notice | None = None
+
+
+class _Refused(Exception):
+    """Ends the handling of a call without a notice."""
+
+    def __init__(self, outcome: Outcome, reply: Reply) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+        self.reply = reply
+
+
+class _Call(NamedTuple):
+    """One call whose token has been checked."""
+
+    query: dict[str, str]
+    token: TokenFields
+    now_ns: int
+
+
+class _Route(NamedTuple):
+    """How one path is handled."""
+
+    kind: NoticeKind
+    need: Scope
+    post: bool
+    handle: Callable[[_Call], tuple[Outcome, Answer]]
+
+
+# What a price that is none means for a win, which is not spend: unknown ones are taken, wrong ones are not.
+_UNKNOWN_PRICES = frozenset(
+    {PriceOutcome.EMPTY, PriceOutcome.UNEXPANDED, PriceOutcome.ENCRYPTED, PriceOutcome.UNREADABLE}
+)
+
+
+class Tracker:
+    """Checks calls of tracking URLs; holds no state but its counters.
+
+    Args:
+        keys: every signing key that is still good, newest first; each at least 16 bytes.
+        currency: of the accounts; a token in another is refused.
+        grace_ns: how long after the end of liability a notice is still taken.
+        conversion_window_ns: the same for conversions, which come days after the click.
+
+    Raises:
+        ConfigError: if there is no key.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[bytes],
+        currency: str,
+        grace_ns: int = DEFAULT_GRACE_NS,
+        conversion_window_ns: int = DEFAULT_CONVERSION_WINDOW_NS,
+    ) -> None:
+        if not keys:
+            raise ConfigError("keys of the tracker must hold at least one, were none")
+        self._keys = tuple(keys)
+        self._currency = currency
+        self._grace_ns = grace_ns
+        self._conversion_window_ns = conversion_window_ns
+        self.counts: Counter[tuple[str, Outcome]] = Counter()
+        self.loss_reasons: Counter[int] = Counter()
+        exchange, browser = Scope.EXCHANGE, Scope.BROWSER
+        self._routes = {
+            urls.WIN: _Route(NoticeKind.WIN, exchange, True, self._win),
+            urls.BILLING: _Route(NoticeKind.BILLING, exchange, True, self._billing),
+            urls.LOSS: _Route(NoticeKind.LOSS, exchange, True, self._loss),
+            urls.IMPRESSION: _Route(NoticeKind.IMPRESSION, browser, False, self._impression),
+            urls.CLICK: _Route(NoticeKind.CLICK, browser, False, self._click),
+            urls.CONVERSION: _Route(NoticeKind.CONVERSION, browser, True, self._conversion),
+        }
+
+    def handle(
+        self, method: str, target: str | bytes, headers: Mapping[bytes, bytes] = _NO_HEADERS, now_ns: int = 0
+    ) -> Answer:
+        """Answers one call.
+
+        Args:
+            method: GET, HEAD or POST; anything else is refused.
+            target: path and query as sent, or a whole URL.
+            headers: lower-case names; only the marks of a prefetch are read.
+            now_ns: the time now; becomes the notice's `at_ns`.
+        """
+        text = target if isinstance(target, str) else target.decode("latin-1")
+        path, query = _split(text)
+        route = self._routes.get(path)
+        if route is None:
+            # Not the path as it came: whoever calls would choose the keys of our counters.
+            self.counts["other", Outcome.NOT_FOUND] += 1
+            return Answer(_NOT_FOUND)
+        try:
+            outcome, answer = self._routed(route, method, query, headers, now_ns)
+        except _Refused as refused:
+            outcome, answer = refused.outcome, Answer(refused.reply)
+        self.counts[path, outcome] += 1
+        return answer
+
+    def _routed(
+        self, route: _Route, method: str, query: str, headers: Mapping[bytes, bytes], now_ns: int
+    ) -> tuple[Outcome, Answer]:
+        if method not in {"GET", "HEAD"} and not (method == "POST" and route.post):
+            raise _Refused(Outcome.METHOD, _NOT_ALLOWED_POST if route.post else _NOT_ALLOWED)
+        values = _parse(query)
+        try:
+            token = read(values.get("t", ""), self._keys, route.need)
+        except TokenError as error:
+            raise _Refused(Outcome(error.reason), _BAD) from error
+        if token.currency != self._currency:
+            raise _Refused(Outcome.CURRENCY, _NO_CONTENT)
+        outcome, answer = route.handle(_Call(values, token, now_ns))
+        if answer.notice is not None and (method == "HEAD" or _is_prefetch(headers)):
+            return Outcome.NOT_AN_EVENT, Answer(answer.reply)
+        return outcome, answer
+
+    # --- one path each
+
+    def _win(self, call: _Call) -> tuple[Outcome, Answer]:
+        self._check_age(call, self._grace_ns)
+        price_nanos = self._price_nanos(call, unknown_passes=True)
+        outcome = Outcome.ACCEPTED if price_nanos else Outcome.ACCEPTED_UNPRICED
+        return outcome, Answer(_NO_CONTENT, _notice(call, NoticeKind.WIN, price_nanos=price_nanos))
+
+    def _billing(self, call: _Call) -> tuple[Outcome, Answer]:
+        self._check_age(call, self._grace_ns)
+        price_nanos = self._price_nanos(call, unknown_passes=False)
+        return Outcome.ACCEPTED, Answer(
+            _NO_CONTENT, _notice(call, NoticeKind.BILLING, price_nanos=price_nanos)
+        )
+
+    def _loss(self, call: _Call) -> tuple[Outcome, Answer]:
+        self._check_age(call, self._grace_ns)
+        text = call.query.get("l", "")
+        if text.isascii() and text.isdigit() and len(text) <= 4:
+            reason = int(text)
+            self.loss_reasons[reason] += 1
+            if reason == _BID_WON:
+                return Outcome.BID_WON, Answer(_NO_CONTENT)
+        return Outcome.ACCEPTED, Answer(_NO_CONTENT, _notice(call, NoticeKind.LOSS))
+
+    def _impression(self, call: _Call) -> tuple[Outcome, Answer]:
+        self._check_age(call, self._grace_ns)
+        return Outcome.ACCEPTED, Answer(_SHOWN, _notice(call, NoticeKind.IMPRESSION))
+
+    def _click(self, call: _Call) -> tuple[Outcome, Answer]:
+        landing = call.query.get("u", "")
+        if not landing_is_signed(landing, call.query.get("s", ""), self._keys):
+            raise _Refused(Outcome.LANDING, _BAD)
+        reply = Reply(302, (("Location", landing), _NO_STORE))
+        if _is_expired(call, self._grace_ns):
+            # A person is waiting: an old click leads to its page as any other, it only counts for nothing.
+            return Outcome.EXPIRED, Answer(reply)
+        return Outcome.ACCEPTED, Answer(reply, _notice(call, NoticeKind.CLICK))
+
+    def _conversion(self, call: _Call) -> tuple[Outcome, Answer]:
+        self._check_age(call, self._conversion_window_ns)
+        event_id = call.query.get("e", "")
+        if len(event_id) > _MAX_EVENT_ID or not _EVENT_ID_CHARACTERS.issuperset(event_id):
+            raise _Refused(Outcome.EVENT_ID, _BAD)
+        self._check_currency(call)
+        try:
+            value_nanos = parse_decimal(call.query.get("v") or "0", NANOS_PER_UNIT)
+        except ValueError as error:
+            raise _Refused(Outcome.VALUE, _BAD) from error
+        if value_nanos < 0:
+            raise _Refused(Outcome.VALUE, _BAD)
+        notice = _notice(call, NoticeKind.CONVERSION, value_nanos=value_nanos, event_id=event_id)
+        return Outcome.ACCEPTED, Answer(_NO_CONTENT, notice)
+
+    # --- rules
+
+    def _price_nanos(self, call: _Call, *, unknown_passes: bool) -> int:
+        """The price of one impression, in (0, cap]; 0 where it is unknown and that may pass."""
+        outcome, cpm_micros = parse_auction_price(call.query.get("p", ""))
+        if outcome is PriceOutcome.AUDIT:
+            raise _Refused(Outcome.AUDIT, _NO_CONTENT)
+        self._check_currency(call)
+        if outcome is not PriceOutcome.POSITIVE:
+            if unknown_passes and outcome in _UNKNOWN_PRICES:
+                return 0
+            raise _Refused(Outcome(outcome.value), _NO_CONTENT)
+        if cpm_micros > call.token.cap_nanos:  # a CPM micro is a nano for one impression: `bidder.money`
+            raise _Refused(Outcome.ABOVE_CAP, _NO_CONTENT)
+        return cpm_micros
+
+    def _check_currency(self, call: _Call) -> None:
+        text = call.query.get("c", "").strip()
+        if text and text.upper() != call.token.currency and not is_unexpanded(text):
+            raise _Refused(Outcome.CURRENCY, _NO_CONTENT)
+
+    def _check_age(self, call: _Call, grace_ns: int) -> None:
+        if _is_expired(call, grace_ns):
+            raise _Refused(Outcome.EXPIRED, _GONE)
+
+
+def _is_expired(call: _Call, grace_ns: int) -> bool:
+    return call.now_ns > call.token.liable_until_ns + grace_ns
+
+
+def _notice(
+    call: _Call, kind: NoticeKind, price_nanos: int = 0, value_nanos: int = 0, event_id: str = ""
+) -> Notice:
+    token = call.token
+    return Notice(
+        kind=kind,
+        bid_id=bid_id_text(token.bid_id),
+        campaign_id=token.campaign_id,
+        seat=token.seat,
+        epoch=token.epoch,
+        cap_nanos=token.cap_nanos,
+        price_nanos=price_nanos,
+        value_nanos=value_nanos,
+        event_id=event_id,
+        at_ns=call.now_ns,
+        liable_until_ns=token.liable_until_ns,
+    )
+
+
+def _split(target: str) -> tuple[str, str]:
+    """Path and query; the absolute form of a proxy (RFC 9112 section 3.2.2) loses its authority."""
+    if not target.startswith("/"):
+        _, _, rest = target.partition("://")
+        target = "/" + rest.partition("/")[2]
+    path, _, query = target.partition("?")
+    return path, query
+
+
+def _parse(query: str) -> dict[str, str]:
+    """The parameters we know. One that comes twice has no meaning that both ends agree on: refused."""
+    values: dict[str, str] = {}
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if name not in _KNOWN:
+            continue
+        if name in values:
+            raise _Refused(Outcome.QUERY, _BAD)
+        values[name] = unquote_plus(value) if "%" in value or "+" in value else value
+    return values
+
+
+def _is_prefetch(headers: Mapping[bytes, bytes]) -> bool:
+    purpose = headers.get(b"sec-purpose") or headers.get(b"purpose") or headers.get(b"x-moz")
+    return purpose is not None and b"prefetch" in purpose.lower()
