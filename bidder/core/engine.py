@@ -67,6 +67,11 @@ class Answer(NamedTuple):
     bid: bool
 
 
+def outputs_of(answers: Sequence[Answer]) -> list[bytes]:
+    """The exact bytes of one `decide`, for a digest: the same inputs must give the same."""
+    return [part for answer in answers for part in (answer.response, answer.decisions)]
+
+
 class Status(NamedTuple):
     """Figures of one campaign at this seat, for reports."""
 

@@ -27,7 +27,9 @@ class Inbox:
         self._engine = engine
         self._campaigns: dict[str, Campaign] = {}
         self._version = 0
-        self._decoder = msgspec.json.Decoder(CampaignChange | Lease | Settlement)
+        self._decoder: msgspec.json.Decoder[CampaignChange | Lease | Settlement] = msgspec.json.Decoder(
+            CampaignChange | Lease | Settlement
+        )
         self.refused: dict[str, int] = {}
         self.last_refusal = ""
 

@@ -7,30 +7,19 @@ campaigns and leases from the beginning, and only then takes requests.
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Sequence
 
-from bidder.core.engine import Answer, Engine
+from bidder.core.engine import Answer, Engine, outputs_of
 from bidder.core.inbox import Inbox
 from bidder.core.messages import BID_RESPONSES, DECISIONS, SLICES, encode
 from bidder.runtime.clock import Clock
-from bidder.runtime.journal import JournalWriter
+from bidder.store.journal import JournalWriter, output_digest
 from bidder.runtime.latency import LatencyHistogram
 from bidder.runtime.transport import Message, Outbound, Sink, Source
 
 BATCH = 128
 """Most requests decided in one go: past 64 a larger batch wins little, and it holds up what waits behind it."""
-
-
-def digest_of(answers: Sequence[Answer]) -> bytes:
-    """16 bytes that name the exact outputs of one `decide`; each part goes in behind its length."""
-    digest = hashlib.blake2b(digest_size=16)
-    for answer in answers:
-        digest.update(b"%d %d " % (len(answer.response), len(answer.decisions)))
-        digest.update(answer.response)
-        digest.update(answer.decisions)
-    return digest.digest()
 
 
 class Worker:
@@ -66,7 +55,7 @@ class Worker:
         answers = self.engine.decide(bodies, ages_ns, now_ns)
         if self._journal is not None:
             self._journal.decide(now_ns, bodies, ages_ns)
-            self._journal.output(digest_of(answers))
+            self._journal.output(output_digest(outputs_of(answers)))
         self.requests += len(messages)
         return self._outbound(messages, answers)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bidder.errors import InputError
-from bidder.runtime.journal import (
+from bidder.store.journal import (
     Control,
     Decide,
     Entry,
@@ -146,7 +146,7 @@ def test_a_file_that_is_no_journal_is_named(tmp_path: Path, content: bytes) -> N
 
 
 def test_a_journal_of_another_version_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bidder.runtime.journal.FORMAT_VERSION", 2)
+    monkeypatch.setattr("bidder.store.journal.FORMAT_VERSION", 2)
     write(path, [])
     monkeypatch.undo()
     with pytest.raises(InputError, match=r"version of journal .* must be 1, was 2"):

@@ -1,0 +1,26 @@
+"""A model directory as the bidder uses it."""
+
+from pathlib import Path
+
+from bidder.core.scoring import Model
+from bidder.errors import InputError
+
+
+def load_model(directory: Path) -> Model:
+    """Reads a model bundle, checks it whole, compiles it and compares it with LightGBM's own scores.
+
+    Raises:
+        ArtifactError: missing, altered or broken files, a kind of model that is not supported, or compiled
+            scores that differ from LightGBM's.
+        InputError: models that want a feature which no request has.
+    """
+    # LightGBM and the compiler take a second to import: only who serves a model pays for it.
+    from models.artifact import load_bundle
+    from models.scorer import Scorer
+
+    bundle = load_bundle(directory)
+    scorer = Scorer(bundle)
+    try:
+        return Model.of(bundle.spec, scorer.table, bundle.hash)
+    except ValueError as error:
+        raise InputError(f"model {directory} does not fit this bidder: {error}") from error
