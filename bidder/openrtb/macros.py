@@ -26,7 +26,7 @@ AUDIT: Final = "AUDIT"
 
 # Digits are bounded before they are made a number: int() of a long text is quadratic. The exponent is what
 # Java and JavaScript write for small prices: 1.0E-4.
-_NUMBER = re.compile(r"([+-]?)(\d{1,15})(?:\.(\d{0,24}))?(?:[eE]([+-]?\d{1,2}))?\Z", re.ASCII)
+_NUMBER = re.compile(r"([+-]?)(?=\.?\d)(\d{0,15})(?:\.(\d{0,24}))?(?:[eE]([+-]?\d{1,2}))?\Z", re.ASCII)
 _OPAQUE = re.compile(r"[A-Za-z0-9_+/-]{16,256}={0,2}\Z", re.ASCII)
 # "${AUCTION_PRICE}", with any of its marks percent-encoded once or twice, or stripped by a template engine.
 _MACRO = re.compile(
