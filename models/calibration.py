@@ -90,7 +90,7 @@ def _fit_offset(raw: Floats, labels: Floats) -> CalibrationTable:
         if abs(step) < 1e-12:
             break
     low, high = (float(raw.min()), float(raw.max())) if len(raw) else (-10.0, 10.0)
-    knots = np.linspace(low - 1.0, high + 1.0, MAX_KNOTS)
+    knots = np.linspace(low - 2.0, high + 2.0, MAX_KNOTS)
     p = sigmoid(knots + offset)
     return CalibrationTable("offset", tuple(knots.tolist()), tuple(p.tolist()))
 

@@ -122,10 +122,8 @@ def numeric_goes_left(values: NDArray[np.float64], threshold: float, decision: i
     missing = decision >> 2
     unknown = np.isnan(values)
     seen = values if missing == MISSING_NAN else np.where(unknown, 0.0, values)
-    if missing == MISSING_ZERO:
-        by_default = np.abs(seen) <= ZERO_THRESHOLD
-    else:
-        by_default = unknown & (missing == MISSING_NAN)
+    defaults = {MISSING_ZERO: np.abs(seen) <= ZERO_THRESHOLD, MISSING_NAN: unknown}
+    by_default = defaults.get(missing, np.zeros_like(unknown))
     return np.where(by_default, bool(decision & DEFAULT_LEFT_BIT), seen <= threshold)
 
 

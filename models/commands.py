@@ -1,0 +1,121 @@
+"""The command line of the models: `clearbid models train` and `clearbid models show`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from models.artifact import ModelBundle
+    from models.train import Progress
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the sub-command `models` to the application."""
+    models = typer.Typer(no_args_is_help=True, help="Train and inspect click and conversion models.")
+    models.command("train")(train)
+    models.command("show")(show)
+    app.add_typer(models, name="models")
+
+
+def train(
+    table: Annotated[Path, typer.Argument(help="Training table, .parquet or .csv.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Directory to write the model to.", show_default=False)],
+    spec: Annotated[
+        Path | None, typer.Option(help="Feature declarations, TOML with [[feature]] tables.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Train, calibrate and measure a click and a conversion model."""
+    from models.dataset import read_table
+    from models.schema import DEFAULT_DECLARATIONS, load_declarations
+    from models.scorer import Scorer
+    from models.train import train_bundle
+
+    declarations = load_declarations(spec) if spec else DEFAULT_DECLARATIONS
+    rows = read_table(table, declarations)
+    with _bars(quiet=json) as progress:
+        bundle = train_bundle(rows, declarations, out, seed=seed, progress=progress)
+    Scorer(bundle)  # a model that the bidder would refuse must fail here, not there
+    _print(bundle, json=json)
+
+
+def show(
+    directory: Annotated[Path, typer.Argument(help="Directory of a trained model.", show_default=False)],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Check a trained model and print what it is."""
+    from models.artifact import load_bundle
+
+    _print(load_bundle(directory), json=json)
+
+
+@contextmanager
+def _bars(*, quiet: bool) -> "Iterator[Progress]":
+    """One bar a stage, on stderr, so that what is printed can be piped."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True), disable=quiet) as bars:
+        stages = {stage: bars.add_task(stage, total=None) for stage in ("encode", "ctr", "cvr", "write")}
+        yield lambda stage, done, total: bars.update(stages[stage], completed=done, total=total)
+
+
+def _print(bundle: "ModelBundle", *, json: bool) -> None:
+    if json:
+        import msgspec
+
+        report = {"path": str(bundle.path), **msgspec.to_builtins(bundle.manifest)}
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        return
+    from rich.console import Console
+
+    Console().print(_summary(bundle), _metrics(bundle))
+
+
+def _summary(bundle: "ModelBundle") -> "RenderableType":
+    from rich.table import Table
+
+    manifest = bundle.manifest
+    grid = Table.grid(padding=(0, 2))
+    rows = ", ".join(f"{count:,} {part}" for part, count in manifest.rows.items())
+    for name, value in (
+        ("model", str(bundle.path)),
+        ("hash", manifest.hash),
+        ("features", f"{len(bundle.spec)}, spec {manifest.spec_hash[:12]}"),
+        ("table", f"{manifest.created_from}, sha256 {manifest.table_sha256[:12]}"),
+        ("rows", rows),
+        ("versions", ", ".join(f"{name} {number}" for name, number in manifest.versions.items())),
+    ):
+        grid.add_row(name, value)
+    return grid
+
+
+def _metrics(bundle: "ModelBundle") -> "RenderableType":
+    from rich.table import Table
+
+    names = ("rows", "positives", "auc", "log_loss", "normalized_entropy", "calibration_ratio", "ece")
+    heads = ("rows", "positives", "AUC", "log loss", "NE", "calibration", "ECE")
+    table = Table("model", "on the test rows", title="Rows later than all that training saw")
+    for head in heads:
+        table.add_column(head, justify="right")
+    for name, report in bundle.manifest.models.items():
+        kind = f"{name}: {report.kind}, {report.rounds} trees"
+        for label, metrics in (("raw", report.before), (report.calibration, report.after)):
+            table.add_row(kind, label, *(_shown(getattr(metrics, field)) for field in names))
+            kind = ""
+    return table
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.5f}"
