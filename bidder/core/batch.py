@@ -112,7 +112,7 @@ class Batch:
         self.flags[row] = FIRST_PRICE * (request.at == _FIRST_PRICE_AT) | TEST * bool(request.test)
         self.shades[row] = self._settings.rules(exchange).first_price_shade
         outside = imp.ext.clearbid if imp.ext is not None else None
-        if outside is not None:
+        if outside is not None and self._settings.external_scores:
             self.flags[row] |= EXTERNAL
             self.external[row, 0] = table.index.get(outside.campaign, -1)
             self.external[row, 1] = min(max(outside.pctr, 0.0), 1.0)

@@ -46,7 +46,8 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     seat: the stable place that this worker holds; leases and tokens name it. buyer: the seat name that
     exchanges know us by (`seatbid.seat`, `wseat`, `bseat`). currency: of all accounts and bids.
     exchanges: rules by exchange name; `default_exchange` names the one that requests without a name are of.
-    public_url: where exchanges reach the tracker.
+    public_url: where exchanges reach the tracker. external_scores: whether `imp.ext.clearbid.pctr` of a request
+    is believed; for replayed logs only, or any sender could set our prices.
     """
 
     seat: Name = "seat-1"
@@ -55,6 +56,7 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     exchanges: dict[str, ExchangeRules] = {}
     default_exchange: Name = "default"
     public_url: str = "http://127.0.0.1:8080"
+    external_scores: bool = False
     pacing: PacingSettings = PacingSettings()
 
     def rules(self, exchange: str) -> ExchangeRules:

@@ -14,9 +14,9 @@ from bidder.core.engine import Answer, Engine, outputs_of
 from bidder.core.inbox import Inbox
 from bidder.core.messages import BID_RESPONSES, DECISIONS, SLICES, encode
 from bidder.runtime.clock import Clock
-from bidder.store.journal import JournalWriter, output_digest
 from bidder.runtime.latency import LatencyHistogram
 from bidder.runtime.transport import Message, Outbound, Sink, Source
+from bidder.store.journal import JournalWriter, output_digest
 
 BATCH = 128
 """Most requests decided in one go: past 64 a larger batch wins little, and it holds up what waits behind it."""
@@ -115,13 +115,17 @@ class WorkerShell:
         self._tick_s = tick_s
         self._commit_s = commit_s
         self._finished: dict[tuple[str, int], int] = {}
+        self._ready = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set or a part fails; then commits what is finished and leaves."""
         parts = [self._take_control, self._tick, self._commit, self._take_requests]
         tasks = [asyncio.create_task(part(stop)) for part in parts]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            # The request loop is left waiting where a seat never became ready, so the stop is waited for too.
+            stopped = asyncio.create_task(stop.wait())
+            done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
             for task in done:
                 task.result()
         finally:
@@ -131,8 +135,7 @@ class WorkerShell:
             await self._commit_finished()
 
     async def _take_requests(self, stop: asyncio.Event) -> None:
-        while not stop.is_set() and not self._worker.ready:
-            await asyncio.sleep(self._tick_s)
+        await self._ready.wait()
         while not stop.is_set():
             messages = await self._requests.poll(BATCH, 0.1)
             if messages:
@@ -151,6 +154,8 @@ class WorkerShell:
             messages = await self._control.poll(1_000, 0.1)
             if messages:
                 self._worker.on_control(messages, self._clock.now_ns())
+                if self._worker.ready:
+                    self._ready.set()
                 await asyncio.sleep(0)
 
     async def _tick(self, stop: asyncio.Event) -> None:
