@@ -1,6 +1,6 @@
 """Our own inline SVG: lines of spend against plan, and rows of bars; colours come from the style sheet.
 
-Text is 12 units high in a drawing about as wide as a phone, so that it stays readable at any width. Each
+Text is 12 or 13 units high in a drawing about as wide as a phone, so that it stays readable at any width. Each
 chart carries a title and a description, and the page puts its numbers in a table.
 """
 
@@ -15,7 +15,7 @@ from simulator.report.summary import CurvePoint
 WIDTH = 400
 _PACING_WIDTH, _PACING_HEIGHT = 320, 156
 _PLOT_LEFT, _PLOT_RIGHT, _PLOT_TOP, _PLOT_BOTTOM = 38.0, 272.0, 12.0, 132.0
-_ROW_HEIGHT, _BAR_HEIGHT = 38, 9
+_ROW_HEIGHT, _BAR_HEIGHT = 40, 9
 _TWO_DAYS_NS = 48 * 3600 * 10**9
 
 
@@ -110,18 +110,18 @@ def bar_chart(ids: ChartIds, title: str, description: str, rows: Sequence[BarRow
 def _bar_row(row: BarRow, top: int) -> Markup:
     bars = []
     for index, bar in enumerate(row.bars):
-        y = top + 20 + index * (_BAR_HEIGHT + 2)
+        y = top + 22 + index * (_BAR_HEIGHT + 2)
         # Something that is there must be seen, be it one in a million: its bar is at least 1.5 long.
         length = max(1.5, min(bar.fraction, 1.0) * WIDTH) if bar.fraction > 0 else 0.0
         if row.tracked:
             bars.append(el("rect", x=0, y=y, width=WIDTH, height=_BAR_HEIGHT, rx=2, class_="track"))
         bars.append(el("rect", x=0, y=y, width=length, height=_BAR_HEIGHT, rx=2, class_=bar.tone))
-    # About 7 units a character: the label gets what the number leaves of the row.
-    room = (WIDTH - 7 * len(row.value)) // 7
+    # About 8 units a character: the label gets what the number leaves of the row.
+    room = WIDTH // 8 - len(row.value)
     label = row.label if len(row.label) <= room else row.label[: max(room - 1, 1)] + "…"
     return join(
-        el("text", label, x=0, y=top + 14),
-        el("text", row.value, x=WIDTH, y=top + 14, class_="strong end"),
+        el("text", label, x=0, y=top + 15, class_="row"),
+        el("text", row.value, x=WIDTH, y=top + 15, class_="strong end row"),
         *bars,
     )
 

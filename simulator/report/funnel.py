@@ -9,7 +9,7 @@ from simulator.report.markup import Content, Markup, el
 from simulator.report.rows import merged_rows, name_cell, with_rest
 from simulator.report.summary import CampaignResult, RunResult, share, totals, win_rate
 
-_LESS = "\N{MINUS SIGN}"
+_LESS = "\N{MINUS SIGN}\N{NO-BREAK SPACE}"
 _MOST_REASONS = 12
 _MOST_REASON_COLUMNS = 6
 
@@ -17,8 +17,6 @@ _MOST_REASON_COLUMNS = 6
 def funnel(result: RunResult, ids: ChartIds) -> Markup:
     """From opportunities to conversions, and what dropped the rest."""
     total = totals(result.campaigns)
-    no_bids = result.opportunities - result.bids
-    lost = result.bids - result.wins
     stages = (
         ("Opportunities", result.opportunities),
         ("Bids", result.bids),
@@ -35,18 +33,7 @@ def funnel(result: RunResult, ids: ChartIds) -> Markup:
         el(
             "div",
             el("div", *_stages(stages, ids), class_="card"),
-            el(
-                "div",
-                *_drops("Why no bid was made", "opportunities without a bid", result.reasons, no_bids, ids),
-                class_="card",
-            ),
-            el(
-                "div",
-                *_drops("Why bids did not win", "bids without a win", result.losses, lost, ids),
-                class_="card",
-            )
-            if result.losses
-            else None,
+            el("div", _no_bids(result, ids), _losses(result, ids), class_="stack"),
             class_="pair",
         ),
         _campaign_funnels(result.campaigns) if result.campaigns else None,
@@ -72,6 +59,20 @@ def _stages(stages: Sequence[tuple[str, int]], ids: ChartIds) -> list[Markup]:
         bar_chart(ids, "From opportunity to conversion", f"In order: {said}.", rows),
         data_details("Data", table("Steps of the funnel", columns, lines)),
     ]
+
+
+def _no_bids(result: RunResult, ids: ChartIds) -> Markup:
+    whole = result.opportunities - result.bids
+    parts = _drops("Why no bid was made", "opportunities without a bid", result.reasons, whole, ids)
+    return el("div", *parts, class_="card")
+
+
+def _losses(result: RunResult, ids: ChartIds) -> Markup | None:
+    if not result.losses:
+        return None
+    whole = result.bids - result.wins
+    parts = _drops("Why bids did not win", "bids without a win", result.losses, whole, ids)
+    return el("div", *parts, class_="card")
 
 
 def _drops(heading: str, noun: str, counts: Mapping[str, int], whole: int, ids: ChartIds) -> list[Markup]:
@@ -132,9 +133,9 @@ def _campaign_funnels(campaigns: Sequence[CampaignResult]) -> Markup:
     columns = [
         Column("Campaign"),
         Column("Eligible", "Eligible"),
-        *(Column(f"{_LESS} {text.plain(name)}") for name in named),
-        *([Column(f"{_LESS} Other reasons")] if others else []),
-        *([Column(f"{_LESS} Not explained")] if gap else []),
+        *(Column(f"{_LESS}{text.plain(name)}") for name in named),
+        *([Column(f"{_LESS}Other reasons")] if others else []),
+        *([Column(f"{_LESS}Not explained")] if gap else []),
         Column("= Bids"),
         Column("Wins"),
         Column("Win rate", "Win rate"),

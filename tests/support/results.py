@@ -78,10 +78,10 @@ def curve(result: CampaignResult, rng: random.Random, points: int = 240) -> list
     return made
 
 
-def run_result(campaigns: int = 6, seed: int = 7, **changes: Any) -> RunResult:
-    """A run of a day whose books agree and whose counts add up; `changes` replace fields as they are."""
+def run_result(size: int = 6, seed: int = 7, **changes: Any) -> RunResult:
+    """A day with `size` campaigns; books agree and counts add up; `changes` replace fields as they are."""
     rng = random.Random(seed)
-    made = [campaign(number, rng) for number in range(campaigns)]
+    made = [campaign(number, rng) for number in range(size)]
     bids, wins = sum(c.bids for c in made), sum(c.wins for c in made)
     reasons = {
         "NO_MATCHING_CAMPAIGN": 61_204,
