@@ -1,0 +1,49 @@
+"""What the bank goes by, and the rules by which it refuses notices."""
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+HOUR_NS = 3_600_000_000_000
+
+MAX_EVENT_VALUE_NANOS = 10**15
+"""A million currency units: above it a conversion's value is a mistake or an attack, and is refused."""
+
+
+class Rule(StrEnum):
+    """Why a notice was not taken."""
+
+    ABOVE_CAP = "above_cap"
+    NO_PRICE = "no_price"
+    UNKNOWN_CAMPAIGN = "unknown_campaign"
+    DUPLICATE = "duplicate"
+    EXPIRED = "expired"
+    BAD_VALUE = "bad_value"
+    MALFORMED = "malformed"
+
+
+class BankRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What the bank goes by; times in nanoseconds of the shared clock.
+
+    lease_ns: how long a lease may be bid on without a word from the bank. longest_reservation_ns: the longest
+    time from a bid to the end of its reservation. margin_ns: for clock skew and for notices under way.
+    money_event: the notice that books spend. min_chunk_bids: a grant is never below so many maximum bids,
+    unless that is all that is left. accept_ns: how long after its reservation a bid's notices are taken.
+    conversion_ns: the same for conversions. spent_refresh_ns: how often a seat hears of a campaign's spend
+    alone, for pacing.
+    """
+
+    lease_ns: int = 30_000_000_000
+    longest_reservation_ns: int = 150_000_000_000
+    margin_ns: int = 5_000_000_000
+    money_event: Literal["billing", "win"] = "billing"
+    min_chunk_bids: int = 100
+    accept_ns: int = 72 * HOUR_NS
+    conversion_ns: int = 30 * 24 * HOUR_NS
+    spent_refresh_ns: int = 200_000_000
+
+    @property
+    def keep_ns(self) -> int:
+        """How long after its reservation a bid is remembered, so that no notice of it is taken twice."""
+        return max(self.accept_ns, self.conversion_ns)

@@ -1,0 +1,86 @@
+"""What each bid has had: so that its money is booked once and each of its notices counts once."""
+
+from bidder.core.bankrules import HOUR_NS, MAX_EVENT_VALUE_NANOS, BankRules, Rule
+from bidder.core.bookings import Booking
+from bidder.core.messages import Notice, NoticeKind
+
+_SPENT = 1  # the money is booked; the bits above it are 1 << NoticeKind
+_WON = 1 << NoticeKind.WIN | 1 << NoticeKind.BILLING | _SPENT
+
+
+class BidBook:
+    """One small number a bid, from its first notice until none can be taken any more.
+
+    Args:
+        rules: windows and money event to go by.
+    """
+
+    def __init__(self, rules: BankRules) -> None:
+        self._rules = rules
+        self.money_kind = NoticeKind.WIN if rules.money_event == "win" else NoticeKind.BILLING
+        self._bits: dict[str, int] = {}
+        self._events: dict[str, set[str]] = {}
+        self._by_hour: dict[int, list[str]] = {}
+        self._evicted_hour = 0
+
+    def __len__(self) -> int:
+        """Bids remembered."""
+        return len(self._bits)
+
+    def spent(self, bid_id: str) -> bool:
+        """Whether the bid's money is booked."""
+        return bool(self._bits.get(bid_id, 0) & _SPENT)
+
+    def won(self, bid_id: str) -> bool:
+        """Whether a notice said that the bid won."""
+        return bool(self._bits.get(bid_id, 0) & _WON)
+
+    def verdict(self, notice: Notice, now_ns: int) -> Rule | None:
+        """The rule that refuses this notice of a known campaign, or None.
+
+        One past the time that bids are remembered for is refused whenever it was sent: taking it could be
+        taking it again.
+        """
+        kind = notice.kind
+        accept_ns = self._rules.conversion_ns if kind is NoticeKind.CONVERSION else self._rules.accept_ns
+        over_ns = max(notice.at_ns - accept_ns, now_ns - self._rules.keep_ns)
+        if over_ns > notice.liable_until_ns:
+            return Rule.EXPIRED
+        if kind is NoticeKind.CONVERSION:
+            return self._conversion_verdict(notice)
+        if kind is self.money_kind:
+            return self._money_verdict(notice)
+        return Rule.DUPLICATE if self._bits.get(notice.bid_id, 0) & 1 << kind else None
+
+    def _conversion_verdict(self, notice: Notice) -> Rule | None:
+        if not 0 <= notice.value_nanos <= MAX_EVENT_VALUE_NANOS:
+            return Rule.BAD_VALUE
+        return Rule.DUPLICATE if notice.event_id in self._events.get(notice.bid_id, ()) else None
+
+    def _money_verdict(self, notice: Notice) -> Rule | None:
+        if self.spent(notice.bid_id):
+            return Rule.DUPLICATE
+        if notice.price_nanos <= 0:
+            return Rule.NO_PRICE
+        return Rule.ABOVE_CAP if notice.price_nanos > notice.cap_nanos else None
+
+    def remember(self, booking: Booking) -> None:
+        """Marks what this bid has had."""
+        bits = self._bits.get(booking.bid_id)
+        if bits is None:
+            bits = 0
+            self._by_hour.setdefault(booking.keep_until_ns // HOUR_NS, []).append(booking.bid_id)
+        self._bits[booking.bid_id] = bits | 1 << booking.kind | (_SPENT if booking.amount_nanos else 0)
+        if booking.kind == NoticeKind.CONVERSION:
+            self._events.setdefault(booking.bid_id, set()).add(booking.event_id)
+
+    def evict(self, now_ns: int) -> None:
+        """Forgets bids whose notices are all refused as expired by now; looks once an hour."""
+        hour = now_ns // HOUR_NS
+        if hour == self._evicted_hour:
+            return
+        self._evicted_hour = hour
+        for old in [old for old in self._by_hour if old < hour]:
+            for bid_id in self._by_hour.pop(old):
+                del self._bits[bid_id]
+                self._events.pop(bid_id, None)

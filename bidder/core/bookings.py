@@ -1,0 +1,126 @@
+"""Rows the bank keeps: what is written with the consumed offsets, and what a bank is rebuilt from.
+
+The bank (`core.bank`) makes these and the store (`store.books`) keeps them; neither knows the other. A row of
+a booking is written once; the other rows hold the latest absolute value, so that writing one twice changes
+nothing.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Booking(NamedTuple):
+    """One notice that the bank took, unique by (bid_id, kind, event_id).
+
+    Attributes:
+        bid_id: the bid.
+        kind: `NoticeKind` as a number.
+        event_id: of a conversion; empty for the other kinds, which happen once a bid.
+        campaign_id: whose money. seat: who made the bid. epoch: of that seat.
+        price_nanos: as the notice stated it.
+        amount_nanos: what was booked as spend; 0 where the notice is not the money event.
+        value_nanos: what a conversion was worth.
+        at_ns: when the tracker took it. booked_ns: when the bank did.
+        late: whether it came after the end of its reservation.
+        unbilled: whether a click or conversion came for a bid without booked spend.
+        keep_until_ns: until when a repeat of this bid's notices must be recognised.
+    """
+
+    bid_id: str
+    kind: int
+    event_id: str
+    campaign_id: str
+    seat: str
+    epoch: int
+    price_nanos: int
+    amount_nanos: int
+    value_nanos: int
+    at_ns: int
+    booked_ns: int
+    late: bool
+    unbilled: bool
+    keep_until_ns: int
+
+
+class AccountRow(NamedTuple):
+    """The counters of one campaign, absolute.
+
+    `late_nanos` is the part of `booked_nanos` that came late; `uncovered_nanos` the part for which no grant
+    had room left.
+    """
+
+    campaign_id: str
+    booked_nanos: int = 0
+    late_nanos: int = 0
+    uncovered_nanos: int = 0
+    wins: int = 0
+    impressions: int = 0
+    clicks: int = 0
+    conversions: int = 0
+    value_nanos: int = 0
+    late_wins: int = 0
+    unbilled: int = 0
+
+
+class GrantRow(NamedTuple):
+    """What one epoch of a seat was granted of one campaign, and what was posted against it; absolute."""
+
+    campaign_id: str
+    seat: str
+    epoch: int
+    granted_nanos: int
+    posted_nanos: int
+    bid_until_ns: int
+    freed: bool
+
+
+class SeatRow(NamedTuple):
+    """One epoch of a seat, and the start that asked for it."""
+
+    seat: str
+    epoch: int
+    start_id: str
+
+
+class RefusalRow(NamedTuple):
+    """How many notices of a campaign a rule refused; the campaign is empty where it is not known."""
+
+    campaign_id: str
+    rule: str
+    times: int
+
+
+class GrantKey(NamedTuple):
+    """Names one grant."""
+
+    campaign_id: str
+    seat: str
+    epoch: int
+
+
+class Rows(NamedTuple):
+    """All that one step of the bank must write, in one transaction with the offsets it consumed."""
+
+    bookings: tuple[Booking, ...] = ()
+    accounts: tuple[AccountRow, ...] = ()
+    refusals: tuple[RefusalRow, ...] = ()
+    grants: tuple[GrantRow, ...] = ()
+    dropped: tuple[GrantKey, ...] = ()
+    seats: tuple[SeatRow, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to write."""
+        return any(map(len, self))
+
+
+class BankState(NamedTuple):
+    """What a bank starts from: all rows of the store.
+
+    Bookings only where a repeat may still come; seats with older epochs first.
+    """
+
+    accounts: Iterable[AccountRow] = ()
+    refusals: Iterable[RefusalRow] = ()
+    grants: Iterable[GrantRow] = ()
+    seats: Iterable[SeatRow] = ()
+    bookings: Iterable[Booking] = ()

@@ -1,0 +1,224 @@
+"""Seats, their epochs, and the leases they hold: how budgets reach the workers and come back.
+
+A seat asks for an epoch with a fresh `start_id` and gets the next one; leases of older epochs are never
+renewed. Money is granted in chunks, as an absolute counter a (campaign, seat, epoch) that only grows. A lease
+may be bid on until `bid_until_ns`, renewed while the seat reports and the campaign may bid. What a grant did
+not post comes back `longest_reservation_ns + margin_ns` after its `bid_until_ns`.
+"""
+
+import heapq
+from collections.abc import Iterable, Mapping
+
+from bidder.core.account import Account, Grant
+from bidder.core.bankrules import BankRules
+from bidder.core.bookings import GrantKey, SeatRow
+from bidder.core.effects import Draft
+from bidder.core.messages import Lease, SliceReport, SliceRow
+
+_NEVER_NS = -(2**62)
+
+
+class Seat:
+    """A seat, every start it had, and what it last reported of its epoch.
+
+    `dirty` until the bank has looked at the report. Starts are kept so that a worker that was replaced, or a
+    request that is read again, never opens an epoch anew.
+    """
+
+    __slots__ = ("dirty", "epoch", "name", "reported_ns", "rows", "seq", "start_id", "starts")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.starts: set[str] = set()
+        self.enter(0, "")
+        self.reported_ns = _NEVER_NS
+        self.dirty = False
+
+    def enter(self, epoch: int, start_id: str) -> None:
+        """Begins an epoch, without a report yet."""
+        self.epoch = epoch
+        self.start_id = start_id
+        self.starts.add(start_id)
+        self.seq = -1
+        self.rows: dict[str, SliceRow] = {}
+
+
+class Leasing:
+    """All seats, and the grants they hold in the accounts.
+
+    Args:
+        rules: lease times and chunk sizes.
+        accounts: accounts by campaign id; shared with the bank, which adds to it.
+        epochs: every epoch of every seat as it was kept, older ones first.
+    """
+
+    def __init__(self, rules: BankRules, accounts: Mapping[str, Account], epochs: Iterable[SeatRow]) -> None:
+        self._rules = rules
+        self._accounts = accounts
+        self._seats: dict[str, Seat] = {}
+        for row in epochs:
+            self._seats.setdefault(row.seat, Seat(row.seat)).enter(row.epoch, row.start_id)
+        self._frees: list[tuple[int, GrantKey]] = []
+        for account in accounts.values():
+            for grant in account.grants.values():
+                if not grant.freed:
+                    self._schedule_free(grant)
+
+    def take(self, report: SliceReport, now_ns: int, draft: Draft) -> None:
+        """Takes a request for an epoch or a newer report of the current one; any other is of the past."""
+        seat = self._seats.get(report.seat)
+        if seat is None:
+            if report.epoch:
+                return
+            seat = self._seats[report.seat] = Seat(report.seat)
+        if report.start_id != seat.start_id:
+            if report.epoch or report.start_id in seat.starts:
+                return
+            self._open_epoch(seat, report.start_id, draft)
+        elif report.epoch == 0:
+            self._forget_sent(seat)
+        elif report.epoch == seat.epoch and report.seq > seat.seq:
+            seat.seq = report.seq
+            seat.rows = {row.campaign_id: row for row in report.rows}
+        else:
+            return
+        seat.reported_ns = max(seat.reported_ns, now_ns)
+        seat.dirty = True
+
+    def _open_epoch(self, seat: Seat, start_id: str, draft: Draft) -> None:
+        """Begins the seat's next epoch; what the one before still holds comes back in its own time."""
+        for account in self._accounts.values():
+            old = account.grants.get((seat.name, seat.epoch))
+            if old is not None and old.freed:
+                account.drop(old)
+                draft.drop(account, old)
+        seat.enter(seat.epoch + 1, start_id)
+        draft.seats.append(SeatRow(seat.name, seat.epoch, start_id))
+
+    def _forget_sent(self, seat: Seat) -> None:
+        """A start that asks again may have missed its leases: all are told again."""
+        for account in self._accounts.values():
+            grant = account.grants.get((seat.name, seat.epoch))
+            if grant is not None:
+                grant.sent = None
+
+    def look_again(self) -> None:
+        """Makes the next `serve` look at every seat: budgets changed."""
+        for seat in self._seats.values():
+            seat.dirty = True
+
+    def serve(self, now_ns: int, draft: Draft) -> None:
+        """Brings the leases of all seats that reported up to date, and tells each seat what changed."""
+        alive = [seat for _, seat in sorted(self._seats.items()) if self._alive(seat, now_ns)]
+        for seat in alive:
+            if seat.dirty:
+                self._serve_seat(seat, now_ns, len(alive), draft)
+                seat.dirty = False
+
+    def free(self, seen_until_ns: int, draft: Draft) -> None:
+        """Frees grants that nothing can be posted to in time any more; forgets those of old epochs."""
+        while self._frees and self._frees[0][0] < seen_until_ns:
+            _, key = heapq.heappop(self._frees)
+            account = self._accounts[key.campaign_id]
+            grant = account.grants.get((key.seat, key.epoch))
+            if grant is None or grant.freed or self._free_at_ns(grant) >= seen_until_ns:
+                continue  # renewed since: its later entry is in the heap
+            account.free(grant)
+            draft.move(account, grant)
+            if not self._current(grant):
+                account.drop(grant)
+                draft.drop(account, grant)
+
+    def live(self, now_ns: int) -> tuple[Lease, ...]:
+        """Every lease of a current epoch that may still be bid on."""
+        seats = sum(self._alive(seat, now_ns) for seat in self._seats.values())
+        return tuple(
+            self._lease(account, grant, max(1, seats))
+            for account in self._accounts.values()
+            for grant in account.grants.values()
+            if not grant.freed and grant.bid_until_ns > now_ns and self._current(grant)
+        )
+
+    def _alive(self, seat: Seat, now_ns: int) -> bool:
+        return seat.epoch > 0 and now_ns - seat.reported_ns < self._rules.lease_ns
+
+    def _current(self, grant: Grant) -> bool:
+        seat = self._seats.get(grant.seat)
+        return seat is not None and seat.epoch == grant.epoch
+
+    def _serve_seat(self, seat: Seat, now_ns: int, seats: int, draft: Draft) -> None:
+        for account in self._accounts.values():
+            biddable = account.biddable(now_ns, self._rules.lease_ns)
+            grant = account.grants.get((seat.name, seat.epoch))
+            if grant is None:
+                if not biddable:
+                    continue
+                grant = account.open(seat.name, seat.epoch)
+            if biddable:
+                self._renew(account, grant, now_ns, draft)
+                if not grant.freed:
+                    self._top_up(account, grant, seat, seats, draft)
+            self._announce(account, grant, seats, now_ns, draft)
+
+    def _renew(self, account: Account, grant: Grant, now_ns: int, draft: Draft) -> None:
+        """Lets the seat bid for a whole lease again once a third of it is gone.
+
+        A campaign whose budget was cut below what is committed is not renewed: its leases end, and what they
+        did not post comes back.
+        """
+        left_ns = grant.bid_until_ns - now_ns
+        if account.cut_nanos or left_ns * 3 > self._rules.lease_ns * 2:
+            return
+        if grant.freed and not account.reopen(grant):
+            return
+        grant.bid_until_ns = now_ns + self._rules.lease_ns
+        self._schedule_free(grant)
+        draft.move(account, grant)
+
+    def _top_up(self, account: Account, grant: Grant, seat: Seat, seats: int, draft: Draft) -> None:
+        """Grants one more chunk where less than half of one is unspent.
+
+        A chunk is a quarter of the seat's even share of what is left, and never below `min_chunk_bids`
+        maximum bids; where that is more than is left, or would leave less than one bid, all of it is granted.
+        """
+        room_nanos = account.room_nanos
+        if not room_nanos or account.campaign is None:
+            return
+        max_bid_nanos = account.campaign.max_bid_cpm_micros  # CPM micros are nanos an impression
+        chunk_nanos = max(room_nanos // (4 * seats), self._rules.min_chunk_bids * max_bid_nanos)
+        row = seat.rows.get(account.id)
+        used_nanos = row.posted_nanos + row.reserved_nanos if row else 0
+        if (grant.granted_nanos - used_nanos) * 2 >= chunk_nanos:
+            return
+        rest_nanos = room_nanos - chunk_nanos
+        account.give(grant, room_nanos if rest_nanos < max_bid_nanos else chunk_nanos)
+        draft.move(account, grant)
+
+    def _announce(self, account: Account, grant: Grant, seats: int, now_ns: int, draft: Draft) -> None:
+        """Tells the seat of a lease that changed; of spend alone only every `spent_refresh_ns`."""
+        terms = (grant.granted_nanos, grant.bid_until_ns, account.budget_nanos)
+        if grant.sent is not None and grant.sent.terms == terms:
+            quiet_ns = now_ns - grant.sent.at_ns
+            if grant.sent.spent_nanos == account.booked_nanos or quiet_ns < self._rules.spent_refresh_ns:
+                return
+        grant.tell(terms, account.booked_nanos, now_ns)
+        draft.leases.append(self._lease(account, grant, seats))
+
+    def _lease(self, account: Account, grant: Grant, seats: int) -> Lease:
+        return Lease(
+            seat=grant.seat,
+            epoch=grant.epoch,
+            start_id=self._seats[grant.seat].start_id,
+            campaign_id=grant.campaign_id,
+            granted_nanos=grant.granted_nanos,
+            bid_until_ns=grant.bid_until_ns,
+            budget_nanos=account.budget_nanos,
+            spent_nanos=account.booked_nanos,
+            seats=seats,
+        )
+
+    def _free_at_ns(self, grant: Grant) -> int:
+        return grant.bid_until_ns + self._rules.longest_reservation_ns + self._rules.margin_ns
+
+    def _schedule_free(self, grant: Grant) -> None:
+        heapq.heappush(self._frees, (self._free_at_ns(grant), grant.key))
