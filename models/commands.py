@@ -86,10 +86,12 @@ def _summary(bundle: "ModelBundle") -> "RenderableType":
 
     manifest = bundle.manifest
     grid = Table.grid(padding=(0, 2))
+    kinds = (f"{name} {report.kind} ({report.rounds} trees)" for name, report in manifest.models.items())
     rows = ", ".join(f"{count:,} {part}" for part, count in manifest.rows.items())
     for name, value in (
         ("model", str(bundle.path)),
         ("hash", manifest.hash),
+        ("models", ", ".join(kinds)),
         ("features", f"{len(bundle.spec)}, spec {manifest.spec_hash[:12]}"),
         ("table", f"{manifest.created_from}, sha256 {manifest.table_sha256[:12]}"),
         ("rows", rows),
@@ -103,15 +105,13 @@ def _metrics(bundle: "ModelBundle") -> "RenderableType":
     from rich.table import Table
 
     names = ("rows", "positives", "auc", "log_loss", "normalized_entropy", "calibration_ratio", "ece")
-    heads = ("rows", "positives", "AUC", "log loss", "NE", "calibration", "ECE")
-    table = Table("model", "on the test rows", title="Rows later than all that training saw")
+    heads = ("rows", "positive", "AUC", "log loss", "NE", "sum p/y", "ECE")
+    table = Table("", title="on rows later than all that training saw", pad_edge=False)
     for head in heads:
         table.add_column(head, justify="right")
     for name, report in bundle.manifest.models.items():
-        kind = f"{name}: {report.kind}, {report.rounds} trees"
         for label, metrics in (("raw", report.before), (report.calibration, report.after)):
-            table.add_row(kind, label, *(_shown(getattr(metrics, field)) for field in names))
-            kind = ""
+            table.add_row(f"{name} {label}", *(_shown(getattr(metrics, field)) for field in names))
     return table
 
 

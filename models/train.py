@@ -52,7 +52,7 @@ class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         min_data_in_leaf: fewest rows of a leaf; lowered for small tables to a hundredth of the rows.
         lambda_l2: shrinks leaf values.
         max_categories, min_count: of vocabularies, see `schema.fit_spec`.
-        num_threads: results are the same for the same number only.
+        num_threads: of LightGBM, which gives the same trees for any number (`deterministic`).
         calibration_share, test_share: of the rows.
     """
 
