@@ -60,14 +60,15 @@ async def _serve(arguments: argparse.Namespace) -> None:
         raise ConfigError(
             f"cannot listen on {arguments.host} port {arguments.port}: {error.strerror}"
         ) from error
-    sys.stdout.write(f"bootstrap {bootstrap}\nin memory only: not durable\n")
-    sys.stdout.flush()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     if arguments.until_eof:
         loop.add_reader(sys.stdin, _stop_at_eof, stopping)
+    # Last: who reads the address may at once ask us to stop.
+    sys.stdout.write(f"bootstrap {bootstrap}\nin memory only: not durable\n")
+    sys.stdout.flush()
     await stopping.wait()
     await broker.stop()
 
