@@ -1,6 +1,7 @@
 """What a run came to: one summary, shown as a JSON object and as one self-contained HTML page.
 
     summary   frozen structs that a run fills, derived metrics, checks that the counts add up, the JSON object
+    reasons   reasons in words; the engine's counts as the summary takes them
     text      numbers, money, shares and times as people read them
     markup    elements that escape what they hold
     charts    our own inline SVG
@@ -10,12 +11,12 @@ Everything here is a pure function of a `RunResult`: no clock, no files, no netw
 """
 
 from simulator.report.page import render
+from simulator.report.reasons import drops, no_bids
 from simulator.report.summary import (
     CampaignResult,
     CurvePoint,
     ExchangeBook,
     Latency,
-    ModelQuality,
     RunResult,
     book_mismatches,
     json_object,
@@ -26,9 +27,10 @@ __all__ = [
     "CurvePoint",
     "ExchangeBook",
     "Latency",
-    "ModelQuality",
     "RunResult",
     "book_mismatches",
+    "drops",
     "json_object",
+    "no_bids",
     "render",
 ]

@@ -27,6 +27,8 @@ FORMULAS = {
     "AUC": "Probability that an event was given a higher score than a non-event; 0.5 is chance.",
     "NE": "Normalized entropy: log loss / log loss of always guessing the average rate; below 1 is better.",
     "Calibration": "Events predicted / events that happened; 1 is right on average.",
+    "ECE": "Expected calibration error: mean distance between the predicted and the real rate, "
+    "over groups of equally many rows.",
 }
 """How each figure is computed, for tooltips and for the footnotes."""
 

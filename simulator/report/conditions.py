@@ -50,15 +50,17 @@ def models(result: RunResult) -> Markup | None:
         Column("AUC", "AUC"),
         Column("Normalized entropy", "NE"),
         Column("Calibration", "Calibration"),
+        Column("ECE", "ECE"),
     ]
     rows = [
         [
             name.upper(),
             text.count(model.rows),
-            text.count(model.events),
+            text.count(model.positives),
             text.ratio(model.auc, 4),
             text.ratio(model.normalized_entropy, 4),
-            text.ratio(model.calibration, 3),
+            text.ratio(model.calibration_ratio, 3),
+            text.ratio(model.ece, 5),
         ]
         for name, model in result.models.items()
     ]

@@ -70,7 +70,7 @@ def _curve_table(campaign: CampaignResult, points: Sequence[CurvePoint]) -> Mark
     ]
     rows = [
         [
-            text.moment(point.at_ns, "%Y-%m-%d %H:%M:%S"),
+            text.moment(point.at_ns, "%m-%d %H:%M:%S"),
             text.exact(point.spend_nanos),
             text.exact(point.plan_nanos),
         ]

@@ -6,6 +6,7 @@ from simulator.report import text
 from simulator.report.blocks import Column, data_details, section, table
 from simulator.report.charts import Bar, BarRow, ChartIds, bar_chart
 from simulator.report.markup import Content, Markup, el
+from simulator.report.reasons import words
 from simulator.report.rows import merged_rows, name_cell, with_rest
 from simulator.report.summary import CampaignResult, RunResult, share, totals, win_rate
 
@@ -77,7 +78,7 @@ def _losses(result: RunResult, ids: ChartIds) -> Markup | None:
 
 def _drops(heading: str, noun: str, counts: Mapping[str, int], whole: int, ids: ChartIds) -> list[Markup]:
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    entries = [(text.plain(name), number, "drop") for name, number in ranked]
+    entries = [(words(name), number, "drop") for name, number in ranked]
     missing = whole - sum(counts.values())
     if missing:
         entries.append(("Not explained" if missing > 0 else "Counted twice", abs(missing), "fault"))
@@ -133,7 +134,7 @@ def _campaign_funnels(campaigns: Sequence[CampaignResult]) -> Markup:
     columns = [
         Column("Campaign"),
         Column("Eligible", "Eligible"),
-        *(Column(f"{_LESS}{text.plain(name)}") for name in named),
+        *(Column(f"{_LESS}{words(name)}") for name in named),
         *([Column(f"{_LESS}Other reasons")] if others else []),
         *([Column(f"{_LESS}Not explained")] if gap else []),
         Column("= Bids"),

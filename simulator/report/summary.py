@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from models.evaluate import Metrics
+
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
     """Wall time of a decision in milliseconds: median and 99th percentile; None where nothing was timed."""
@@ -28,7 +30,8 @@ class CampaignResult(msgspec.Struct, frozen=True, kw_only=True):
         currency: ISO 4217 code of all its amounts. goal: `click` or `conversion`.
         eligible: opportunities that its targeting let through.
         bids, wins: bids sent for it and bids won.
-        funnel: what dropped an eligible opportunity before a bid, by reason; sums to `eligible - bids`.
+        funnel: what dropped an eligible opportunity before a bid, by reason (`report.reasons.drops`);
+            sums to `eligible - bids`.
     """
 
     id: str
@@ -67,24 +70,6 @@ class CurvePoint(msgspec.Struct, frozen=True):
     plan_nanos: int
 
 
-class ModelQuality(msgspec.Struct, frozen=True, kw_only=True):
-    """How well one model predicted rows that are later than those it learned from.
-
-    Attributes:
-        auc: probability that an event gets a higher score than a non-event; 0.5 is chance.
-        normalized_entropy: log loss over that of the base rate alone; below 1 the model knows something
-            (He et al., "Practical lessons from predicting clicks on ads", 2014).
-        calibration: predicted events over events that happened; 1 is right on average.
-        rows, events: size of the held-out slice.
-    """
-
-    auc: float | None
-    normalized_entropy: float | None
-    calibration: float | None
-    rows: int
-    events: int
-
-
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """One run, whole. The first eight fields are the JSON object's fixed part.
 
@@ -93,14 +78,15 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         bids, wins: over all campaigns. requests_per_second: requests over wall time of the replay.
         late_wins: win notices after their reservation's end; booked all the same.
         books_agree: our books are the exchange's, to the nano. mismatches: one line where they are not.
-        reasons: opportunities without a bid by reason; sums to `opportunities - bids`.
+        reasons: opportunities without a bid by reason (`report.reasons.no_bids`); sums to
+            `opportunities - bids`.
         losses: bids without a win by reason; sums to `bids - wins`. Empty where nobody told.
         exchange: the exchange's own counts of the run, by name.
         exchange_books: the exchange's own books by campaign id.
         duration_s: wall time of the replay. speedup: shared clock over wall clock.
         started_at_ns, ended_at_ns: on the shared clock. generated_at_ns: wall time of the report.
         log: name of the log, not its path. seed: of everything drawn at random.
-        models: quality by model name (`ctr`, `cvr`).
+        models: quality by model name (`ctr`, `cvr`), on rows later than those it learned from.
         synthetic: a sentence for each thing in the run that was made up, and by which law.
         versions: of the libraries and of the code, by name.
         deadline_ms: the answer time that the exchange allowed.
@@ -126,7 +112,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     transport: str
     log: str
     seed: int | None = None
-    models: Mapping[str, ModelQuality] = {}
+    models: Mapping[str, Metrics] = {}
     started_at_ns: int
     ended_at_ns: int
     generated_at_ns: int | None = None

@@ -3,12 +3,12 @@
 import random
 from typing import Any
 
+from models.evaluate import Metrics
 from simulator.report.summary import (
     CampaignResult,
     CurvePoint,
     ExchangeBook,
     Latency,
-    ModelQuality,
     RunResult,
     book_of,
 )
@@ -36,10 +36,10 @@ def campaign(number: int, rng: random.Random) -> CampaignResult:
     conversions = int(clicks * rng.uniform(0.05, 0.2))
     spend_nanos = sum(rng.randrange(400_000, 4_000_000) for _ in range(impressions))
     drops = {
-        "PACED": rng.randrange(1_000, 9_000),
-        "BELOW_FLOOR": rng.randrange(100, 3_000),
-        "OUTBID_BY_OWN_CAMPAIGN": rng.randrange(10, 2_000),
-        "NO_BUDGET_LEFT": rng.randrange(0, 400),
+        "no_value": rng.randrange(1_000, 9_000),
+        "below_floor": rng.randrange(100, 3_000),
+        "outbid": rng.randrange(10, 2_000),
+        "budget": rng.randrange(0, 400),
     }
     return CampaignResult(
         id=f"c{number + 1:02d}",
@@ -84,11 +84,11 @@ def run_result(size: int = 6, seed: int = 7, **changes: Any) -> RunResult:
     made = [campaign(number, rng) for number in range(size)]
     bids, wins = sum(c.bids for c in made), sum(c.wins for c in made)
     reasons = {
-        "NO_MATCHING_CAMPAIGN": 61_204,
-        "PACED": 38_150,
+        "GEO": 61_204,
+        "NO_VALUE": 38_150,
         "BELOW_FLOOR": 9_377,
-        "DEADLINE_PASSED": 214,
-        "NO_BUDGET_LEFT": 96,
+        "EXPIRED": 214,
+        "BUDGET": 96,
     }
     opportunities = bids + sum(reasons.values())
     fields: dict[str, Any] = {
@@ -112,12 +112,8 @@ def run_result(size: int = 6, seed: int = 7, **changes: Any) -> RunResult:
         "log": "synthetic market",
         "seed": 1,
         "models": {
-            "ctr": ModelQuality(
-                auc=0.7312, normalized_entropy=0.9147, calibration=1.018, rows=52_000, events=611
-            ),
-            "cvr": ModelQuality(
-                auc=0.6421, normalized_entropy=0.9755, calibration=0.964, rows=611, events=71
-            ),
+            "ctr": _metrics(52_000, 611, 0.7312, 0.9147, 1.018),
+            "cvr": _metrics(611, 71, 0.6421, 0.9755, 0.964),
         },
         "started_at_ns": START_NS,
         "ended_at_ns": START_NS + DAY_NS,
@@ -135,3 +131,15 @@ def run_result(size: int = 6, seed: int = 7, **changes: Any) -> RunResult:
 
 def _fields(book: ExchangeBook) -> dict[str, int]:
     return {name: getattr(book, name) for name in ExchangeBook.__struct_fields__}
+
+
+def _metrics(rows: int, positives: int, auc: float, normalized_entropy: float, calibration: float) -> Metrics:
+    return Metrics(
+        rows=rows,
+        positives=positives,
+        auc=auc,
+        log_loss=0.062,
+        normalized_entropy=normalized_entropy,
+        calibration_ratio=calibration,
+        ece=0.00041,
+    )

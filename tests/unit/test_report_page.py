@@ -155,9 +155,9 @@ def test_losses_add_up_to_the_bids_without_a_win(page, result):
 
 
 def test_a_reason_that_is_missing_is_shown_as_not_explained():
-    page = page_of(run_result(reasons={"PACED": 109_000}))
+    page = page_of(run_result(reasons={"NO_VALUE": 109_000}))
     table = table_of(page, "Why no bid was made")
-    assert column(table, "Reason") == ["Paced", "Not explained"]
+    assert column(table, "Reason") == ["Worth nothing after pacing", "Not explained"]
     assert whole(column(table, "Count")[1]) == run_result().opportunities - run_result().bids - 109_000
 
 
