@@ -64,8 +64,8 @@ class NoticeClient:
         timeout_s: float = 10.0,
     ) -> None:
         check_loopback(host)
-        self._host = host
-        self._port = port
+        self.host = host
+        self.port = port
         self._links = [_Link(host, port) for _ in range(connections)]
         self._free = asyncio.Semaphore(in_flight)
         self._retries = retries
@@ -81,7 +81,7 @@ class NoticeClient:
             await asyncio.gather(*(link.stream() for link in self._links))
         except OSError as error:
             raise DependencyError(
-                f"tracker must listen on {self._host}:{self._port}, was not there ({error})"
+                f"tracker must listen on {self.host}:{self.port}, was not there ({error})"
             ) from error
 
     async def get(self, url: str) -> Response:
@@ -102,7 +102,7 @@ class NoticeClient:
                 except (OSError, TimeoutError) as error:
                     if not left or self._closed:
                         raise DependencyError(
-                            f"tracker must answer on {self._host}:{self._port}, was silent ({error!r})"
+                            f"tracker must answer on {self.host}:{self.port}, was silent ({error!r})"
                         ) from error
                 else:
                     if response.status != 503 or not left:
@@ -122,11 +122,11 @@ class NoticeClient:
         parts = urlsplit(url)
         check_loopback(parts.hostname or "")
         try:
-            same = parts.scheme == "http" and (parts.port or 80) == self._port
+            same = parts.scheme == "http" and (parts.port or 80) == self.port
         except ValueError:
             same = False
         if not same:
-            raise InputError(f"URL of a notice must be http on port {self._port}, was {url[:200]!r}")
+            raise InputError(f"URL of a notice must be http on port {self.port}, was {url[:200]!r}")
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         if not target.isascii() or any(c <= " " or c == "\x7f" for c in target):
             raise InputError(f"URL of a notice must hold no spaces or control characters, was {url[:200]!r}")
