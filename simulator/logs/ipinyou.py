@@ -27,22 +27,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from bidder.errors import InputError
 from simulator.logs.agents import agent_of
 from simulator.logs.parquet import ParquetLog
 from simulator.logs.rows import LogRow
-from simulator.logs.timeline import RUN_ROWS, Spread, in_time_order
+from simulator.logs.timeline import RUN_ROWS, Ints
+from simulator.logs.twopass import DAY_NS, HOUR_NS, TEXT, TwoPassReader, column, flags
 
 CURRENCY = "CNY"
 COUNTRY = "CHN"
 MICROS_PER_FEN_CPM = 10_000
-HOUR_NS = 3_600_000_000_000
-_MAX_OWNERS = 1 << 20
-DAY_NS = 24 * HOUR_NS
-
-Ints = NDArray[np.int64]
 
 
 class Kind(StrEnum):
@@ -72,17 +67,16 @@ SOURCES = {
     "rlb_train_episode": Source(Kind.AUCTIONS, "blocks of 1,000 rows with a click at least", False),
 }
 
-_TEXT = pa.large_string()
 _FEATURE_TYPES: dict[str, pa.DataType] = {
-    "source": _TEXT, "click": pa.int64(), "timestamp": _TEXT, "weekday": pa.int64(), "hour": pa.int64(),
-    "ipinyouid": _TEXT, "useragent": _TEXT, "IP": _TEXT, "region": pa.int64(), "city": pa.int64(),
-    "adexchange": _TEXT, "domain": _TEXT, "url": _TEXT, "slotid": _TEXT, "slotwidth": pa.int64(),
-    "slotheight": pa.int64(), "slotvisibility": _TEXT, "slotprice": pa.float64(), "payprice": pa.float64(),
-    "advertiser": _TEXT, "usertag": _TEXT,
+    "source": TEXT, "click": pa.int64(), "timestamp": TEXT, "weekday": pa.int64(), "hour": pa.int64(),
+    "ipinyouid": TEXT, "useragent": TEXT, "IP": TEXT, "region": pa.int64(), "city": pa.int64(),
+    "adexchange": TEXT, "domain": TEXT, "url": TEXT, "slotid": TEXT, "slotwidth": pa.int64(),
+    "slotheight": pa.int64(), "slotvisibility": TEXT, "slotprice": pa.float64(), "payprice": pa.float64(),
+    "advertiser": TEXT, "usertag": TEXT,
 }  # fmt: skip
 _FEATURES_NEEDED = ("source", "click", "weekday", "slotwidth", "slotheight", "payprice", "advertiser")
 _AUCTION_TYPES: dict[str, pa.DataType] = {
-    "source": _TEXT, "campaign": _TEXT, "click": pa.int64(), "market_price": pa.float64(),
+    "source": TEXT, "campaign": TEXT, "click": pa.int64(), "market_price": pa.float64(),
     "pctr_lr_insample": pa.float64(), "pctr_lr_sam": pa.float64(), "local_hour": pa.timestamp("us"),
 }  # fmt: skip
 _AUCTIONS_NEEDED = ("source", "campaign", "click", "market_price")
@@ -153,124 +147,11 @@ def read_auctions(
     return reader.rows(run_rows)
 
 
-class _Reader:
-    """What both kinds share: two passes, one to learn how many rows share an hour, one to read them."""
-
-    types: dict[str, pa.DataType]
-    time_columns: tuple[str, ...]
-    campaign_column: str
-
-    def __init__(self, log: ParquetLog, sources: tuple[str, ...], drops: Counter[str] | None) -> None:
-        self._log = log
-        self._sources = sources
-        self._drops: Counter[str] = Counter() if drops is None else drops
-        self._spread = Spread()
-        self._first_day: dict[int, int] = {}
-        self._owners: dict[tuple[str, str], int] = {}
-
-    def rows(self, run_rows: int) -> Iterator[LogRow]:
-        self._survey()
-        ordered = in_time_order(self._timed(), run_rows)
-        return (self.row(values) for values in ordered)
-
-    def _survey(self) -> None:
-        """First pass: rows of each span, first day of each source."""
-        wanted = {name: self.types[name] for name in self.time_columns}
-        for table in self._log.batches(wanted | {name: self.types[name] for name in self.checked()}):
-            kept = table.filter(self._good(table))
-            if not kept.num_rows:
-                continue
-            source, begin_ns, length_ns = self._source_index(kept), *self._span(kept)
-            self._spread.count(self._number(kept, begin_ns, length_ns)[length_ns > 0])
-            for index in np.unique(source).tolist():
-                day = int(begin_ns[source == index].min() // DAY_NS)
-                self._first_day[index] = min(day, self._first_day.get(index, day))
-
-    def _timed(self) -> Iterator[pa.Table]:
-        """Second pass: the rows with their time and place in the log put first, bad ones left out."""
-        place = 0
-        for whole in self._log.batches(self.types):
-            numbered = whole.add_column(0, "place", pa.array(np.arange(place, place + whole.num_rows)))
-            place += whole.num_rows
-            kept = numbered.filter(self._good(whole, self._drops))
-            if kept.num_rows:
-                yield kept.add_column(0, "at_ns", pa.array(self._times(kept)))
-
-    def _times(self, table: pa.Table) -> Ints:
-        source, begin_ns, length_ns = self._source_index(table), *self._span(table)
-        at_ns = begin_ns.copy()
-        loose = length_ns > 0
-        spans = self._number(table, begin_ns, length_ns)[loose]
-        at_ns[loose] = self._spread.times(spans, begin_ns[loose], length_ns[loose])
-        axis_day = next(self._first_day[i] for i in range(len(self._sources)) if i in self._first_day)
-        moved = np.array([axis_day - self._first_day.get(i, axis_day) for i in range(len(self._sources))])
-        return np.asarray(at_ns + moved[source] * DAY_NS)
-
-    def _number(self, table: pa.Table, begin_ns: Ints, length_ns: Ints) -> Ints:
-        """A number for each span: its hour, whether it is a whole day, and whose it is."""
-        return (begin_ns // HOUR_NS * 2 + (length_ns > HOUR_NS)) * _MAX_OWNERS + self._owner(table)
-
-    def _owner(self, table: pa.Table) -> Ints:
-        """Numbers of (source, campaign): each spreads its rows for itself."""
-        pairs = zip(table["source"].to_pylist(), table[self.campaign_column].to_pylist(), strict=True)
-        owners = self._owners
-        return np.fromiter((owners.setdefault(pair, len(owners)) for pair in pairs), np.int64, table.num_rows)
-
-    def _good(self, table: pa.Table, drops: Counter[str] | None = None) -> NDArray[np.bool_]:
-        """Which rows to keep; each of the others is counted by its first fault."""
-        good = np.ones(table.num_rows, np.bool_)
-        for cause, fault in self._faults(table):
-            hit = good & fault.to_numpy(zero_copy_only=False)
-            good &= ~hit
-            if drops is not None and hit.any():
-                drops[cause] += int(hit.sum())
-        return good
-
-    def _faults(self, table: pa.Table) -> Iterator[tuple[str, pa.Array]]:
-        chosen = pc.is_in(table["source"], value_set=pa.array(self._sources, _TEXT))
-        yield "source not chosen", _flags(pc.invert(chosen))
-        yield (
-            "click is neither 0 nor 1",
-            _flags(pc.invert(pc.is_in(table["click"], value_set=pa.array([0, 1])))),
-        )
-        for column, cause in self.prices().items():
-            price = table[column]
-            # A price above 10,000 CNY CPM is no price; one finer than a micro would not be exact.
-            micros = pc.multiply(price, float(MICROS_PER_FEN_CPM))
-            whole = pc.equal(pc.round(micros, 4), pc.round(micros))
-            fair = pc.and_(pc.and_(pc.greater_equal(price, 0.0), pc.less_equal(price, 1e6)), whole)
-            yield cause, _flags(pc.invert(fair), unknown=column != "slotprice")
-        yield from self.more_faults(table)
-
-    def _source_index(self, table: pa.Table) -> Ints:
-        found = pc.index_in(table["source"], value_set=pa.array(self._sources, _TEXT))
-        return np.asarray(pa.chunked_array(found).to_numpy()).astype(np.int64)
-
-    def checked(self) -> tuple[str, ...]:
-        """Columns that decide whether a row is kept."""
-        raise NotImplementedError
-
-    def prices(self) -> dict[str, str]:
-        """Price columns, each with the cause by which bad ones are counted."""
-        raise NotImplementedError
-
-    def more_faults(self, table: pa.Table) -> Iterator[tuple[str, pa.Array]]:
-        """Faults of this kind of log."""
-        raise NotImplementedError
-
-    def _span(self, table: pa.Table) -> tuple[Ints, Ints]:
-        """Begin of the span that a row's time is in, and length of it, 0 where the time is exact."""
-        raise NotImplementedError
-
-    def row(self, values: tuple[Any, ...]) -> LogRow:
-        """One row; `values` are time, place in the log, and the columns of `types`."""
-        raise NotImplementedError
-
-
-class _Features(_Reader):
+class _Features(TwoPassReader):
     types = _FEATURE_TYPES
     time_columns = ("source", "timestamp", "weekday", "hour")
     campaign_column = "advertiser"
+    micros_per_unit = MICROS_PER_FEN_CPM
 
     def checked(self) -> tuple[str, ...]:
         return ("click", "payprice", "slotprice", "slotwidth", "slotheight", "advertiser")
@@ -283,19 +164,19 @@ class _Features(_Reader):
             pc.and_(pc.greater(table[c], 0), pc.less_equal(table[c], 10_000))
             for c in ("slotwidth", "slotheight")
         ]
-        yield "size missing or out of range", _flags(pc.invert(pc.and_(*sides)), unknown=True)
-        yield "campaign missing", _flags(pc.equal(pc.utf8_length(table["advertiser"]), 0), unknown=True)
+        yield "size missing or out of range", flags(pc.invert(pc.and_(*sides)), unknown=True)
+        yield "campaign missing", flags(pc.equal(pc.utf8_length(table["advertiser"]), 0), unknown=True)
         day = pc.and_(pc.greater_equal(table["weekday"], 0), pc.less_equal(table["weekday"], 6))
         stamp = pc.is_valid(_stamps(table["timestamp"]))
-        yield "time unknown", _flags(pc.invert(pc.or_(stamp, pc.fill_null(day, False))))
+        yield "time unknown", flags(pc.invert(pc.or_(stamp, pc.fill_null(day, False))))
         hour = pc.or_(
             pc.is_null(table["hour"]), pc.and_(pc.greater_equal(table["hour"], 0), pc.less(table["hour"], 24))
         )
-        yield "hour out of range", _flags(pc.invert(pc.or_(stamp, hour)))
+        yield "hour out of range", flags(pc.invert(pc.or_(stamp, hour)))
 
-    def _span(self, table: pa.Table) -> tuple[Ints, Ints]:
-        stamps = _column(_stamps(table["timestamp"]), -1)
-        weekday, hour = _column(table["weekday"], 0), _column(table["hour"], -1)
+    def span(self, table: pa.Table) -> tuple[Ints, Ints]:
+        stamps = column(_stamps(table["timestamp"]), -1)
+        weekday, hour = column(table["weekday"], 0), column(table["hour"], -1)
         # Their weekday counts from Sunday; the week of the axis begins on Saturday the 19th.
         day = _MONDAY_DAYS - 2 + (weekday + 1) % 7
         begin = np.where(stamps >= 0, stamps, day * DAY_NS + np.maximum(hour, 0) * HOUR_NS)
@@ -335,10 +216,11 @@ class _Features(_Reader):
         )
 
 
-class _Auctions(_Reader):
+class _Auctions(TwoPassReader):
     types = _AUCTION_TYPES
     time_columns = ("source", "campaign", "local_hour")
     campaign_column = "campaign"
+    micros_per_unit = MICROS_PER_FEN_CPM
 
     def checked(self) -> tuple[str, ...]:
         return ("click", "market_price", "pctr_lr_insample", "pctr_lr_sam")
@@ -347,13 +229,13 @@ class _Auctions(_Reader):
         return {"market_price": "market price missing or out of range"}
 
     def more_faults(self, table: pa.Table) -> Iterator[tuple[str, pa.Array]]:
-        yield "campaign missing", _flags(pc.equal(pc.utf8_length(table["campaign"]), 0), unknown=True)
+        yield "campaign missing", flags(pc.equal(pc.utf8_length(table["campaign"]), 0), unknown=True)
         pctr = pc.coalesce(table["pctr_lr_sam"], table["pctr_lr_insample"])
         fair = pc.and_(pc.greater_equal(pctr, 0.0), pc.less_equal(pctr, 1.0))
-        yield "click probability missing or out of range", _flags(pc.invert(fair), unknown=True)
+        yield "click probability missing or out of range", flags(pc.invert(fair), unknown=True)
 
-    def _span(self, table: pa.Table) -> tuple[Ints, Ints]:
-        hours = _column(pc.cast(table["local_hour"], pa.int64()), -1)
+    def span(self, table: pa.Table) -> tuple[Ints, Ints]:
+        hours = column(pc.cast(table["local_hour"], pa.int64()), -1)
         begin = np.where(hours >= 0, hours * 1_000, _MONDAY_DAYS * DAY_NS)
         return begin, np.where(hours >= 0, HOUR_NS, DAY_NS)
 
@@ -441,19 +323,10 @@ def _chosen(sources: Sequence[str] | None, kind: Kind) -> tuple[str, ...]:
     return tuple(dict.fromkeys(sources))
 
 
-def _flags(values: pa.ChunkedArray, *, unknown: bool = False) -> pa.ChunkedArray:
-    """Flags with null read as `unknown`."""
-    return pc.fill_null(values, unknown)
-
-
-def _column(values: pa.ChunkedArray, missing: int) -> Ints:
-    return np.asarray(pc.fill_null(values, missing).to_numpy(), dtype=np.int64)
-
-
 def _stamps(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     """Times of `yyyyMMddHHmmssSSS` texts in nanoseconds since the epoch, int64; null where it is not one."""
     shape = pc.match_substring_regex(texts, r"^\d{17}$")
-    good = pc.if_else(shape, texts, pa.scalar(None, _TEXT))
+    good = pc.if_else(shape, texts, pa.scalar(None, TEXT))
     seconds = pc.strptime(
         pc.utf8_slice_codeunits(good, 0, 14), format="%Y%m%d%H%M%S", unit="s", error_is_null=True
     )
