@@ -1,0 +1,181 @@
+"""The exchange's shell: offers rows when the clock shows their time, and makes the calls that follow.
+
+The auction itself is pure (`simulator.exchange`). Here are the broker, the tracker's HTTP and the wall: answers
+that come after `tmax`, by the wall's own clock, are timeouts.
+"""
+
+import asyncio
+import heapq
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from bidder.core.messages import BID_REQUESTS
+from bidder.errors import DependencyError
+from bidder.runtime.clock import Clock
+from bidder.runtime.transport import Outbound, Sink, Source
+from simulator.demo.http_client import NoticeClient
+from simulator.exchange.books import Call
+from simulator.exchange.exchange import Exchange
+from simulator.logs.rows import LogRow
+
+_SLACK_S = 0.01
+"""How far, in wall seconds, time may run ahead of the next row: below what a turn of the event loop takes,
+time would stand still at every single row."""
+_OFFER = 256
+_NEVER_NS = 2**62
+_DONE_OK = range(200, 400)
+
+
+class ExchangeShell:
+    """Plays rows against bidders and reports what it saw.
+
+    Args:
+        exchange: decides the auctions and keeps the books.
+        rows: what to offer, in order of time. row_count: how many.
+        responses: source of `bid-responses`. sink: takes `bid-requests`.
+        client: calls the tracker.
+        clock: the shared clock.
+        speedup: of the clock.
+        tmax_s: wall seconds for an answer.
+        max_open: auctions open at once; more wait, and where `hold` is given time waits with them.
+        hold: told how far the clock may go; None where the clock is not ours to hold.
+
+    Attributes:
+        offered: rows offered so far. began_s: wall (monotonic) of the first offer. ended_s: of the last answer.
+        statuses: answers of the tracker by HTTP status. failed: calls that got no answer.
+        late_offers: rows offered more than `tmax` of wall time after their time was shown.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        rows: Iterator[LogRow],
+        row_count: int,
+        *,
+        responses: Source,
+        sink: Sink,
+        client: NoticeClient,
+        clock: Clock,
+        speedup: float,
+        tmax_s: float,
+        max_open: int = 512,
+        hold: Callable[[int], None] | None = None,
+    ) -> None:
+        self.exchange = exchange
+        self.row_count = row_count
+        self.offered = 0
+        self.began_s = 0.0
+        self.ended_s = 0.0
+        self.failed = 0
+        self.late_offers = 0
+        self.statuses: Counter[int] = Counter()
+        self._rows = rows
+        self._responses = responses
+        self._sink = sink
+        self._client = client
+        self._clock = clock
+        self._speedup = speedup
+        self._tmax_ns = int(tmax_s * 1e9)
+        self._max_open = max_open
+        self._hold = hold or (lambda _limit_ns: None)
+        self._calls: list[Call] = []
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._offers_done = False
+
+    async def run(self) -> None:
+        """Plays all rows and returns when everything that follows from them has happened."""
+        async with asyncio.TaskGroup() as group:
+            answers = group.create_task(self._take_answers())
+            calls = group.create_task(self._make_calls())
+            await self._offer_all()
+            self._offers_done = True
+            await answers
+            self.ended_s = time.monotonic()
+            self._hold(_NEVER_NS)
+            await calls
+
+    async def warm_up(self, bodies: Sequence[bytes], window: int = 128, timeout_s: float = 60.0) -> float:
+        """Sends requests marked `test`, which move no money, and says how many a second were answered.
+
+        Args:
+            bodies: the requests. window: unanswered at most. timeout_s: wall seconds for all of them.
+
+        Raises:
+            DependencyError: where they are not all answered in time.
+        """
+        began_s = time.monotonic()
+        sent = answered = 0
+        while answered < len(bodies):
+            if time.monotonic() - began_s > timeout_s:
+                raise DependencyError(
+                    f"bidder must answer {len(bodies)} requests, answered {answered} in {timeout_s} s"
+                )
+            more = bodies[sent : sent + window - (sent - answered)]
+            if more:
+                await self._sink.publish(
+                    [Outbound(BID_REQUESTS, b"%d" % (sent + i), body) for i, body in enumerate(more)]
+                )
+                sent += len(more)
+            answered += len(await self._responses.poll(1_000, 0.02))
+        return answered / (time.monotonic() - began_s)
+
+    async def _offer_all(self) -> None:
+        self.began_s = time.monotonic()
+        row = next(self._rows, None)
+        while row is not None:
+            now_ns = self._clock.now_ns()
+            due: list[LogRow] = []
+            room = min(_OFFER, self._max_open - self.exchange.open_auctions)
+            while row is not None and row.at_ns <= now_ns and len(due) < room:
+                due.append(row)
+                row = next(self._rows, None)
+            if due:
+                await self._offer(due, now_ns)
+            if row is not None:
+                self._hold(row.at_ns + int(_SLACK_S * self._speedup * 1e9))
+                wait_s = (row.at_ns - now_ns) / (self._speedup * 1e9)
+                await asyncio.sleep(min(max(wait_s, 0.0005), 0.05))
+
+    async def _offer(self, due: list[LogRow], now_ns: int) -> None:
+        deadline_ns = time.monotonic_ns() + self._tmax_ns
+        late_ns = now_ns - int(self._tmax_ns * self._speedup)
+        self.late_offers += sum(row.at_ns < late_ns for row in due)
+        requests = [
+            Outbound(BID_REQUESTS, (row.user_id or row.id).encode(), self.exchange.offer(row, deadline_ns))
+            for row in due
+        ]
+        self.offered += len(due)
+        await self._sink.publish(requests)
+
+    async def _take_answers(self) -> None:
+        while not (self._offers_done and self.exchange.open_auctions == 0):
+            messages = await self._responses.poll(1_000, 0.02)
+            self.exchange.expire(time.monotonic_ns())
+            now_ns = self._clock.now_ns()
+            for message in messages:
+                for call in self.exchange.respond(message.value, now_ns):
+                    heapq.heappush(self._calls, call)
+            await asyncio.sleep(0)
+
+    async def _make_calls(self) -> None:
+        while self._calls or not self._offers_done or self.exchange.open_auctions:
+            now_ns = self._clock.now_ns()
+            while self._calls and self._calls[0].at_ns <= now_ns:
+                call = heapq.heappop(self._calls)
+                self.exchange.happened(call)
+                task = asyncio.create_task(self._call(call))
+                self._under_way.add(task)
+                task.add_done_callback(self._under_way.discard)
+            await asyncio.sleep(0.001)
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def _call(self, call: Call) -> None:
+        try:
+            response = await self._client.get(call.url)
+        except DependencyError:
+            self.failed += 1
+            return
+        self.statuses[response.status] += 1
+        self.failed += response.status not in _DONE_OK

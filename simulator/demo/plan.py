@@ -1,0 +1,167 @@
+"""What a demo plays: a log in two parts, campaigns, outcomes, and the settings that follow from them."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bidder.core.campaigns import Campaign
+from bidder.core.opportunity import HOURS_PER_WEEK, hour_of_week
+from bidder.core.pacing import TrafficShape
+from bidder.core.settings import ExchangeRules, PacingSettings
+from bidder.errors import InputError
+from simulator.exchange.outcomes import LoggedOutcomes, Outcomes, SyntheticOutcomes
+from simulator.logs.conversions import ConversionLaw
+from simulator.logs.ipinyou import CURRENCY, Kind, detect, read_auctions, read_features
+from simulator.logs.logged import BUDGET_SHARES, campaigns_of, summarise
+from simulator.logs.requests import RequestEncoder
+from simulator.logs.rows import LogRow
+from simulator.logs.synthetic import FIRST_PRICE_EXCHANGES, SyntheticMarket, default_campaigns
+
+DEFAULT_SEED = 7
+DEFAULT_TRAINING_ROWS = 160_000
+DEFAULT_ROWS = 80_000
+_LOG_TRAINING_SHARE = 0.5
+TMAX_MS = 150
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One demo, before anything runs.
+
+    Attributes:
+        name: of the log, for reports. seed: of all that is drawn.
+        training: makes the rows to learn from, or None where scores come with the log.
+        rows: makes the rows to play, in order of time. row_count: how many those are.
+        start_ns, end_ns: of the part that is played; every flight lies in it.
+        campaigns: by id. outcomes: what follows a won impression.
+        currency: of all accounts. first_price: names of exchanges that charge the bid.
+        pacing: with the traffic's shape and volume, as the training part shows them.
+        notes: a sentence for each thing that is made up.
+    """
+
+    name: str
+    seed: int
+    training: Callable[[], Iterator[LogRow]] | None
+    rows: Callable[[], Iterator[LogRow]]
+    row_count: int
+    start_ns: int
+    end_ns: int
+    campaigns: Mapping[str, Campaign]
+    outcomes: Outcomes
+    currency: str
+    first_price: frozenset[str]
+    pacing: PacingSettings
+    notes: tuple[str, ...]
+
+    @property
+    def external_scores(self) -> bool:
+        """Whether requests bring their click probability."""
+        return self.training is None
+
+    def encoder(self, *, test: bool = False) -> RequestEncoder:
+        """Writes the requests of this log."""
+        return RequestEncoder(self.currency, first_price=self.first_price, tmax_ms=TMAX_MS, test=test)
+
+    def exchange_rules(self, result_seconds: float) -> dict[str, ExchangeRules]:
+        """Rules for the exchanges whose price is the bid itself; the others take the general ones."""
+        general = ExchangeRules(result_seconds=result_seconds, billing_seconds=result_seconds)
+        return {"default": general} | dict.fromkeys(self.first_price, general)
+
+
+def synthetic_plan(
+    seed: int = DEFAULT_SEED, training_rows: int = DEFAULT_TRAINING_ROWS, rows: int = DEFAULT_ROWS
+) -> Plan:
+    """The seeded market that we ship: the first part to learn from, the second to bid on."""
+    total = training_rows + rows
+    market = SyntheticMarket(
+        seed, total, training_share=training_rows / total, days=1.0 + training_rows / rows
+    )
+    shape, weekly = traffic_of((row.at_ns for row in market.training_log()), market.start_ns, market.split_ns)
+    return Plan(
+        name="synthetic market",
+        seed=seed,
+        training=market.training_log,
+        rows=market.opportunities,
+        row_count=market.evaluation_rows,
+        start_ns=market.split_ns,
+        end_ns=market.end_ns,
+        campaigns={campaign.id: campaign for campaign in default_campaigns(market)},
+        outcomes=SyntheticOutcomes(market),
+        currency="USD",
+        first_price=frozenset(FIRST_PRICE_EXCHANGES),
+        pacing=PacingSettings(traffic_shape=shape, weekly_opportunities=weekly),
+        notes=("Auctions, rivals, clicks and conversions are drawn from a seeded synthetic market.",),
+    )
+
+
+def log_plan(path: Path, seed: int = DEFAULT_SEED, limit: int | None = None) -> Plan:
+    """A log of iPinYou rows: `features` on the full path, `auctions` with the scores that the log brings.
+
+    Args:
+        path: Parquet file of either kind.
+        seed: of delays and conversions.
+        limit: rows to play at most, from the begin of the second part.
+
+    Raises:
+        InputError: the file cannot be read, is of neither kind, or holds too little.
+    """
+    kind = detect(path)
+    drops: Counter[str] = Counter()
+    rows = [*(read_features if kind is Kind.FEATURES else read_auctions)(path, drops=drops)]
+    law = ConversionLaw(seed)
+    split = int(len(rows) * _LOG_TRAINING_SHARE) if kind is Kind.FEATURES else 0
+    training = [law.annotate(row) for row in rows[:split]]
+    played = rows[split:][:limit]
+    if len(played) < 2:
+        raise InputError(f"log {path} must hold at least two rows to play, had {len(played)}")
+    start_ns, end_ns = played[0].at_ns, played[-1].at_ns + 1
+    campaigns = campaigns_of(summarise(played), BUDGET_SHARES[kind], start_ns, end_ns)
+    seen = training or played
+    shape, weekly = traffic_of((row.at_ns for row in seen), seen[0].at_ns, seen[-1].at_ns + 1)
+    notes = ["Conversions follow a seeded synthetic law on top of the log's real clicks."]
+    if kind is Kind.AUCTIONS:
+        notes.append("Click probabilities are the log's own; requests carry no features.")
+        notes.append("The pacing plan knows the volume and the hours of the very traffic that it plays.")
+    if drops:
+        notes.append(
+            "Rows left out: " + ", ".join(f"{count} {cause}" for cause, count in sorted(drops.items())) + "."
+        )
+    return Plan(
+        name=f"iPinYou {kind.value}",
+        seed=seed,
+        training=(lambda: iter(training)) if training else None,
+        rows=lambda: iter(played),
+        row_count=len(played),
+        start_ns=start_ns,
+        end_ns=end_ns,
+        campaigns={campaign.id: campaign for campaign in campaigns},
+        outcomes=LoggedOutcomes(law),
+        currency=CURRENCY,
+        first_price=frozenset(),
+        pacing=PacingSettings(traffic_shape=shape, weekly_opportunities=weekly),
+        notes=tuple(notes),
+    )
+
+
+def traffic_of(times_ns: Iterable[int], start_ns: int, end_ns: int) -> tuple[tuple[float, ...], float]:
+    """Traffic by hour of the week, every day taken as alike, and opportunities a week."""
+    counts = [0] * HOURS_PER_WEEK
+    total = 0
+    for at_ns in times_ns:
+        counts[hour_of_week(at_ns)] += 1
+        total += 1
+    by_day = [sum(counts[hour::24]) for hour in range(24)]
+    days = max((end_ns - start_ns) / (86_400 * 1e9), 1 / 24)
+    mean = total / (24 * days)
+    shape = tuple(max(by_day[hour % 24] / days, mean * 0.05) for hour in range(HOURS_PER_WEEK))
+    begin, end = TrafficShape(shape).weeks(np.array([start_ns, end_ns]))
+    return shape, total / max(float(end - begin), 1e-9)
+
+
+def take(rows: Iterator[LogRow], count: int) -> list[LogRow]:
+    """The first `count` rows."""
+    return list(itertools.islice(rows, count))
