@@ -241,9 +241,10 @@ class Engine:
             if not decision.test:
                 self.opportunities += 1
                 self.reasons[decision.reason] = self.reasons.get(decision.reason, 0) + 1
+        call.sort()
         rows = b"".join(_encode(decision) + b"\n" for decision in call.decisions)
         if call.bids:
-            first = call.decisions[0].bid_id or call.request_id
+            first = next(decision.bid_id for decision in call.decisions if decision.bid_id)
             seat, currency = self.settings.buyer, self.settings.currency
             return Answer(bid_response(call.request_id, first, currency, seat, call.bids), rows, True)
         if not call.request_id:
@@ -426,3 +427,9 @@ class _Call:
                 test=bool(self.request.test) if self.request is not None else False,
             )
         )
+
+    def sort(self) -> None:
+        """Puts decisions in the order of the impressions; they ended in one that tells where a batch was full."""
+        if self.request is not None and len(self.decisions) > 1:
+            place = {imp.id: number for number, imp in enumerate(self.request.imp)}
+            self.decisions.sort(key=lambda decision: place[decision.imp_id])
