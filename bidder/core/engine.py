@@ -135,6 +135,8 @@ class Engine:
         Returns:
             An answer for each body.
         """
+        # Rows that a failed call left behind are not of this one.
+        self._batch.clear()
         calls = [_Call(self, body, age_ns, now_ns) for body, age_ns in zip(bodies, ages_ns, strict=True)]
         for number, call in enumerate(calls):
             self._gather(number, call, calls, now_ns)
