@@ -24,13 +24,12 @@ def may_use_personal_data(request: BidRequest) -> bool:
 
 
 def _may_be_regulated(regs: Regs) -> bool:
+    """Both places count, that of 2.6 and that of 2.5: where they differ, the one that forbids."""
     ext = regs.ext
-    gdpr = regs.gdpr if regs.gdpr is not None or ext is None else ext.gdpr
-    gpp = regs.gpp or (ext.gpp if ext is not None else None)
-    us_privacy = regs.us_privacy or (ext.us_privacy if ext is not None else None)
-    if regs.coppa or gdpr or gpp:
+    if regs.coppa or regs.gdpr or regs.gpp or (ext is not None and (ext.gdpr or ext.gpp)):
         return True
-    return us_privacy is not None and not _us_allows(us_privacy)
+    privacy = (regs.us_privacy, ext.us_privacy if ext is not None else None)
+    return any(text and not _us_allows(text) for text in privacy)
 
 
 def _us_allows(text: str) -> bool:
