@@ -56,14 +56,16 @@ def format_decimal(amount: int, scale: int) -> str:
 
 
 def cpm_micros_from_float(cpm: float) -> int:
-    """CPM micros of a JSON number, rounded to the nearest micro; the one place where a float price enters.
+    """Least CPM micros not below a JSON number; the one place where a float price enters.
 
-    OpenRTB carries floors as JSON numbers (2.6 section 3.2.4). A micro of CPM is far below any price step
-    in use, so rounding to the nearest gives back what the sender wrote.
+    OpenRTB carries floors as JSON numbers (2.6 section 3.2.4). Of up to six decimals this gives back what the
+    sender wrote: dividing by a million rounds to the nearest double, as reading the text did. A finer price
+    becomes the next micro above, so that a bid at a floor is never below it.
 
     Raises:
         ValueError: if the number is not finite, is negative or is above a million units CPM.
     """
     if not 0.0 <= cpm <= 1e6:
         raise ValueError(f"must be a price from 0 to 1000000 CPM, was {cpm!r}")
-    return round(cpm * MICROS_PER_UNIT)
+    nearest = round(cpm * MICROS_PER_UNIT)
+    return nearest + (nearest / MICROS_PER_UNIT < cpm)
