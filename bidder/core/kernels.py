@@ -186,11 +186,12 @@ def decide_rows(
                 worth = value * multiplier
                 if first_price:
                     worth *= shades[r]
-                bid = min(int(worth), columns[c, MAX_BID_NANOS])
-                if bid <= 0:
+                # Asked this way round, NaN of a model without calibration is worth nothing too.
+                if not worth >= 1.0:
                     funnel[c, F_NO_VALUE] += count
                     worst = max(worst, R_NO_VALUE)
                     continue
+                bid = min(int(worth), columns[c, MAX_BID_NANOS])
                 if bid < floors[r]:
                     funnel[c, F_BELOW_FLOOR] += count
                     worst = max(worst, R_BELOW_FLOOR)
