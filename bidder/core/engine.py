@@ -278,7 +278,7 @@ class Engine:
             self.late_wins += 1
         row = self.table.index.get(settlement.campaign_id)
         if row is not None:
-            self._pacer.spend(row, settlement.amount_nanos, int(self._budgets[row]))
+            self._pacer.spend(row, settlement.amount_nanos, int(self._shares[row]))
             self._spent[row] = max(self._spent[row], self.ledger.posted(account))
 
     def tick(self, now_ns: int) -> SliceReport:
@@ -324,6 +324,7 @@ class Engine:
             return
         self._lease_until[row] = lease.bid_until_ns
         self._budgets[row] = lease.budget_nanos
+        self._shares[row] = lease.budget_nanos // max(lease.seats, 1)
         self._spent[row] = max(lease.spent_nanos, self.ledger.posted(int(self._accounts[row])))
 
     def adopt_campaigns(self, campaigns: Mapping[str, Campaign], version: int, now_ns: int) -> None:
@@ -353,6 +354,8 @@ class Engine:
         )
         self._lease_until: NDArray[np.int64] = np.zeros(len(table), dtype=np.int64)
         self._budgets: NDArray[np.int64] = np.zeros(len(table), dtype=np.int64)
+        # This seat's part: what it spends is to be balanced by the traffic that it sees alone.
+        self._shares: NDArray[np.int64] = np.zeros(len(table), dtype=np.int64)
         self._spent: NDArray[np.int64] = np.zeros(len(table), dtype=np.int64)
         self._scratch_left: NDArray[np.uint64] = np.zeros(table.words, dtype=np.uint64)
         masks = self._model.campaign_masks(table.campaigns) if self._model is not None else None
