@@ -340,12 +340,12 @@ class Engine:
         pacing = self.settings.pacing
         pacer = Pacer(table, self._shape, pacing.eta, pacing.start, pacing.weekly_opportunities)
         funnel = np.zeros((len(table), len(FUNNEL)), dtype=np.int64)
-        if table.version:
-            old = self.table.index
-            kept = [(row, old[campaign_id]) for campaign_id, row in table.index.items() if campaign_id in old]
+        old = self.table.index
+        kept = [(row, old[campaign_id]) for campaign_id, row in table.index.items() if campaign_id in old]
+        if kept:
             pacer.adopt(self._pacer, kept)
-            for row, old_row in kept:
-                funnel[row] = self._funnel[old_row]
+        for row, old_row in kept:
+            funnel[row] = self._funnel[old_row]
         self.table = table
         self._pacer = pacer
         self._funnel = funnel
