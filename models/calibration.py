@@ -107,14 +107,22 @@ def _fit_isotonic(raw: Floats, labels: Floats) -> CalibrationTable:
     block_positives = np.add.reduceat(positives, starts)
     block_score = np.add.reduceat(scores * weight, starts)
     into = _knot_of_block(block_weight)
-    rows = np.bincount(into, weights=block_weight)
+    rows = np.bincount(into, weights=block_weight).astype(np.float64)
     hits = np.bincount(into, weights=block_positives)
     centre = np.bincount(into, weights=block_score) / rows
-    # Where a step saw no positive (or nothing else), half a row stands in, so that 0 and 1 are never claimed.
-    p = np.clip(hits, 0.5, np.maximum(rows - 0.5, 0.5)) / rows
-    p = np.clip(np.maximum.accumulate(p), 1e-9, 1.0 - 1e-9)
-    p = _balance(centre, p, raw, float(labels.sum()))
+    p = _balance(centre, _never_certain(hits / rows, rows), raw, float(labels.sum()))
     return CalibrationTable("isotonic", tuple(centre.tolist()), tuple(p.tolist()))
+
+
+def _never_certain(p: Floats, rows: Floats) -> Floats:
+    """The lowest step where it saw no positive, and the highest where it saw nothing else, moved inwards.
+
+    Half a row stands in, but never so much that the step passes the half way to its neighbour: a single row at
+    the end must not lift all others.
+    """
+    lowest, highest = p[p > 0.0].min(), p[p < 1.0].max()
+    inside = np.where(p == 0.0, np.minimum(0.5 / rows, lowest / 2), p)
+    return np.where(p == 1.0, np.maximum(1.0 - 0.5 / rows, (1.0 + highest) / 2), inside)
 
 
 def _knot_of_block(block_weight: Floats) -> NDArray[np.int64]:

@@ -87,7 +87,7 @@ def _summary(bundle: "ModelBundle") -> "RenderableType":
     manifest = bundle.manifest
     grid = Table.grid(padding=(0, 2))
     kinds = (f"{name} {report.kind} ({report.rounds} trees)" for name, report in manifest.models.items())
-    rows = ", ".join(f"{count:,} {part}" for part, count in manifest.rows.items())
+    rows = ", ".join(f"{manifest.rows.get(part, 0):,} {part}" for part in ("train", "calibration", "test"))
     for name, value in (
         ("model", str(bundle.path)),
         ("hash", manifest.hash),
@@ -102,11 +102,13 @@ def _summary(bundle: "ModelBundle") -> "RenderableType":
 
 
 def _metrics(bundle: "ModelBundle") -> "RenderableType":
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     names = ("rows", "positives", "auc", "log_loss", "normalized_entropy", "calibration_ratio", "ece")
-    heads = ("rows", "positive", "AUC", "log loss", "NE", "sum p/y", "ECE")
-    table = Table("", title="on rows later than all that training saw", pad_edge=False)
+    heads = ("rows", "pos.", "AUC", "log loss", "NE", "sum p/y", "ECE")
+    table = Table(title="on rows later than all that training saw", pad_edge=False, box=SIMPLE_HEAD)
+    table.add_column(no_wrap=True)
     for head in heads:
         table.add_column(head, justify="right")
     for name, report in bundle.manifest.models.items():
@@ -118,4 +120,4 @@ def _metrics(bundle: "ModelBundle") -> "RenderableType":
 def _shown(value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.5f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
