@@ -3,6 +3,7 @@
 `Campaign` is the frozen record that sheets, store and messages share.
 """
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
@@ -13,8 +14,11 @@ from bidder.errors import InputError
 from bidder.money import MAX_NANOS
 
 Nanos = Annotated[int, msgspec.Meta(ge=0, le=MAX_NANOS)]
+Instant = Annotated[int, msgspec.Meta(ge=0, le=MAX_NANOS)]
+"""Nanoseconds since the epoch, up to the year 2255: an int64 with room to add to it."""
 PositiveNanos = Annotated[int, msgspec.Meta(gt=0, le=MAX_NANOS)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
+_URL = re.compile(r"https?://[^\s\x00-\x20\x7f\\]+\Z")
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"\A[A-Za-z0-9._:-]+\Z")]
 
 
@@ -93,8 +97,8 @@ class Campaign(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     status: Status = Status.ACTIVE
     currency: Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")] = "USD"
     budget_nanos: PositiveNanos
-    start_ns: int
-    end_ns: int
+    start_ns: Instant
+    end_ns: Instant
     goal: Goal = Goal.CLICK
     value_nanos: PositiveNanos
     max_bid_cpm_micros: PositiveNanos
@@ -115,4 +119,15 @@ def check_campaigns(campaigns: Mapping[str, Campaign], currency: str) -> None:
         if campaign.currency != currency:
             raise InputError(
                 f"currency of campaign {campaign.id} must be the account's {currency}, was {campaign.currency}"
+            )
+        for creative in campaign.creatives:
+            _check_urls(creative, campaign.id)
+
+
+def _check_urls(creative: Creative, campaign_id: str) -> None:
+    for name, url in (("image_url", creative.image_url), ("landing_url", creative.landing_url)):
+        if _URL.match(url) is None:
+            raise InputError(
+                f"{name} of creative {creative.id} of campaign {campaign_id} must be http(s) without "
+                f"spaces, backslashes and control characters, was {url[:200]!r}"
             )
