@@ -15,12 +15,16 @@ All amounts are int64 nanos (`bidder.money`), all times int64 nanoseconds on the
 """
 
 from enum import IntEnum
+from typing import Annotated
 
 import msgspec
 
-from bidder.core.campaigns import Campaign
+from bidder.core.campaigns import Campaign, Instant, Nanos
 
 VERSION = 1
+
+BidId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{16}\Z")]
+"""Text of a bid id, as `bidder.core.token.bid_id_text` writes it."""
 
 BID_REQUESTS = "bid-requests"
 BID_RESPONSES = "bid-responses"
@@ -88,10 +92,14 @@ class Settlement(Message, frozen=True, gc=False, tag="settlement"):
     kind: SettlementKind
     seat: str
     epoch: int
-    bid_id: str
+    bid_id: BidId
     campaign_id: str
-    amount_nanos: int
+    amount_nanos: Nanos
     late: bool
+
+    def __post_init__(self) -> None:
+        if (self.kind is SettlementKind.POSTED) != (self.amount_nanos > 0):
+            raise ValueError(f"amount must be > 0 where posted and 0 else, was {self.amount_nanos}")
 
 
 class Lease(Message, frozen=True, gc=False, tag="lease"):
@@ -104,14 +112,14 @@ class Lease(Message, frozen=True, gc=False, tag="lease"):
     """
 
     seat: str
-    epoch: int
+    epoch: Annotated[int, msgspec.Meta(gt=0, lt=2**63)]
     start_id: str
     campaign_id: str
-    granted_nanos: int
-    bid_until_ns: int
-    budget_nanos: int
-    spent_nanos: int
-    seats: int
+    granted_nanos: Nanos
+    bid_until_ns: Instant
+    budget_nanos: Nanos
+    spent_nanos: Nanos
+    seats: Annotated[int, msgspec.Meta(gt=0)]
 
 
 class SliceRow(msgspec.Struct, frozen=True, gc=False):
