@@ -1,13 +1,15 @@
 """The bank's rules, one fact a test."""
 
+from typing import Any
+
 import pytest
 
 from bidder.core.bank import Bank, CampaignReport
 from bidder.core.bankrules import MAX_EVENT_VALUE_NANOS, BankRules
-from bidder.core.bookings import BankState
+from bidder.core.bookings import AccountRow, BankState, GrantRow, RefusalRow
 from bidder.core.campaigns import Campaign, Status
 from bidder.core.effects import Effects
-from bidder.core.messages import CampaignChange, NoticeKind, SettlementKind
+from bidder.core.messages import CampaignChange, Notice, NoticeKind, SettlementKind, SliceReport
 from tests.support.banking import S, ask, campaign, notice, used
 
 WIN, BILLING, LOSS = NoticeKind.WIN, NoticeKind.BILLING, NoticeKind.LOSS
@@ -85,7 +87,7 @@ def test_where_the_win_is_the_money_event_it_books_and_billing_informs() -> None
         ({"at_ns": 100 * S + 72 * HOUR + 1}, "expired"),
     ],
 )
-def test_a_billing_is_refused_by_rule(change: dict[str, int], rule: str) -> None:
+def test_a_billing_is_refused_by_rule(change: dict[str, Any], rule: str) -> None:
     bank = make()
     effects = bank.apply([notice(BILLING, **change)], 10 * S)
     assert effects.settlements == ()
@@ -451,7 +453,9 @@ def test_a_new_campaign_is_leased_with_the_next_tick() -> None:
 
 def state_of(*steps: Effects) -> BankState:
     """What a store would give back after these steps."""
-    accounts, refusals, grants = {}, {}, {}
+    accounts: dict[Any, AccountRow] = {}
+    refusals: dict[Any, RefusalRow] = {}
+    grants: dict[Any, GrantRow] = {}
     for step in steps:
         accounts |= {row.campaign_id: row for row in step.rows.accounts}
         refusals |= {row[:2]: row for row in step.rows.refusals}
@@ -498,7 +502,12 @@ def test_a_rebuilt_bank_resumes_no_epoch() -> None:
 
 
 def test_splitting_a_batch_anywhere_changes_nothing() -> None:
-    batch = [ask(), notice(WIN), notice(BILLING), notice(BILLING), notice(LOSS, "b-2"), used(1, 1, seq=1)]
+    batch: list[Notice | SliceReport] = [
+        ask(),
+        *map(notice, (WIN, BILLING, BILLING)),
+        notice(LOSS, "b-2"),
+        used(1, 1, seq=1),
+    ]
     whole = make()
     whole.apply(batch, 10 * S)
     last = whole.tick(10 * S)

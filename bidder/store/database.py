@@ -1,0 +1,220 @@
+"""One SQLite file: connection settings, transactions, and the migrations that make its schema.
+
+Write-ahead logging, so that readers never wait for a writer. With `durable` each commit is synced to the disk
+before it counts: the bank needs that, since epochs that were handed out and notices whose offsets were
+committed must survive a power cut and not only a crash. Without it a power cut may take back the last commits,
+never a part of one.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from bidder.errors import DependencyError, InputError
+
+BUSY_MS = 5_000
+_OLDEST_SQLITE = (3, 37, 0)  # the first with STRICT tables
+
+
+class Migration(NamedTuple):
+    """One step of the schema; once released it is never changed."""
+
+    version: int
+    name: str
+    statements: tuple[str, ...]
+
+
+MIGRATIONS = (
+    Migration(
+        1,
+        "campaigns and books",
+        (
+            "CREATE TABLE numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT",
+            "INSERT INTO numbers (name, value) VALUES ('campaigns_version', 0), ('bank_owner', 0)",
+            """CREATE TABLE campaigns (
+                id TEXT PRIMARY KEY,
+                version INTEGER NOT NULL UNIQUE,
+                body TEXT NOT NULL
+            ) STRICT""",
+            """CREATE TABLE audit (
+                id INTEGER PRIMARY KEY,
+                version INTEGER NOT NULL,
+                at_ns INTEGER NOT NULL,
+                actor TEXT NOT NULL,
+                campaign_id TEXT NOT NULL REFERENCES campaigns (id),
+                what TEXT NOT NULL,
+                old TEXT,
+                new TEXT NOT NULL
+            ) STRICT""",
+            "CREATE INDEX audit_by_campaign ON audit (campaign_id, id)",
+            """CREATE TABLE bookings (
+                bid_id TEXT NOT NULL,
+                kind INTEGER NOT NULL,
+                event_id TEXT NOT NULL,
+                campaign_id TEXT NOT NULL,
+                seat TEXT NOT NULL,
+                epoch INTEGER NOT NULL,
+                price_nanos INTEGER NOT NULL,
+                amount_nanos INTEGER NOT NULL CHECK (amount_nanos >= 0),
+                value_nanos INTEGER NOT NULL CHECK (value_nanos >= 0),
+                at_ns INTEGER NOT NULL,
+                booked_ns INTEGER NOT NULL,
+                late INTEGER NOT NULL,
+                unbilled INTEGER NOT NULL,
+                keep_until_ns INTEGER NOT NULL,
+                PRIMARY KEY (bid_id, kind, event_id)
+            ) STRICT, WITHOUT ROWID""",
+            # A bid's money is booked once, whatever kind of notice did it.
+            "CREATE UNIQUE INDEX spend_once ON bookings (bid_id) WHERE amount_nanos > 0",
+            """CREATE TABLE accounts (
+                campaign_id TEXT PRIMARY KEY,
+                booked_nanos INTEGER NOT NULL CHECK (booked_nanos >= 0),
+                late_nanos INTEGER NOT NULL,
+                uncovered_nanos INTEGER NOT NULL,
+                wins INTEGER NOT NULL,
+                impressions INTEGER NOT NULL,
+                clicks INTEGER NOT NULL,
+                conversions INTEGER NOT NULL,
+                value_nanos INTEGER NOT NULL,
+                late_wins INTEGER NOT NULL,
+                unbilled INTEGER NOT NULL
+            ) STRICT""",
+            """CREATE TABLE refusals (
+                campaign_id TEXT NOT NULL,
+                rule TEXT NOT NULL,
+                times INTEGER NOT NULL,
+                PRIMARY KEY (campaign_id, rule)
+            ) STRICT, WITHOUT ROWID""",
+            """CREATE TABLE grants (
+                campaign_id TEXT NOT NULL,
+                seat TEXT NOT NULL,
+                epoch INTEGER NOT NULL,
+                granted_nanos INTEGER NOT NULL CHECK (granted_nanos >= 0),
+                posted_nanos INTEGER NOT NULL CHECK (posted_nanos >= 0),
+                bid_until_ns INTEGER NOT NULL,
+                freed INTEGER NOT NULL,
+                PRIMARY KEY (campaign_id, seat, epoch)
+            ) STRICT, WITHOUT ROWID""",
+            """CREATE TABLE epochs (
+                seat TEXT NOT NULL,
+                epoch INTEGER NOT NULL CHECK (epoch > 0),
+                start_id TEXT NOT NULL,
+                PRIMARY KEY (seat, epoch),
+                UNIQUE (seat, start_id)
+            ) STRICT, WITHOUT ROWID""",
+            """CREATE TABLE offsets (
+                topic TEXT NOT NULL,
+                partition INTEGER NOT NULL,
+                next_offset INTEGER NOT NULL,
+                PRIMARY KEY (topic, partition)
+            ) STRICT, WITHOUT ROWID""",
+            "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, messages BLOB NOT NULL) STRICT",
+        ),
+    ),
+)
+
+
+class Database:
+    """An open store; use it as a context manager, or close it.
+
+    One thread at a time may use it, not always the same one.
+
+    Args:
+        path: the file, made where it is missing; `:memory:` for one that ends with the connection.
+        durable: whether a commit waits until the disk has it.
+
+    Raises:
+        InputError: if the file is not such a database.
+        DependencyError: if it cannot be opened, or is of a newer Clearbid.
+    """
+
+    def __init__(self, path: Path | str, *, durable: bool = True) -> None:
+        self.path = str(path)
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise DependencyError(
+                f"SQLite must be {'.'.join(map(str, _OLDEST_SQLITE))} or newer, was {sqlite3.sqlite_version}"
+            )
+        with self._errors():
+            self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(durable=durable)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self, *, durable: bool) -> None:
+        with self._errors():
+            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._connection.execute("PRAGMA foreign_keys = ON")
+        self._migrate()
+
+    def _migrate(self) -> None:
+        with self.transaction() as connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS schema_versions (version INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT"
+            )
+            (done,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_versions").fetchone()
+            if done > MIGRATIONS[-1].version:
+                raise DependencyError(
+                    f"database {self.path} must have a schema of at most {MIGRATIONS[-1].version}, was {done}: "
+                    "it was written by a newer Clearbid, which is needed to read it"
+                )
+            for migration in MIGRATIONS[done:]:
+                for statement in migration.statements:
+                    connection.execute(statement)
+                connection.execute("INSERT INTO schema_versions VALUES (?, ?)", migration[:2])
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is executed within is kept as a whole or not at all.
+
+        Raises:
+            DependencyError: if the disk or another writer is in the way.
+            sqlite3.IntegrityError: if a row breaks a constraint; that is a mistake of ours.
+        """
+        with self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """All that is read within is of one moment."""
+        with self._errors():
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
+            raise
+        except sqlite3.OperationalError as error:
+            raise DependencyError(f"database {self.path} cannot be used: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"database {self.path} must be a Clearbid store, was not: {error}") from error
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes."""
+        self.close()
