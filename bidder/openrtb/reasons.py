@@ -22,7 +22,6 @@ class Reason(IntEnum):
     FLOOR_CURRENCY = 108
     MEDIA_TYPE = 109
     DUPLICATE = 110
-    OVERLOAD = 111
 
     NO_CAMPAIGNS = 200
     EXCHANGE = 201
@@ -46,7 +45,6 @@ _NBR = {
     Reason.INVALID: 2,
     Reason.AUCTION_TYPE: 2,
     Reason.EXPIRED: 15,
-    Reason.OVERLOAD: 1,
 }
 EXCHANGE_SPECIFIC = 500
 
