@@ -1,5 +1,6 @@
 """Gathers opportunities as columns for the kernel: one row for each impression on offer."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -104,9 +105,9 @@ class Batch:
             self._encoder.write(raw, audience.segments, self._value_bytes, row)
         asked = tuple(SECURE_MARK + size for size in sizes) if imp.secure else sizes
         geo = tuple(place for place in (audience.region, audience.country) if place)
-        domain = (audience.domain,) if audience.domain else ()
+        domains = _domains(request, audience.domain) if audience.domain else ()
         self._target(
-            table, ((exchange,), asked, (str(hour),), geo, domain, audience.segments, _blocked(request, imp))
+            table, ((exchange,), asked, (str(hour),), geo, domains, audience.segments, _blocked(request, imp))
         )
         self.floors[row] = floor
         self.flags[row] = FIRST_PRICE * (request.at == _FIRST_PRICE_AT) | TEST * bool(request.test)
@@ -130,6 +131,18 @@ class Batch:
                     if place is not None:
                         found.append(place)
             self._starts.append(len(found))
+
+
+def _domains(request: BidRequest, domain: str) -> tuple[str, ...]:
+    """Values of `Dimension.DOMAIN`: rules name registrable domains, requests also the hosts below them."""
+    return _with_parents(domain) if request.site is not None else (domain,)
+
+
+@lru_cache(maxsize=16_384)
+def _with_parents(domain: str) -> tuple[str, ...]:
+    """A domain and its parents of two labels or more: `news.site.example`, `site.example`."""
+    labels = domain.split(".")
+    return tuple(".".join(labels[start:]) for start in range(max(1, len(labels) - 1)))
 
 
 def _blocked(request: BidRequest, imp: Imp) -> tuple[str, ...]:
