@@ -11,5 +11,6 @@
     kernels      the compiled functions over those rows
     scorer       a loaded artifact, checked bit for bit against LightGBM
 
-`train`, `dataset` and `scorer` load LightGBM or PyArrow when they are called, not when they are imported.
+`train` imports LightGBM and `dataset` PyArrow: only who trains pays for them. `schema`, `kernels` and `compile`,
+which the bidder imports, need NumPy, msgspec and Numba; `scorer` loads LightGBM when it checks.
 """

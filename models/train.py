@@ -11,7 +11,8 @@ vocabularies are those of `train`. `test` is looked at once, for the report.
 
 The click model sees all rows, the conversion model those clicked whose conversion is known. With fewer than 20
 positives (or negatives) to learn from, a model is its prior: one tree of one leaf, whose value is the log odds
-of (positives + 1/2) / (rows + 1). It is a LightGBM model like any other, and the report says `prior`.
+of the mean label, as if 10 more rows had been seen with 1 % positives: without any row it must not promise a
+conversion for every second click. It is a LightGBM model like any other, and the report says `prior`.
 """
 
 import platform
@@ -34,6 +35,7 @@ from models.schema import Declaration, FeatureSpec, fit_spec
 
 MIN_POSITIVES = 20
 GROWN_SHARE = 0.85
+PRIOR_POSITIVES, PRIOR_ROWS = 0.1, 10.0
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -220,12 +222,12 @@ def _dataset(sample: _Sample, spec: FeatureSpec, params: TrainParams, seed: int)
 
 def _prior_text(labels: Floats, spec: FeatureSpec) -> str:
     """A LightGBM model of one leaf; two rows with the smoothed counts as weights make it."""
-    positives = float(labels.sum())
+    positives = float(labels.sum()) + PRIOR_POSITIVES
     params = {"objective": "binary", "verbose": -1, "num_leaves": 2, "min_data_in_leaf": 2, "num_threads": 1}
     data = lgb.Dataset(
         np.zeros((2, len(spec))),
         np.array([1.0, 0.0]),
-        weight=np.array([positives + 0.5, len(labels) - positives + 0.5]),
+        weight=np.array([positives, len(labels) + PRIOR_ROWS - positives]),
         feature_name=[f"f{place}" for place in range(len(spec))],
         params={**params, "feature_pre_filter": False},
     )
