@@ -115,10 +115,11 @@ class WorkerShell:
         self._tick_s = tick_s
         self._commit_s = commit_s
         self._finished: dict[tuple[str, int], int] = {}
+        self._committed: dict[tuple[str, int], int] = {}
         self._ready = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop` is set or a part fails; then commits what is finished and leaves."""
+        """Runs until `stop` is set, commits what is finished and leaves; or until a part fails, and raises."""
         parts = [self._take_control, self._tick, self._commit, self._take_requests]
         tasks = [asyncio.create_task(part(stop)) for part in parts]
         try:
@@ -131,8 +132,12 @@ class WorkerShell:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._commit_finished()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        # After a failure nothing is committed: a flush tells of its losses once, and the next would pass.
+        for outcome in ended:
+            if isinstance(outcome, Exception):
+                raise outcome
+        await self._commit_finished()
 
     async def _take_requests(self, stop: asyncio.Event) -> None:
         await self._ready.wait()
@@ -170,7 +175,10 @@ class WorkerShell:
 
     async def _commit_finished(self) -> None:
         """Commits what was finished before everything published so far was acknowledged."""
-        finished, self._finished = self._finished, {}
-        if finished:
+        due = {
+            place: offset for place, offset in self._finished.items() if self._committed.get(place) != offset
+        }
+        if due:
             await self._sink.flush()
-            await self._requests.commit(finished)
+            await self._requests.commit(due)
+            self._committed |= due
