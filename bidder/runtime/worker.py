@@ -8,7 +8,7 @@ campaigns and leases from the beginning, and only then takes requests.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bidder.core.engine import Answer, Engine, outputs_of
 from bidder.core.inbox import Inbox
@@ -20,6 +20,22 @@ from bidder.store.journal import JournalWriter, output_digest
 
 BATCH = 128
 """Most requests decided in one go: past 64 a larger batch wins little, and it holds up what waits behind it."""
+
+MAX_RECORD_BYTES = 500_000
+"""Most bytes of decisions sent as one record, well below the 1 MB that brokers take."""
+
+
+def joined(rows: Iterable[bytes], limit: int) -> list[bytes]:
+    """Rows as few records of at most `limit` bytes, a larger row alone: readers split them, brokers are spared."""
+    records: list[list[bytes]] = []
+    room = 0
+    for row in rows:
+        if not records or len(row) > room:
+            records.append([])
+            room = limit
+        records[-1].append(row)
+        room -= len(row)
+    return [b"".join(record) for record in records]
 
 
 class Worker:
@@ -67,8 +83,8 @@ class Worker:
             if answer.response:
                 out.append(Outbound(BID_RESPONSES, None, answer.response, message.partition))
             logs.setdefault(message.partition, []).append(answer.decisions)
-        # One record of many lines a partition: the log's readers split it, and the broker is spared.
-        out += [Outbound(DECISIONS, None, b"".join(rows), partition) for partition, rows in logs.items()]
+        for partition, rows in logs.items():
+            out += [Outbound(DECISIONS, None, record, partition) for record in joined(rows, MAX_RECORD_BYTES)]
         return out
 
     def on_control(self, messages: Sequence[Message], now_ns: int) -> None:
