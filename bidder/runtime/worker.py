@@ -15,7 +15,7 @@ from bidder.core.inbox import Inbox
 from bidder.core.messages import BID_RESPONSES, DECISIONS, SLICES, encode
 from bidder.runtime.clock import Clock
 from bidder.runtime.latency import LatencyHistogram
-from bidder.runtime.transport import Message, Outbound, Sink, Source
+from bidder.runtime.transport import ControlSource, Message, Outbound, Sink, Source
 from bidder.store.journal import JournalWriter, output_digest
 
 BATCH = 128
@@ -116,7 +116,7 @@ class WorkerShell:
         self,
         worker: Worker,
         requests: Source,
-        control: Source,
+        control: ControlSource,
         sink: Sink,
         clock: Clock,
         *,
@@ -175,9 +175,9 @@ class WorkerShell:
             messages = await self._control.poll(1_000, 0.1)
             if messages:
                 self._worker.on_control(messages, self._clock.now_ns())
-                if self._worker.ready:
-                    self._ready.set()
                 await asyncio.sleep(0)
+            if self._worker.ready and self._control.caught_up():
+                self._ready.set()
 
     async def _tick(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
