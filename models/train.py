@@ -46,25 +46,35 @@ class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """How to train.
 
     Attributes:
-        num_leaves: of a tree; at most 31 keeps the tables small (64 is the limit of the scorer).
+        num_leaves: of a tree; events are rare, so that small trees and strong shrinkage generalise best (64 is
+            the limit of the scorer).
         learning_rate: shrinkage of each tree.
         max_rounds: most trees.
         fixed_rounds: trees where nothing can decide when to stop.
         patience: rounds without gain before stopping.
         min_data_in_leaf: fewest rows of a leaf; lowered for small tables to a hundredth of the rows.
         lambda_l2: shrinks leaf values.
+        cat_smooth, cat_l2: shrink the statistics of a category, and splits on categories.
+        min_data_per_group: fewest rows of a category that a split may single out; lowered for small tables
+            to a hundredth of the rows.
+        feature_fraction, bagging_fraction: share of features and of rows that each tree sees.
         max_categories, min_count: of vocabularies, see `schema.fit_spec`.
         num_threads: of LightGBM, which gives the same trees for any number (`deterministic`).
         calibration_share, test_share: of the rows.
     """
 
-    num_leaves: int = 31
+    num_leaves: int = 8
     learning_rate: float = 0.05
-    max_rounds: int = 300
+    max_rounds: int = 400
     fixed_rounds: int = 60
-    patience: int = 25
-    min_data_in_leaf: int = 50
-    lambda_l2: float = 5.0
+    patience: int = 40
+    min_data_in_leaf: int = 300
+    lambda_l2: float = 20.0
+    cat_smooth: float = 300.0
+    cat_l2: float = 200.0
+    min_data_per_group: int = 1000
+    feature_fraction: float = 0.4
+    bagging_fraction: float = 0.7
     max_categories: int = 1000
     min_count: int = 10
     num_threads: int = 2
@@ -204,6 +214,12 @@ def _lightgbm_params(params: TrainParams, seed: int, rows: int) -> dict[str, Any
         "learning_rate": params.learning_rate,
         "lambda_l2": params.lambda_l2,
         "min_data_in_leaf": min(params.min_data_in_leaf, max(5, rows // 100)),
+        "cat_smooth": params.cat_smooth,
+        "cat_l2": params.cat_l2,
+        "min_data_per_group": min(params.min_data_per_group, max(5, rows // 100)),
+        "feature_fraction": params.feature_fraction,
+        "bagging_fraction": params.bagging_fraction,
+        "bagging_freq": 1,
     }
 
 
