@@ -8,13 +8,14 @@ import asyncio
 import heapq
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from bidder.core.messages import BID_REQUESTS
 from bidder.errors import DependencyError
 from bidder.runtime.clock import Clock
 from bidder.runtime.transport import Outbound, Sink, Source
 from simulator.demo.http_client import NoticeClient
+from simulator.demo.plan import TMAX_MS
 from simulator.exchange.books import Call
 from simulator.exchange.exchange import Exchange
 from simulator.logs.rows import LogRow
@@ -37,7 +38,6 @@ class ExchangeShell:
         client: calls the tracker.
         clock: the shared clock.
         speedup: of the clock.
-        tmax_s: wall seconds for an answer.
         max_open: auctions open at once; more wait, and where `hold` is given time waits with them.
         hold: told how far the clock may go; None where the clock is not ours to hold.
 
@@ -58,8 +58,7 @@ class ExchangeShell:
         client: NoticeClient,
         clock: Clock,
         speedup: float,
-        tmax_s: float,
-        max_open: int = 512,
+        max_open: int = 128,
         hold: Callable[[int], None] | None = None,
     ) -> None:
         self.exchange = exchange
@@ -76,7 +75,7 @@ class ExchangeShell:
         self._client = client
         self._clock = clock
         self._speedup = speedup
-        self._tmax_ns = int(tmax_s * 1e9)
+        self._tmax_ns = TMAX_MS * 1_000_000
         self._max_open = max_open
         self._hold = hold or (lambda _limit_ns: None)
         self._calls: list[Call] = []
@@ -94,31 +93,6 @@ class ExchangeShell:
             self.ended_s = time.monotonic()
             self._hold(_NEVER_NS)
             await calls
-
-    async def warm_up(self, bodies: Sequence[bytes], window: int = 128, timeout_s: float = 60.0) -> float:
-        """Sends requests marked `test`, which move no money, and says how many a second were answered.
-
-        Args:
-            bodies: the requests. window: unanswered at most. timeout_s: wall seconds for all of them.
-
-        Raises:
-            DependencyError: where they are not all answered in time.
-        """
-        began_s = time.monotonic()
-        sent = answered = 0
-        while answered < len(bodies):
-            if time.monotonic() - began_s > timeout_s:
-                raise DependencyError(
-                    f"bidder must answer {len(bodies)} requests, answered {answered} in {timeout_s} s"
-                )
-            more = bodies[sent : sent + window - (sent - answered)]
-            if more:
-                await self._sink.publish(
-                    [Outbound(BID_REQUESTS, b"%d" % (sent + i), body) for i, body in enumerate(more)]
-                )
-                sent += len(more)
-            answered += len(await self._responses.poll(1_000, 0.02))
-        return answered / (time.monotonic() - began_s)
 
     async def _offer_all(self) -> None:
         self.began_s = time.monotonic()

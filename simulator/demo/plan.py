@@ -19,7 +19,8 @@ from simulator.logs.ipinyou import CURRENCY, Kind, detect, read_auctions, read_f
 from simulator.logs.logged import BUDGET_SHARES, campaigns_of, summarise
 from simulator.logs.requests import RequestEncoder
 from simulator.logs.rows import LogRow
-from simulator.logs.synthetic import FIRST_PRICE_EXCHANGES, SyntheticMarket, default_campaigns
+from simulator.logs.synthetic import SyntheticMarket, default_campaigns
+from simulator.logs.world import FIRST_PRICE_EXCHANGES
 
 DEFAULT_SEED = 7
 DEFAULT_TRAINING_ROWS = 160_000
