@@ -388,9 +388,10 @@ class _ConfluentConsumer(Consumer):
             return []
         # `consume` waits for the full count; with no time it takes what is there.
         messages = [first, *(self._consumer.consume(count - 1, 0) if count > 1 else [])]
-        for message in messages:
-            error = message.error()
-            if error is not None:
+        errors = [error for message in messages if (error := message.error()) is not None]
+        for error in errors:
+            # The others are news that librdkafka deals with itself, such as a coordinator that is not ready yet.
+            if error.fatal():
                 raise Refused(error.code())
         return [
             Received(
@@ -402,6 +403,7 @@ class _ConfluentConsumer(Consumer):
                 tuple(message.headers() or ()),  # type: ignore[arg-type]
             )
             for message in messages
+            if message.error() is None
         ]
 
     def assigned(self) -> set[int]:
