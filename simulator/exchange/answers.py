@@ -150,7 +150,7 @@ def _from_decimal(text: str) -> int:
     except InvalidOperation:
         raise ValueError(f"price must be a number, was {text[:40]!r}") from None
     # An exponent can ask for a number of a thousand million digits: bound it before it is written out.
-    if not -30 < number.adjusted() < 7:
+    if not number.is_finite() or not -30 < number.adjusted() < 7:
         raise ValueError(f"price must be above 0 and at most 1000000 CPM, was {text[:40]!r}")
     return int(number.scaleb(6))
 

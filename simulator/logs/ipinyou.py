@@ -156,8 +156,9 @@ class _Features(TwoPassReader):
     def checked(self) -> tuple[str, ...]:
         return ("click", "payprice", "slotprice", "slotwidth", "slotheight", "advertiser")
 
-    def prices(self) -> dict[str, str]:
-        return {"payprice": "pay price missing or out of range", "slotprice": "floor out of range"}
+    def prices(self) -> tuple[tuple[str, str, bool], ...]:
+        pay = ("payprice", "pay price missing or out of range", False)
+        return pay, ("slotprice", "floor out of range", True)
 
     def more_faults(self, table: pa.Table) -> Iterator[tuple[str, pa.Array]]:
         sides = [
@@ -225,8 +226,8 @@ class _Auctions(TwoPassReader):
     def checked(self) -> tuple[str, ...]:
         return ("click", "market_price", "pctr_lr_insample", "pctr_lr_sam")
 
-    def prices(self) -> dict[str, str]:
-        return {"market_price": "market price missing or out of range"}
+    def prices(self) -> tuple[tuple[str, str, bool], ...]:
+        return (("market_price", "market price missing or out of range", False),)
 
     def more_faults(self, table: pa.Table) -> Iterator[tuple[str, pa.Array]]:
         yield "campaign missing", flags(pc.equal(pc.utf8_length(table["campaign"]), 0), unknown=True)

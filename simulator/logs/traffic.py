@@ -7,6 +7,11 @@ from simulator.logs.world import DESKTOP_PLACEMENTS, MOBILE_PLACEMENTS, PLACEMEN
 
 # Monday 00:00 is hour 0 of the week; 1 January 1970, where the clock starts, was a Thursday.
 _EPOCH_HOUR_OF_WEEK = 72
+# Traffic by the hour of the day, the peak being 1.
+_LEVELS = np.array(
+    [0.55, 0.40, 0.30, 0.24, 0.20, 0.22, 0.32, 0.45, 0.58, 0.66, 0.70, 0.74,
+     0.80, 0.78, 0.74, 0.74, 0.76, 0.80, 0.86, 0.94, 1.00, 0.98, 0.86, 0.70]
+)  # fmt: skip
 PLACEMENT_SIZE = np.array([placement.size for placement in PLACEMENTS])
 PLACEMENT_POSITION = np.array([placement.position for placement in PLACEMENTS])
 _DESKTOP_CDF = np.cumsum([placement.share for placement in DESKTOP_PLACEMENTS])
@@ -21,15 +26,14 @@ def hour_of_week(at_ns: Ints) -> Ints:
 def arrivals(begin_ns: int, end_ns: int, share: Floats) -> Ints:
     """Times by which each `share` of the traffic from `begin_ns` to `end_ns` has come.
 
-    Traffic peaks at eight in the evening, is a fifth of that at five in the morning, and is a tenth weaker at the
+    Traffic peaks at eight in the evening, is a fifth of that at four in the morning, and is a tenth weaker at the
     weekend; within an hour it is even.
     """
     first = begin_ns // HOUR_NS
     edges = np.arange(first, -(-end_ns // HOUR_NS) + 1, dtype=np.int64) * HOUR_NS
     edges = np.clip(edges, begin_ns, end_ns) - begin_ns
     hour = hour_of_week(edges[:-1] + begin_ns)
-    level = 0.6 + 0.4 * np.sin((hour % 24 - 13.5) / 24 * 2 * np.pi)
-    weight = np.where(hour >= 120, 0.9, 1.0) * level * np.diff(edges)
+    weight = np.where(hour >= 120, 0.9, 1.0) * _LEVELS[hour % 24] * np.diff(edges)
     cumulated = np.concatenate([[0.0], np.cumsum(weight)])
     offset = np.interp(share * cumulated[-1], cumulated, edges.astype(np.float64))
     return np.asarray(np.minimum(offset.astype(np.int64), end_ns - begin_ns - 1) + begin_ns)

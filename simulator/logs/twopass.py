@@ -115,13 +115,13 @@ class TwoPassReader:
             "click is neither 0 nor 1",
             flags(pc.invert(pc.is_in(table["click"], value_set=pa.array([0, 1])))),
         )
-        for column, cause in self.prices().items():
-            price = table[column]
+        for name, cause, may_be_unknown in self.prices():
+            price = table[name]
             # A price above a million units is no price; one finer than a micro would not be exact.
             micros = pc.multiply(price, float(self.micros_per_unit))
             whole = pc.equal(pc.round(micros, 4), pc.round(micros))
             fair = pc.and_(pc.and_(pc.greater_equal(price, 0.0), pc.less_equal(price, 1e6)), whole)
-            yield cause, flags(pc.invert(fair), unknown=column != "slotprice")
+            yield cause, flags(pc.invert(fair), unknown=not may_be_unknown)
         yield from self.more_faults(table)
 
     def _source_index(self, table: pa.Table) -> Ints:
@@ -132,8 +132,8 @@ class TwoPassReader:
         """Columns that decide whether a row is kept."""
         raise NotImplementedError
 
-    def prices(self) -> dict[str, str]:
-        """Price columns, each with the cause by which bad ones are counted."""
+    def prices(self) -> tuple[tuple[str, str, bool], ...]:
+        """Price columns, each with the cause by which bad ones are counted, and whether null is none of them."""
         raise NotImplementedError
 
     def more_faults(self, table: pa.Table) -> Iterator[tuple[str, pa.Array]]:
