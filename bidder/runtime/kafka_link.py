@@ -8,7 +8,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -20,6 +20,8 @@ from bidder.errors import BrokerUnavailable, ConfigError, DependencyError, Unkno
 # authentication; and what does not answer it with correlation id 1 is no Kafka.
 _HELLO = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 _MAX_HELLO_BYTES = 1 << 20
+# How long a member of a group may be silent or busy with a rebalance before the group goes on without it.
+SESSION_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,10 @@ class Timeouts:
         stop: for an orderly leave, before connections are cut.
         stall: without progress although there should be some, before `poll` raises.
         revoke_grace: when partitions are taken from us, for the work in hand to be finished and committed.
-            Together with `commit` it must stay below the session timeout (10 s).
+            Together with `commit` it must stay below the session of a member, `SESSION_S`.
+
+    Raises:
+        ConfigError: one is not > 0, or the last two are too long together.
     """
 
     connect: float = 10.0
@@ -43,6 +48,17 @@ class Timeouts:
     stop: float = 5.0
     stall: float = 60.0
     revoke_grace: float = 2.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            seconds = getattr(self, field.name)
+            if not seconds > 0:
+                raise ConfigError(f"timeout {field.name} must be > 0 s, was {seconds}")
+        if self.revoke_grace + self.commit >= SESSION_S:
+            raise ConfigError(
+                f"timeouts revoke_grace and commit must be below {SESSION_S:g} s together, "
+                f"were {self.revoke_grace:g} and {self.commit:g}: the group would give us up for dead"
+            )
 
 
 def parse_bootstrap(bootstrap: str) -> list[tuple[str, int]]:

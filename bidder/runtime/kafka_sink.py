@@ -70,6 +70,9 @@ class KafkaSink:
         max_buffered: messages that may be unacknowledged before `publish` waits.
         max_message_bytes: size of key and value above which a message is refused.
         timeouts: how long to wait for what.
+
+    Attributes:
+        stats: counters of what it did.
     """
 
     def __init__(
@@ -123,10 +126,12 @@ class KafkaSink:
         try:
             async with asyncio.timeout(self._timeouts.connect):
                 await producer.start()
+            self._producer = producer
         except (KafkaError, TimeoutError) as error:
-            await end_within(producer.stop(), self._timeouts.stop)
             raise unanswered(self._bootstrap, error) from error
-        self._producer = producer
+        finally:
+            if self._producer is None:
+                await end_within(producer.stop(), self._timeouts.stop)
 
     async def publish(self, messages: Sequence[Outbound]) -> None:
         """Takes messages for delivery; waits only while `max_buffered` are unacknowledged.

@@ -493,14 +493,6 @@ async def test_something_else_at_the_address_is_told_from_a_broker(answer: bytes
         await served.wait()
 
 
-@pytest.mark.parametrize(
-    "address", ["", "localhost", "localhost:", ":9092", "a:1,b", "a:0", "a:70000", "a:9o92"]
-)
-async def test_an_address_that_cannot_be_read_is_a_setting_to_correct(address: str) -> None:
-    with pytest.raises(ConfigError, match="Kafka address must be host:port"):
-        await find_broker(address, 0.1)
-
-
 @asynccontextmanager
 async def embedded_process(topics: dict[str, int], port: int = 0) -> AsyncIterator[tuple[str, int]]:
     """The embedded broker in a process of its own, that can be killed or frozen: (address, pid)."""
