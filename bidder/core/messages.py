@@ -7,7 +7,7 @@
 | decisions | bid | analysts | - (the request's partition) | one JSON row an opportunity, see `core.engine` |
 | notices | track | bank | campaign id | `Notice` |
 | settlements | bank | bid | seat | `Settlement` |
-| leases | bank | bid | seat | `Lease` (compacted) |
+| leases | bank | bid | seat and campaign id | `Lease` (compacted) |
 | slices | bid | bank | seat | `SliceReport` |
 | campaigns | bank | bid | campaign id | `CampaignChange` (compacted) |
 
@@ -112,7 +112,7 @@ class Lease(Message, frozen=True, gc=False, tag="lease"):
     """
 
     seat: str
-    epoch: Annotated[int, msgspec.Meta(gt=0, lt=2**63)]
+    epoch: Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
     start_id: str
     campaign_id: str
     granted_nanos: Nanos
