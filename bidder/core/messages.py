@@ -112,7 +112,7 @@ class Lease(Message, frozen=True, gc=False, tag="lease"):
     """
 
     seat: str
-    epoch: Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
+    epoch: Annotated[int, msgspec.Meta(gt=0, le=2**62)]
     start_id: str
     campaign_id: str
     granted_nanos: Nanos
