@@ -33,7 +33,12 @@ def campaign(campaign_id: str = "c1", **changes: Any) -> Campaign:
     return Campaign(id=campaign_id, **(fields | changes))
 
 
-def notice(kind: NoticeKind, bid_id: str = "b-1", **changes: Any) -> Notice:
+def bid_id(name: str) -> str:
+    """A bid id of the length that they have."""
+    return name.ljust(16, "-")
+
+
+def notice(kind: NoticeKind, bid: str = "b-1", **changes: Any) -> Notice:
     """A notice of `c1` for seat `s1`, epoch 1, in time, at the cap of 2.00 CPM where it has a price."""
     priced = kind in {NoticeKind.WIN, NoticeKind.BILLING}
     fields: dict[str, Any] = {
@@ -47,7 +52,7 @@ def notice(kind: NoticeKind, bid_id: str = "b-1", **changes: Any) -> Notice:
         "at_ns": 10 * S,
         "liable_until_ns": 100 * S,
     }
-    return Notice(kind=kind, bid_id=bid_id, **(fields | changes))
+    return Notice(kind=kind, bid_id=bid_id(bid), **(fields | changes))
 
 
 def ask(start_id: str = "a", seat: str = "s1") -> SliceReport:

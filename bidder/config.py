@@ -1,0 +1,275 @@
+"""Settings: a TOML file and the environment, read into frozen structs; an unknown key is an error.
+
+    [bank]
+    lease_seconds = 30
+
+is the same as `CLEARBID_BANK_LEASE_SECONDS=30` in the environment, which wins over the file; an exchange named
+`alpha` is `[exchanges.alpha]` or `CLEARBID_EXCHANGES_ALPHA_...`. Every key has a default but the tracker's
+secret. To add one: a field with its type, limits and default in the section's struct; nothing else.
+"""
+
+import difflib
+import os
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from bidder.core.settings import EngineSettings, ExchangeRules, PacingSettings, Seconds
+from bidder.errors import ConfigError
+
+PREFIX = "CLEARBID_"
+OTHER_VARIABLES = frozenset({"CLEARBID_KAFKA"})
+"""Variables with our prefix that are no settings: the broker that tests use."""
+
+_Positive = msgspec.Meta(gt=0)
+_HIDDEN = frozenset({"secret"})
+_NAMES = EngineSettings()
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file."""
+
+
+class KafkaSection(_Section, frozen=True):
+    """The broker. bootstrap: `host:port[,host:port...]`. partitions: of topics that we create."""
+
+    bootstrap: Annotated[str, msgspec.Meta(pattern=r"\A[^\s,:]+:\d+(,[^\s,:]+:\d+)*\Z")] = "127.0.0.1:9092"
+    partitions: Annotated[int, msgspec.Meta(gt=0, le=1_000)] = 4
+
+
+class AccountSection(_Section, frozen=True):
+    """Whose money. currency: of all campaigns, bids and books."""
+
+    currency: Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")] = "USD"
+
+
+class StoreSection(_Section, frozen=True):
+    """The database. path: its file. durable: whether a commit of the bank waits until the disk has it."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1)] = "clearbid.db"
+    durable: bool = True
+
+
+class BankSection(_Section, frozen=True):
+    """The bank; times on the shared clock but for the tick.
+
+    lease_seconds: how long a seat may bid without a word from the bank. margin_seconds: for clock skew and
+    notices under way, before money comes back. tick_seconds: wall time between ticks. money_event: the notice
+    that books spend. min_chunk_bids: least grant, in maximum bids. late_event_hours: how long after its
+    reservation a bid's notices are taken; conversion_days: and its conversions.
+    """
+
+    lease_seconds: Seconds = 30.0
+    margin_seconds: Seconds = 5.0
+    tick_seconds: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.1
+    money_event: Literal["billing", "win"] = "billing"
+    min_chunk_bids: Annotated[int, msgspec.Meta(gt=0, le=1_000_000)] = 100
+    late_event_hours: Annotated[int, msgspec.Meta(gt=0, le=24 * 30)] = 72
+    conversion_days: Annotated[int, msgspec.Meta(gt=0, le=365)] = 30
+
+
+class BidSection(_Section, frozen=True):
+    """A worker.
+
+    seat: the stable place that it holds. buyer: the seat name that exchanges know us by. default_exchange: the
+    exchange that requests without a name are of. max_batch: requests decided at once. tick_seconds: wall time
+    between ticks. external_scores: whether click probabilities in requests are believed; for replayed logs only.
+    """
+
+    seat: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._:-]{1,64}\Z")] = _NAMES.seat
+    buyer: Annotated[str, msgspec.Meta(min_length=1, max_length=120)] = _NAMES.buyer
+    default_exchange: Annotated[str, msgspec.Meta(min_length=1, max_length=120)] = _NAMES.default_exchange
+    max_batch: Annotated[int, msgspec.Meta(gt=0, le=4_096)] = 256
+    tick_seconds: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.05
+    external_scores: bool = False
+
+
+class TrackSection(_Section, frozen=True):
+    """The tracker.
+
+    host, port: where it listens. public_url: where exchanges reach it. secret: the key that signs tokens, 32 to
+    128 hex digits; bidder and tracker must have the same.
+    """
+
+    host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(gt=0, lt=65_536)] = 8080
+    public_url: Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[^\s]+\Z")] = "http://127.0.0.1:8080"
+    secret: Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{2}){16,64}\Z")] | None = None
+
+    def __repr__(self) -> str:
+        """All but the secret, which must not reach a log."""
+        shown = {name: getattr(self, name) for name in self.__struct_fields__ if name not in _HIDDEN}
+        return f"TrackSection({', '.join(f'{name}={value!r}' for name, value in shown.items())}, secret=...)"
+
+
+class Config(_Section, frozen=True):
+    """All settings."""
+
+    kafka: KafkaSection = KafkaSection()
+    account: AccountSection = AccountSection()
+    store: StoreSection = StoreSection()
+    bank: BankSection = BankSection()
+    bid: BidSection = BidSection()
+    track: TrackSection = TrackSection()
+    pacing: PacingSettings = PacingSettings()
+    exchanges: dict[str, ExchangeRules] = {}
+
+    @property
+    def longest_reservation_seconds(self) -> float:
+        """The longest a bid's money can wait on any exchange: for its result, then for its billing."""
+        rules = [*self.exchanges.values(), ExchangeRules()]
+        return max(rule.result_seconds + rule.billing_seconds for rule in rules)
+
+    def key(self) -> bytes:
+        """The key that signs tokens.
+
+        Raises:
+            ConfigError: if none is set.
+        """
+        if self.track.secret is None:
+            raise ConfigError(
+                "secret in [track] must be set to 32 to 128 hex digits, was not: make one with "
+                "`openssl rand -hex 32` and give it to bidder and tracker"
+            )
+        return bytes.fromhex(self.track.secret)
+
+    def engine_settings(self) -> EngineSettings:
+        """What an engine must know."""
+        return EngineSettings(
+            seat=self.bid.seat,
+            buyer=self.bid.buyer,
+            currency=self.account.currency,
+            exchanges=self.exchanges,
+            default_exchange=self.bid.default_exchange,
+            public_url=self.track.public_url,
+            external_scores=self.bid.external_scores,
+            pacing=self.pacing,
+        )
+
+
+def load_config(path: Path | None = None, env: Mapping[str, str] | None = None) -> Config:
+    """Reads a configuration.
+
+    Args:
+        path: a TOML file, or None for the defaults.
+        env: the environment, by default the process's own; its values win.
+
+    Raises:
+        ConfigError: naming the key, its section and the file or variable, what it was and what is allowed.
+    """
+    raw = {} if path is None else _read_toml(path)
+    values = _check_table(raw, Config, "", str(path))
+    for names, value in _variables(os.environ if env is None else env, values):
+        table = values
+        for name in names[:-1]:
+            table = table.setdefault(name, {})
+        table[names[-1]] = value
+    return msgspec.convert(values, Config)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"configuration {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration {path} must be TOML, was not: {error}") from None
+
+
+def _types(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Types of a struct's fields, by name."""
+    return {field.name: field.type for field in msgspec.structs.fields(kind)}
+
+
+def _struct(kind: Any) -> type[msgspec.Struct] | None:
+    return kind if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None
+
+
+def _named(kind: Any) -> Any:
+    """The type of the values where a field is a table of named things, else None."""
+    return typing.get_args(kind)[1] if typing.get_origin(kind) is dict else None
+
+
+def _check_table(table: object, kind: Any, section: str, source: str) -> dict[str, Any]:
+    """A table with every key known and every value allowed, as plain values."""
+    if not isinstance(table, dict):
+        raise ConfigError(f"[{section}] of {source} must be a table, was {table!r}")
+    named = _named(kind)
+    types = dict.fromkeys(table, named) if named else _types(kind)
+    checked = {}
+    for key, value in table.items():
+        where = f"[{section}] of {source}" if section else source
+        if key not in types:
+            raise ConfigError(f"{key} in {where} is no setting; {_hint(key, types)}")
+        inner = f"{section}.{key}" if section else key
+        if _struct(types[key]) or _named(types[key]):
+            checked[key] = _check_table(value, types[key], inner, source)
+        else:
+            checked[key] = _check_value(value, types[key], key, where)
+    return checked
+
+
+def _hint(key: str, types: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(key, types, n=3)
+    return f"nearest: {', '.join(near)}" if near else f"allowed: {', '.join(types)}"
+
+
+def _check_value(value: object, kind: Any, key: str, where: str, *, strict: bool = True) -> Any:
+    """A value as its type; `strict` unless it comes as text from the environment."""
+    try:
+        return msgspec.to_builtins(msgspec.convert(value, kind, strict=strict))
+    except msgspec.ValidationError as error:
+        was = "not shown" if key in _HIDDEN else repr(value)
+        raise ConfigError(f"{key} in {where} must be {_allowed(kind, str(error))}, was {was}") from None
+
+
+def _allowed(kind: Any, message: str) -> str:
+    """What msgspec's message says is allowed."""
+    if typing.get_origin(kind) is Literal:
+        return " or ".join(map(repr, typing.get_args(kind)))
+    return message.removeprefix("Expected ").split(", got ")[0].replace("`", "")
+
+
+def _variables(env: Mapping[str, str], values: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Settings of the environment: the path of each, and its value."""
+    for variable, text in sorted(env.items()):
+        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
+            continue
+        known = dict(_settings(Config, (), values))
+        found = next((names for names in known if _variable(names) == variable), None)
+        found = found or _new_exchange(variable)
+        if found is None:
+            near = difflib.get_close_matches(variable, map(_variable, known), n=3)
+            hint = f"; nearest: {', '.join(near)}" if near else ""
+            raise ConfigError(f"{variable} in the environment is no setting{hint}")
+        kind = known.get(found) or _types(ExchangeRules)[found[-1]]
+        yield found, _check_value(text, kind, variable, "the environment", strict=False)
+
+
+def _variable(names: tuple[str, ...]) -> str:
+    return PREFIX + "_".join(names).upper().replace("-", "_").replace(".", "_")
+
+
+def _settings(
+    kind: Any, names: tuple[str, ...], values: Mapping[str, Any]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every setting there is, as its path and type; named tables as far as the file has them."""
+    named = _named(kind)
+    for key, inner in (dict.fromkeys(values, named) if named else _types(kind)).items():
+        if _struct(inner) or _named(inner):
+            yield from _settings(inner, (*names, key), values.get(key, {}))
+        else:
+            yield (*names, key), inner
+
+
+def _new_exchange(variable: str) -> tuple[str, ...] | None:
+    """The path of a setting of an exchange that the file does not name: its name is lower case then."""
+    for key in _types(ExchangeRules):
+        head, tail = f"{PREFIX}EXCHANGES_", f"_{key.upper()}"
+        if variable.startswith(head) and variable.endswith(tail) and len(variable) > len(head) + len(tail):
+            return "exchanges", variable[len(head) : -len(tail)].lower(), key
+    return None

@@ -1,0 +1,308 @@
+"""The bank on its books: what is written with what, told when, and what a crash leaves."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import pytest
+
+from bidder.config import load_config
+from bidder.core.bankrules import BankRules
+from bidder.core.campaigns import Status
+from bidder.core.messages import (
+    CAMPAIGNS,
+    LEASES,
+    NOTICES,
+    SETTLEMENTS,
+    SLICES,
+    CampaignChange,
+    Lease,
+    NoticeKind,
+    Settlement,
+    encode,
+)
+from bidder.core.messages import Message as Record
+from bidder.errors import DeliveryError, InvariantError
+from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, bank_rules, run_bank
+from bidder.runtime.bus import Bus
+from bidder.runtime.clock import SystemClock
+from bidder.runtime.transport import Message, Outbound
+from bidder.store.campaigns import CampaignStore
+from bidder.store.database import Database
+from tests.support.banking import S, ask, bid_id, campaign, notice, used
+
+BILLING = NoticeKind.BILLING
+_Record = TypeVar("_Record", Settlement, Lease, CampaignChange)
+RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with Database(tmp_path / "a.db", durable=False) as database:
+        CampaignStore(database).put([campaign()], at_ns=0)
+        yield database
+
+
+def wire(*records: Record, topic: str = NOTICES, first: int = 0) -> list[Message]:
+    return [Message(topic, 0, first + number, None, encode(each), 0) for number, each in enumerate(records)]
+
+
+_TOPIC_OF = {Settlement: SETTLEMENTS, Lease: LEASES, CampaignChange: CAMPAIGNS}
+
+
+def told(out: Sequence[Outbound], kind: type[_Record]) -> list[_Record]:
+    """Messages of a kind, from its topic."""
+    return [msgspec.json.decode(each.value, type=kind) for each in out if each.topic == _TOPIC_OF[kind]]
+
+
+def spend(service: BankService) -> int:
+    return sum(report.spend_nanos for report in service.report())
+
+
+def test_a_booked_notice_is_a_settlement_to_its_seat(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    out = service.on_messages(wire(notice(BILLING)), 10 * S)
+    assert [(each.topic, each.key) for each in out] == [(SETTLEMENTS, b"s1")]
+    (settlement,) = told(out, Settlement)
+    assert settlement.amount_nanos == 2_000_000
+
+
+def test_what_was_booked_survives_a_crash(database: Database) -> None:
+    BankService.open(database, RULES, 0).on_messages(wire(notice(BILLING)), 10 * S)
+    again = BankService.open(database, RULES, 11 * S)
+    assert spend(again) == 2_000_000
+    again.verify()
+
+
+def test_messages_read_again_after_a_crash_change_and_count_nothing(database: Database) -> None:
+    batch = wire(
+        notice(BILLING), notice(BILLING), notice(NoticeKind.CLICK), notice(BILLING, "b-2", price_nanos=0)
+    )
+    first = BankService.open(database, RULES, 0)
+    first.on_messages(batch, 10 * S)
+    again = BankService.open(database, RULES, 11 * S)
+    assert again.on_messages(batch, 11 * S) == []
+    assert again.report() == first.report()
+
+
+def test_a_batch_of_old_and_new_takes_the_new(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    service.on_messages(wire(notice(BILLING)), 10 * S)
+    service.on_messages(wire(notice(BILLING), notice(BILLING, "b-2")), 11 * S)
+    assert spend(service) == 4_000_000
+    assert service.report()[0].refused == {}
+
+
+def test_a_broker_that_began_again_at_offset_zero_loses_no_money(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    service.on_messages(wire(notice(BILLING), first=500), 10 * S)
+    service.on_messages(wire(ask(), topic=SLICES, first=500), 10 * S)
+    again = BankService.open(database, RULES, 11 * S)
+    assert len(told(again.on_messages(wire(notice(BILLING, "b-2"), first=0), 11 * S), Settlement)) == 1
+    again.on_messages(wire(ask("b"), topic=SLICES, first=0), 11 * S)
+    assert [lease.epoch for lease in told(again.on_tick(11 * S), Lease)] == [2]
+    assert spend(again) == 4_000_000
+
+
+def test_what_was_booked_and_not_acknowledged_is_told_again(database: Database) -> None:
+    out = BankService.open(database, RULES, 0).on_messages(wire(notice(BILLING)), 10 * S)
+    again = BankService.open(database, RULES, 11 * S)
+    assert told(again.restate(11 * S), Settlement) == told(out, Settlement)
+
+
+def test_what_was_acknowledged_is_not_told_again(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    service.on_messages(wire(notice(BILLING)), 10 * S)
+    service.published()
+    service.on_messages(wire(notice(BILLING, "b-2"), first=1), 10 * S)
+    assert [each.bid_id for each in told(service.restate(11 * S), Settlement)] == [bid_id("b-2")]
+    service.published()
+    service.close()
+    assert told(BankService.open(database, RULES, 11 * S).restate(11 * S), Settlement) == []
+
+
+def test_a_start_tells_all_campaigns_and_live_leases(database: Database) -> None:
+    first = BankService.open(database, RULES, 0)
+    first.on_messages(wire(ask(), topic=SLICES), 0)
+    leases = told(first.on_tick(0), Lease)
+    out = BankService.open(database, RULES, 1 * S).restate(1 * S)
+    assert told(out, Lease) == leases
+    assert told(out, CampaignChange) == [CampaignChange(version=1, campaign_id="c1", campaign=campaign())]
+
+
+def test_a_lease_has_a_key_of_its_own_since_its_topic_is_compacted(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    service.on_messages(wire(ask(), topic=SLICES), 0)
+    assert [out.key for out in service.on_tick(0)] == [b"s1 c1"]
+
+
+def test_a_changed_campaign_is_told_with_the_next_tick(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    service.on_messages(wire(ask(), topic=SLICES), 0)
+    service.on_tick(0)
+    CampaignStore(database).set_budget("c1", 200 * S, at_ns=1)
+    out = service.on_tick(1 * S)
+    (change,) = told(out, CampaignChange)
+    (lease,) = told(out, Lease)
+    assert (change.campaign and change.campaign.budget_nanos, lease.budget_nanos) == (200 * S, 200 * S)
+    assert told(service.on_tick(2 * S), CampaignChange) == []
+
+
+def test_a_paused_campaign_is_told_paused(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    CampaignStore(database).set_status("c1", Status.PAUSED, at_ns=1)
+    (change,) = told(service.on_tick(1 * S), CampaignChange)
+    assert change.campaign is not None
+    assert change.campaign.status is Status.PAUSED
+
+
+def test_an_unreadable_message_is_counted_and_passed(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    bad = Message(NOTICES, 0, 0, None, b"{", 0)
+    later = Message(NOTICES, 0, 1, None, encode(notice(BILLING, v=2)), 0)
+    service.on_messages([bad, later, *wire(notice(BILLING), first=2)], 10 * S)
+    assert service.bank.refused() == {"malformed": 2}
+    assert spend(service) == 2_000_000
+
+
+def test_nothing_is_freed_in_the_first_lease_after_a_start(database: Database) -> None:
+    first = BankService.open(database, RULES, 0)
+    first.on_messages(wire(ask(), topic=SLICES), 0)
+    first.on_tick(0)
+    again = BankService.open(database, RULES, 500 * S)
+    again.on_tick(529 * S)
+    assert again.report()[0].leased_nanos == 25 * S
+    again.on_tick(530 * S)
+    assert again.report()[0].leased_nanos == 0
+
+
+def test_a_failed_write_ends_the_service(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    with database.transaction() as connection:
+        connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON bookings BEGIN SELECT raise(abort, 'disk full'); END"
+        )
+    with pytest.raises(InvariantError):
+        service.on_messages(wire(notice(BILLING)), 10 * S)
+    with database.transaction() as connection:
+        connection.execute("DROP TRIGGER full")
+    with pytest.raises(InvariantError, match="memory is ahead of its books"):
+        service.on_messages(wire(notice(BILLING, "b-2")), 10 * S)
+    assert spend(BankService.open(database, RULES, 11 * S)) == 0
+
+
+def test_a_lease_outlasts_many_ticks_however_fast_the_clock() -> None:
+    config = load_config(None, {})
+    assert bank_rules(config).lease_ns == 30 * S
+    assert bank_rules(config, speedup=1000.0).lease_ns == 4000 * S
+
+
+def test_a_reservation_can_last_as_long_as_result_and_billing_of_any_exchange() -> None:
+    config = load_config(None, {"CLEARBID_EXCHANGES_SLOW_BILLING_SECONDS": "3600"})
+    assert bank_rules(config).longest_reservation_ns == (60 + 3600) * S
+
+
+async def run_until(service: BankService, bus: Bus, done: asyncio.Event) -> None:
+    source, sink = bus.source(BANK_TOPICS, BANK_GROUP), bus.sink()
+    await source.start()
+    await sink.start()
+    await run_bank(service, source, sink, SystemClock(), done, tick_s=0.01)
+
+
+def make_bus() -> Bus:
+    return Bus(dict.fromkeys((NOTICES, SLICES, SETTLEMENTS, LEASES, CAMPAIGNS), 1))
+
+
+async def appears(bus: Bus, topic: str, count: int) -> list[Message]:
+    """Messages of a topic once there are `count`; fails after five seconds."""
+    for _ in range(500):
+        if len(bus.log(topic)[0]) >= count:
+            return bus.log(topic)[0]
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{topic} must get {count} messages, was {len(bus.log(topic)[0])}")
+
+
+async def test_a_running_bank_leases_settles_and_commits(database: Database) -> None:
+    now_ns = SystemClock().now_ns()
+    CampaignStore(database).put([campaign(start_ns=now_ns, end_ns=now_ns + 3600 * S)], at_ns=1)
+    bus, stop = make_bus(), asyncio.Event()
+    service = BankService.open(database, RULES, now_ns)
+    task = asyncio.create_task(run_until(service, bus, stop))
+    await bus.sink().publish([Outbound(SLICES, b"s1", encode(ask()))])
+    lease = msgspec.json.decode((await appears(bus, LEASES, 1))[0].value, type=Lease)
+    bill = notice(BILLING, at_ns=now_ns, liable_until_ns=now_ns + 60 * S)
+    await bus.sink().publish([Outbound(NOTICES, b"c1", encode(bill))])
+    await appears(bus, SETTLEMENTS, 1)
+    stop.set()
+    await task
+    assert (lease.epoch, lease.granted_nanos) == (1, 25 * S)
+    assert (bus.committed(BANK_GROUP, NOTICES, 0), bus.committed(BANK_GROUP, SLICES, 0)) == (1, 1)
+    service.verify()
+
+
+async def test_a_change_by_another_connection_reaches_the_topic_within_a_second(
+    database: Database, tmp_path: Path
+) -> None:
+    bus, stop = make_bus(), asyncio.Event()
+    task = asyncio.create_task(run_until(BankService.open(database, RULES, 0), bus, stop))
+    await appears(bus, CAMPAIGNS, 1)
+    with Database(tmp_path / "a.db") as other:
+        CampaignStore(other).set_budget("c1", 7, at_ns=1)
+    async with asyncio.timeout(1):
+        messages = await appears(bus, CAMPAIGNS, 2)
+    stop.set()
+    await task
+    assert msgspec.json.decode(messages[1].value, type=CampaignChange).campaign == campaign(budget_nanos=7)
+
+
+class FailingSink:
+    """A sink whose broker takes nothing for the first flushes."""
+
+    def __init__(self, bus: Bus, failures: int) -> None:
+        self._sink = bus.sink()
+        self._failures = failures
+        self._held: list[Outbound] = []
+
+    async def start(self) -> None:
+        await self._sink.start()
+
+    async def publish(self, messages: Sequence[Outbound]) -> None:
+        self._held += messages
+
+    async def flush(self) -> None:
+        held, self._held = self._held, []
+        if self._failures:
+            self._failures -= 1
+            raise DeliveryError("no broker")
+        await self._sink.publish(held)
+
+    async def stop(self) -> None:
+        await self._sink.stop()
+
+
+async def test_what_a_broker_did_not_take_is_told_again(database: Database) -> None:
+    bus, stop = make_bus(), asyncio.Event()
+    now_ns = SystemClock().now_ns()
+    bill = notice(BILLING, at_ns=now_ns, liable_until_ns=now_ns + 60 * S)
+    await bus.sink().publish([Outbound(NOTICES, b"c1", encode(bill))])
+    source, sink = bus.source(BANK_TOPICS, BANK_GROUP), FailingSink(bus, failures=3)
+    await source.start()
+    await sink.start()
+    service = BankService.open(database, RULES, 0)
+    task = asyncio.create_task(run_bank(service, source, sink, SystemClock(), stop, tick_s=0.01))
+    await appears(bus, SETTLEMENTS, 1)
+    await appears(bus, CAMPAIGNS, 1)
+    stop.set()
+    await task
+    assert told(BankService.open(database, RULES, 0).restate(0), Settlement) == []
+
+
+def test_reports_of_a_seat_keep_its_lease(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    service.on_messages(wire(ask(), topic=SLICES), 0)
+    service.on_tick(0)
+    service.on_messages(wire(used(0, 0, seq=1), topic=SLICES, first=1), 15 * S)
+    (lease,) = told(service.on_tick(15 * S), Lease)
+    assert lease.bid_until_ns == 45 * S
