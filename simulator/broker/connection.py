@@ -7,6 +7,7 @@ is bounded: one frame on its way in, the frames read with it, and one response o
 import asyncio
 from collections import Counter, deque
 from collections.abc import Mapping
+from typing import cast
 
 from simulator.broker.codes import ApiKey
 from simulator.broker.requests import Api, Request
@@ -66,8 +67,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not checked by its class: uvloop's transports are no subclass of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it ended

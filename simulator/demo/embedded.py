@@ -6,12 +6,12 @@ share a process, and that the clock waits for the machine (`simulator.demo.clock
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from bidder.core.bank import Bank, CampaignReport
 from bidder.core.bankrules import BankRules
 from bidder.core.engine import Engine
 from bidder.core.inbox import CONTROL_TOPICS
@@ -29,18 +29,18 @@ from bidder.core.scoring import Model
 from bidder.core.settings import NS_PER_SECOND, EngineSettings
 from bidder.core.warm import warm_kernels
 from bidder.errors import DependencyError
-from bidder.runtime.bank import BankService, run_bank
-from bidder.runtime.clock import Clock
+from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, run_bank
 from bidder.runtime.kafka import KafkaSink, KafkaSource
-from bidder.runtime.transport import Sink, Source
+from bidder.runtime.transport import Source
 from bidder.runtime.worker import Worker, WorkerShell
-from bidder.store.books import Books
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
+from bidder.store.journal import JournalWriter
 from bidder.store.seat import open_journal
 from bidder.web.publish import run_tracker
 from bidder.web.track import Tracker
 from simulator.broker.server import EmbeddedBroker
+from simulator.demo.books import settle_books
 from simulator.demo.clock import PacedClock
 from simulator.demo.exchange_shell import ExchangeShell
 from simulator.demo.http_client import NoticeClient
@@ -54,7 +54,10 @@ PARTITIONS = {
 COMPACTED = (LEASES, CAMPAIGNS)
 PATIENCE_S = 3.0
 """Wall seconds that the parts allow each other before money moves on: leases, reservations."""
+DATABASE = "clearbid.db"
+DECISION_LOG = "decisions.jsonl"
 _DRAIN_S = 20.0
+_Resource = TypeVar("_Resource")
 
 
 @dataclass
@@ -63,7 +66,7 @@ class Run:
 
     Attributes:
         shell: the exchange. worker: the bidder. tracker: the endpoints. clock: shared by all.
-        report: the bank's books as they stand. speedup: of the clock where nothing holds it up.
+        speedup: of the clock where nothing holds it up.
     """
 
     plan: Plan
@@ -71,9 +74,7 @@ class Run:
     worker: Worker
     tracker: Tracker
     clock: PacedClock
-    report: Callable[[], dict[str, CampaignReport]]
     speedup: float
-    failures: list[str] = field(default_factory=list)
 
 
 def times_for(speedup: float) -> float:
@@ -83,11 +84,9 @@ def times_for(speedup: float) -> float:
 
 def settings_for(plan: Plan, speedup: float, public_url: str) -> EngineSettings:
     """The engine's settings for a plan."""
-    rules = plan.exchange_rules(times_for(speedup))
-    names = {"default", *plan.first_price, *plan.exchanges}
     return EngineSettings(
         currency=plan.currency,
-        exchanges={name: rules.get(name, rules["default"]) for name in sorted(names)},
+        exchanges=plan.exchange_rules(times_for(speedup)),
         public_url=public_url,
         external_scores=plan.external_scores,
         pacing=plan.pacing,
@@ -120,61 +119,75 @@ async def run_embedded(
         DependencyError: a part was not there or fell silent.
     """
     warm_kernels(model)
-    stop = asyncio.Event()
+    with Database(folder / DATABASE) as database:
+        CampaignStore(database).put(plan.campaigns.values(), at_ns=plan.start_ns, actor="demo")
     clock = PacedClock(plan.start_ns, speedup)
     async with AsyncExitStack() as stack:
-        database = stack.enter_context(Database(folder / "clearbid.db"))
-        store = CampaignStore(database)
-        store.put(plan.campaigns.values(), at_ns=plan.start_ns, actor="demo")
         broker = EmbeddedBroker(PARTITIONS)
         bootstrap = await broker.start()
         stack.push_async_callback(broker.stop)
-        parts = _Parts(stack, bootstrap, clock, stop)
-        stack.push_async_callback(parts.stop)
-        bank = await _start_bank(parts, database, store, speedup)
+        parts = _Parts(stack, bootstrap, clock)
+        await _start_bank(parts, folder, bank_rules_for(speedup))
         tracker = Tracker([key], plan.currency)
         port = await _start_tracker(parts, tracker)
-        worker = await _start_worker(parts, plan, model, folder, key, speedup, port)
-        await parts.start_log(folder / "decisions.jsonl")
-        shell = await _exchange(parts, plan, port, speedup)
-        run = Run(plan, shell, worker, tracker, clock, bank, speedup)
+        settings = settings_for(plan, speedup, f"http://127.0.0.1:{port}")
+        start_id = f"demo-{plan.seed}"
+        engine = Engine(settings, key, model, start_id)
+        worker = await _start_worker(parts, engine, open_journal(folder, settings, key, model, start_id))
+        await parts.start_log(folder / DECISION_LOG)
+        shell = await _start_exchange(parts, plan, port, speedup)
+        run = Run(plan, shell, worker, tracker, clock, speedup)
         await _until(lambda: worker.ready, parts, "the bidder must get its first lease")
-        playing = parts.spawn(shell.run())
-        while not playing.done():
-            await asyncio.wait([playing, parts.failed], timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
-            parts.check()
-            watch(run)
-        await playing
-        await _drain(run, parts)
+        await _play(run, parts, watch)
+        await settle_books(folder / DATABASE, shell.exchange.books, plan.end_ns)
         watch(run)
+        await parts.stop()
     return run
 
 
-class _Parts:
-    """The tasks of a run, and the clients that they use; the first failure ends the run."""
+async def _play(run: Run, parts: "_Parts", watch: Callable[[Run], None]) -> None:
+    playing = parts.spawn(run.shell.run())
+    while not playing.done():
+        await asyncio.wait([playing, parts.failed], timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+        parts.check()
+        watch(run)
+    await playing
 
-    def __init__(self, stack: AsyncExitStack, bootstrap: str, clock: PacedClock, stop: asyncio.Event) -> None:
+
+class _Parts:
+    """The tasks of a run, and what they use; the first failure ends the run."""
+
+    def __init__(self, stack: AsyncExitStack, bootstrap: str, clock: PacedClock) -> None:
         self._stack = stack
         self._bootstrap = bootstrap
-        self.clock = clock
-        self.stopping = stop
         self._tasks: list[asyncio.Task[None]] = []
+        self.clock = clock
+        self.stopping = asyncio.Event()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        stack.push_async_callback(self.stop)
 
-    async def source(self, topics: tuple[str, ...], group: str | None) -> Source:
+    def enter(self, resource: AbstractContextManager[_Resource]) -> _Resource:
+        """Keeps a resource until all tasks have ended."""
+        return self._stack.enter_context(resource)
+
+    def defer(self, close: Callable[[], Coroutine[object, object, None]]) -> None:
+        """Calls `close` at the end."""
+        self._stack.push_async_callback(close)
+
+    async def source(self, topics: tuple[str, ...], group: str | None) -> KafkaSource:
         source = KafkaSource(self._bootstrap, topics, group=group, client_id="demo", from_beginning=True)
         await source.start()
         self._stack.push_async_callback(source.stop)
         return source
 
-    async def sink(self) -> Sink:
+    async def sink(self) -> KafkaSink:
         sink = KafkaSink(self._bootstrap, client_id="demo")
         await sink.start()
         self._stack.push_async_callback(sink.stop)
         return sink
 
-    def spawn(self, coroutine: "asyncio._CoroutineLike[None]") -> asyncio.Task[None]:
-        task = asyncio.ensure_future(coroutine)
+    def spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
         self._tasks.append(task)
         task.add_done_callback(self._ended)
         return task
@@ -190,6 +203,7 @@ class _Parts:
                 raise error
 
     async def stop(self) -> None:
+        """Asks every part to end, waits a while, and cancels what has not."""
         self.stopping.set()
         if self._tasks:
             _, slow = await asyncio.wait(self._tasks, timeout=10.0)
@@ -220,3 +234,45 @@ async def _until(ready: Callable[[], bool], parts: _Parts, what: str) -> None:
         if time.monotonic() - began_s > _DRAIN_S:
             raise DependencyError(f"{what} within {_DRAIN_S:.0f} s, had none")
         await asyncio.sleep(0.01)
+
+
+async def _start_bank(parts: _Parts, folder: Path, rules: BankRules) -> None:
+    database = parts.enter(Database(folder / DATABASE))
+    service = BankService.open(database, rules, parts.clock.now_ns())
+    source = await parts.source(BANK_TOPICS, BANK_GROUP)
+    parts.spawn(run_bank(service, source, await parts.sink(), parts.clock, parts.stopping, tick_s=0.05))
+
+
+async def _start_tracker(parts: _Parts, tracker: Tracker) -> int:
+    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    sink = await parts.sink()
+    parts.spawn(run_tracker(tracker, sink, parts.clock, "127.0.0.1", 0, parts.stopping, ready=ready))
+    await _until(ready.done, parts, "the tracker must listen")
+    return ready.result()
+
+
+async def _start_worker(parts: _Parts, engine: Engine, journal: JournalWriter) -> Worker:
+    parts.enter(journal)
+    worker = Worker(engine, journal)
+    requests = await parts.source((BID_REQUESTS,), "clearbid-bid")
+    control = await parts.source(CONTROL_TOPICS, None)
+    shell = WorkerShell(worker, requests, control, await parts.sink(), parts.clock)
+    parts.spawn(shell.run(parts.stopping))
+    return worker
+
+
+async def _start_exchange(parts: _Parts, plan: Plan, port: int, speedup: float) -> ExchangeShell:
+    client = NoticeClient("127.0.0.1", port)
+    await client.start()
+    parts.defer(client.close)
+    return ExchangeShell(
+        Exchange(plan.encoder(), plan.outcomes, seed=plan.seed),
+        plan.rows(),
+        plan.row_count,
+        responses=await parts.source((BID_RESPONSES,), None),
+        sink=await parts.sink(),
+        client=client,
+        clock=parts.clock,
+        speedup=speedup,
+        hold=parts.clock.set_limit,
+    )

@@ -20,7 +20,7 @@ from simulator.logs.logged import BUDGET_SHARES, campaigns_of, summarise
 from simulator.logs.requests import RequestEncoder
 from simulator.logs.rows import LogRow
 from simulator.logs.synthetic import SyntheticMarket, default_campaigns
-from simulator.logs.world import FIRST_PRICE_EXCHANGES
+from simulator.logs.world import EXCHANGES, FIRST_PRICE_EXCHANGES
 
 DEFAULT_SEED = 7
 DEFAULT_TRAINING_ROWS = 160_000
@@ -39,7 +39,8 @@ class Plan:
         rows: makes the rows to play, in order of time. row_count: how many those are.
         start_ns, end_ns: of the part that is played; every flight lies in it.
         campaigns: by id. outcomes: what follows a won impression.
-        currency: of all accounts. first_price: names of exchanges that charge the bid.
+        currency: of all accounts. exchanges: names of those that send requests. first_price: names of those
+            that charge the bid.
         pacing: with the traffic's shape and volume, as the training part shows them.
         notes: a sentence for each thing that is made up.
     """
@@ -54,6 +55,7 @@ class Plan:
     campaigns: Mapping[str, Campaign]
     outcomes: Outcomes
     currency: str
+    exchanges: tuple[str, ...]
     first_price: frozenset[str]
     pacing: PacingSettings
     notes: tuple[str, ...]
@@ -67,10 +69,12 @@ class Plan:
         """Writes the requests of this log."""
         return RequestEncoder(self.currency, first_price=self.first_price, tmax_ms=TMAX_MS, test=test)
 
-    def exchange_rules(self, result_seconds: float) -> dict[str, ExchangeRules]:
-        """Rules for the exchanges whose price is the bid itself; the others take the general ones."""
-        general = ExchangeRules(result_seconds=result_seconds, billing_seconds=result_seconds)
-        return {"default": general} | dict.fromkeys(self.first_price, general)
+    def exchange_rules(self, patience_seconds: float) -> dict[str, ExchangeRules]:
+        """The engine's rules, the same for each exchange of the log."""
+        rules = ExchangeRules(
+            result_seconds=patience_seconds, billing_seconds=patience_seconds, default_tmax_ms=TMAX_MS
+        )
+        return dict.fromkeys(("default", *self.exchanges), rules)
 
 
 def synthetic_plan(
@@ -93,6 +97,7 @@ def synthetic_plan(
         campaigns={campaign.id: campaign for campaign in default_campaigns(market)},
         outcomes=SyntheticOutcomes(market),
         currency="USD",
+        exchanges=EXCHANGES,
         first_price=frozenset(FIRST_PRICE_EXCHANGES),
         pacing=PacingSettings(traffic_shape=shape, weekly_opportunities=weekly),
         notes=("Auctions, rivals, clicks and conversions are drawn from a seeded synthetic market.",),
@@ -142,6 +147,7 @@ def log_plan(path: Path, seed: int = DEFAULT_SEED, limit: int | None = None) -> 
         campaigns={campaign.id: campaign for campaign in campaigns},
         outcomes=LoggedOutcomes(law),
         currency=CURRENCY,
+        exchanges=tuple(sorted({row.exchange for row in played})),
         first_price=frozenset(),
         pacing=PacingSettings(traffic_shape=shape, weekly_opportunities=weekly),
         notes=tuple(notes),

@@ -1,0 +1,65 @@
+"""Our books against the exchange's: read from the bank's database, compared to the nano."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from bidder.core.bank import Bank, CampaignReport
+from bidder.core.bankrules import BankRules
+from bidder.store.books import Books as BankBooks
+from bidder.store.campaigns import CampaignStore
+from bidder.store.database import Database
+from simulator.exchange.books import Books
+from simulator.report import ExchangeBook
+
+_PATIENCE_S = 15.0
+
+
+def read_reports(database_path: Path, now_ns: int) -> dict[str, CampaignReport]:
+    """What the bank has booked, by campaign id; raises `InvariantError` where it does not add up."""
+    with Database(database_path) as database:
+        books = BankBooks(database)
+        books.verify()
+        bank = Bank(BankRules(), CampaignStore(database).all(), books.load(now_ns))
+        return {report.id: report for report in bank.report()}
+
+
+def exchange_books(books: Books) -> dict[str, ExchangeBook]:
+    """The exchange's side, by campaign id."""
+    return {
+        campaign_id: ExchangeBook(
+            wins=own.wins,
+            impressions=own.impressions,
+            clicks=own.clicks,
+            conversions=own.conversions,
+            spend_nanos=own.spend_nanos,
+            value_nanos=own.value_nanos,
+        )
+        for campaign_id, own in books.campaigns.items()
+    }
+
+
+def differences(reports: Mapping[str, CampaignReport], theirs: Mapping[str, ExchangeBook]) -> list[str]:
+    """One line for each number that is not the same on both sides."""
+    empty = ExchangeBook(wins=0, impressions=0, clicks=0, conversions=0, spend_nanos=0, value_nanos=0)
+    lines = []
+    for campaign_id in sorted(reports.keys() | theirs.keys()):
+        other = theirs.get(campaign_id, empty)
+        for name in ExchangeBook.__struct_fields__:
+            must = getattr(other, name)
+            was = getattr(reports[campaign_id], name) if campaign_id in reports else 0
+            if was != must:
+                lines.append(f"{name} of campaign {campaign_id} must be the exchange's {must}, was {was}")
+    return lines
+
+
+async def settle_books(database_path: Path, books: Books, now_ns: int) -> list[str]:
+    """Waits until the bank has booked what the exchange has, and says what still differs when patience ends."""
+    theirs = exchange_books(books)
+    began_s = time.monotonic()
+    while True:
+        left = differences(read_reports(database_path, now_ns), theirs)
+        if not left or time.monotonic() - began_s > _PATIENCE_S:
+            return left
+        await asyncio.sleep(0.2)
