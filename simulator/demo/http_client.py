@@ -6,6 +6,7 @@ never call a real host, whatever a response says. A redirect is reported, never 
 
 import asyncio
 import ipaddress
+import re
 from collections import deque
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
@@ -13,6 +14,9 @@ from urllib.parse import urlsplit
 import httptools
 
 from bidder.errors import DependencyError, InputError
+
+
+_VISIBLE = re.compile(r"[!-~]+\Z")
 
 
 class Response(NamedTuple):
@@ -119,6 +123,8 @@ class NoticeClient:
         await asyncio.sleep(0)
 
     def _request(self, url: str) -> bytes:
+        if not _VISIBLE.match(url):  # before `urlsplit`, which takes line ends out silently
+            raise InputError(f"URL of a notice must be of visible ASCII characters, was {url[:200]!r}")
         parts = urlsplit(url)
         check_loopback(parts.hostname or "")
         try:
@@ -128,8 +134,6 @@ class NoticeClient:
         if not same:
             raise InputError(f"URL of a notice must be http on port {self.port}, was {url[:200]!r}")
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        if not target.isascii() or any(c <= " " or c == "\x7f" for c in target):
-            raise InputError(f"URL of a notice must hold no spaces or control characters, was {url[:200]!r}")
         return f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode("ascii")
 
     async def _try(self, request: bytes) -> Response:

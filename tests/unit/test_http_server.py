@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
 
+import msgspec
 import pytest
 
 from bidder.errors import ConfigError
@@ -29,6 +30,8 @@ async def serving(
     on_error: Callable[[BaseException], None] | None = None,
 ) -> AsyncIterator[HttpServer]:
     errors: list[BaseException] = []
+    lost: list[dict[str, object]] = []  # what was raised where nobody could catch it
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: lost.append(context))
     server = HttpServer(handler, limits=limits, on_error=on_error or errors.append)
     await server.start()
     try:
@@ -36,6 +39,7 @@ async def serving(
     finally:
         await server.stop(grace_s=0.2)
     assert not errors
+    assert not lost
 
 
 class Client:
@@ -102,6 +106,7 @@ def get(target: str = "/", headers: bytes = b"", method: str = "GET") -> bytes:
 
 
 CLOSE = b"Connection: close\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 
 # --- requests and answers
 
@@ -211,6 +216,14 @@ async def test_a_body_in_chunks_is_put_together() -> None:
         assert (await client.reply())[2] == b"POST / abcde"
 
 
+async def test_a_body_does_not_run_into_the_next() -> None:
+    async with serving() as server, connected(server) as client:
+        client.send(
+            (POST + b"Content-Length: 2\r\n\r\nab" + POST + b"Content-Length: 2\r\n\r\ncd") * 2 + get()
+        )
+        assert [(await client.reply())[2][-2:] for _ in range(5)] == [b"ab", b"cd", b"ab", b"cd", b"/ "]
+
+
 async def test_a_trailer_does_not_pass_for_a_header() -> None:
     seen: list[Request] = []
 
@@ -231,9 +244,6 @@ async def test_empty_lines_before_a_request_are_skipped() -> None:
     async with serving() as server, connected(server) as client:
         client.send(b"\r\n\r\n" + get("/x") + b"\r\n" + get("/y"))
         assert [(await client.reply())[2] for _ in range(2)] == [b"GET /x ", b"GET /y "]
-
-
-POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 
 
 @pytest.mark.parametrize(
@@ -462,11 +472,12 @@ async def test_a_handler_that_fails_later_is_a_500_and_is_told() -> None:
     assert sorted(map(str, errors)) == ["'/a'", "'/b'"]
 
 
-async def test_a_header_with_a_line_end_is_never_sent() -> None:
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
+async def test_a_header_with_a_line_end_is_never_sent(end: str) -> None:
     errors: list[BaseException] = []
 
     def handler(request: Request) -> Reply:
-        return Reply(302, (("Location", "https://a/\r\nSet-Cookie: x=1"),))
+        return Reply(302, (("Location", f"https://a/{end}Set-Cookie: x=1"),))
 
     async with serving(handler, on_error=errors.append) as server, connected(server) as client:
         client.send(get())
@@ -528,7 +539,10 @@ async def test_sizes_are_bounded_exactly(data: bytes, status: int) -> None:
     ],
 )
 async def test_what_never_ends_is_cut_off_by_its_size(start: bytes, piece: bytes, status: int) -> None:
-    async with serving(limits=SMALL) as server, connected(server) as client:
+    limits = Limits(
+        header_bytes=200, target_bytes=100, body_bytes=50 if status == 413 else 1 << 20, linger_s=0.2
+    )
+    async with serving(limits=limits) as server, connected(server) as client:
         client.send(start)
         answer = asyncio.ensure_future(client.statuses())
         for _ in range(100):
@@ -537,6 +551,18 @@ async def test_what_never_ends_is_cut_off_by_its_size(start: bytes, piece: bytes
             client.send(piece)
             await asyncio.sleep(0.002)
         assert await answer == [status]
+
+
+async def test_the_sizes_of_earlier_requests_do_not_count() -> None:
+    request = POST + b"Content-Length: 30\r\n\r\n" + b"x" * 30
+    async with serving(limits=SMALL) as server, connected(server) as client:
+        for _ in range(20):
+            client.send(request[:20])
+            await asyncio.sleep(0.002)
+            client.send(request[20:60])
+            await asyncio.sleep(0.002)
+            client.send(request[60:])
+            assert (await client.reply())[2] == b"POST / " + b"x" * 30
 
 
 async def test_an_error_reaches_a_client_that_is_still_sending() -> None:
@@ -604,8 +630,35 @@ async def test_a_slow_handler_is_not_the_clients_fault() -> None:
         return Reply(204)
 
     async with serving(handler, QUICK) as server, connected(server) as client:
-        client.send(get())
+        for _ in range(2):
+            client.send(get())
+            assert (await client.reply())[0] == 204
+            await asyncio.sleep(0.15)  # nor does it eat up the time until the next request
+
+
+async def test_a_client_that_we_do_not_read_from_is_not_late() -> None:
+    async def handler(request: Request) -> Reply:
+        await asyncio.sleep(0.6)
+        return Reply(204)
+
+    limits = msgspec.structs.replace(QUICK, pipeline=1)
+    async with serving(handler, limits) as server, connected(server) as client:
+        client.send(get() + get()[:-2])
         assert (await client.reply())[0] == 204
+        await asyncio.sleep(0.1)
+        client.send(b"\r\n")
+        assert (await client.reply())[0] == 204
+
+
+async def test_a_close_does_not_wait_for_a_client_that_does_not_read() -> None:
+    large = Reply(200, body=b"x" * 30_000_000)
+    async with serving(lambda request: large, QUICK) as server, connected(server) as client:
+        await until(lambda: len(server.connections) == 1)
+        (connection,) = server.connections
+        connection._transport.set_write_buffer_limits(high=1 << 30)
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(get(headers=CLOSE))
+        await until(lambda: not server.connections)
 
 
 async def test_a_client_that_does_not_read_is_not_read_from_and_cut_off() -> None:
@@ -690,9 +743,31 @@ async def test_stop_lets_a_request_come_in_whole() -> None:
         await stopping
 
 
-async def test_stop_cuts_off_when_its_grace_ends() -> None:
+async def test_stop_takes_no_second_request() -> None:
     async def handler(request: Request) -> Reply:
-        await asyncio.sleep(60)
+        await asyncio.sleep(0.5)
+        return Reply(200)
+
+    server = HttpServer(handler, limits=QUICK)
+    await server.start()
+    async with connected(server) as client:
+        client.send(get("/half")[:-2])
+        await asyncio.sleep(0.05)
+        stopping = asyncio.ensure_future(server.stop())
+        await asyncio.sleep(0.05)
+        client.send(b"\r\n" + get("/next")[:-2])
+        assert await client.statuses() == [200]
+        await stopping
+
+
+async def test_stop_cuts_off_when_its_grace_ends() -> None:
+    ended: list[str] = []
+
+    async def handler(request: Request) -> Reply:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(request.target)
         return Reply(204)
 
     server = HttpServer(handler)
@@ -704,6 +779,7 @@ async def test_stop_cuts_off_when_its_grace_ends() -> None:
         await server.stop(grace_s=0.1)
         assert time.monotonic() - began < 2
         assert await client.closed()
+        assert ended == ["/"]
 
 
 async def test_after_the_stop_nobody_listens() -> None:

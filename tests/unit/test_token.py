@@ -233,6 +233,12 @@ def test_letters_beyond_ascii_are_percent_encoded_in_a_landing_url() -> None:
     assert landing_is_signed(address, signature, [KEY])
 
 
+def test_a_landing_signature_is_of_its_own_domain() -> None:
+    address, signature = landing_parts(sign_landing("https://shop.example/", KEY))
+    assert raw(signature) != hmac.digest(KEY, address.encode(), hashlib.sha256)[:12]
+    assert raw(signature) == hmac.digest(KEY, b"landing\0" + address.encode(), hashlib.sha256)[:12]
+
+
 def test_another_landing_url_is_not_signed() -> None:
     address, signature = landing_parts(sign_landing("https://shop.example/", KEY))
     assert not landing_is_signed(address + "x", signature, [KEY])

@@ -9,7 +9,7 @@ import pytest
 
 from bidder.core.messages import NOTICES, Notice, NoticeKind, encode
 from bidder.core.token import Scope, TokenFields, sign, sign_landing
-from bidder.errors import ConfigError, DeliveryError, InvariantError
+from bidder.errors import ConfigError, DeliveryError, DependencyError, InvariantError
 from bidder.runtime.bus import Bus
 from bidder.runtime.clock import VirtualClock
 from bidder.runtime.http import Reply
@@ -295,6 +295,44 @@ async def test_stop_answers_what_waits_for_its_flush() -> None:
     sink.let_go.release()
     assert await answer == Response(204, None)
     await running
+    await client.close()
+
+
+async def test_a_notice_that_is_half_received_at_the_stop_is_kept() -> None:
+    bus = Bus({NOTICES: 1})
+    stop = asyncio.Event()
+    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    running = asyncio.ensure_future(
+        run_tracker(Tracker([KEY], "USD"), bus.sink(), VirtualClock(NOW), "127.0.0.1", 0, stop, ready=ready)
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", await ready)
+    writer.write(f"GET /bill?t={sign(FIELDS, KEY)}&p=1 HTTP/1.1\r\nHost: a\r\n".encode())
+    await asyncio.sleep(0.05)
+    stop.set()
+    await asyncio.sleep(0.05)
+    writer.write(b"\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 204 ")
+    await running
+    assert len(bus.log(NOTICES)[0]) == 1
+    writer.close()
+
+
+async def test_a_sink_that_hangs_does_not_hold_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bidder.web.publish._GRACE_S", 0.1)
+    sink = SlowSink()
+    stop = asyncio.Event()
+    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    running = asyncio.ensure_future(
+        run_tracker(Tracker([KEY], "USD"), sink, VirtualClock(NOW), "127.0.0.1", 0, stop, ready=ready)
+    )
+    client = NoticeClient("127.0.0.1", await ready, retries=0)
+    await client.start()
+    answer = asyncio.ensure_future(client.get(url(client, "/bill") + "&p=1"))
+    await sink.flushing.wait()
+    stop.set()
+    await asyncio.wait_for(running, 2)
+    with pytest.raises(DependencyError, match="was silent"):
+        await answer
     await client.close()
 
 
