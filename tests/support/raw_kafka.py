@@ -53,7 +53,7 @@ class RawClient:
         except TimeoutError:
             return False
 
-    async def send_request(self, api_key: int, version: int, body: Writer) -> int:
+    async def send_request(self, api_key: int, version: int, body: Writer | bytes) -> int:
         """One request; its correlation id."""
         self._correlation_id += 1
         head = Writer()
@@ -61,7 +61,7 @@ class RawClient:
         head.int16(version)
         head.int32(self._correlation_id)
         head.string("raw")
-        data = head.join() + body.join()
+        data = head.join() + (body.join() if isinstance(body, Writer) else body)
         await self.send(len(data).to_bytes(4, "big") + data)
         return self._correlation_id
 
