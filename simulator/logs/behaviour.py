@@ -54,8 +54,8 @@ class Behaviour:
 
     def __init__(self, seed: int, world: World, pilot: Columns) -> None:
         rng = np.random.default_rng([seed, 3])
-        self._click_affinity = _affinity(rng, strength=0.85)
-        self._buy_affinity = _affinity(rng, strength=0.60)
+        self._click_affinity = _affinity(rng, strength=1.25)
+        self._buy_affinity = _affinity(rng, strength=0.80)
         self._quality = world.domain_quality
         self._positions = np.array([_POSITION.get(code, 0.0) for code in range(18)])
         self._sizes = np.array([_SIZE[size] for size in SIZES])
@@ -128,7 +128,7 @@ def sigmoid(logits: Floats) -> Floats:
 def _affinity(rng: np.random.Generator, strength: float) -> Floats:
     """Effect of each (topic, campaign): `strength` where the campaign is made for the topic."""
     made_for = np.array([[topic in plan.topics for plan in PLANS] for topic in TOPICS])
-    return np.asarray(rng.normal(0.0, 0.18, made_for.shape) + strength * made_for)
+    return np.asarray(rng.normal(0.0, 0.12, made_for.shape) + strength * made_for)
 
 
 def _intercepts(logits: Floats, targets: list[float]) -> Floats:

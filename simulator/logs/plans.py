@@ -49,29 +49,29 @@ _WAKING_HOURS = tuple(day * 24 + hour for day in range(7) for hour in range(6, 2
 
 PLANS = (
     Plan(
-        "aurora-brand", "Aurora Shoes, new season", "aurora-shoes", Goal.CLICK, 30, 420, 0.013, 0.065,
+        "aurora-brand", "Aurora Shoes, new season", "aurora-shoes", Goal.CLICK, 30, 420, 0.013, 0.055,
         ("fashion", "sports"), _ALL_SIZES, 0.40, log_share=0.8,
     ),
     Plan(
-        "aurora-sale", "Aurora Shoes, sale", "aurora-shoes", Goal.CONVERSION, 480, 480, 0.014, 0.05,
+        "aurora-sale", "Aurora Shoes, sale", "aurora-shoes", Goal.CONVERSION, 480, 480, 0.014, 0.042,
         ("fashion", "fitness", "sports"), (0, 3, 4), 0.45,
         segments=("fashion", "fitness", "sports", "outdoors", "travel"), log_share=1.3,
     ),
     Plan(
-        "beacon-card", "Beacon Bank, card", "beacon-bank", Goal.CONVERSION, 600, 600, 0.012, 0.06,
+        "beacon-card", "Beacon Bank, card", "beacon-bank", Goal.CONVERSION, 600, 600, 0.012, 0.052,
         ("finance", "business"), (0, 1, 2), 0.50, regions=REGIONS[:14], log_share=1.3,
     ),
     Plan(
-        "beacon-loan", "Beacon Bank, car loan", "beacon-bank", Goal.CLICK, 33, 480, 0.012, 0.06,
+        "beacon-loan", "Beacon Bank, car loan", "beacon-bank", Goal.CLICK, 33, 480, 0.012, 0.05,
         ("autos", "finance"), (0, 1, 3, 4), 0.50, hours=_WAKING_HOURS, log_share=1.0,
     ),
     Plan(
-        "cedar-trips", "Cedar Travel, trips", "cedar-travel", Goal.CLICK, 33, 450, 0.016, 0.07,
+        "cedar-trips", "Cedar Travel, trips", "cedar-travel", Goal.CLICK, 33, 450, 0.016, 0.055,
         ("travel", "outdoors"), _ALL_SIZES, 4.0,
         site_topics=("travel", "outdoors", "news", "cooking", "science"), log_share=1.5,
     ),
     Plan(
-        "delta-play", "Delta Games, launch", "delta-games", Goal.CLICK, 27, 360, 0.015, 0.08,
+        "delta-play", "Delta Games, launch", "delta-games", Goal.CLICK, 27, 360, 0.015, 0.062,
         ("gaming", "technology", "movies"), (0, 3), 4.0, log_share=0.8,
     ),
 )  # fmt: skip

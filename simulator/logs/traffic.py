@@ -66,7 +66,7 @@ def rival_prices(
     place = np.where(columns.position == 1, 0.18, np.where(columns.position == 3, -0.15, 0.0))
     size = np.array([0.10, -0.05, -0.10, -0.35, 0.25])[columns.size]
     evening = 0.12 * np.sin((columns.hour - 14) / 24 * 2 * np.pi)
-    log_usd = 0.62 + 0.55 * quality + place + size + evening + 0.45 * np.log1p(floor / 1e6)
+    log_usd = 0.62 + 0.75 * quality + place + size + evening + 0.45 * np.log1p(floor / 1e6)
     price = np.exp(log_usd + rng.normal(0.0, 0.65, n))
     rivals = rng.random(n) >= 0.06
     return np.where(rivals, np.round(price * 100) * 10_000, 0).astype(np.int64), rivals

@@ -137,7 +137,7 @@ class World:
             f"{TOPICS[topic]}-{rank:03d}.example" for rank, topic in enumerate(self.domain_topic.tolist())
         )
         self.domain_share: Floats = zipf(DOMAINS, 0.9)
-        self.domain_quality: Floats = rng.normal(0.0, 0.4, DOMAINS)
+        self.domain_quality: Floats = rng.normal(0.0, 0.3, DOMAINS)
         self.domains_of_topic: Ints = np.stack(
             [np.flatnonzero(self.domain_topic == t) for t in range(len(TOPICS))]
         )

@@ -150,7 +150,7 @@ def test_rivals_pay_more_for_rows_that_are_clicked_more(market, offers):
     rows = [row for row in offers[:10_000] if row.market_cpm_micros]
     prices = np.log([row.market_cpm_micros for row in rows])
     rates = np.log([market.true_ctr(row, "aurora-brand") for row in rows])
-    assert np.corrcoef(prices, rates)[0, 1] > 0.2
+    assert np.corrcoef(prices, rates)[0, 1] > 0.15
 
 
 def test_campaigns_fly_over_the_evaluation_part_exactly(market):
