@@ -58,7 +58,7 @@ class ExchangeShell:
         client: NoticeClient,
         clock: Clock,
         speedup: float,
-        max_open: int = 64,
+        max_open: int = 128,
         hold: Callable[[int], None] | None = None,
     ) -> None:
         self.exchange = exchange

@@ -15,7 +15,6 @@ import httptools
 
 from bidder.errors import DependencyError, InputError
 
-
 _VISIBLE = re.compile(r"[!-~]+\Z")
 
 

@@ -1,0 +1,142 @@
+"""`clearbid demo`: the main job, end to end."""
+
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bidder.core.scoring import Model
+    from models.artifact import ModelBundle
+    from simulator.demo.live import LiveTable
+    from simulator.demo.plan import Plan
+    from simulator.report import RunResult
+
+NOMINAL_ROWS_PER_SECOND = 4_000
+"""Speed of the clock where none is asked for: above what one process reaches, so that the machine sets the pace."""
+_KEY_BYTES = 32
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of the demo."""
+    app.command()(demo)
+
+
+def demo(
+    log: Annotated[
+        Path | None, typer.Option(help="iPinYou rows (Parquet) instead of the synthetic market.")
+    ] = None,
+    kafka: Annotated[
+        str | None, typer.Option(help="HOST:PORT of an Apache Kafka; parts as processes.")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(min=100, help="Rows to play.")] = None,
+    training_rows: Annotated[
+        int | None, typer.Option(min=1_000, help="Synthetic rows to learn from.")
+    ] = None,
+    speedup: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Clock seconds a second; by default as the machine keeps up."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 7,
+    out: Annotated[Path, typer.Option(help="Folder for runs.")] = Path("clearbid-demo"),
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object last.")] = False,
+) -> None:
+    """Trains models, then plays a day of auctions: exchange, bidder, bank and tracker, and a report."""
+    from rich.console import Console
+
+    from simulator.demo.live import LiveTable
+    from simulator.report import json_object, render
+
+    console = Console(stderr=json)
+    folder = out / time.strftime("%Y%m%d-%H%M%S")
+    folder.mkdir(parents=True)
+    with LiveTable(console) as table:
+        table.phase("Reading the log" if log is not None else "Drawing the market")
+        plan = _plan(log, rows, training_rows, seed)
+        bundle, model = _models(plan, folder, table)
+        pace = speedup or _pace(plan)
+        run = _distributed(kafka, model_folder=folder / "model") if kafka else _embedded
+        result = run(plan, bundle, model, folder, pace, table)
+    report = folder / "report.html"
+    report.write_text(render(result), encoding="utf-8")
+    for line in result.mismatches:
+        console.print(f"[red]{line}[/red]")
+    console.print(f"Report: {report}")
+    if json:
+        sys.stdout.write(json_object(result).decode() + "\n")
+    raise typer.Exit(0 if result.books_agree else 1)
+
+
+def _plan(log: Path | None, rows: int | None, training_rows: int | None, seed: int) -> "Plan":
+    from simulator.demo.plan import DEFAULT_ROWS, DEFAULT_TRAINING_ROWS, log_plan, synthetic_plan
+
+    if log is not None:
+        return log_plan(log, seed, rows)
+    return synthetic_plan(seed, training_rows or DEFAULT_TRAINING_ROWS, rows or DEFAULT_ROWS)
+
+
+def _pace(plan: "Plan") -> float:
+    span_s = (plan.end_ns - plan.start_ns) / 1e9
+    return span_s / (plan.row_count / NOMINAL_ROWS_PER_SECOND)
+
+
+def _models(plan: "Plan", folder: Path, table: "LiveTable") -> "tuple[ModelBundle | None, Model | None]":
+    """Trains on the plan's first part, through the bidder's own columns, and loads what came of it."""
+    if plan.training is None:
+        return None, None
+    from bidder.core.settings import EngineSettings
+    from bidder.store.model import load_model
+    from models.dataset import read_table
+    from models.schema import DEFAULT_DECLARATIONS
+    from models.train import train_bundle
+    from simulator.logs.training import write_training_table
+
+    table.phase("Writing the training table")
+    path = folder / "training.parquet"
+    settings = EngineSettings(currency=plan.currency)
+    write_training_table(plan.training(), plan.campaigns, plan.encoder(), settings, path)
+    table.phase("Training the click and conversion models")
+    examples = read_table(path, DEFAULT_DECLARATIONS)
+    bundle = train_bundle(examples, DEFAULT_DECLARATIONS, folder / "model", seed=plan.seed)
+    table.phase("Compiling the models and the kernels (the first time takes about half a minute)")
+    return bundle, load_model(folder / "model")
+
+
+Runner = Callable[["Plan", "ModelBundle | None", "Model | None", Path, float, "LiveTable"], "RunResult"]
+
+
+def _embedded(
+    plan: "Plan",
+    bundle: "ModelBundle | None",
+    model: "Model | None",
+    folder: Path,
+    pace: float,
+    table: "LiveTable",
+) -> "RunResult":
+    import uvloop
+
+    from simulator.demo.embedded import DATABASE, run_embedded
+    from simulator.demo.result import figures_of, run_result
+    from simulator.demo.watch import Watch
+
+    watch = Watch(table)
+    run = uvloop.run(run_embedded(plan, model, folder, secrets.token_bytes(_KEY_BYTES), pace, watch))
+    return run_result(
+        plan,
+        figures_of(run.worker, plan.end_ns),
+        run.shell.exchange.books,
+        folder / DATABASE,
+        duration_s=run.shell.ended_s - run.shell.began_s,
+        failed_calls=run.shell.failed,
+        transport="embedded broker on loopback (in memory, not durable), one process",
+        metrics={name: report.after for name, report in bundle.manifest.models.items()} if bundle else {},
+        curves=watch.curves,
+    )
+
+
+def _distributed(kafka: str, model_folder: Path) -> Runner:
+    raise NotImplementedError
