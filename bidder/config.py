@@ -22,10 +22,25 @@ from bidder.core.settings import EngineSettings, ExchangeRules, PacingSettings, 
 from bidder.errors import ConfigError
 
 PREFIX = "CLEARBID_"
-OTHER_VARIABLES = frozenset({"CLEARBID_KAFKA"})
-"""Variables with our prefix that are no settings: the broker that tests use."""
+OTHER_VARIABLES = frozenset({"CLEARBID_KAFKA", "CLEARBID_CONFIG"})
+"""Variables with our prefix that are no settings: the broker that tests use, and where the file is."""
 
-_Positive = msgspec.Meta(gt=0)
+_Bootstrap = Annotated[
+    str, msgspec.Meta(pattern=r"\A[^\s,:]+:\d+(,[^\s,:]+:\d+)*\Z", description="host:port[,host:port...]")
+]
+_Currency = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z", description="three capitals such as USD")]
+_Seat = Annotated[
+    str,
+    msgspec.Meta(pattern=r"\A[A-Za-z0-9._:-]{1,64}\Z", description="1 to 64 letters, digits or ._:-"),
+]
+_Url = Annotated[
+    str,
+    msgspec.Meta(pattern=r"\Ahttps?://[^\s]+\Z", description="a URL that begins with http:// or https://"),
+]
+_Secret = Annotated[
+    str,
+    msgspec.Meta(pattern=r"\A([0-9a-f]{2}){16,64}\Z", description="32 to 128 hex digits, lower case, even"),
+]
 _HIDDEN = frozenset({"secret"})
 _NAMES = EngineSettings()
 
@@ -37,14 +52,14 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class KafkaSection(_Section, frozen=True):
     """The broker. bootstrap: `host:port[,host:port...]`. partitions: of topics that we create."""
 
-    bootstrap: Annotated[str, msgspec.Meta(pattern=r"\A[^\s,:]+:\d+(,[^\s,:]+:\d+)*\Z")] = "127.0.0.1:9092"
+    bootstrap: _Bootstrap = "127.0.0.1:9092"
     partitions: Annotated[int, msgspec.Meta(gt=0, le=1_000)] = 4
 
 
 class AccountSection(_Section, frozen=True):
     """Whose money. currency: of all campaigns, bids and books."""
 
-    currency: Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")] = "USD"
+    currency: _Currency = "USD"
 
 
 class StoreSection(_Section, frozen=True):
@@ -80,7 +95,7 @@ class BidSection(_Section, frozen=True):
     between ticks. external_scores: whether click probabilities in requests are believed; for replayed logs only.
     """
 
-    seat: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._:-]{1,64}\Z")] = _NAMES.seat
+    seat: _Seat = _NAMES.seat
     buyer: Annotated[str, msgspec.Meta(min_length=1, max_length=120)] = _NAMES.buyer
     default_exchange: Annotated[str, msgspec.Meta(min_length=1, max_length=120)] = _NAMES.default_exchange
     max_batch: Annotated[int, msgspec.Meta(gt=0, le=4_096)] = 256
@@ -97,8 +112,8 @@ class TrackSection(_Section, frozen=True):
 
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(gt=0, lt=65_536)] = 8080
-    public_url: Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[^\s]+\Z")] = "http://127.0.0.1:8080"
-    secret: Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{2}){16,64}\Z")] | None = None
+    public_url: _Url = "http://127.0.0.1:8080"
+    secret: _Secret | None = None
 
     def __repr__(self) -> str:
         """All but the secret, which must not reach a log."""
@@ -171,6 +186,17 @@ def load_config(path: Path | None = None, env: Mapping[str, str] | None = None) 
     return msgspec.convert(values, Config)
 
 
+def with_setting(config: Config, section: str, key: str, value: object, source: str) -> Config:
+    """The configuration with one setting changed, as by an option of the command line.
+
+    Raises:
+        ConfigError: if the value is not allowed; `source` says where it came from.
+    """
+    table = getattr(config, section)
+    checked = _check_value(value, _types(type(table))[key], key, source)
+    return msgspec.structs.replace(config, **{section: msgspec.structs.replace(table, **{key: checked})})
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -227,8 +253,16 @@ def _check_value(value: object, kind: Any, key: str, where: str, *, strict: bool
         raise ConfigError(f"{key} in {where} must be {_allowed(kind, str(error))}, was {was}") from None
 
 
+def _description(kind: Any) -> str:
+    own = [meta.description for meta in getattr(kind, "__metadata__", ()) if meta.description]
+    inner = [_description(each) for each in typing.get_args(kind) if typing.get_origin(kind) is not Literal]
+    return next(filter(None, [*own, *inner]), "")
+
+
 def _allowed(kind: Any, message: str) -> str:
-    """What msgspec's message says is allowed."""
+    """What is allowed, in the words of the type if it has any, else in msgspec's."""
+    if described := _description(kind):
+        return described
     if typing.get_origin(kind) is Literal:
         return " or ".join(map(repr, typing.get_args(kind)))
     return message.removeprefix("Expected ").split(", got ")[0].replace("`", "")

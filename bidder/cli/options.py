@@ -1,0 +1,63 @@
+"""Options that several commands share, and what they stand for."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bidder.config import Config
+    from bidder.runtime.clock import AffineClock, SystemClock
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML file of settings.", metavar="FILE", envvar="CLEARBID_CONFIG"),
+]
+DbOption = Annotated[
+    Path | None, typer.Option("--db", help="Database file; else [store] path.", metavar="FILE")
+]
+KafkaOption = Annotated[
+    str | None, typer.Option("--kafka", help="Broker; else [kafka] bootstrap.", metavar="HOST:PORT")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OriginOption = Annotated[
+    int | None, typer.Option("--clock-origin-ns", help="Shared clock: time shown at its start.", metavar="NS")
+]
+WallOption = Annotated[
+    int | None, typer.Option("--clock-wall-ns", help="Shared clock: wall time of its start.", metavar="NS")
+]
+SpeedupOption = Annotated[
+    float, typer.Option("--speedup", help="Shared clock: seconds for each second of the wall.", min=1e-6)
+]
+
+
+def configured(path: Path | None, *, kafka: str | None = None, db: Path | None = None) -> "Config":
+    """The configuration, with what the command line says about it instead.
+
+    Raises:
+        ConfigError: if a setting is wrong.
+    """
+    from bidder.config import load_config, with_setting
+
+    config = load_config(path)
+    if kafka is not None:
+        config = with_setting(config, "kafka", "bootstrap", kafka, "--kafka")
+    if db is not None:
+        config = with_setting(config, "store", "path", str(db), "--db")
+    return config
+
+
+def shared_clock(origin_ns: int | None, wall_ns: int | None, speedup: float) -> "AffineClock | SystemClock":
+    """The clock of this process: the wall's, unless the options state one that several processes share.
+
+    Raises:
+        InputError: if only one of its two origins is given.
+    """
+    from bidder.errors import InputError
+    from bidder.runtime.clock import AffineClock, SystemClock
+
+    if origin_ns is None and wall_ns is None and speedup == 1.0:
+        return SystemClock()
+    if origin_ns is None or wall_ns is None:
+        raise InputError("--clock-origin-ns and --clock-wall-ns must be given together, and with --speedup")
+    return AffineClock(origin_ns, wall_ns, speedup)

@@ -1,0 +1,140 @@
+"""Serving processes: they start, do their work, and stop in time when they are told to."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bidder.cli.options import configured, shared_clock
+from bidder.cli.running import run_until_stopped
+from bidder.core.messages import CAMPAIGNS, LEASES, SLICES, CampaignChange, Lease, encode
+from bidder.errors import ConfigError, DependencyError, InputError
+from bidder.runtime.clock import AffineClock, SystemClock
+from bidder.runtime.kafka import KafkaSink, KafkaSource
+from bidder.runtime.transport import Message, Outbound
+from bidder.store.campaigns import CampaignStore
+from bidder.store.database import Database
+from simulator.broker.server import EmbeddedBroker
+from tests.support.banking import S, ask, campaign
+
+_RUN = "from bidder.cli.main import main; main()"
+
+
+async def read(source: KafkaSource, topic: str, count: int) -> list[Message]:
+    """The first messages of a topic; fails after ten seconds."""
+    found: list[Message] = []
+    async with asyncio.timeout(10):
+        while len(found) < count:
+            found += [message for message in await source.poll(100, 0.1) if message.topic == topic]
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_a_process_in_time(number: signal.Signals) -> None:
+    ended = []
+
+    async def body(stop: asyncio.Event) -> None:
+        os.kill(os.getpid(), number)
+        await stop.wait()
+        ended.append(True)
+
+    run_until_stopped(body)
+    assert ended == [True]
+
+
+def test_a_process_that_does_not_end_is_cut_off() -> None:
+    async def body(stop: asyncio.Event) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(60)
+
+    with pytest.raises(DependencyError, match="must take at most 0 s, took longer: it was cut off"):
+        run_until_stopped(body, stop_s=0.05)
+
+
+def test_a_process_that_fails_says_why() -> None:
+    async def body(stop: asyncio.Event) -> None:
+        raise DependencyError("no broker")
+
+    with pytest.raises(DependencyError, match="no broker"):
+        run_until_stopped(body)
+
+
+def test_the_clock_is_the_walls_unless_it_is_shared() -> None:
+    assert isinstance(shared_clock(None, None, 1.0), SystemClock)
+    clock = shared_clock(5, 0, 2.0)
+    assert isinstance(clock, AffineClock)
+    assert (clock.origin_ns, clock.wall_origin_ns, clock.speedup) == (5, 0, 2.0)
+
+
+@pytest.mark.parametrize("clock", [(5, None, 1.0), (None, 5, 1.0), (None, None, 2.0)])
+def test_half_a_shared_clock_is_refused(clock: tuple[int | None, int | None, float]) -> None:
+    with pytest.raises(InputError, match="must be given together"):
+        shared_clock(*clock)
+
+
+def test_options_win_over_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "clearbid.toml"
+    file.write_text("[kafka]\nbootstrap = 'a:1'\n[store]\npath = 'a.db'\n")
+    config = configured(file, kafka="b:2", db=Path("b.db"))
+    assert (config.kafka.bootstrap, config.store.path) == ("b:2", "b.db")
+    with pytest.raises(ConfigError, match="bootstrap in --kafka"):
+        configured(file, kafka="b")
+
+
+async def run_bank(*arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _RUN, "bank", *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+async def test_a_bank_leases_over_kafka_hears_of_budgets_and_stops_cleanly(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    now_ns = SystemClock().now_ns()
+    with Database(path) as database:
+        CampaignStore(database).put([campaign(start_ns=now_ns, end_ns=now_ns + 3600 * S)], at_ns=now_ns)
+    broker = EmbeddedBroker({})
+    bootstrap = await broker.start()
+    bank = await run_bank("--db", str(path), "--kafka", bootstrap)
+    try:
+        assert bank.stdout is not None
+        async with asyncio.timeout(30):
+            line = (await bank.stdout.readline()).decode()
+        assert line == f"bank: 1 campaigns, database {path}, Kafka {bootstrap}\n"
+        sink = KafkaSink(bootstrap, client_id="test")
+        source = KafkaSource(bootstrap, [CAMPAIGNS, LEASES], group=None, client_id="test")
+        await sink.start()
+        await source.start()
+        await read(source, CAMPAIGNS, 1)
+        await sink.publish([Outbound(SLICES, b"s1", encode(ask()))])
+        await sink.flush()
+        (message, *_) = await read(source, LEASES, 1)
+        assert msgspec.json.decode(message.value, type=Lease).granted_nanos == 25 * S
+        with Database(path) as database:
+            CampaignStore(database).set_budget("c1", 7, at_ns=now_ns)
+        async with asyncio.timeout(1):
+            (message, *_) = await read(source, CAMPAIGNS, 1)
+        changed = msgspec.json.decode(message.value, type=CampaignChange).campaign
+        assert changed is not None
+        assert changed.budget_nanos == 7
+        await source.stop()
+        await sink.stop()
+    finally:
+        bank.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            out, err = await bank.communicate()
+        await broker.stop()
+    assert (bank.returncode, out.decode(), err.decode()) == (0, "bank: stopped\n", "")
+
+
+async def test_a_broker_that_is_not_there_is_one_line_and_exit_code_3(tmp_path: Path) -> None:
+    bank = await run_bank("--db", str(tmp_path / "a.db"), "--kafka", "127.0.0.1:1")
+    async with asyncio.timeout(60):
+        out, err = await bank.communicate()
+    assert (bank.returncode, out) == (3, b"")
+    assert err.startswith(b"clearbid: error: ")
+    assert err.count(b"\n") == 1
