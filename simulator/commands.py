@@ -1,0 +1,59 @@
+"""`clearbid replay`: a worker's decisions made again from its journal, and compared byte by byte."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from simulator.replay import Replayed
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of the simulator."""
+    app.command()(replay)
+
+
+def replay(
+    run: Annotated[Path, typer.Argument(help="Folder of a run: journal, key, and model where one served.")],
+    model: Annotated[Path | None, typer.Option(help="The model that served, if it is elsewhere.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Replays the journal of a run; exit code 0 only when every output is the same, byte for byte."""
+    import msgspec
+
+    from bidder.store.seat import JOURNAL, read_key
+    from simulator.replay import replay_journal
+
+    directory = model or run / "model"
+    key = read_key(run)
+    found = replay_journal(run / JOURNAL, directory if directory.exists() else None, key)
+    if json:
+        summary = {**found._asdict(), "identical": found.identical, "rows_per_second": _rate(found)}
+        sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
+    else:
+        for line in _lines(found):
+            sys.stdout.write(line + "\n")
+    raise typer.Exit(0 if found.identical else 1)
+
+
+def _rate(found: "Replayed") -> float:
+    return found.requests / found.seconds if found.seconds else 0.0
+
+
+def _lines(found: "Replayed") -> list[str]:
+    lines = [
+        f"{found.requests:,} requests in {found.calls:,} calls made again, {_rate(found):,.0f} a second",
+        f"identical calls: {found.same:,} of {found.calls:,}",
+    ]
+    if found.difference is not None:
+        where = found.difference
+        lines.append(
+            f"first difference: call {where.call:,} at {where.now_ns}, which began with {where.first_request}"
+        )
+    if found.truncated:
+        lines.append("the journal ends inside an entry: its writer was stopped in the middle")
+    for name, (then, now) in found.other_versions.items():
+        lines.append(f"{name} was {then} and is {now}: bytes are promised for the same versions only")
+    return lines
