@@ -13,9 +13,6 @@ from simulator.broker.codes import ApiKey
 from simulator.broker.requests import Api, Request
 from simulator.broker.wire import FrameBuffer, Reader, WireError, Writer, frame
 
-# Pipelined requests that wait for the one before them; above it we stop reading.
-_MAX_QUEUED = 64
-
 
 class Connections:
     """Those who are connected, and why others no longer are.
@@ -87,7 +84,8 @@ class Connection(asyncio.Protocol):
             self.close(error.reason)
             return
         self._serve_queue()
-        if len(self._queue) > _MAX_QUEUED and self._transport is not None:
+        if self._queue and self._transport is not None:
+            # As Kafka does: nothing more is read while what was read waits.
             self._transport.pause_reading()
 
     def pause_writing(self) -> None:
@@ -121,7 +119,7 @@ class Connection(asyncio.Protocol):
             self.close(error.reason)
         finally:
             self._serving = False
-        if self._transport is not None and len(self._queue) <= _MAX_QUEUED and self._is_open():
+        if self._transport is not None and not self._queue and self._is_open():
             # Does nothing when reading was not paused.
             self._transport.resume_reading()
 

@@ -326,7 +326,5 @@ class Group:
         instance_id = member.join.instance_id
         if instance_id is not None and self._instances.get(instance_id) == member.member_id:
             del self._instances[instance_id]
-        if self._leader_id == member.member_id:
-            self._leader_id = next(iter(self._members), "")
         member.answer_join(JoinReply(ErrorCode.UNKNOWN_MEMBER_ID, member.member_id))
         member.answer_sync(SyncReply(ErrorCode.UNKNOWN_MEMBER_ID))

@@ -113,6 +113,33 @@ def test_who_does_not_come_back_with_its_id_is_forgotten() -> None:
     assert again.error is ErrorCode.UNKNOWN_MEMBER_ID
 
 
+def test_the_others_wait_for_a_newcomer_that_was_told_its_id() -> None:
+    board = of_one()
+    first_id = board.id_of("a")
+    told = board.join("b", id_required=True)
+    assert told is not None
+    assert board.join("a", member_id=first_id) is None
+    board.join("b", member_id=told.member_id)
+    assert set(board.group.members) == {board.id_of("a"), board.id_of("b")}
+    assert board.joins["a"].generation == board.joins["b"].generation == 2
+
+
+def test_the_others_do_not_wait_longer_than_a_session_for_such_a_newcomer() -> None:
+    board = of_one()
+    first_id = board.id_of("a")
+    board.join("b", id_required=True)
+    assert board.join("a", 1, member_id=first_id) is None
+    board.group.expire(SESSION_S)
+    assert board.joins["a"].generation == 2
+
+
+def test_a_stable_group_waits_for_nothing_but_heartbeats() -> None:
+    board = of_one()
+    for now_s in range(0, 100, 5):
+        board.beat("a", now_s)
+    assert board.group.next_deadline_s() == 95 + SESSION_S
+
+
 def test_a_newcomer_waits_until_the_others_have_joined_again() -> None:
     board = of_one()
     first_id = board.id_of("a")

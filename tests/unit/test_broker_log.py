@@ -285,3 +285,15 @@ def test_deleting_a_topic_frees_its_memory_and_wakes_who_waits() -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "ü", "x" * 250])
 def test_a_name_that_cannot_be_is_refused(name: str) -> None:
     assert TopicStore(retention_bytes=1, memory_bytes=1).create(name, 1) is ErrorCode.INVALID_TOPIC
+
+
+def test_deleted_records_free_their_memory() -> None:
+    store = TopicStore(retention_bytes=10_000, memory_bytes=10_000)
+    store.create("t", 1)
+    for _ in range(3):
+        store_append(store, "t", 0, batch(1))
+    partition = store.partition("t", 0)
+    assert partition is not None
+    store.delete_before(partition, 2)
+    assert store.held_bytes == partition.log.size_bytes == len(batch(1))
+    assert store.dropped_bytes == 0

@@ -142,10 +142,25 @@ async def test_requests_sent_at_once_are_answered_in_order(broker: EmbeddedBroke
 async def test_requests_behind_one_that_waits_are_answered_after_it(broker: EmbeddedBroker) -> None:
     async with raw_client(broker.bootstrap) as raw:
         sent = [await raw.send_request(ApiKey.FETCH, 4, fetch_body("t", 0, max_wait_ms=200))]
-        # More than are queued: reading is paused and goes on.
+        # More than is read at once: reading is paused and goes on.
         for _ in range(300):
-            sent.append(await raw.send_request(ApiKey.API_VERSIONS, 0, Writer()))  # noqa: PERF401
+            sent.append(await raw.send_request(ApiKey.API_VERSIONS, 0, bytes(8000)))  # noqa: PERF401
         assert [(await raw.receive())[0] for _ in sent] == sent
+
+
+async def test_behind_a_request_that_waits_little_is_read(broker: EmbeddedBroker) -> None:
+    async def flood(raw: RawClient) -> None:
+        for _ in range(2000):
+            await raw.send_request(ApiKey.API_VERSIONS, 0, bytes(8000))
+
+    async with raw_client(broker.bootstrap) as raw:
+        await raw.send_request(ApiKey.FETCH, 4, fetch_body("t", 0, max_wait_ms=60_000))
+        flooding = asyncio.create_task(flood(raw))
+        await asyncio.sleep(0.1)
+        assert not flooding.done()
+        (connection,) = broker._connections.open
+        assert sum(map(len, connection._queue)) <= 512 * 1024
+        flooding.cancel()
 
 
 async def test_a_fetch_waits_for_as_many_bytes_as_it_wants(broker: EmbeddedBroker) -> None:
@@ -219,6 +234,13 @@ async def test_a_malformed_produce_stores_nothing(broker: EmbeddedBroker) -> Non
         assert await raw.is_closed()
     async with raw_client(broker.bootstrap) as raw:
         assert await raw.end_offset("t", 0) == 0
+
+
+async def test_a_refusal_that_nobody_waits_for_ends_the_connection(broker: EmbeddedBroker) -> None:
+    async with raw_client(broker.bootstrap) as raw:
+        await raw.send_request(ApiKey.PRODUCE, 7, produce_body("unknown", 0, batch(b"a"), acks=0))
+        assert await raw.is_closed()
+    assert await lost(broker) == {"refused_without_acks": 1}
 
 
 async def test_a_stopped_broker_keeps_its_port_and_its_messages() -> None:
