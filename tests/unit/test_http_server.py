@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -636,18 +638,22 @@ async def test_a_slow_handler_is_not_the_clients_fault() -> None:
             await asyncio.sleep(0.15)  # nor does it eat up the time until the next request
 
 
-async def test_a_client_that_we_do_not_read_from_is_not_late() -> None:
+@pytest.mark.parametrize("pipeline", [1, 2])
+async def test_a_client_that_we_do_not_read_from_is_not_late(pipeline: int) -> None:
+    """The last request stops half way, as reading stopped; the client goes on when we read again."""
+    delays_s = {"/0": 0.5, "/1": 0.9, "/2": 0.0}
+
     async def handler(request: Request) -> Reply:
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(delays_s[request.target])
         return Reply(204)
 
-    limits = msgspec.structs.replace(QUICK, pipeline=1)
+    limits = msgspec.structs.replace(QUICK, pipeline=pipeline)
     async with serving(handler, limits) as server, connected(server) as client:
-        client.send(get() + get()[:-2])
+        client.send(b"".join(get(f"/{n}") for n in range(pipeline)) + get("/2")[:-2])
         assert (await client.reply())[0] == 204
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.08)
         client.send(b"\r\n")
-        assert (await client.reply())[0] == 204
+        assert [(await client.reply())[0] for _ in range(pipeline)] == [204] * pipeline
 
 
 async def test_a_close_does_not_wait_for_a_client_that_does_not_read() -> None:
@@ -798,21 +804,26 @@ async def test_an_address_that_is_taken_is_told() -> None:
 
 
 async def test_a_client_that_goes_away_harms_nobody() -> None:
+    let_go = asyncio.Event()
+
     async def handler(request: Request) -> Reply:
-        await asyncio.sleep(0.02)
-        return Reply(200, body=b"x" * 100_000)
+        await let_go.wait()
+        return echo(request)
 
     async with serving(handler) as server:
-        for _ in range(20):
-            async with connected(server) as client:
-                client.send(get() * 5)
-                await client.writer.drain()
-                await asyncio.sleep(0.005)
-                client.writer.transport.abort()
+        async with connected(server) as client:
+            client.send(get() * 5)
+            await until(lambda: len(server.tasks) == 5)
+            # A reset: an orderly end could mean that the client only sends no more.
+            raw = client.writer.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.writer.transport.abort()
+        await until(lambda: not server.connections)
+        let_go.set()
+        await until(lambda: not server.tasks)
         async with connected(server) as client:
             client.send(get())
             assert (await client.reply())[0] == 200
-        await until(lambda: not server.connections and not server.tasks)
 
 
 def test_it_runs_on_uvloop_too() -> None:
