@@ -16,7 +16,7 @@ MICROS_PER_UNIT = 1_000_000
 MAX_NANOS = 9_000_000_000_000_000_000
 """Largest amount we accept: nine thousand million units, below 2**63 so that sums of two do not wrap."""
 
-_DECIMAL = re.compile(r"(-?)(\d{1,12})(?:\.(\d{0,18}))?\Z", re.ASCII)
+_DECIMAL = re.compile(r"(-?)(\d{1,13})(?:\.(\d{0,18}))?\Z", re.ASCII)
 
 
 def parse_decimal(text: str, scale: int) -> int:
