@@ -44,6 +44,10 @@ class RawClient:
         self._writer.write(data)
         await self._writer.drain()
 
+    def abort(self) -> None:
+        """Ends the connection without sending what is not sent yet."""
+        self._writer.transport.abort()
+
     async def is_closed(self, timeout_s: float = 5) -> bool:
         """Whether the broker closes the connection without a word."""
         try:

@@ -2,9 +2,10 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -161,6 +162,7 @@ async def test_behind_a_request_that_waits_little_is_read(broker: EmbeddedBroker
         (connection,) = broker._connections.open
         assert sum(map(len, connection._queue)) <= 512 * 1024
         flooding.cancel()
+        raw.abort()
 
 
 async def test_a_fetch_waits_for_as_many_bytes_as_it_wants(broker: EmbeddedBroker) -> None:
@@ -330,3 +332,23 @@ def test_a_topic_on_the_command_line_has_a_number_of_partitions(
     with pytest.raises(SystemExit):
         main(["--topic", text])
     assert "NAME:PARTITIONS" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        test_requests_sent_at_once_are_answered_in_order,
+        test_requests_behind_one_that_waits_are_answered_after_it,
+        test_behind_a_request_that_waits_little_is_read,
+        test_a_fetch_waits_for_as_many_bytes_as_it_wants,
+        test_a_fetch_whose_client_left_is_forgotten,
+        test_a_malformed_produce_stores_nothing,
+    ],
+)
+def test_the_same_holds_on_uvloop(scenario: Callable[[EmbeddedBroker], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with running(EmbeddedBroker({"t": 2})) as broker:
+            await scenario(broker)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
