@@ -33,6 +33,9 @@ _Seat = Annotated[
     str,
     msgspec.Meta(pattern=r"\A[A-Za-z0-9._:-]{1,64}\Z", description="1 to 64 letters, digits or ._:-"),
 ]
+_Prefix = Annotated[
+    str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._-]{0,64}\Z", description="at most 64 letters, digits or ._-")
+]
 _Url = Annotated[
     str,
     msgspec.Meta(pattern=r"\Ahttps?://[^\s]+\Z", description="a URL that begins with http:// or https://"),
@@ -50,9 +53,17 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class KafkaSection(_Section, frozen=True):
-    """The broker. bootstrap: `host:port[,host:port...]`. partitions: of topics that we create."""
+    """The broker.
+
+    bootstrap: `host:port[,host:port...]`. prefix: before every topic and group, where several installations share
+    a broker. partitions: of topics that we create.
+    """
 
     bootstrap: _Bootstrap = "127.0.0.1:9092"
+    prefix: Annotated[
+        str,
+        msgspec.Meta(pattern=r"\A[A-Za-z0-9._-]{0,64}\Z", description="at most 64 letters, digits or ._-"),
+    ] = ""
     partitions: Annotated[int, msgspec.Meta(gt=0, le=1_000)] = 4
 
 

@@ -89,3 +89,7 @@ def _broken(entry_point: EntryPoint, error: Exception) -> Callable[[], None]:
         ) from error
 
     return command
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,11 @@
-"""`clearbid bank`: the processes that run until they are told to stop."""
+"""`clearbid bank`, `bid`, `track`: the processes that run until they are told to stop."""
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+import secrets
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import typer
 
@@ -16,15 +19,20 @@ from bidder.cli.options import (
     configured,
     shared_clock,
 )
+from bidder.errors import InputError
 
 if TYPE_CHECKING:
     from bidder.config import Config
     from bidder.runtime.clock import Clock
+    from bidder.runtime.kafka_prefix import KafkaPlace
+    from bidder.runtime.worker import Worker
 
 
 def register(app: typer.Typer) -> None:
     """Adds the serving commands."""
     app.command("bank")(_bank)
+    app.command("bid")(_bid)
+    app.command("track")(_track)
 
 
 def _bank(
@@ -40,8 +48,59 @@ def _bank(
 
     settings = configured(config, kafka=kafka, db=db)
     clock = shared_clock(clock_origin_ns, clock_wall_ns, speedup)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    log_warnings()
     run_until_stopped(lambda stop: serve_bank(settings, clock, speedup, stop))
+
+
+def _track(
+    config: ConfigOption = None,
+    kafka: KafkaOption = None,
+    clock_origin_ns: OriginOption = None,
+    clock_wall_ns: WallOption = None,
+    speedup: SpeedupOption = 1.0,
+) -> None:
+    """Run the tracking endpoints: wins, billing, losses, impressions, clicks, conversions."""
+    from bidder.cli.running import run_until_stopped
+
+    settings = configured(config, kafka=kafka)
+    clock = shared_clock(clock_origin_ns, clock_wall_ns, speedup)
+    log_warnings()
+    run_until_stopped(lambda stop: serve_track(settings, clock, stop))
+
+
+def _bid(
+    config: ConfigOption = None,
+    kafka: KafkaOption = None,
+    model: Annotated[
+        Path | None, typer.Option(help="What `clearbid models train` wrote; none: requests bring scores.")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="Folder for the input journal, for `clearbid replay`.")
+    ] = None,
+    figures: Annotated[Path | None, typer.Option(help="File for its counts, as JSON, when it ends.")] = None,
+    clock_origin_ns: OriginOption = None,
+    clock_wall_ns: WallOption = None,
+    speedup: SpeedupOption = 1.0,
+) -> None:
+    """Run a bidder: requests from Kafka in, responses and decisions out."""
+    from bidder.cli.running import run_until_stopped
+    from bidder.runtime.figures import figures_of, write_figures
+
+    settings = configured(config, kafka=kafka)
+    clock = shared_clock(clock_origin_ns, clock_wall_ns, speedup)
+    log_warnings()
+
+    async def serve(stop: asyncio.Event) -> None:
+        worker = await serve_bid(settings, clock, model, journal, stop)
+        if figures is not None:
+            write_figures(figures, figures_of(worker, clock.now_ns()))
+
+    run_until_stopped(serve)
+
+
+def log_warnings() -> None:
+    """Warnings of all libraries, a line each, on standard error."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
 
 
 async def serve_bank(config: "Config", clock: "Clock", speedup: float, stop: asyncio.Event) -> None:
@@ -50,28 +109,114 @@ async def serve_bank(config: "Config", clock: "Clock", speedup: float, stop: asy
     Raises:
         ClearbidError: if the database or the broker is not there, or fails for good.
     """
-    from contextlib import AsyncExitStack
-
-    from bidder.core.messages import CAMPAIGNS, LEASES, TOPICS
     from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, bank_rules, run_bank
-    from bidder.runtime.kafka import KafkaSink, KafkaSource, ensure_topics
     from bidder.store.database import Database
 
-    bootstrap = config.kafka.bootstrap
     async with AsyncExitStack() as stack:
-        await ensure_topics(bootstrap, dict.fromkeys(TOPICS, config.kafka.partitions), (LEASES, CAMPAIGNS))
+        place = await _place(config)
         database = stack.enter_context(Database(config.store.path, durable=config.store.durable))
-        sink = KafkaSink(bootstrap, client_id="clearbid-bank", acks="all")
-        stack.push_async_callback(sink.stop)
-        await sink.start()
-        source = KafkaSource(
-            bootstrap, BANK_TOPICS, group=BANK_GROUP, client_id="clearbid-bank", from_beginning=True
-        )
-        stack.push_async_callback(source.stop)
-        await source.start()
+        sink = await started(stack, place.sink("clearbid-bank"))
+        source = await started(stack, place.source(BANK_TOPICS, BANK_GROUP, "clearbid-bank"))
         service = BankService.open(database, bank_rules(config, speedup), clock.now_ns())
         typer.echo(
-            f"bank: {len(service.report())} campaigns, database {config.store.path}, Kafka {bootstrap}"
+            f"bank: {len(service.report())} campaigns, database {config.store.path}, Kafka {place.bootstrap}"
         )
         await run_bank(service, source, sink, clock, stop, tick_s=config.bank.tick_seconds)
     typer.echo("bank: stopped")
+
+
+async def serve_track(config: "Config", clock: "Clock", stop: asyncio.Event) -> None:
+    """Connects and serves the tracking endpoints until `stop` is set.
+
+    Raises:
+        ClearbidError: if there is no secret, no broker, or the address is taken.
+    """
+    from bidder.web.publish import run_tracker
+    from bidder.web.track import Tracker
+
+    track = config.track
+    tracker = Tracker([config.key()], config.account.currency)
+    async with AsyncExitStack() as stack:
+        place = await _place(config)
+        sink = await started(stack, place.sink("clearbid-track"))
+        typer.echo(f"track: http://{track.host}:{track.port}, Kafka {place.bootstrap}")
+        await run_tracker(tracker, sink, clock, track.host, track.port, stop)
+    typer.echo(f"track: stopped, {sum(tracker.counts.values()):,} calls")
+
+
+async def serve_bid(
+    config: "Config", clock: "Clock", model_directory: Path | None, folder: Path | None, stop: asyncio.Event
+) -> "Worker":
+    """Loads the model, warms the kernels, connects, and bids until `stop` is set.
+
+    Args:
+        config: settings. clock: the shared clock.
+        model_directory: what `clearbid models train` wrote, or None where requests bring their scores.
+        folder: where the journal is written, or None for no journal.
+        stop: ends it.
+
+    Raises:
+        ClearbidError, ModelError: a model that does not fit, no secret, or no broker.
+    """
+    from bidder.core.engine import Engine
+    from bidder.core.inbox import CONTROL_TOPICS
+    from bidder.core.messages import BID_REQUESTS
+    from bidder.core.warm import warm_kernels
+    from bidder.runtime.worker import Worker, WorkerShell
+    from bidder.store.model import load_model
+    from bidder.store.seat import open_journal
+
+    key, settings = config.key(), config.engine_settings()
+    if model_directory is None and not settings.external_scores:
+        raise InputError(
+            "--model must name a model directory, unless [bid] external_scores is true, was not given"
+        )
+    model = load_model(model_directory) if model_directory is not None else None
+    warm_kernels(model)
+    start_id = secrets.token_hex(8)
+    async with AsyncExitStack() as stack:
+        place = await _place(config)
+        journal = open_journal(folder, settings, key, model, start_id) if folder is not None else None
+        if journal is not None:
+            stack.enter_context(journal)
+        worker = Worker(Engine(settings, key, model, start_id), journal)
+        name = f"clearbid-bid-{settings.seat}"
+        shell = WorkerShell(
+            worker,
+            await started(stack, place.source((BID_REQUESTS,), "clearbid-bid", name)),
+            await started(stack, place.source(CONTROL_TOPICS, None, name)),
+            await started(stack, place.sink(name)),
+            clock,
+            tick_s=config.bid.tick_seconds,
+        )
+        typer.echo(
+            f"bid: seat {settings.seat}, model {model.hash[:12] if model else 'external'}, Kafka {place.bootstrap}"
+        )
+        await shell.run(stop)
+    typer.echo(f"bid: stopped, {worker.requests:,} requests, {worker.bids:,} bids")
+    return worker
+
+
+async def _place(config: "Config") -> "KafkaPlace":
+    """The broker, with every topic there."""
+    from bidder.core.messages import CAMPAIGNS, LEASES, TOPICS
+    from bidder.runtime.kafka_prefix import KafkaPlace
+
+    place = KafkaPlace(config.kafka.bootstrap, config.kafka.prefix)
+    await place.ensure_topics(dict.fromkeys(TOPICS, config.kafka.partitions), (LEASES, CAMPAIGNS))
+    return place
+
+
+class _Startable(Protocol):
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+_Part = TypeVar("_Part", bound=_Startable)
+
+
+async def started(stack: AsyncExitStack, part: _Part) -> _Part:
+    """A source or sink, connected, and stopped when the stack ends."""
+    stack.push_async_callback(part.stop)
+    await part.start()
+    return part

@@ -3,19 +3,30 @@
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bidder.cli.options import (
+    ConfigOption,
+    KafkaOption,
+    OriginOption,
+    WallOption,
+    configured,
+)
+
 if TYPE_CHECKING:
     from bidder.core.scoring import Model
     from models.artifact import ModelBundle
+    from models.evaluate import Metrics
     from simulator.demo.live import LiveTable
     from simulator.demo.plan import Plan
     from simulator.report import RunResult
 
+DISTRIBUTED_ROWS_PER_SECOND = 800
+"""Speed of a clock that processes share and that waits for nobody: what two cores carry with Kafka beside them."""
 NOMINAL_ROWS_PER_SECOND = 4_000
 """Speed of the clock where none is asked for: above what one process reaches, so that the machine sets the pace."""
 _KEY_BYTES = 32
@@ -24,24 +35,29 @@ _KEY_BYTES = 32
 def register(app: typer.Typer) -> None:
     """Adds the commands of the demo."""
     app.command()(demo)
+    app.command()(exchange)
+
+
+LogOption = Annotated[
+    Path | None, typer.Option(help="iPinYou rows (Parquet) instead of the synthetic market.")
+]
+RowsOption = Annotated[int | None, typer.Option(min=100, help="Rows to play.")]
+TrainingOption = Annotated[int | None, typer.Option(min=1_000, help="Synthetic rows to learn from.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")]
 
 
 def demo(
-    log: Annotated[
-        Path | None, typer.Option(help="iPinYou rows (Parquet) instead of the synthetic market.")
-    ] = None,
+    log: LogOption = None,
     kafka: Annotated[
         str | None, typer.Option(help="HOST:PORT of an Apache Kafka; parts as processes.")
     ] = None,
-    rows: Annotated[int | None, typer.Option(min=100, help="Rows to play.")] = None,
-    training_rows: Annotated[
-        int | None, typer.Option(min=1_000, help="Synthetic rows to learn from.")
-    ] = None,
+    rows: RowsOption = None,
+    training_rows: TrainingOption = None,
     speedup: Annotated[
         float | None,
         typer.Option(min=0.001, help="Clock seconds a second; by default as the machine keeps up."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 7,
+    seed: SeedOption = 7,
     out: Annotated[Path, typer.Option(help="Folder for runs.")] = Path("clearbid-demo"),
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object last.")] = False,
 ) -> None:
@@ -58,9 +74,13 @@ def demo(
         table.phase("Reading the log" if log is not None else "Drawing the market")
         plan = _plan(log, rows, training_rows, seed)
         bundle, model = _models(plan, folder, table)
-        pace = speedup or _pace(plan)
-        run = _distributed(kafka, model_folder=folder / "model") if kafka else _embedded
-        result = run(plan, bundle, model, folder, pace, table)
+        pace = speedup or _pace(plan, DISTRIBUTED_ROWS_PER_SECOND if kafka else NOMINAL_ROWS_PER_SECOND)
+        metrics = {name: report.after for name, report in bundle.manifest.models.items()} if bundle else {}
+        if kafka is None:
+            result = _embedded(plan, model, metrics, folder, pace, table)
+        else:
+            again = _plan_arguments(log, rows, training_rows, seed)
+            result = _distributed(plan, kafka, metrics, folder, pace, table, again)
     report = folder / "report.html"
     report.write_text(render(result), encoding="utf-8")
     for line in result.mismatches:
@@ -79,9 +99,15 @@ def _plan(log: Path | None, rows: int | None, training_rows: int | None, seed: i
     return synthetic_plan(seed, training_rows or DEFAULT_TRAINING_ROWS, rows or DEFAULT_ROWS)
 
 
-def _pace(plan: "Plan") -> float:
+def _plan_arguments(log: Path | None, rows: int | None, training_rows: int | None, seed: int) -> list[str]:
+    """The options by which another process makes the same plan."""
+    given = {"--log": log, "--rows": rows, "--training-rows": training_rows, "--seed": seed}
+    return [part for name, value in given.items() if value is not None for part in (name, str(value))]
+
+
+def _pace(plan: "Plan", rows_per_second: float) -> float:
     span_s = (plan.end_ns - plan.start_ns) / 1e9
-    return span_s / (plan.row_count / NOMINAL_ROWS_PER_SECOND)
+    return span_s / (plan.row_count / rows_per_second)
 
 
 def _models(plan: "Plan", folder: Path, table: "LiveTable") -> "tuple[ModelBundle | None, Model | None]":
@@ -106,21 +132,19 @@ def _models(plan: "Plan", folder: Path, table: "LiveTable") -> "tuple[ModelBundl
     return bundle, load_model(folder / "model")
 
 
-Runner = Callable[["Plan", "ModelBundle | None", "Model | None", Path, float, "LiveTable"], "RunResult"]
-
-
 def _embedded(
     plan: "Plan",
-    bundle: "ModelBundle | None",
     model: "Model | None",
+    metrics: "Mapping[str, Metrics]",
     folder: Path,
     pace: float,
     table: "LiveTable",
 ) -> "RunResult":
     import uvloop
 
+    from bidder.runtime.figures import figures_of
     from simulator.demo.embedded import DATABASE, run_embedded
-    from simulator.demo.result import figures_of, run_result
+    from simulator.demo.result import run_result
     from simulator.demo.watch import Watch
 
     watch = Watch(table)
@@ -133,10 +157,68 @@ def _embedded(
         duration_s=run.shell.ended_s - run.shell.began_s,
         failed_calls=run.shell.failed,
         transport="embedded broker on loopback (in memory, not durable), one process",
-        metrics={name: report.after for name, report in bundle.manifest.models.items()} if bundle else {},
+        metrics=metrics,
         curves=watch.curves,
     )
 
 
-def _distributed(kafka: str, model_folder: Path) -> Runner:
-    raise NotImplementedError
+def _distributed(
+    plan: "Plan",
+    kafka: str,
+    metrics: "Mapping[str, Metrics]",
+    folder: Path,
+    pace: float,
+    table: "LiveTable",
+    arguments: list[str],
+) -> "RunResult":
+    import asyncio
+
+    from simulator.demo.distributed import run_distributed
+    from simulator.demo.embedded import DATABASE
+    from simulator.demo.result import run_result
+    from simulator.demo.watch import DistantWatch
+
+    table.phase("Starting exchange, bidder, bank and tracker")
+    watch = DistantWatch(table, plan, folder / DATABASE, pace)
+    run = asyncio.run(run_distributed(plan, kafka, folder, arguments, pace, watch))
+    return run_result(
+        plan,
+        run.figures,
+        run.exchange.books,
+        folder / DATABASE,
+        duration_s=run.exchange.duration_s,
+        failed_calls=run.exchange.failed_calls,
+        transport=f"Apache Kafka at {kafka}, four processes",
+        metrics=metrics,
+        curves=watch.curves,
+    )
+
+
+def exchange(
+    config: ConfigOption = None,
+    kafka: KafkaOption = None,
+    log: LogOption = None,
+    rows: RowsOption = None,
+    training_rows: TrainingOption = None,
+    seed: SeedOption = 7,
+    books: Annotated[
+        Path | None, typer.Option(help="File that is kept up to date with its books, JSON.")
+    ] = None,
+    clock_origin_ns: OriginOption = None,
+    clock_wall_ns: WallOption = None,
+    speedup: Annotated[
+        float | None, typer.Option(min=1e-6, help="Shared clock: seconds for each of the wall.")
+    ] = None,
+) -> None:
+    """Run an exchange: offers the rows of a log over Kafka, decides the auctions, calls the tracker."""
+    from bidder.cli.running import run_until_stopped
+    from bidder.cli.serve import log_warnings
+    from bidder.runtime.clock import AffineClock
+    from simulator.demo.exchange_process import serve_exchange
+
+    settings = configured(config, kafka=kafka)
+    plan = _plan(log, rows, training_rows, seed)
+    pace = speedup or _pace(plan, DISTRIBUTED_ROWS_PER_SECOND)
+    clock = AffineClock(clock_origin_ns or plan.start_ns, clock_wall_ns or time.time_ns(), pace)
+    log_warnings()
+    run_until_stopped(lambda stop: serve_exchange(plan, settings, clock, books, stop))

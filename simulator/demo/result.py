@@ -5,34 +5,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
 from bidder.core.bank import CampaignReport
 from bidder.core.engine import Status
-from bidder.openrtb.reasons import Reason
-from bidder.runtime.worker import Worker
+from bidder.runtime.figures import Figures
 from bidder.store.seat import versions
 from models.evaluate import Metrics
 from simulator.demo.books import differences, exchange_books, read_reports
 from simulator.demo.plan import TMAX_MS, Plan
 from simulator.exchange.books import Books
 from simulator.report import CampaignResult, CurvePoint, Latency, RunResult, drops, no_bids
-
-
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """What the bidder counted; from its own process, by file, where it has one.
-
-    Latencies in milliseconds of wall time; `reasons` by number.
-    """
-
-    requests: int
-    opportunities: int
-    bids: int
-    late_wins: int
-    p50_ms: float
-    p99_ms: float
-    reasons: dict[int, int]
-    campaigns: dict[str, Status]
 
 
 def run_result(
@@ -140,18 +121,3 @@ def _counts(books: Books) -> dict[str, int]:
         "repeats": books.repeats,
     }
     return counts | {f"violation_{name}": count for name, count in books.violations.items()}
-
-
-def figures_of(worker: Worker, now_ns: int) -> Figures:
-    """A worker's counts as they stand."""
-    engine, latency = worker.engine, worker.latency
-    return Figures(
-        requests=worker.requests,
-        opportunities=engine.opportunities,
-        bids=engine.reasons.get(Reason.BID, 0),
-        late_wins=engine.late_wins,
-        p50_ms=latency.quantile_ms(0.5),
-        p99_ms=latency.quantile_ms(0.99),
-        reasons={int(reason): count for reason, count in engine.reasons.items()},
-        campaigns=engine.status(now_ns),
-    )

@@ -1,13 +1,19 @@
 """What a run shows while it goes on: the live table, and the curves that the report draws."""
 
 import time
+from pathlib import Path
 
+from bidder.core.pacing import TrafficShape
+from simulator.demo.books import read_reports
+from simulator.demo.distributed import ExchangeFigures
 from simulator.demo.embedded import Run
 from simulator.demo.live import CampaignSnapshot, LiveTable, Snapshot
+from simulator.demo.plan import Plan
 from simulator.exchange.books import CampaignBooks
 from simulator.report import CurvePoint
 
 _CURVE_S = 0.25
+_DISTANT_S = 1.0
 _NOTHING = CampaignBooks()
 
 
@@ -90,3 +96,82 @@ class Watch:
                 )
             )
         return shown
+
+
+class DistantWatch:
+    """Looks at a run of other processes by what they write: the bank's database and the exchange's file.
+
+    Args:
+        table: where to show it. plan: what is played. database_path: of the bank. speedup: of the clock.
+
+    Attributes:
+        curves: spend against plan by campaign id.
+    """
+
+    def __init__(self, table: LiveTable, plan: Plan, database_path: Path, speedup: float) -> None:
+        self.curves: dict[str, list[CurvePoint]] = {}
+        self._table = table
+        self._plan = plan
+        self._database_path = database_path
+        self._speedup = speedup
+        self._shape = TrafficShape(plan.pacing.traffic_shape)
+        self._next_s = 0.0
+        self._last = (time.monotonic(), 0)
+
+    def __call__(self, seen: ExchangeFigures | None, now_ns: int) -> None:
+        """Takes a point of the curves and draws the table, where it is time."""
+        if seen is None or time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + _DISTANT_S
+        now_ns = min(now_ns, self._plan.end_ns)
+        campaigns = self._campaigns(now_ns)
+        for campaign in campaigns:
+            point = CurvePoint(now_ns, campaign.spend_nanos, campaign.plan_nanos)
+            points = self.curves.setdefault(campaign.id, [])
+            if points and points[-1].at_ns == now_ns:
+                points.pop()
+            points.append(point)
+        self._table.update(self._snapshot(seen, campaigns, now_ns))
+
+    def _campaigns(self, now_ns: int) -> list[CampaignSnapshot]:
+        found = []
+        for campaign_id, report in sorted(read_reports(self._database_path, now_ns).items()):
+            campaign = self._plan.campaigns[campaign_id]
+            begin, now, end = (
+                float(self._shape.weeks(at_ns)) for at_ns in (campaign.start_ns, now_ns, campaign.end_ns)
+            )
+            over = min(max((now - begin) / max(end - begin, 1e-12), 0.0), 1.0)
+            found.append(
+                CampaignSnapshot(
+                    id=campaign_id,
+                    name=campaign.name,
+                    budget_nanos=report.budget_nanos,
+                    spend_nanos=report.spend_nanos,
+                    plan_nanos=int(report.budget_nanos * over),
+                    impressions=report.impressions,
+                    clicks=report.clicks,
+                    conversions=report.conversions,
+                    value_nanos=report.value_nanos,
+                )
+            )
+        return found
+
+    def _snapshot(self, seen: ExchangeFigures, campaigns: list[CampaignSnapshot], now_ns: int) -> Snapshot:
+        books = seen.books
+        then_s, before = self._last
+        self._last = (time.monotonic(), books.offered)
+        return Snapshot(
+            now_ns=now_ns,
+            speedup=self._speedup,
+            progress=books.offered / self._plan.row_count,
+            requests=books.offered,
+            opportunities=books.offered,
+            bids=sum(own.bids for own in books.campaigns.values()),
+            wins=sum(own.wins for own in books.campaigns.values()),
+            late_wins=0,
+            requests_per_second=(books.offered - before) / max(time.monotonic() - then_s, 1e-3),
+            p50_ms=None,
+            p99_ms=None,
+            currency=self._plan.currency,
+            campaigns=campaigns,
+        )

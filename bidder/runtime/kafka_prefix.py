@@ -1,0 +1,100 @@
+"""Topics and groups of one installation on a shared broker: names with a prefix outside, without it inside."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
+
+from bidder.runtime.kafka import KafkaSink, KafkaSource, ensure_topics
+from bidder.runtime.transport import Message, Outbound
+
+
+class KafkaPlace:
+    """Where one installation's messages are.
+
+    Args:
+        bootstrap: `host:port[,host:port...]`.
+        prefix: put before every topic and group; empty where the broker is ours alone.
+    """
+
+    def __init__(self, bootstrap: str, prefix: str = "") -> None:
+        self.bootstrap = bootstrap
+        self.prefix = prefix
+
+    async def ensure_topics(self, partitions: Mapping[str, int], compacted: Collection[str] = ()) -> None:
+        """Creates topics that are missing; see `kafka_link.ensure_topics`."""
+        named = {self.prefix + topic: count for topic, count in partitions.items()}
+        await ensure_topics(self.bootstrap, named, [self.prefix + topic for topic in compacted])
+
+    def source(self, topics: Sequence[str], group: str | None, client_id: str) -> "PlacedSource":
+        """A source of topics from their beginning, or from where the group is."""
+        source = KafkaSource(
+            self.bootstrap,
+            [self.prefix + topic for topic in topics],
+            group=self.prefix + group if group is not None else None,
+            client_id=client_id,
+            from_beginning=True,
+        )
+        return PlacedSource(source, self.prefix)
+
+    def sink(self, client_id: str, acks: Literal["all", 1] = "all") -> "PlacedSink":
+        """A sink."""
+        return PlacedSink(KafkaSink(self.bootstrap, client_id=client_id, acks=acks), self.prefix)
+
+
+class PlacedSource:
+    """A `ControlSource` whose messages have their topic without the prefix."""
+
+    def __init__(self, source: KafkaSource, prefix: str) -> None:
+        self._source = source
+        self._prefix = prefix
+
+    async def start(self) -> None:
+        """Connects."""
+        await self._source.start()
+
+    async def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
+        """Whatever is there now, at most `max_messages`."""
+        messages = await self._source.poll(max_messages, timeout_s)
+        if not self._prefix:
+            return messages
+        cut = len(self._prefix)
+        return [message._replace(topic=message.topic[cut:]) for message in messages]
+
+    async def commit(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
+        """Stores the offsets to read next."""
+        await self._source.commit(
+            {(self._prefix + topic, p): offset for (topic, p), offset in next_offsets.items()}
+        )
+
+    def caught_up(self) -> bool:
+        """Whether all that was there at the start has been read; for a source without a group."""
+        return self._source.caught_up()
+
+    async def stop(self) -> None:
+        """Leaves."""
+        await self._source.stop()
+
+
+class PlacedSink:
+    """A `Sink` that puts the prefix before topics."""
+
+    def __init__(self, sink: KafkaSink, prefix: str) -> None:
+        self._sink = sink
+        self._prefix = prefix
+
+    async def start(self) -> None:
+        """Connects."""
+        await self._sink.start()
+
+    async def publish(self, messages: Sequence[Outbound]) -> None:
+        """Takes messages for delivery."""
+        if self._prefix:
+            messages = [message._replace(topic=self._prefix + message.topic) for message in messages]
+        await self._sink.publish(messages)
+
+    async def flush(self) -> None:
+        """Returns when all published messages are acknowledged."""
+        await self._sink.flush()
+
+    async def stop(self) -> None:
+        """Delivers what it holds."""
+        await self._sink.stop()

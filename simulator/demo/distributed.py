@@ -1,0 +1,213 @@
+"""The distributed run: exchange, bidder, bank and tracker as processes of their own, over an Apache Kafka.
+
+All share one affine clock by three numbers. The parent writes the configuration and the campaigns, starts the
+commands that anyone can start by hand, waits for the exchange to end, and reads the books.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import msgspec
+
+from bidder.errors import DependencyError
+from bidder.runtime.figures import Figures, read_figures
+from bidder.store.campaigns import CampaignStore
+from bidder.store.database import Database
+from simulator.demo.books import settle_books
+from simulator.demo.embedded import DATABASE, times_for
+from simulator.demo.plan import Plan
+from simulator.exchange.books import Books
+
+START_S = 30.0
+"""Wall seconds for four interpreters to start, load models and kernels, and join their groups."""
+_STOP_S = 20.0
+CONFIG = "clearbid.toml"
+FIGURES = "bid.json"
+BOOKS = "exchange.json"
+
+
+class ExchangeFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the exchange's process leaves behind: its books, and how it went."""
+
+    books: Books
+    duration_s: float
+    failed_calls: int
+    late_offers: int
+    done: bool
+
+
+class Distributed(NamedTuple):
+    """A finished run."""
+
+    figures: Figures
+    exchange: ExchangeFigures
+
+
+async def run_distributed(
+    plan: Plan,
+    kafka: str,
+    folder: Path,
+    arguments: Sequence[str],
+    speedup: float,
+    watch: Callable[[ExchangeFigures | None, int], None],
+) -> Distributed:
+    """Plays a plan by four processes.
+
+    Args:
+        plan: what to play. kafka: `host:port`. folder: of the run; `model` in it, if there is one.
+        arguments: those by which `clearbid exchange` makes the same plan.
+        speedup: of the shared clock.
+        watch: called now and then with what the exchange last wrote and the clock's time.
+
+    Raises:
+        DependencyError: a process ended before its time, with the end of what it said.
+    """
+    with Database(folder / DATABASE) as database:
+        CampaignStore(database).put(plan.campaigns.values(), at_ns=plan.start_ns, actor="demo")
+    config = folder / CONFIG
+    config.touch(mode=0o600)
+    config.write_text(_config(plan, kafka, folder, speedup), encoding="utf-8")
+    wall_ns = time.time_ns() + int(START_S * 1e9)
+    clock = [
+        "--clock-origin-ns",
+        str(plan.start_ns),
+        "--clock-wall-ns",
+        str(wall_ns),
+        "--speedup",
+        repr(speedup),
+    ]
+    common = ["--config", str(config), *clock]
+    model = [] if plan.external_scores else ["--model", str(folder / "model")]
+    async with _Processes(folder) as processes:
+        await processes.start("bank", common)
+        await processes.start("track", common)
+        await processes.start(
+            "bid", [*common, *model, "--journal", str(folder), "--figures", str(folder / FIGURES)]
+        )
+        exchange = await processes.start("exchange", [*common, *arguments, "--books", str(folder / BOOKS)])
+        while exchange.returncode is None:
+            processes.check()
+            seen = read_exchange(folder / BOOKS)
+            watch(seen, plan.start_ns + max(0, int((time.time_ns() - wall_ns) * speedup)))
+            await asyncio.sleep(0.5)
+        processes.check()
+        found = read_exchange(folder / BOOKS)
+        if found is None or not found.done:
+            raise DependencyError(
+                f"exchange must write its books to {folder / BOOKS}, did not: see exchange.log"
+            )
+        await settle_books(folder / DATABASE, found.books, plan.end_ns)
+        await processes.stop()
+    return Distributed(read_figures(folder / FIGURES), found)
+
+
+def read_exchange(path: Path) -> ExchangeFigures | None:
+    """What the exchange last wrote, or None where it wrote nothing yet."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ExchangeFigures)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def write_exchange(path: Path, figures: ExchangeFigures) -> None:
+    """Writes the exchange's figures so that a reader sees them whole."""
+    beside = path.with_suffix(".part")
+    beside.write_bytes(msgspec.json.encode(figures))
+    beside.replace(path)
+
+
+def _config(plan: Plan, kafka: str, folder: Path, speedup: float) -> str:
+    """The configuration of all four processes; prefix, port and secret are this run's own."""
+    seconds = times_for(speedup)
+    port = _free_port()
+    lines = [
+        "[kafka]",
+        f'bootstrap = "{kafka}"',
+        f'prefix = "demo-{secrets.token_hex(4)}."',
+        "[account]",
+        f'currency = "{plan.currency}"',
+        "[store]",
+        f'path = "{folder / DATABASE}"',
+        "[bank]",
+        f"lease_seconds = {seconds}",
+        f"margin_seconds = {seconds / 10}",
+        "tick_seconds = 0.05",
+        "[bid]",
+        f"external_scores = {str(plan.external_scores).lower()}",
+        "[track]",
+        f"port = {port}",
+        f'public_url = "http://127.0.0.1:{port}"',
+        f'secret = "{secrets.token_hex(32)}"',
+        "[pacing]",
+        f"weekly_opportunities = {plan.pacing.weekly_opportunities!r}",
+        f"traffic_shape = {list(plan.pacing.traffic_shape)}",
+    ]
+    for name, rules in plan.exchange_rules(seconds).items():
+        lines += [
+            f"[exchanges.{name}]",
+            *(f"{key} = {value}" for key, value in msgspec.structs.asdict(rules).items()),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class _Processes:
+    """Child processes, each with its output in a file; all ended when the block ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: dict[str, asyncio.subprocess.Process] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for process in self._running.values():
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+    async def start(self, command: str, arguments: Sequence[str]) -> asyncio.subprocess.Process:
+        """Starts `clearbid COMMAND`, by this very interpreter."""
+        with (self._folder / f"{command}.log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bidder.cli.main", command, *arguments,
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )  # fmt: skip
+        self._running[command] = process
+        return process
+
+    def check(self) -> None:
+        """Raises for a process that ended badly, with the last line that it said."""
+        for command, process in self._running.items():
+            if process.returncode not in (None, 0):
+                said = (self._folder / f"{command}.log").read_text(errors="replace").strip().splitlines()
+                last = said[-1] if said else ""
+                raise DependencyError(
+                    f"clearbid {command} must run to the end, ended with {process.returncode}: {last}"
+                )
+
+    async def stop(self) -> None:
+        """Tells the bidder, the tracker and the bank to stop, in this order, and waits for each."""
+        for command in ("bid", "track", "bank"):
+            process = self._running[command]
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(_STOP_S):
+                await process.wait()
+        self.check()
