@@ -142,7 +142,7 @@ class NoticeClient:
             try:
                 return await stream.send(request)
             except asyncio.CancelledError:
-                # Answers come in order: behind one that nobody waits for, the connection is of no use.
+                # An answer is overdue: the connection may be stuck, so the next try gets a fresh one.
                 stream.close()
                 raise
 

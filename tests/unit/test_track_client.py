@@ -208,6 +208,43 @@ async def test_a_call_that_times_out_takes_no_answer_of_another() -> None:
     assert answers == [Response(302, f"/{n}") for n in range(5)]
 
 
+async def test_a_connection_that_is_stuck_is_left() -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        stuck = connections == 1
+        while await reader.readline():
+            if not stuck:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = NoticeClient("127.0.0.1", port, connections=1, timeout_s=0.1, retry_every_s=0.01)
+    await client.start()
+    assert await client.get(f"http://127.0.0.1:{port}/") == Response(204, None)
+    assert connections == 2
+    await client.close()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_the_close_ends_calls_under_way_without_more_tries() -> None:
+    async def handler(request: Request) -> Reply:
+        await asyncio.sleep(60)
+        return Reply(204)
+
+    async with serving(handler) as server, calling(server, retries=10_000) as client:
+        answer = asyncio.ensure_future(client.get(f"http://127.0.0.1:{server.port}/"))
+        await asyncio.sleep(0.05)
+        await client.close()
+        with pytest.raises(DependencyError, match="was silent"):
+            await asyncio.wait_for(answer, 2)
+
+
 async def test_a_server_that_is_not_there_is_told() -> None:
     async with serving(ok) as server:
         port = server.port
