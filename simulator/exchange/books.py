@@ -54,7 +54,7 @@ class Books(msgspec.Struct):
     timeouts: int = 0
     late: int = 0
     repeats: int = 0
-    violations: Counter[str] = msgspec.field(default_factory=Counter)
+    violations: dict[str, int] = msgspec.field(default_factory=Counter)
     campaigns: dict[str, CampaignBooks] = msgspec.field(default_factory=dict)
 
     def of(self, campaign_id: str) -> CampaignBooks:
