@@ -1,0 +1,251 @@
+"""Pacing: the plan, the multiplier, and budgets spent by the real kernel on a small market."""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bidder.core.campaigns import Campaign, Pacing
+from bidder.core.engine import Engine
+from bidder.core.messages import SettlementKind
+from bidder.core.pacing import Pacer, TrafficShape
+from bidder.core.settings import EngineSettings, PacingSettings
+from bidder.core.table import CampaignTable
+from tests.support import factories as make
+from tests.support.factories import S, campaign
+
+HOUR_NS = 3_600 * S
+WEEK_NS = 168 * HOUR_NS
+MONDAY_NS = 1_772_409_600 * S
+
+
+def pacer(*campaigns: Campaign, weights: tuple[float, ...] = (), **changes: Any) -> Pacer:
+    table = CampaignTable({one.id: one for one in campaigns or (week(),)}, 1)
+    fields: dict[str, Any] = {"eta": 0.01, "start": 0.5, "weekly_opportunities": 1000.0}
+    return Pacer(table, TrafficShape(weights), **(fields | changes))
+
+
+def week(campaign_id: str = "c1", **changes: Any) -> Campaign:
+    return campaign(campaign_id, **({"start_ns": MONDAY_NS, "end_ns": MONDAY_NS + WEEK_NS} | changes))
+
+
+def money(nanos: int) -> Any:
+    return np.array([nanos], dtype=np.int64)
+
+
+# -- the plan -------------------------------------------------------------------------------------------------
+
+
+def test_plan_goes_from_0_to_1_over_the_flight() -> None:
+    made = pacer()
+    at = [MONDAY_NS - 1, MONDAY_NS, MONDAY_NS + WEEK_NS // 4, MONDAY_NS + WEEK_NS, MONDAY_NS + 2 * WEEK_NS]
+    assert [float(made.plan(now)[0]) for now in at] == pytest.approx([0.0, 0.0, 0.25, 1.0, 1.0])
+
+
+def test_plan_follows_the_shape_of_the_traffic() -> None:
+    weights = tuple(3.0 if hour < 84 else 1.0 for hour in range(168))
+    made = pacer(weights=weights)
+    assert float(made.plan(MONDAY_NS + WEEK_NS // 2)[0]) == pytest.approx(0.75)
+
+
+def test_plan_stands_still_in_hours_without_traffic() -> None:
+    weights = tuple(0.0 if hour < 84 else 1.0 for hour in range(168))
+    made = pacer(weights=weights)
+    assert float(made.plan(MONDAY_NS + 80 * HOUR_NS)[0]) == 0.0
+
+
+def test_plan_of_a_flight_over_hours_without_traffic_is_finite() -> None:
+    weights = tuple(0.0 if hour < 84 else 1.0 for hour in range(168))
+    made = pacer(week(end_ns=MONDAY_NS + HOUR_NS), weights=weights)
+    made.refresh(MONDAY_NS + HOUR_NS // 2, money(S), money(0))
+    assert np.isfinite(made.drift).all()
+
+
+@given(st.lists(st.integers(0, 3 * WEEK_NS), min_size=2, max_size=20))
+def test_plan_never_falls_and_stays_in_0_to_1(offsets: list[int]) -> None:
+    made = pacer(weights=tuple(float(hour % 5) for hour in range(168)))
+    plan = [float(made.plan(MONDAY_NS - WEEK_NS + offset)[0]) for offset in sorted(offsets)]
+    assert all(0.0 <= one <= two <= 1.0 for one, two in pairwise(plan))
+
+
+def test_weeks_count_on_across_mondays() -> None:
+    shape = TrafficShape(tuple(float(hour) for hour in range(168)))
+    assert float(shape.weeks(MONDAY_NS + WEEK_NS) - shape.weeks(MONDAY_NS)) == pytest.approx(1.0)
+    assert float(shape.weeks(-WEEK_NS) - shape.weeks(0)) == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("weights", [(1.0,) * 167, (0.0,) * 168, (-1.0, *(1.0,) * 167)])
+def test_a_shape_that_is_none_is_refused(weights: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="must be 168 weights"):
+        TrafficShape(weights)
+
+
+# -- the multiplier -------------------------------------------------------------------------------------------
+
+
+def test_asap_stays_at_1_whatever_is_spent() -> None:
+    made = pacer(week(pacing=Pacing.ASAP))
+    made.refresh(MONDAY_NS + WEEK_NS // 2, money(S), money(S))
+    made.spend(0, S, S)
+    assert (float(made.multipliers[0]), float(made.drift[0])) == (1.0, 1.0)
+
+
+@given(st.integers(0, 10 * S), st.integers(0, 10 * S))
+def test_more_spend_never_leaves_a_higher_multiplier(one: int, two: int) -> None:
+    left, right = pacer(), pacer()
+    left.spend(0, min(one, two), S)
+    right.spend(0, max(one, two), S)
+    assert left.multipliers[0] >= right.multipliers[0]
+
+
+@given(st.lists(st.integers(0, 5 * S), max_size=60))
+def test_the_multiplier_stays_in_0_to_1(spends: list[int]) -> None:
+    made = pacer(eta=0.1)
+    for nanos in spends:
+        made.spend(0, nanos, S)
+        assert 0.0 < made.multipliers[0] <= 1.0
+
+
+def test_one_spend_moves_by_a_bounded_step() -> None:
+    made = pacer()
+    made.spend(0, 10**18, 1)
+    assert float(made.multipliers[0]) == pytest.approx(0.5 * math.exp(-0.5))
+
+
+def test_an_unknown_budget_moves_nothing() -> None:
+    made = pacer()
+    made.spend(0, S, 0)
+    made.refresh(MONDAY_NS, money(0), money(0))
+    assert (float(made.multipliers[0]), float(made.drift[0])) == (0.5, 1.0)
+
+
+def test_on_plan_drift_and_spend_balance() -> None:
+    """At the rate of the plan what opportunities lift, spending takes back."""
+    made = pacer(eta=0.001)
+    made.refresh(MONDAY_NS, money(1000 * S), money(0))
+    for _ in range(100):
+        made.multipliers[0] *= made.drift[0]
+        made.spend(0, S, 1000 * S)
+    assert float(made.multipliers[0]) == pytest.approx(0.5, rel=0.01)
+
+
+def test_behind_the_plan_lifts_faster_than_ahead_of_it() -> None:
+    drifts = []
+    for spent in (0, 25, 50, 75, 100):
+        made = pacer()
+        made.refresh(MONDAY_NS + WEEK_NS // 2, money(100), money(spent))
+        drifts.append(float(made.drift[0]))
+    assert drifts == sorted(drifts, reverse=True)
+    assert drifts[0] > drifts[-1] == 1.0
+
+
+def test_the_last_instant_of_a_flight_lifts_by_a_bounded_rate() -> None:
+    made = pacer(eta=0.01)
+    made.refresh(MONDAY_NS + WEEK_NS, money(100), money(0))
+    assert float(made.drift[0]) == pytest.approx(math.exp(0.04))
+
+
+def test_overspend_does_not_turn_the_drift_around() -> None:
+    made = pacer()
+    made.refresh(MONDAY_NS + HOUR_NS, money(100), money(150))
+    assert float(made.drift[0]) == 1.0
+
+
+def test_what_was_learned_moves_to_new_rows() -> None:
+    old = pacer(week("a"), week("b"))
+    old.multipliers[:] = (0.25, 0.75)
+    old.seen[:] = (3, 4)
+    new = pacer(week("b", pacing=Pacing.ASAP), week("c"), week("d"))
+    new.adopt(old, [(0, 1), (1, 0)])
+    assert new.multipliers.tolist() == [1.0, 0.25, 0.5]
+    assert new.seen.tolist() == [4, 3, 0]
+
+
+# -- budgets on a small market --------------------------------------------------------------------------------
+
+OPPORTUNITIES = 6_000
+FLIGHT_NS = 24 * HOUR_NS
+TICKS = 200
+BUDGET = 300_000_000
+
+
+def market(seats: int, start: float, **changes: Any) -> tuple[list[Engine], int]:
+    """Engines of some seats, and a budget for a tenth of what full value buys: a multiplier of about 0.2."""
+    budget = BUDGET
+    one = campaign(
+        start_ns=MONDAY_NS, end_ns=MONDAY_NS + FLIGHT_NS, budget_nanos=budget, value_nanos=2 * S, **changes
+    )
+    pacing = PacingSettings(eta=0.003, start=start, weekly_opportunities=7.0 * OPPORTUNITIES / seats)
+    engines = []
+    for seat in range(seats):
+        settings = EngineSettings(pacing=pacing, external_scores=True, seat=f"seat-{seat}")
+        engines.append(Engine(settings, make.KEY, None, make.START))
+        engines[-1].adopt_campaigns({"c1": one}, 1, MONDAY_NS)
+    return engines, budget
+
+
+def top_up(engine: Engine, engines: list[Engine], budget: int, spent: int, now_ns: int) -> None:
+    """Leases one more chunk where little is left of the last, as a bank does, and lets time pass."""
+    room = budget - spent - sum(int(each.ledger.available[0]) for each in engines)
+    chunk = min(room, max(room // (4 * len(engines)), 10_000_000))
+    few = int(engine.ledger.available[0]) * 2 < chunk
+    told = make.lease(
+        seat=engine.settings.seat,
+        granted_nanos=engine.ledger.granted(0) + (chunk if few else 0),
+        budget_nanos=budget,
+        spent_nanos=spent,
+        seats=len(engines),
+    )
+    engine.adopt_leases([told], now_ns)
+    engine.tick(now_ns)
+
+
+def run(engines: list[Engine], budget: int, seed: int = 5) -> tuple[int, list[int]]:
+    """Second-price auctions against seeded rivals; returns what was spent in all, and by quarters of the flight."""
+    random = np.random.default_rng(seed)
+    rivals = (random.gamma(2.0, 300_000.0, OPPORTUNITIES) + 50_000).astype(np.int64)
+    scores = random.gamma(2.0, 0.0003, OPPORTUNITIES)
+    spent, quarters = 0, [0, 0, 0, 0]
+    for number in range(OPPORTUNITIES):
+        now_ns = MONDAY_NS + FLIGHT_NS * number // OPPORTUNITIES
+        if number % (OPPORTUNITIES // TICKS) == 0:
+            for engine in engines:
+                top_up(engine, engines, budget, spent, now_ns)
+        engine = engines[number % len(engines)]
+        offer = make.Offer(id=f"r{number}", external=("c1", float(scores[number])))
+        (row,) = make.decide(engine, make.body(offer), now_ns=now_ns)
+        if row["reason"] != 0:
+            continue
+        won = row["bid_cpm_micros"] > rivals[number]
+        # Prices are scaled so that a few thousand impressions spend the budget.
+        kind, amount = (SettlementKind.POSTED, int(rivals[number])) if won else (SettlementKind.VOIDED, 0)
+        engine.settle([make.settlement(kind, row["bid_id"], amount, seat=engine.settings.seat)], now_ns)
+        spent += amount
+        quarters[4 * number // OPPORTUNITIES] += amount
+    return spent, quarters
+
+
+@pytest.mark.parametrize("start", [0.05, 0.2, 0.8])
+@pytest.mark.parametrize("seats", [1, 2])
+def test_a_binding_budget_is_spent_and_never_passed(seats: int, start: float) -> None:
+    engines, budget = market(seats, start)
+    spent, _ = run(engines, budget)
+    assert 0.97 * budget <= spent <= budget
+
+
+@pytest.mark.parametrize("seats", [1, 2])
+def test_even_pacing_spreads_the_budget_over_the_flight(seats: int) -> None:
+    engines, budget = market(seats, 0.3)
+    _, quarters = run(engines, budget)
+    assert all(0.18 <= quarter / budget <= 0.32 for quarter in quarters)
+
+
+def test_asap_spends_as_early_as_it_can() -> None:
+    engines, budget = market(1, 1.0, pacing=Pacing.ASAP)
+    spent, quarters = run(engines, budget)
+    assert 0.97 * budget <= spent <= budget
+    assert quarters[0] > 0.9 * budget
