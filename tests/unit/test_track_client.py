@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -215,10 +215,10 @@ async def test_a_connection_that_is_stuck_is_left() -> None:
         nonlocal connections
         connections += 1
         stuck = connections == 1
-        while await reader.readline():
-            if not stuck:
-                await reader.readuntil(b"\r\n\r\n")
-                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                if not stuck:
+                    writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
