@@ -1,0 +1,177 @@
+"""Control messages: applied in order, or counted and left out."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from bidder.core.campaigns import Status
+from bidder.core.engine import Engine
+from bidder.core.inbox import Inbox
+from bidder.core.messages import (
+    CAMPAIGNS,
+    LEASES,
+    SETTLEMENTS,
+    CampaignChange,
+    Message,
+    Settlement,
+    SettlementKind,
+    encode,
+)
+from tests.support import factories as make
+from tests.support.factories import S, campaign, creative, lease, settlement
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine(make.SETTINGS, make.KEY, None, make.START)
+
+
+@pytest.fixture
+def inbox(engine: Engine) -> Inbox:
+    return Inbox(engine)
+
+
+def change(campaign_id: str = "c1", version: int = 1, **changes: Any) -> CampaignChange:
+    return CampaignChange(version=version, campaign_id=campaign_id, campaign=campaign(campaign_id, **changes))
+
+
+def apply(inbox: Inbox, *messages: Message | bytes) -> None:
+    inbox.apply([("t", one if isinstance(one, bytes) else encode(one)) for one in messages], 0)
+
+
+def altered(message: Message, **fields: Any) -> bytes:
+    return msgspec.json.encode({**msgspec.json.decode(encode(message)), **fields})
+
+
+def test_campaigns_and_leases_of_one_batch_make_a_bidder(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, lease(), change())
+    assert make.decide(engine, make.body(make.Offer()))[0]["reason"] == 0
+
+
+def test_a_lease_waits_for_its_campaign(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, lease())
+    apply(inbox, change())
+    assert make.decide(engine, make.body(make.Offer()))[0]["reason"] == 0
+
+
+def test_the_table_has_the_newest_version(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, change("c1", 7), change("c2", 5))
+    assert (engine.table.ids, engine.table.version, inbox.campaigns) == (("c1", "c2"), 7, 2)
+
+
+def test_a_removed_campaign_is_gone(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, change("c1", 1), change("c2", 2))
+    apply(inbox, CampaignChange(version=3, campaign_id="c1", campaign=None))
+    assert (engine.table.ids, engine.table.version) == (("c2",), 3)
+
+
+def test_removing_what_is_not_there_changes_nothing(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, change("c1", 1))
+    table = engine.table
+    apply(inbox, CampaignChange(version=2, campaign_id="c9", campaign=None))
+    assert engine.table is table
+    assert inbox.refused == {}
+
+
+def test_settlements_reach_the_ledger(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, change(), lease())
+    row = make.decide(engine, make.body(make.Offer()))[0]
+    apply(inbox, settlement(SettlementKind.POSTED, row["bid_id"], 900_000))
+    assert engine.status(0)["c1"].posted_nanos == 900_000
+
+
+WON = settlement(SettlementKind.WON, "A" * 16)
+POSTED = settlement(SettlementKind.POSTED, "A" * 16, 5)
+
+
+@pytest.mark.parametrize(
+    ("value", "cause"),
+    [
+        (b"", "unreadable"),
+        (b"{", "unreadable"),
+        (b"\xff", "unreadable"),
+        (b"null", "unreadable"),
+        (b'{"type":"notice"}', "unreadable"),
+        (encode(WON).replace(b"settlement", b"surprise"), "unreadable"),
+        (altered(WON, bid_id="short"), "unreadable"),
+        (altered(WON, bid_id="A" * 15 + "="), "unreadable"),
+        (altered(WON, bid_id="A" * 15 + "\n"), "unreadable"),
+        (altered(WON, kind=9), "unreadable"),
+        (altered(WON, amount_nanos=1), "unreadable"),
+        (altered(POSTED, amount_nanos=0), "unreadable"),
+        (altered(POSTED, amount_nanos=-5), "unreadable"),
+        (altered(POSTED, amount_nanos=2**63), "unreadable"),
+        (altered(POSTED, v=2), "version"),
+        (altered(lease(), granted_nanos=-1), "unreadable"),
+        (altered(lease(), granted_nanos=2**70), "unreadable"),
+        (altered(lease(), bid_until_ns=2**63), "unreadable"),
+        (altered(lease(), bid_until_ns=-1), "unreadable"),
+        (altered(lease(), epoch=0), "unreadable"),
+        (altered(lease(), seats=0), "unreadable"),
+        (altered(lease(), v=0), "version"),
+        (altered(change(), version=0), "inconsistent"),
+        (altered(change(), campaign_id="c2"), "inconsistent"),
+        (encode(change(start_ns=2**63, end_ns=2**63 + 1)), "unreadable"),
+        (encode(change(end_ns=10**30)), "unreadable"),
+        (encode(change(budget_nanos=-1)), "unreadable"),
+        (encode(change(currency="EUR")), "unservable"),
+        (encode(change(creatives=(creative(landing_url="javascript:alert(1)"),))), "unservable"),
+        (encode(change(creatives=(creative(landing_url="https://a.example/ b"),))), "unservable"),
+        (encode(change(creatives=(creative(image_url="https://a.example/\\u0000"),))), "unservable"),
+        (encode(change(creatives=(creative(image_url="https://a.example/\0"),))), "unservable"),
+        (encode(change(creatives=(creative(image_url=""),))), "unservable"),
+    ],
+)
+def test_what_cannot_be_taken_is_counted_and_left_out(
+    inbox: Inbox, engine: Engine, value: bytes, cause: str
+) -> None:
+    apply(inbox, value)
+    assert inbox.refused == {cause: 1}
+    assert inbox.last_refusal
+    assert (engine.epoch, inbox.campaigns, len(engine.table)) == (0, 0, 0)
+
+
+def test_the_rest_of_a_batch_with_a_bad_message_is_applied(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, change(), b"{", lease(), altered(WON, bid_id="x"))
+    assert inbox.refused == {"unreadable": 2}
+    assert make.decide(engine, make.body(make.Offer()))[0]["reason"] == 0
+
+
+def test_a_campaign_that_becomes_unservable_no_longer_bids(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, change(version=1))
+    apply(inbox, change(version=2, currency="EUR"))
+    assert len(engine.table) == 0
+
+
+def test_a_paused_campaign_stays_adopted(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, change(version=1))
+    apply(inbox, change(version=2, status=Status.PAUSED))
+    assert (inbox.campaigns, int(engine.table.active[0])) == (1, 0)
+
+
+@pytest.mark.parametrize("message", [WON, POSTED, lease(), lease(bid_until_ns=0, budget_nanos=0), change()])
+def test_what_the_bank_sends_can_be_read(inbox: Inbox, message: Message) -> None:
+    apply(inbox, message)
+    assert inbox.refused == {}
+
+
+def test_a_settlement_says_of_itself_that_it_cannot_be() -> None:
+    with pytest.raises(ValueError, match="amount must be > 0 where posted"):
+        settlement(SettlementKind.POSTED, "A" * 16, 0)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(altered(WON, amount_nanos=3), type=Settlement)
+
+
+def test_topics_are_named_in_refusals(inbox: Inbox) -> None:
+    for topic in (CAMPAIGNS, LEASES, SETTLEMENTS):
+        inbox.apply([(topic, b"x")], 0)
+        assert topic in inbox.last_refusal
+
+
+def test_a_repeat_changes_nothing(inbox: Inbox, engine: Engine) -> None:
+    batch = [change(), lease(granted_nanos=5 * S), POSTED]
+    apply(inbox, *batch)
+    before = engine.status(0)
+    apply(inbox, *batch)
+    assert engine.status(0) == before
