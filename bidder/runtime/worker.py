@@ -25,6 +25,15 @@ MAX_RECORD_BYTES = 500_000
 """Most bytes of decisions sent as one record, well below the 1 MB that brokers take."""
 
 
+MAX_AGE_MS = 86_400_000
+"""Age above which requests are all of the same age: a sender's clock may be anywhere, the journal holds int64."""
+
+
+def age_ns(message: Message, wall_ms: int) -> int:
+    """Wall nanoseconds since a message was sent; 0 where it says that it is of the future."""
+    return min(max(0, wall_ms - message.timestamp_ms), MAX_AGE_MS) * 1_000_000
+
+
 def joined(rows: Iterable[bytes], limit: int) -> list[bytes]:
     """Rows as few records of at most `limit` bytes, a larger row alone: readers split them, brokers are spared."""
     records: list[list[bytes]] = []
@@ -67,7 +76,7 @@ class Worker:
             now_ns: the clock's time. wall_ms: wall time in milliseconds, against the messages' own.
         """
         bodies = [message.value for message in messages]
-        ages_ns = [max(0, wall_ms - message.timestamp_ms) * 1_000_000 for message in messages]
+        ages_ns = [age_ns(message, wall_ms) for message in messages]
         answers = self.engine.decide(bodies, ages_ns, now_ns)
         if self._journal is not None:
             self._journal.decide(now_ns, bodies, ages_ns)
