@@ -146,12 +146,11 @@ class WorkerShell:
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set, commits what is finished and leaves; or until a part fails, and raises."""
         parts = [self._take_control, self._tick, self._commit, self._take_requests]
-        tasks = [asyncio.create_task(part(stop)) for part in parts]
+        tasks: list[asyncio.Task[object]] = [asyncio.create_task(part(stop)) for part in parts]
+        # The request loop is left waiting where a seat never became ready, so the stop is waited for too.
+        tasks.append(asyncio.create_task(stop.wait()))
         try:
-            # The request loop is left waiting where a seat never became ready, so the stop is waited for too.
-            stopped = asyncio.create_task(stop.wait())
-            done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
