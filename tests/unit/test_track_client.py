@@ -210,6 +210,7 @@ async def test_a_call_that_times_out_takes_no_answer_of_another() -> None:
 
 async def test_a_connection_that_is_stuck_is_left() -> None:
     connections = 0
+    ended = asyncio.Semaphore(0)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
@@ -220,6 +221,9 @@ async def test_a_connection_that_is_stuck_is_left() -> None:
                 if not stuck:
                     writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        ended.release()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -228,6 +232,8 @@ async def test_a_connection_that_is_stuck_is_left() -> None:
     assert await client.get(f"http://127.0.0.1:{port}/") == Response(204, None)
     assert connections == 2
     await client.close()
+    for _ in range(connections):
+        await ended.acquire()
     server.close()
     await server.wait_closed()
 
