@@ -68,6 +68,7 @@ class Ledger:
 
     Attributes:
         available: int64[accounts], free money of each account, for the kernel to read (a copy, never this one).
+        open_reservations: how many bids have money set aside now.
     """
 
     def __init__(self, keep_ns: int) -> None:
@@ -82,6 +83,7 @@ class Ledger:
         self._ends: list[tuple[int, bytes]] = []
         self._forget: list[tuple[int, bytes]] = []
         self.available: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self.open_reservations = 0
 
     def account(self, campaign_id: str) -> int:
         """Number of the campaign's account, opened with nothing in it if it is new."""
@@ -126,6 +128,7 @@ class Ledger:
             return Result.EXCEEDS
         self._reservations[bid_id] = Reservation(account, amount_nanos, result_until_ns, liable_until_ns)
         heapq.heappush(self._ends, (result_until_ns, bid_id))
+        self.open_reservations += 1
         self._move(account, free=-amount_nanos, reserved=amount_nanos)
         return Result.OK
 
@@ -155,7 +158,7 @@ class Ledger:
         if held is not None and held.state is State.POSTED:
             return Result.EXISTS
         if held is None or not held.open:
-            self._end(bid_id, Reservation(account, 0, now_ns, now_ns), State.POSTED, now_ns)
+            self._end(bid_id, Reservation(account, 0, now_ns, now_ns, State.EXPIRED), State.POSTED, now_ns)
             self._late[account] += amount_nanos
             self._move(account, free=-amount_nanos, posted=amount_nanos)
             return Result.LATE
@@ -199,6 +202,8 @@ class Ledger:
         known = self._reservations.get(bid_id)
         if known is None or known.open:
             heapq.heappush(self._forget, (now_ns + self._keep_ns, bid_id))
+        if held.open:
+            self.open_reservations -= 1
         held.state = state
         self._reservations[bid_id] = held
 
@@ -232,8 +237,3 @@ class Ledger:
     def late(self, account: int) -> int:
         """Nanos spent by wins that came after their reservation had ended; part of `posted`."""
         return self._late[account]
-
-    @property
-    def open_reservations(self) -> int:
-        """Reservations whose money is set aside now."""
-        return sum(held.open for held in self._reservations.values())

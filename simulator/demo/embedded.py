@@ -124,7 +124,7 @@ async def run_embedded(
         engine = Engine(settings, key, model, start_id)
         worker = await _start_worker(parts, engine, open_journal(folder, settings, key, model, start_id))
         await parts.start_log(folder / DECISION_LOG)
-        shell = await _start_exchange(parts, plan, port, speedup)
+        shell = await _start_exchange(parts, plan, port, speedup, engine)
         run = Run(plan, shell, worker, tracker, clock, speedup)
         await _until(lambda: worker.ready, parts, "the bidder must get its first lease")
         await _play(run, parts, watch)
@@ -250,7 +250,9 @@ async def _start_worker(parts: _Parts, engine: Engine, journal: JournalWriter) -
     return worker
 
 
-async def _start_exchange(parts: _Parts, plan: Plan, port: int, speedup: float) -> ExchangeShell:
+async def _start_exchange(
+    parts: _Parts, plan: Plan, port: int, speedup: float, engine: Engine
+) -> ExchangeShell:
     client = NoticeClient("127.0.0.1", port)
     await client.start()
     parts.defer(client.close)
@@ -263,5 +265,7 @@ async def _start_exchange(parts: _Parts, plan: Plan, port: int, speedup: float) 
         client=client,
         clock=parts.clock,
         speedup=speedup,
+        max_open=plan.max_open,
         hold=parts.clock.set_limit,
+        unsettled=lambda: engine.ledger.open_reservations,
     )

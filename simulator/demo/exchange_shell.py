@@ -40,6 +40,10 @@ class ExchangeShell:
         speedup: of the clock.
         max_open: auctions open at once; more wait, and where `hold` is given time waits with them.
         hold: told how far the clock may go; None where the clock is not ours to hold.
+        unsettled: how many bids have money set aside at the bidder; None where nobody can tell. Where many more
+            have it than are open here or wait for a call, offers (and with `hold` time) wait for the money to
+            settle: in an hour that passes in a second, a notice that takes a tenth of one would lock up money
+            for minutes.
 
     Attributes:
         offered: rows offered so far. began_s: wall (monotonic) of the first offer. ended_s: of the last answer.
@@ -60,6 +64,7 @@ class ExchangeShell:
         speedup: float,
         max_open: int = 128,
         hold: Callable[[int], None] | None = None,
+        unsettled: Callable[[], int] | None = None,
     ) -> None:
         self.exchange = exchange
         self.row_count = row_count
@@ -78,6 +83,7 @@ class ExchangeShell:
         self._tmax_ns = TMAX_MS * 1_000_000
         self._max_open = max_open
         self._hold = hold or (lambda _limit_ns: None)
+        self._unsettled = unsettled or (lambda: 0)
         self._calls: list[Call] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._offers_done = False
@@ -100,7 +106,7 @@ class ExchangeShell:
         while row is not None:
             now_ns = self._clock.now_ns()
             due: list[LogRow] = []
-            room = min(_OFFER, self._max_open - self.exchange.open_auctions)
+            room = self._room()
             while row is not None and row.at_ns <= now_ns and len(due) < room:
                 due.append(row)
                 row = next(self._rows, None)
@@ -110,6 +116,12 @@ class ExchangeShell:
                 self._hold(row.at_ns + int(_SLACK_S * self._speedup * 1e9))
                 wait_s = (row.at_ns - now_ns) / (self._speedup * 1e9)
                 await asyncio.sleep(min(max(wait_s, 0.0005), 0.05))
+
+    def _room(self) -> int:
+        """How many rows may be offered now."""
+        open_auctions = self.exchange.open_auctions
+        settling = self._unsettled() - open_auctions - len(self._calls)
+        return min(_OFFER, self._max_open - open_auctions, self._max_open - settling)
 
     async def _offer(self, due: list[LogRow], now_ns: int) -> None:
         deadline_ns = time.monotonic_ns() + self._tmax_ns

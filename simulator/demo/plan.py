@@ -61,6 +61,11 @@ class Plan:
     notes: tuple[str, ...]
 
     @property
+    def max_open(self) -> int:
+        """Auctions open at once: few where the log is short, or the bids under way would lock up its budgets."""
+        return min(max(self.row_count // 500, 16), 128)
+
+    @property
     def external_scores(self) -> bool:
         """Whether requests bring their click probability."""
         return self.training is None
@@ -126,12 +131,14 @@ def log_plan(path: Path, seed: int = DEFAULT_SEED, limit: int | None = None) -> 
         raise InputError(f"log {path} must hold at least two rows to play, had {len(played)}")
     start_ns, end_ns = played[0].at_ns, played[-1].at_ns + 1
     campaigns = campaigns_of(summarise(played), BUDGET_SHARES[kind], start_ns, end_ns)
-    seen = training or played
-    shape, weekly = traffic_of((row.at_ns for row in seen), seen[0].at_ns, seen[-1].at_ns + 1)
-    notes = ["Conversions follow a seeded synthetic law on top of the log's real clicks."]
+    shape, weekly = traffic_of((row.at_ns for row in played), start_ns, end_ns)
+    notes = [
+        "Conversions follow a seeded synthetic law on top of the log's real clicks.",
+        "The pacing plan knows the volume and the hours of the traffic that it plays: the log is too short for a "
+        "day before.",
+    ]
     if kind is Kind.AUCTIONS:
         notes.append("Click probabilities are the log's own; requests carry no features.")
-        notes.append("The pacing plan knows the volume and the hours of the very traffic that it plays.")
     if drops:
         notes.append(
             "Rows left out: " + ", ".join(f"{count} {cause}" for cause, count in sorted(drops.items())) + "."
