@@ -20,6 +20,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
 
 _FILES = Path(__file__).parent / "kafka"
 _ROOT = Path(__file__).parents[2]
@@ -29,6 +33,8 @@ _CLASSPATH_GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-
 _RESOLVE_TIMEOUT_S = 600
 _READY_TIMEOUT_S = 90
 _STOP_TIMEOUT_S = 30
+# More than `offsets.topic.num.partitions` of kafka/server.properties, so that each has most likely been asked.
+_GROUPS_ASKED = 16
 
 
 class KafkaUnavailable(Exception):
@@ -173,10 +179,26 @@ def _wait_ready(bootstrap: str, process: "subprocess.Popen[bytes]", log: Path) -
     while process.poll() is None and time.monotonic() < deadline_s:
         try:
             if admin.list_topics(timeout=2).brokers:
+                _ask_coordinators(admin)
                 return
         except KafkaException:
             time.sleep(0.1)
     raise KafkaUnavailable(f"Kafka did not come up: {log.read_text()[-2000:]}")
+
+
+def _ask_coordinators(admin: "AdminClient") -> None:
+    """Asks for the offsets of some groups, so that the topic that keeps them is made and loaded.
+
+    Until then a group is told that it has no coordinator, and a consumer of librdkafka that was given its
+    partitions by hand does not always ask again.
+    """
+    from confluent_kafka import ConsumerGroupTopicPartitions
+
+    for number in range(_GROUPS_ASKED):
+        name = f"nobody-{number}"
+        admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)], request_timeout=10)[
+            name
+        ].result(15)
 
 
 def main() -> int:
