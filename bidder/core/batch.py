@@ -6,44 +6,37 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bidder.core.call import FIRST_PRICE_AT, Call
 from bidder.core.kernels import EXTERNAL, FIRST_PRICE, TEST
-from bidder.core.opportunity import RowEncoder, audience_of, hour_of_week, raw_features, sizes_of
-from bidder.core.settings import EngineSettings
+from bidder.core.opportunity import Audience, RowEncoder, raw_features, sizes_of
 from bidder.core.table import SECURE_MARK, CampaignTable, Dimension
-from bidder.core.token import bid_id
-from bidder.money import cpm_micros_from_float
-from bidder.openrtb.reasons import Reason
 from bidder.openrtb.request import BidRequest, Imp
-from bidder.privacy.permissions import may_use_personal_data
 
 CAPACITY = 256
 """Rows of a batch; a longer list of requests is taken in several, which changes nothing."""
-_FIRST_PRICE_AT = 1
-_SECOND_PRICE_AT = 2
 
 
 class Row(NamedTuple):
     """What answering needs of one row and the kernel does not."""
 
-    request: int
+    call: Call
     imp_id: str
     bid_id: bytes
     sizes: tuple[str, ...]
     floor_cpm_micros: int
-    test: bool
 
 
 class Batch:
     """Columns of up to `CAPACITY` opportunities, written row by row and used again.
 
     Args:
-        settings: of the engine.
         encoder: of the model's request-side features, or None where scores come from outside.
+        external_scores: whether requests' own click probabilities are believed.
     """
 
-    def __init__(self, settings: EngineSettings, encoder: RowEncoder | None) -> None:
-        self._settings = settings
+    def __init__(self, encoder: RowEncoder | None, external_scores: bool) -> None:
         self._encoder = encoder
+        self._external_scores = external_scores
         width = encoder.width if encoder is not None else 0
         self.values: NDArray[np.float64] = np.zeros((CAPACITY, max(width, 1)), dtype=np.float64)
         self._value_bytes = memoryview(self.values.data).cast("B")
@@ -75,62 +68,85 @@ class Batch:
         """int32[]: rows of the table's include and exclude."""
         return np.array(self._value_ids, dtype=np.int32)
 
-    def add(
-        self,
-        number: int,
-        request: BidRequest,
-        imp: Imp,
-        bid: bytes,
-        floor: int,
-        table: CampaignTable,
-        now_ns: int,
-    ) -> None:
+    def add(self, call: Call, imp: Imp, bid: bytes, floor: int, table: CampaignTable, hour: int) -> None:
         """Writes one impression as the next row.
 
         Args:
-            number: place of the request in the call.
-            request: decoded request. imp: one of its impressions, with a banner.
+            call: a request that can be bid on. imp: one of its impressions, with a banner.
             bid: id that a bid on it would have.
             floor: floor in CPM micros of the account's currency.
             table: campaigns whose values count.
-            now_ns: time of the batch.
+            hour: hour of the week, see `opportunity.hour_of_week`.
         """
+        request, audience = call.request, call.audience
+        assert request is not None, "a call without a request has no rows"
         row = len(self.rows)
-        exchange = exchange_of(request, self._settings)
-        audience = audience_of(request, exchange, may_use_personal_data(request))
         sizes = sizes_of(imp)
-        hour = hour_of_week(now_ns)
         if self._encoder is not None:
             raw = raw_features(audience, imp, sizes, floor, hour)
             self._encoder.write(raw, audience.segments, self._value_bytes, row)
-        asked = tuple(SECURE_MARK + size for size in sizes) if imp.secure else sizes
-        geo = tuple(place for place in (audience.region, audience.country) if place)
-        domains = _domains(request, audience.domain) if audience.domain else ()
-        self._target(
-            table, ((exchange,), asked, (str(hour),), geo, domains, audience.segments, _blocked(request, imp))
-        )
+        asked = _secure(sizes) if imp.secure else sizes
+        self._target(table, request, audience, imp, asked, hour)
         self.floors[row] = floor
-        self.flags[row] = FIRST_PRICE * (request.at == _FIRST_PRICE_AT) | TEST * bool(request.test)
-        self.shades[row] = self._settings.rules(exchange).first_price_shade
-        outside = imp.ext.clearbid if imp.ext is not None else None
-        if outside is not None and self._settings.external_scores:
-            self.flags[row] |= EXTERNAL
-            self.external[row, 0] = table.index.get(outside.campaign, -1)
-            self.external[row, 1] = min(max(outside.pctr, 0.0), 1.0)
-        self.rows.append(Row(number, imp.id, bid, asked, floor, bool(request.test)))
+        self.shades[row] = call.rules.first_price_shade
+        flags = FIRST_PRICE if request.at == FIRST_PRICE_AT else 0
+        if call.test:
+            flags |= TEST
+        if self._external_scores:
+            flags |= self._outside(imp, table, row)
+        self.flags[row] = flags
+        self.rows.append(Row(call, imp.id, bid, asked, floor))
         self.ids.add(bid)
 
-    def _target(self, table: CampaignTable, shown: tuple[tuple[str, ...], ...]) -> None:
-        """Appends the rows of the values that an opportunity shows, a run for each dimension."""
-        found = self._value_ids
-        self._starts.append(len(found))
-        for names, values in zip(table.values, shown, strict=True):
-            if names:
-                for value in values:
-                    place = names.get(value)
-                    if place is not None:
-                        found.append(place)
-            self._starts.append(len(found))
+    def _outside(self, imp: Imp, table: CampaignTable, row: int) -> int:
+        """Notes the click probability that the request brings, and returns its flag."""
+        outside = imp.ext.clearbid if imp.ext is not None else None
+        if outside is None:
+            return 0
+        self.external[row, 0] = table.index.get(outside.campaign, -1)
+        self.external[row, 1] = min(max(outside.pctr, 0.0), 1.0)
+        return EXTERNAL
+
+    def _target(
+        self,
+        table: CampaignTable,
+        request: BidRequest,
+        audience: Audience,
+        imp: Imp,
+        asked: tuple[str, ...],
+        hour: int,
+    ) -> None:
+        """Appends the rows of the values that an opportunity shows, a run for each dimension, in their order."""
+        starts, found = self._starts, self._value_ids
+        exchanges, sizes, hours, places, domains, segments, blocks = table.values
+        begin = starts.append
+        begin(len(found))
+        if audience.exchange in exchanges:
+            found.append(exchanges[audience.exchange])
+        begin(len(found))
+        found += [sizes[size] for size in asked if size in sizes]
+        begin(len(found))
+        if hours and (text := str(hour)) in hours:
+            found.append(hours[text])
+        begin(len(found))
+        if places:
+            found += [places[place] for place in (audience.region, audience.country) if place in places]
+        begin(len(found))
+        if domains and audience.domain:
+            found += [domains[name] for name in _domains(request, audience.domain) if name in domains]
+        begin(len(found))
+        if segments:
+            found += [segments[segment] for segment in audience.segments if segment in segments]
+        begin(len(found))
+        if blocks:
+            found += [blocks[block] for block in _blocked(request, imp) if block in blocks]
+        begin(len(found))
+
+
+@lru_cache(maxsize=4_096)
+def _secure(sizes: tuple[str, ...]) -> tuple[str, ...]:
+    """Sizes as values that only creatives with https have."""
+    return tuple(SECURE_MARK + size for size in sizes)
 
 
 def _domains(request: BidRequest, domain: str) -> tuple[str, ...]:
@@ -155,50 +171,3 @@ def _blocked(request: BidRequest, imp: Imp) -> tuple[str, ...]:
         *("cat:" + category for category in request.bcat),
         *(f"attr:{attr}" for attr in battr),
     )
-
-
-def exchange_of(request: BidRequest, settings: EngineSettings) -> str:
-    """Name of the exchange that sent a request."""
-    ext = request.ext
-    return (ext.exchange if ext is not None else None) or settings.default_exchange
-
-
-def refuse_request(request: BidRequest, age_ns: int, settings: EngineSettings) -> Reason | None:
-    """Why nothing of a request can be bid on, or None.
-
-    Args:
-        request: decoded request.
-        age_ns: wall time since the exchange sent it.
-        settings: of the engine.
-    """
-    if request.at not in (_FIRST_PRICE_AT, _SECOND_PRICE_AT):
-        return Reason.AUCTION_TYPE
-    # An absent list means the exchange's usual currency: USD unless agreed otherwise (section 3.2.1).
-    if settings.currency not in (request.cur or ("USD",)):
-        return Reason.CURRENCY
-    if (request.wseat and settings.buyer not in request.wseat) or settings.buyer in request.bseat:
-        return Reason.SEAT
-    rules = settings.rules(exchange_of(request, settings))
-    left_ms = (request.tmax or rules.default_tmax_ms) - rules.network_margin_ms
-    return Reason.EXPIRED if age_ns >= left_ms * 1_000_000 else None
-
-
-def floor_of(imp: Imp, settings: EngineSettings) -> int | Reason:
-    """The impression's floor in CPM micros, or why it cannot be bid on."""
-    if imp.banner is None:
-        return Reason.MEDIA_TYPE
-    if imp.pmp is not None and imp.pmp.private_auction:
-        return Reason.PRIVATE_AUCTION
-    if imp.bidfloor == 0.0:
-        return 0
-    if imp.bidfloorcur != settings.currency:
-        return Reason.FLOOR_CURRENCY
-    try:
-        return cpm_micros_from_float(imp.bidfloor)
-    except ValueError:
-        return Reason.INVALID
-
-
-def id_of(request: BidRequest, imp: Imp, epoch: int, settings: EngineSettings) -> bytes:
-    """Id of the bid on one impression: the same for a request that is delivered again in this epoch."""
-    return bid_id(exchange_of(request, settings), request.id, imp.id, epoch, settings.seat)

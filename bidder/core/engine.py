@@ -8,63 +8,27 @@ calls of the same time changes nothing.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bidder.core.batch import CAPACITY, Batch, Row, exchange_of, floor_of, id_of, refuse_request
+from bidder.core.batch import CAPACITY, Batch, Row
+from bidder.core.call import Answer, Call, Decision, floor_of
 from bidder.core.campaigns import Campaign, check_campaigns
 from bidder.core.kernels import P_CTR, P_CVR, P_MULTIPLIER, decide_rows
 from bidder.core.ledger import Ledger, Result
 from bidder.core.messages import Lease, Settlement, SettlementKind, SliceReport, SliceRow
+from bidder.core.opportunity import hour_of_week
 from bidder.core.pacing import Pacer, TrafficShape
 from bidder.core.scoring import Model, ModelArrays
 from bidder.core.settings import NS_PER_SECOND, EngineSettings
 from bidder.core.table import CampaignTable
 from bidder.core.templates import Templates
-from bidder.core.token import Scope, TokenFields, bid_id_bytes, bid_id_text, sign
-from bidder.errors import RequestError
-from bidder.openrtb.codec import decode
-from bidder.openrtb.reasons import Reason, nbr
-from bidder.openrtb.request import BidRequest
-from bidder.openrtb.response import bid_response, no_bid_response
+from bidder.core.token import TokenFields, bid_id, bid_id_bytes, bid_id_text, sign_pair
+from bidder.openrtb.reasons import Reason
 
 KEEP_NS = 72 * 3_600 * NS_PER_SECOND
 """How long an ended reservation is remembered: as long as notices are taken at all."""
 FUNNEL = ("eligible", "flight", "unscored", "no_lease", "no_value", "below_floor", "budget", "outbid", "bid")
-
-
-class Decision(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The log row of one opportunity: how it ended and what was known of it; amounts in CPM micros.
-
-    `error` holds the JSON path and cause of a body that could not be read. No user id stands here.
-    """
-
-    at_ns: int
-    reason: int
-    request_id: str = ""
-    imp_id: str = ""
-    exchange: str = ""
-    campaign_id: str = ""
-    creative_id: str = ""
-    bid_id: str = ""
-    bid_cpm_micros: int = 0
-    floor_cpm_micros: int = 0
-    pctr: float = 0.0
-    pcvr: float = 0.0
-    multiplier: float = 0.0
-    table_version: int = 0
-    model: str = ""
-    test: bool = False
-    error: str = ""
-
-
-class Answer(NamedTuple):
-    """What one body got: the response for the exchange (empty where it has no id to answer to), log rows."""
-
-    response: bytes
-    decisions: bytes
-    bid: bool
 
 
 def outputs_of(answers: Sequence[Answer]) -> list[bytes]:
@@ -85,7 +49,8 @@ class Status(NamedTuple):
     funnel: dict[str, int]
 
 
-_encode = msgspec.json.Encoder().encode
+_REASONS = {reason.value: reason for reason in Reason}
+_BID = int(Reason.BID)
 
 
 class Engine:
@@ -111,7 +76,8 @@ class Engine:
         self._key = key
         self._model = model
         self._arrays = ModelArrays.of(model)
-        self._batch = Batch(settings, model.encoder if model is not None else None)
+        self._model_name = model.hash[:12] if model is not None else "external"
+        self._batch = Batch(model.encoder if model is not None else None, settings.external_scores)
         self._shape = TrafficShape(settings.pacing.traffic_shape)
         self._leases: dict[str, Lease] = {}
         self._sequence = 0
@@ -137,42 +103,48 @@ class Engine:
         """
         # Rows that a failed call left behind are not of this one.
         self._batch.clear()
-        calls = [_Call(self, body, age_ns, now_ns) for body, age_ns in zip(bodies, ages_ns, strict=True)]
-        for number, call in enumerate(calls):
-            self._gather(number, call, calls, now_ns)
-        self._run(calls, now_ns)
-        return [self._answer(call) for call in calls]
+        settings = self.settings
+        calls = [Call(body, age_ns, now_ns, settings) for body, age_ns in zip(bodies, ages_ns, strict=True)]
+        hour = hour_of_week(now_ns)
+        for call in calls:
+            self._gather(call, now_ns, hour)
+        self._run(now_ns)
+        for call in calls:
+            self._count(call)
+        return [call.answer(settings.buyer, settings.currency) for call in calls]
 
-    def _gather(self, number: int, call: "_Call", calls: list["_Call"], now_ns: int) -> None:
+    def _gather(self, call: Call, now_ns: int, hour: int) -> None:
         """Writes the impressions of one request into the batch, running it where it is full."""
         request = call.request
-        if request is None or call.refused is not None:
+        if request is None:
             return
+        settings, batch = self.settings, self._batch
         for imp in request.imp:
-            floor = floor_of(imp, self.settings)
+            floor = floor_of(imp, settings)
             if isinstance(floor, Reason):
                 call.end(imp.id, floor)
                 continue
-            bid = id_of(request, imp, self.epoch, self.settings)
+            bid = bid_id(call.exchange, request.id, imp.id, self.epoch, settings.seat)
             # A repeat inside the batch must meet what its first occurrence did, as if split there.
-            if len(self._batch.rows) >= CAPACITY or bid in self._batch.ids:
-                self._run(calls, now_ns)
+            if len(batch.rows) >= CAPACITY or bid in batch.ids:
+                self._run(now_ns)
             if self.ledger.knows(bid):
                 call.end(imp.id, Reason.DUPLICATE)
                 continue
-            self._batch.add(number, request, imp, bid, floor, self.table, now_ns)
+            batch.add(call, imp, bid, floor, self.table, hour)
 
-    def _run(self, calls: list["_Call"], now_ns: int) -> None:
+    def _run(self, now_ns: int) -> None:
         """Decides the batch's rows and takes their money."""
         batch = self._batch
-        if not batch.rows:
+        count = len(batch.rows)
+        if not count:
             return
         available = self.ledger.available[self._accounts]
         arrays = self._arrays
         table = self.table
         pacer = self._pacer
         decide_rows(
-            now_ns, len(batch.rows),
+            now_ns, count,
             batch.values, batch.starts(), batch.value_ids(), batch.floors, batch.flags, batch.shades, batch.external,
             table.active, table.base, table.include, table.exclude, table.columns, self._lease_until,
             arrays.request_features, arrays.feature_kind, arrays.first_row, arrays.thr_start, arrays.thresholds,
@@ -182,76 +154,71 @@ class Engine:
             batch.chosen, batch.bids, batch.reasons, batch.logged,
             self._scratch_left, self._scratch_mask, self._scratch_rows,
         )  # fmt: skip
+        # Plain lists: reading an array number by number costs more than all of it at once.
+        chosen, bids = batch.chosen[:count].tolist(), batch.bids[:count].tolist()
+        reasons, logged = batch.reasons[:count].tolist(), batch.logged[:count].tolist()
         for number, row in enumerate(batch.rows):
-            self._end(calls[row.request], number, row, now_ns)
+            if chosen[number] < 0:
+                row.call.end(row.imp_id, _REASONS[reasons[number]], row.floor_cpm_micros)
+            else:
+                self._bid(row, chosen[number], bids[number], logged[number], now_ns)
         # Pair assertion: the kernel's view of what is left and the ledger's own must agree after every batch.
         assert np.array_equal(available, self.ledger.available[self._accounts]), "kernel and ledger disagree"
         batch.clear()
 
-    def _end(self, call: "_Call", number: int, row: Row, now_ns: int) -> None:
-        batch = self._batch
-        campaign_row = int(batch.chosen[number])
-        if campaign_row < 0:
-            call.end(row.imp_id, Reason(int(batch.reasons[number])), row.floor_cpm_micros)
-            return
-        bid_nanos = int(batch.bids[number])
-        rules = self.settings.rules(call.exchange)
-        result_ns = now_ns + int(rules.result_seconds * NS_PER_SECOND)
-        liable_ns = result_ns + int(rules.billing_seconds * NS_PER_SECOND)
-        if not row.test:
+    def _bid(self, row: Row, campaign_row: int, bid_nanos: int, logged: list[float], now_ns: int) -> None:
+        """Reserves a bid's money, signs its tokens and writes it."""
+        call = row.call
+        result_ns = now_ns + int(call.rules.result_seconds * NS_PER_SECOND)
+        liable_ns = result_ns + int(call.rules.billing_seconds * NS_PER_SECOND)
+        if not call.test:
             account = int(self._accounts[campaign_row])
             done = self.ledger.reserve(row.bid_id, account, bid_nanos, result_ns, liable_ns)
             assert done is Result.OK, f"reservation of a bid that the kernel allowed ended in {done.name}"
         template = self._templates.of(self.table, campaign_row, row.sizes)
+        campaign_id, settings = self.table.ids[campaign_row], self.settings
         fields = TokenFields(
-            bid_id=row.bid_id,
-            campaign_id=self.table.ids[campaign_row],
-            seat=self.settings.seat,
-            epoch=self.epoch,
-            partition=-1,
-            cap_nanos=bid_nanos,
-            currency=self.settings.currency,
-            result_until_ns=result_ns,
-            liable_until_ns=liable_ns,
+            row.bid_id,
+            campaign_id,
+            settings.seat,
+            self.epoch,
+            -1,
+            bid_nanos,
+            settings.currency,
+            result_ns,
+            liable_ns,
         )
         text = bid_id_text(row.bid_id)
-        token, browser = sign(fields, self._key), sign(fields, self._key, Scope.BROWSER)
-        call.bids.append(template.banner.bid(text, row.imp_id, bid_nanos, token, browser))
+        token, browser_token = sign_pair(fields, self._key)
+        call.bids.append(template.banner.bid(text, row.imp_id, bid_nanos, token, browser_token))
         call.decisions.append(
             Decision(
                 at_ns=now_ns,
-                reason=Reason.BID,
+                reason=_BID,
                 request_id=call.request_id,
                 imp_id=row.imp_id,
                 exchange=call.exchange,
-                campaign_id=fields.campaign_id,
+                campaign_id=campaign_id,
                 creative_id=template.creative_id,
                 bid_id=text,
                 bid_cpm_micros=bid_nanos,
                 floor_cpm_micros=row.floor_cpm_micros,
-                pctr=float(batch.logged[number, P_CTR]),
-                pcvr=float(batch.logged[number, P_CVR]),
-                multiplier=float(batch.logged[number, P_MULTIPLIER]),
+                pctr=logged[P_CTR],
+                pcvr=logged[P_CVR],
+                multiplier=logged[P_MULTIPLIER],
                 table_version=self.table.version,
-                model=self._model.hash[:12] if self._model is not None else "external",
-                test=row.test,
+                model=self._model_name,
+                test=call.test,
             )
         )
 
-    def _answer(self, call: "_Call") -> Answer:
+    def _count(self, call: Call) -> None:
+        self.repaired += call.repaired
+        if call.test:
+            return
         for decision in call.decisions:
-            if not decision.test:
-                self.opportunities += 1
-                self.reasons[decision.reason] = self.reasons.get(decision.reason, 0) + 1
-        call.sort()
-        rows = b"".join(_encode(decision) + b"\n" for decision in call.decisions)
-        if call.bids:
-            first = next(decision.bid_id for decision in call.decisions if decision.bid_id)
-            seat, currency = self.settings.buyer, self.settings.currency
-            return Answer(bid_response(call.request_id, first, currency, seat, call.bids), rows, True)
-        if not call.request_id:
-            return Answer(b"", rows, False)
-        return Answer(no_bid_response(call.request_id, nbr(Reason(call.decisions[-1].reason))), rows, False)
+            self.opportunities += 1
+            self.reasons[decision.reason] = self.reasons.get(decision.reason, 0) + 1
 
     # -- settle, tick, adopt --------------------------------------------------------------------------------
 
@@ -386,55 +353,3 @@ class Engine:
             planned_share=float(plan[row]),
             funnel=dict(zip(FUNNEL, self._funnel[row].tolist(), strict=True)),
         )
-
-
-class _Call:
-    """One body on its way through `decide`."""
-
-    __slots__ = ("bids", "decisions", "exchange", "now_ns", "refused", "request", "request_id")
-
-    def __init__(self, engine: Engine, body: bytes, age_ns: int, now_ns: int) -> None:
-        self.now_ns = now_ns
-        self.bids: list[str] = []
-        self.decisions: list[Decision] = []
-        self.request: BidRequest | None = None
-        self.refused: Reason | None = None
-        self.request_id = ""
-        self.exchange = engine.settings.default_exchange
-        try:
-            request, repaired = decode(body)
-        except RequestError as error:
-            self._unreadable(error)
-            return
-        engine.repaired += repaired
-        self.request = request
-        self.request_id = request.id
-        self.exchange = exchange_of(request, engine.settings)
-        self.refused = refuse_request(request, age_ns, engine.settings)
-        if self.refused is not None:
-            for imp in request.imp:
-                self.end(imp.id, self.refused)
-
-    def _unreadable(self, error: RequestError) -> None:
-        reason = Reason.MALFORMED if error.path == "$" else Reason.INVALID
-        self.decisions.append(Decision(at_ns=self.now_ns, reason=reason, error=str(error)))
-
-    def end(self, imp_id: str, reason: Reason, floor_cpm_micros: int = 0) -> None:
-        """Notes that an impression got no bid."""
-        self.decisions.append(
-            Decision(
-                at_ns=self.now_ns,
-                reason=reason,
-                request_id=self.request_id,
-                imp_id=imp_id,
-                exchange=self.exchange,
-                floor_cpm_micros=floor_cpm_micros,
-                test=bool(self.request.test) if self.request is not None else False,
-            )
-        )
-
-    def sort(self) -> None:
-        """Puts decisions in the order of the impressions; they ended in one that tells where a batch was full."""
-        if self.request is not None and len(self.decisions) > 1:
-            place = {imp.id: number for number, imp in enumerate(self.request.imp)}
-            self.decisions.sort(key=lambda decision: place[decision.imp_id])

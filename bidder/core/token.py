@@ -66,6 +66,9 @@ class Scope(IntEnum):
     EXCHANGE = 2
 
 
+_BROWSER_START = bytes((VERSION << 4 | Scope.BROWSER,))
+
+
 class TokenFields(msgspec.Struct, frozen=True, gc=False):
     """What a token says of its bid.
 
@@ -122,6 +125,18 @@ def sign(fields: TokenFields, key: bytes, scope: Scope = Scope.EXCHANGE) -> str:
         InputError: if a field does not fit its place, or the key is too short.
     """
     signer = _key(key)
+    return _sealed(_body(fields, signer, scope), signer)
+
+
+def sign_pair(fields: TokenFields, key: bytes) -> tuple[str, str]:
+    """The two tokens of a bid, of `Scope.EXCHANGE` and of `Scope.BROWSER`; see `sign`."""
+    signer = _key(key)
+    body = _body(fields, signer, Scope.EXCHANGE)
+    return _sealed(body, signer), _sealed(_BROWSER_START + body[1:], signer)
+
+
+def _body(fields: TokenFields, signer: _Key, scope: Scope) -> bytes:
+    """What is signed, with the padding that base64 wants."""
     campaign, seat = fields.campaign_id.encode(), fields.seat.encode()
     currency, bid = fields.currency.encode(), fields.bid_id
     if len(currency) != 3 or len(bid) != BID_ID_BYTES:
@@ -143,7 +158,10 @@ def sign(fields: TokenFields, key: bytes, scope: Scope = Scope.EXCHANGE) -> str:
     except struct.error as error:
         raise InputError(f"fields of a token must fit 64 bits and 255 bytes a name, were {fields}") from error
     body = head + campaign + seat
-    body += _PADDING[-(len(body) + _MAC_BYTES) % 3]
+    return body + _PADDING[-(len(body) + _MAC_BYTES) % 3]
+
+
+def _sealed(body: bytes, signer: _Key) -> str:
     signed = body + signer.mac(body)[:_MAC_BYTES]
     return binascii.b2a_base64(signed, newline=False).translate(_TO_URL).decode("ascii")
 

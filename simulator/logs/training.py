@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bidder.core.batch import exchange_of, floor_of
+from bidder.core.call import exchange_of, floor_of
 from bidder.core.campaigns import Campaign
 from bidder.core.opportunity import RAW_FEATURES, audience_of, hour_of_week, raw_features, sizes_of
 from bidder.core.scoring import campaign_features
