@@ -9,7 +9,7 @@ where a batch is split changes nothing. Its slow twin is `tests/support/naive_en
 import numpy as np
 from numba import njit
 
-from models.kernels import and_rows, calibrated, feature_row, raw_score
+from models.kernels import and_rows, calibrated, feature_row, raw_score, raw_score_pair
 
 FIRST_PRICE = 1
 TEST = 2
@@ -163,11 +163,17 @@ def decide_rows(
                     scored = c == int(external[r, 0])
                     pctr = external[r, 1]
                 elif modelled:
-                    raw = raw_score(mask, campaign_masks[c], leaf_values, tree_start[0], tree_start[1])
-                    pctr = calibrated(raw, knots_raw, knots_probability, knots_start[0], knots_start[1])
+                    own = campaign_masks[c]
                     if columns[c, GOAL] == 1:
-                        raw = raw_score(mask, campaign_masks[c], leaf_values, tree_start[1], tree_start[2])
-                        pcvr = calibrated(raw, knots_raw, knots_probability, knots_start[1], knots_start[2])
+                        raw, second = raw_score_pair(
+                            mask, own, leaf_values, tree_start[0], tree_start[1], tree_start[2]
+                        )
+                        pcvr = calibrated(
+                            second, knots_raw, knots_probability, knots_start[1], knots_start[2]
+                        )
+                    else:
+                        raw = raw_score(mask, own, leaf_values, tree_start[0], tree_start[1])
+                    pctr = calibrated(raw, knots_raw, knots_probability, knots_start[0], knots_start[1])
                 if not scored:
                     funnel[c, F_UNSCORED] += count
                     worst = max(worst, R_UNSCORED)

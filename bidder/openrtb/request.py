@@ -68,18 +68,10 @@ class Imp(Struct):
     ext: ImpExt | None = None
 
 
-class Publisher(Struct):
-    """Section 3.2.15."""
-
-    id: str | None = None
-
-
 class Site(Struct):
     """Section 3.2.13."""
 
     domain: str | None = None
-    page: str | None = None
-    publisher: Publisher | None = None
 
 
 class App(Struct):
@@ -87,7 +79,6 @@ class App(Struct):
 
     bundle: str | None = None
     domain: str | None = None
-    publisher: Publisher | None = None
 
 
 class Geo(Struct):
@@ -121,19 +112,10 @@ class Data(Struct):
     segment: list[Segment] = []
 
 
-class UserExt(Struct):
-    """`user.ext`: where OpenRTB 2.5 senders put the consent string."""
-
-    consent: str | None = None
-
-
 class User(Struct):
     """Section 3.2.20."""
 
-    id: str | None = None
     data: list[Data] = []
-    consent: str | None = None
-    ext: UserExt | None = None
 
 
 class RegsExt(Struct):

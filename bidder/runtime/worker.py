@@ -10,7 +10,8 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 
-from bidder.core.engine import Answer, Engine, outputs_of
+from bidder.core.call import Answer
+from bidder.core.engine import Engine, outputs_of
 from bidder.core.inbox import Inbox
 from bidder.core.messages import BID_RESPONSES, DECISIONS, SLICES, encode
 from bidder.runtime.clock import Clock
