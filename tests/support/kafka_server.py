@@ -20,10 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from confluent_kafka.admin import AdminClient
 
 _FILES = Path(__file__).parent / "kafka"
 _ROOT = Path(__file__).parents[2]
@@ -179,26 +175,27 @@ def _wait_ready(bootstrap: str, process: "subprocess.Popen[bytes]", log: Path) -
     while process.poll() is None and time.monotonic() < deadline_s:
         try:
             if admin.list_topics(timeout=2).brokers:
-                _ask_coordinators(admin)
+                _ask_coordinators(bootstrap)
                 return
         except KafkaException:
             time.sleep(0.1)
     raise KafkaUnavailable(f"Kafka did not come up: {log.read_text()[-2000:]}")
 
 
-def _ask_coordinators(admin: "AdminClient") -> None:
+def _ask_coordinators(bootstrap: str) -> None:
     """Asks for the offsets of some groups, so that the topic that keeps them is made and loaded.
 
     Until then a group is told that it has no coordinator, and a consumer of librdkafka that was given its
     partitions by hand does not always ask again.
     """
-    from confluent_kafka import ConsumerGroupTopicPartitions
+    from confluent_kafka import Consumer, TopicPartition
 
     for number in range(_GROUPS_ASKED):
-        name = f"nobody-{number}"
-        admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)], request_timeout=10)[
-            name
-        ].result(15)
+        consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"nobody-{number}", "log_level": 0})
+        try:
+            consumer.committed([TopicPartition("nothing", 0)], timeout=20)
+        finally:
+            consumer.close()
 
 
 def main() -> int:
