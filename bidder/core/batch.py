@@ -12,6 +12,8 @@ from bidder.core.opportunity import Audience, RowEncoder, raw_features, sizes_of
 from bidder.core.table import SECURE_MARK, CampaignTable, Dimension
 from bidder.openrtb.request import BidRequest, Imp
 
+_MAX_HOST_LENGTH = 253
+"""Of a host by RFC 1035; the parents of a longer text, all dots, would take a minute to write."""
 CAPACITY = 256
 """Rows of a batch; a longer list of requests is taken in several, which changes nothing."""
 
@@ -151,7 +153,8 @@ def _secure(sizes: tuple[str, ...]) -> tuple[str, ...]:
 
 def _domains(request: BidRequest, domain: str) -> tuple[str, ...]:
     """Values of `Dimension.DOMAIN`: rules name registrable domains, requests also the hosts below them."""
-    return _with_parents(domain) if request.site is not None else (domain,)
+    host = request.site is not None and len(domain) <= _MAX_HOST_LENGTH
+    return _with_parents(domain) if host else (domain,)
 
 
 @lru_cache(maxsize=16_384)

@@ -80,7 +80,7 @@ def audience_of(request: BidRequest, exchange: str, personal: bool) -> Audience:
         country=geo.country if geo is not None else None,
         city=geo.city if geo is not None and personal else None,
         os=os.lower() if os else None,
-        browser=browser_of(ua) if ua else None,
+        browser=browser_of(ua[:_MAX_UA_LENGTH]) if ua else None,
         device_type=str(device.devicetype) if device is not None and device.devicetype is not None else None,
         segments=_segments(request) if personal else (),
     )
@@ -105,6 +105,10 @@ _BROWSERS = (
     ("trident", "ie"),
 )
 """Marks in a user agent, the more particular first: Edge and Opera also say Chrome, Chrome also says Safari."""
+
+
+_MAX_UA_LENGTH = 512
+"""Agents are remembered, so what is remembered of one is bounded."""
 
 
 @lru_cache(maxsize=16_384)
