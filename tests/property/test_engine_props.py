@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bidder.core.batch import CAPACITY
+from bidder.core.call import Answer
 from bidder.core.campaigns import Campaign
-from bidder.core.engine import FUNNEL, Answer, Engine
+from bidder.core.engine import FUNNEL, Engine
 from bidder.core.opportunity import size_text
 from bidder.core.settings import EngineSettings, ExchangeRules, PacingSettings
 from bidder.openrtb.reasons import Reason
