@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 
 from bidder.errors import RequestError
 from bidder.openrtb.codec import decode
+from bidder.openrtb.reasons import Reason
 from bidder.openrtb.request import BidRequest
+from tests.support import factories as make
+
+ENGINE = make.engine([make.campaign("c1", cat=("IAB1",)), make.campaign("c2")], model=make.model(1))
 
 json_values = st.recursive(
     st.none()
@@ -94,6 +98,22 @@ def test_any_value_in_any_place_ends_in_a_refusal_or_a_request(
     changes: list[tuple[tuple[str | int, ...], Any]],
 ) -> None:
     _ends(_replaced(changes))
+
+
+@given(st.lists(st.tuples(st.sampled_from(PLACES), json_values), min_size=1, max_size=4))
+@settings(max_examples=400, deadline=None)
+def test_any_value_in_any_place_is_decided_and_answered_in_valid_json(
+    changes: list[tuple[tuple[str | int, ...], Any]],
+) -> None:
+    body = _replaced(changes)
+    (answer,) = ENGINE.decide([body], [0], 0)
+    rows = make.decisions([answer])
+    request = _ends(body)
+    assert len(rows) == (len(request.imp) if request is not None else 1)
+    if request is not None:
+        assert json.loads(answer.response)["id"] == request.id
+    else:
+        assert (answer.response, rows[0]["reason"]) in {(b"", Reason.MALFORMED), (b"", Reason.INVALID)}
 
 
 @given(st.sampled_from(PLACES))
