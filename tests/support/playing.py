@@ -22,7 +22,7 @@ MAX_BID_CPM_MICROS = 2_000_000
 
 @cache
 def scored_plan(
-    seed: int = 7, rows: int = 1200, rows_per_second: float = 5.0, budget_nanos: int = S // 4
+    seed: int = 7, rows: int = 600, rows_per_second: float = 3.0, budget_nanos: int = S // 8
 ) -> Plan:
     """A plan without models: each row brings a click probability for one of two campaigns.
 
