@@ -26,9 +26,9 @@ def replay(
     from bidder.store.seat import JOURNAL, read_key
     from simulator.replay import replay_journal
 
-    directory = model or run / "model"
+    served = run / "model"
     key = read_key(run)
-    found = replay_journal(run / JOURNAL, directory if directory.exists() else None, key)
+    found = replay_journal(run / JOURNAL, model or (served if served.exists() else None), key)
     if json:
         summary = {**found._asdict(), "identical": found.identical, "rows_per_second": _rate(found)}
         sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
@@ -52,6 +52,8 @@ def _lines(found: "Replayed") -> list[str]:
         lines.append(
             f"first difference: call {where.call:,} at {where.now_ns}, which began with {where.first_request}"
         )
+    if found.broken_off:
+        lines.append(f"it could not go on to the end of the journal: {found.broken_off}")
     if found.truncated:
         lines.append("the journal ends inside an entry: its writer was stopped in the middle")
     for name, (then, now) in found.other_versions.items():

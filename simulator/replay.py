@@ -5,6 +5,7 @@ digest that the live worker noted.
 """
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,14 +33,17 @@ class Replayed(NamedTuple):
     """What a replay found.
 
     `calls`, `requests`: decide calls and bodies made again. `same`: calls with the very same outputs.
-    `difference`: the first that differed. `truncated`: whether the journal's end was torn. `seconds`: wall
-    time of the engine alone. `other_versions`: libraries that were others when the journal was written.
+    `difference`: the first that differed. `broken_off`: why the replay could not go on after that: money settled
+    for bids that were not made here, or made otherwise; else empty. `truncated`: whether the journal's end was
+    torn. `seconds`: wall time of the engine alone. `other_versions`: libraries that were others when the journal
+    was written.
     """
 
     calls: int
     requests: int
     same: int
     difference: Difference | None
+    broken_off: str
     truncated: bool
     seconds: float
     other_versions: dict[str, tuple[str, str]]
@@ -47,7 +51,7 @@ class Replayed(NamedTuple):
     @property
     def identical(self) -> bool:
         """Whether there was something to compare and all of it was the same."""
-        return self.calls > 0 and self.same == self.calls
+        return self.calls > 0 and self.same == self.calls and not self.broken_off
 
 
 def replay_journal(journal_path: Path, model_directory: Path | None, key: bytes) -> Replayed:
@@ -61,9 +65,8 @@ def replay_journal(journal_path: Path, model_directory: Path | None, key: bytes)
     Raises:
         InputError: a journal that is missing or damaged, or a model other than the one that served.
     """
-    journal = read_journal(journal_path)
-    engine = _engine_of(journal, journal_path, model_directory, key)
-    return _run(journal, engine)
+    with closing(read_journal(journal_path)) as journal:
+        return _Replay(journal, _engine_of(journal, journal_path, model_directory, key)).run()
 
 
 def _engine_of(journal: Journal, path: Path, model_directory: Path | None, key: bytes) -> Engine:
@@ -72,40 +75,68 @@ def _engine_of(journal: Journal, path: Path, model_directory: Path | None, key: 
     model = load_model(model_directory) if model_directory is not None and wanted != EXTERNAL_MODEL else None
     found = model.hash if model is not None else EXTERNAL_MODEL
     if found != wanted:
-        journal.close()
         raise InputError(
             f"model of journal {path} must be {wanted[:12]}, was {found[:12]}; name it with --model"
         )
     return Engine(msgspec.convert(meta["settings"], EngineSettings), key, model, meta["start_id"])
 
 
-def _run(journal: Journal, engine: Engine) -> Replayed:
-    inbox = Inbox(engine)
-    calls = requests = same = 0
-    difference: Difference | None = None
-    digest = b""
-    last: Decide | None = None
-    spent_ns = 0
-    for entry in journal:
-        if isinstance(entry, Output):
-            assert last is not None, "an output follows the decide that made it"
-            if digest == entry.digest:
-                same += 1
-            elif difference is None:
-                difference = _difference(calls, last)
-            continue
-        began = time.perf_counter_ns()
+class _Replay:
+    """One journal on its way through an engine."""
+
+    def __init__(self, journal: Journal, engine: Engine) -> None:
+        self._journal = journal
+        self._engine = engine
+        self._inbox = Inbox(engine)
+        self._calls = self._requests = self._same = self._spent_ns = 0
+        self._difference: Difference | None = None
+        self._digest = b""
+        self._last: Decide | None = None
+
+    def run(self) -> Replayed:
+        broken_off = ""
+        for entry in self._journal:
+            if isinstance(entry, Output):
+                self._compare(entry)
+                continue
+            began = time.perf_counter_ns()
+            try:
+                self._feed(entry)
+            except AssertionError as error:
+                # Where outputs have differed, money that settles need not fit the bids that were made here.
+                if self._difference is None:
+                    raise
+                broken_off = str(error)
+                break
+            self._spent_ns += time.perf_counter_ns() - began
+        return Replayed(
+            calls=self._calls,
+            requests=self._requests,
+            same=self._same,
+            difference=self._difference,
+            broken_off=broken_off,
+            truncated=self._journal.truncated,
+            seconds=self._spent_ns / 1e9,
+            other_versions=_other_versions(self._journal.meta),
+        )
+
+    def _feed(self, entry: Decide | Control | Tick) -> None:
         if isinstance(entry, Decide):
-            answers = engine.decide(entry.bodies, entry.ages_ns, entry.now_ns)
-            digest, last = output_digest(outputs_of(answers)), entry
-            calls, requests = calls + 1, requests + len(entry.bodies)
+            answers = self._engine.decide(entry.bodies, entry.ages_ns, entry.now_ns)
+            self._digest, self._last = output_digest(outputs_of(answers)), entry
+            self._calls += 1
+            self._requests += len(entry.bodies)
         elif isinstance(entry, Control):
-            inbox.apply(entry.items, entry.now_ns)
-        elif isinstance(entry, Tick):
-            engine.tick(entry.now_ns)
-        spent_ns += time.perf_counter_ns() - began
-    others = _other_versions(journal.meta)
-    return Replayed(calls, requests, same, difference, journal.truncated, spent_ns / 1e9, others)
+            self._inbox.apply(entry.items, entry.now_ns)
+        else:
+            self._engine.tick(entry.now_ns)
+
+    def _compare(self, entry: Output) -> None:
+        assert self._last is not None, "an output follows the decide that made it"
+        if self._digest == entry.digest:
+            self._same += 1
+        elif self._difference is None:
+            self._difference = _difference(self._calls, self._last)
 
 
 def _difference(call: int, asked: Decide) -> Difference:
