@@ -33,7 +33,7 @@ from bidder.web.track import Tracker
 from simulator.broker.server import EmbeddedBroker
 from simulator.demo.books import settle_books
 from simulator.demo.clock import PacedClock
-from simulator.demo.exchange_shell import ExchangeShell
+from simulator.demo.exchange_shell import NEVER_NS, ExchangeShell
 from simulator.demo.http_client import NoticeClient
 from simulator.demo.plan import Plan
 from simulator.exchange.exchange import Exchange
@@ -266,6 +266,11 @@ async def _start_exchange(
         clock=parts.clock,
         speedup=speedup,
         max_open=plan.max_open,
-        hold=parts.clock.set_limit,
+        hold=lambda limit_ns: parts.clock.set_limit(_before_end(limit_ns, plan)),
         unsettled=lambda: engine.ledger.open_reservations,
     )
+
+
+def _before_end(limit_ns: int, plan: Plan) -> int:
+    """The limit of time; while there are rows it is within the flights, or the last bids would find them over."""
+    return limit_ns if limit_ns == NEVER_NS else min(limit_ns, plan.end_ns - 1)

@@ -24,7 +24,8 @@ _SLACK_S = 0.01
 """How far, in wall seconds, time may run ahead of the next row: below what a turn of the event loop takes,
 time would stand still at every single row."""
 _OFFER = 256
-_NEVER_NS = 2**62
+NEVER_NS = 2**62
+"""The limit of time when all rows have been answered: none."""
 _DONE_OK = range(200, 400)
 
 
@@ -97,7 +98,7 @@ class ExchangeShell:
             self._offers_done = True
             await answers
             self.ended_s = time.monotonic()
-            self._hold(_NEVER_NS)
+            self._hold(NEVER_NS)
             await calls
 
     async def _offer_all(self) -> None:
