@@ -24,6 +24,7 @@ _SLACK_S = 0.01
 """How far, in wall seconds, time may run ahead of the next row: below what a turn of the event loop takes,
 time would stand still at every single row."""
 _OFFER = 256
+_SILENCE_S = 0.3
 NEVER_NS = 2**62
 """The limit of time when all rows have been answered: none."""
 _DONE_OK = range(200, 400)
@@ -88,6 +89,8 @@ class ExchangeShell:
         self._calls: list[Call] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._offers_done = False
+        self._still = (0, 0.0)
+        self._silent = 0
 
     async def run(self) -> None:
         """Plays all rows and returns when everything that follows from them has happened."""
@@ -121,8 +124,23 @@ class ExchangeShell:
     def _room(self) -> int:
         """How many rows may be offered now."""
         open_auctions = self.exchange.open_auctions
-        settling = self._unsettled() - open_auctions - len(self._calls)
+        settling = self._settling(self._unsettled(), open_auctions + len(self._calls))
         return min(_OFFER, self._max_open - open_auctions, self._max_open - settling)
+
+    def _settling(self, unsettled: int, not_due: int) -> int:
+        """How many bids wait for money that is on its way.
+
+        Of a bid that came too late nobody tells: its money comes back when its time is over on the clock. So
+        what has not moved for a while is not waited for, or time and money would wait for each other for ever.
+        """
+        now_s = time.monotonic()
+        if unsettled != self._still[0]:
+            self._still = (unsettled, now_s)
+        waiting = unsettled - not_due
+        self._silent = min(self._silent, max(waiting, 0))
+        if waiting - self._silent >= self._max_open and now_s - self._still[1] > _SILENCE_S:
+            self._silent = waiting
+        return waiting - self._silent
 
     async def _offer(self, due: list[LogRow], now_ns: int) -> None:
         deadline_ns = time.monotonic_ns() + self._tmax_ns

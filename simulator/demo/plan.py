@@ -134,8 +134,7 @@ def log_plan(path: Path, seed: int = DEFAULT_SEED, limit: int | None = None) -> 
     shape, weekly = traffic_of((row.at_ns for row in played), start_ns, end_ns)
     notes = [
         "Conversions follow a seeded synthetic law on top of the log's real clicks.",
-        "The pacing plan knows the volume and the hours of the traffic that it plays: the log is too short for a "
-        "day before.",
+        "The pacing plan knows volume and hours of the traffic that it plays: the log has no day before.",
     ]
     if kind is Kind.AUCTIONS:
         notes.append("Click probabilities are the log's own; requests carry no features.")
