@@ -15,10 +15,11 @@ import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
-from bidder.core.settings import EngineSettings, ExchangeRules, PacingSettings, Seconds
+from bidder.core.settings import NS_PER_SECOND, EngineSettings, ExchangeRules, PacingSettings, Seconds
 from bidder.errors import ConfigError
 
 PREFIX = "CLEARBID_"
@@ -44,6 +45,7 @@ _Secret = Annotated[
     str,
     msgspec.Meta(pattern=r"\A([0-9a-f]{2}){16,64}\Z", description="32 to 128 hex digits, lower case, even"),
 ]
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _HIDDEN = frozenset({"secret"})
 _NAMES = EngineSettings()
 
@@ -117,8 +119,9 @@ class BidSection(_Section, frozen=True):
 class TrackSection(_Section, frozen=True):
     """The tracker.
 
-    host, port: where it listens. public_url: where exchanges reach it. secret: the key that signs tokens, 32 to
-    128 hex digits; bidder and tracker must have the same.
+    host, port: where it listens. public_url: where exchanges reach it; https unless it is a loopback address,
+    since markup with http is refused on secure pages (OpenRTB 2.6 section 3.2.4, `imp.secure`). secret: the key
+    that signs tokens, 32 to 128 hex digits; bidder and tracker must have the same.
     """
 
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
@@ -147,8 +150,7 @@ class Config(_Section, frozen=True):
     @property
     def longest_reservation_seconds(self) -> float:
         """The longest a bid's money can wait on any exchange: for its result, then for its billing."""
-        rules = [*self.exchanges.values(), ExchangeRules()]
-        return max(rule.result_seconds + rule.billing_seconds for rule in rules)
+        return self.engine_settings().longest_wait_ns / NS_PER_SECOND
 
     def key(self) -> bytes:
         """The key that signs tokens.
@@ -162,6 +164,14 @@ class Config(_Section, frozen=True):
                 "`openssl rand -hex 32` and give it to bidder and tracker"
             )
         return bytes.fromhex(self.track.secret)
+
+    def check_public_url(self) -> None:
+        """Raises `ConfigError` where the markup of our bids would not be secure."""
+        address = urlsplit(self.track.public_url)
+        if address.scheme != "https" and address.hostname not in _LOOPBACK:
+            raise ConfigError(
+                f"public_url in [track] must be https, or a loopback address for a trial, was {self.track.public_url}"
+            )
 
     def engine_settings(self) -> EngineSettings:
         """What an engine must know."""

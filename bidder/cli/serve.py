@@ -166,6 +166,7 @@ async def serve_bid(
     from bidder.store.model import load_model
     from bidder.store.seat import open_journal
 
+    config.check_public_url()
     key, settings = config.key(), config.engine_settings()
     if model_directory is None and not settings.external_scores:
         raise InputError(

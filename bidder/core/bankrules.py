@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from bidder.core.settings import EngineSettings
+
 HOUR_NS = 3_600_000_000_000
 
 MAX_EVENT_VALUE_NANOS = 10**15
@@ -35,7 +37,7 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     lease_ns: int = 30_000_000_000
-    longest_reservation_ns: int = 150_000_000_000
+    longest_reservation_ns: int = EngineSettings().longest_wait_ns
     margin_ns: int = 5_000_000_000
     money_event: Literal["billing", "win"] = "billing"
     min_chunk_bids: int = 100

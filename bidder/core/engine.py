@@ -26,8 +26,6 @@ from bidder.core.templates import Templates
 from bidder.core.token import TokenFields, bid_id, bid_id_bytes, bid_id_text, sign_pair
 from bidder.openrtb.reasons import Reason
 
-KEEP_NS = 72 * 3_600 * NS_PER_SECOND
-"""How long an ended reservation is remembered: as long as notices are taken at all."""
 FUNNEL = ("eligible", "flight", "unscored", "no_lease", "no_value", "below_floor", "budget", "outbid", "bid")
 
 
@@ -71,7 +69,8 @@ class Engine:
         self.opportunities = 0
         self.repaired = 0
         self.late_wins = 0
-        self.ledger = Ledger(KEEP_NS)
+        # A repeat comes soon; remembered for days, hundreds of bids a second would be gigabytes.
+        self.ledger = Ledger(settings.longest_wait_ns)
         self.table = CampaignTable({}, 0)
         self._key = key
         self._model = model

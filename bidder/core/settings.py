@@ -63,5 +63,11 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         """Rules of an exchange; the general ones where it has none of its own."""
         return self.exchanges.get(exchange, _GENERAL)
 
+    @property
+    def longest_wait_ns(self) -> int:
+        """The longest that a bid's money can wait on any exchange: for its result, then for its billing."""
+        every = [*self.exchanges.values(), _GENERAL]
+        return int(max(rules.result_seconds + rules.billing_seconds for rules in every) * NS_PER_SECOND)
+
 
 _GENERAL = ExchangeRules()

@@ -8,8 +8,8 @@ aiokafka logs by the standard library, loudly when a broker goes away. Nothing h
 for the command line to do.
 """
 
-from bidder.runtime.kafka_link import Timeouts, ensure_topics, partition_counts
+from bidder.runtime.kafka_link import Timeouts, ensure_topics, find_broker, partition_counts
 from bidder.runtime.kafka_sink import KafkaSink
 from bidder.runtime.kafka_source import KafkaSource
 
-__all__ = ["KafkaSink", "KafkaSource", "Timeouts", "ensure_topics", "partition_counts"]
+__all__ = ["KafkaSink", "KafkaSource", "Timeouts", "ensure_topics", "find_broker", "partition_counts"]

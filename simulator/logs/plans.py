@@ -72,7 +72,7 @@ PLANS = (
     ),
     Plan(
         "delta-play", "Delta Games, launch", "delta-games", Goal.CLICK, 27, 360, 0.015, 0.062,
-        ("gaming", "technology", "movies"), (0, 3), 4.0, log_share=0.8,
+        ("gaming", "technology", "movies"), (0, 3), 1.2, log_share=0.8,
     ),
 )  # fmt: skip
 

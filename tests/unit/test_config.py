@@ -166,3 +166,11 @@ def test_engine_settings_are_those_of_the_sections(tmp_path: Path) -> None:
 
 def test_traffic_shape_is_read_as_a_list(tmp_path: Path) -> None:
     assert load(tmp_path, "[pacing]\ntraffic_shape = [1.0, 2]\n").pacing.traffic_shape == (1.0, 2.0)
+
+
+def test_markup_must_be_secure_unless_the_tracker_is_on_loopback():
+    load_config(None, {}).check_public_url()
+    open_web = load_config(None, {"CLEARBID_TRACK_PUBLIC_URL": "http://track.example"})
+    with pytest.raises(ConfigError, match="public_url in .track. must be https"):
+        open_web.check_public_url()
+    load_config(None, {"CLEARBID_TRACK_PUBLIC_URL": "https://track.example"}).check_public_url()

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from bidder.core.campaigns import Rule, Targeting
-from bidder.core.engine import KEEP_NS, Engine
+from bidder.core.engine import Engine
 from bidder.core.messages import SettlementKind
 from bidder.core.settings import EngineSettings, ExchangeRules, PacingSettings
 from bidder.core.token import Scope, bid_id_text, read
@@ -112,13 +112,13 @@ def test_a_redelivered_request_makes_no_second_debt(engine: Engine) -> None:
     assert (engine.status(0)["c1"].reserved_nanos, reserved) == (first["bid_cpm_micros"],) * 2
 
 
-def test_a_repeat_is_known_for_as_long_as_notices_are_taken(engine: Engine) -> None:
+def test_a_repeat_is_known_until_its_money_cannot_move_any_more(engine: Engine) -> None:
     bid(engine)
     engine.tick(60 * S)
-    engine.tick(60 * S + KEEP_NS - 1)
-    assert bid(engine, now_ns=60 * S + KEEP_NS - 1)["reason"] == Reason.DUPLICATE
-    engine.tick(60 * S + KEEP_NS)
-    assert bid(engine, now_ns=60 * S + KEEP_NS)["reason"] == Reason.BID
+    engine.tick(60 * S + engine.settings.longest_wait_ns - 1)
+    assert bid(engine, now_ns=60 * S + engine.settings.longest_wait_ns - 1)["reason"] == Reason.DUPLICATE
+    engine.tick(60 * S + engine.settings.longest_wait_ns)
+    assert bid(engine, now_ns=60 * S + engine.settings.longest_wait_ns)["reason"] == Reason.BID
 
 
 def test_the_same_ids_from_another_exchange_are_another_request(engine: Engine) -> None:
