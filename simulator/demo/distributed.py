@@ -88,6 +88,8 @@ async def run_distributed(
     common = ["--config", str(config), *clock]
     model = [] if plan.external_scores else ["--model", str(folder / "model")]
     async with _Processes(folder) as processes:
+        # Else the parent would end alone, and four processes would go on without it.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, processes.owner.cancel)
         await processes.start("bank", common)
         await processes.start("track", common)
         await processes.start(
@@ -166,10 +168,17 @@ def _free_port() -> int:
         return port
 
 
+def _current_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None, "made inside the event loop"
+    return task
+
+
 class _Processes:
     """Child processes, each with its output in a file; all ended when the block ends."""
 
     def __init__(self, folder: Path) -> None:
+        self.owner = _current_task()
         self._folder = folder
         self._running: dict[str, asyncio.subprocess.Process] = {}
 
