@@ -78,7 +78,12 @@ def _engine_of(journal: Journal, path: Path, model_directory: Path | None, key: 
         raise InputError(
             f"model of journal {path} must be {wanted[:12]}, was {found[:12]}; name it with --model"
         )
-    return Engine(msgspec.convert(meta["settings"], EngineSettings), key, model, meta["start_id"])
+    try:
+        settings = msgspec.convert(meta["settings"], EngineSettings)
+        start_id = msgspec.convert(meta["start_id"], str)
+    except (KeyError, msgspec.ValidationError) as error:
+        raise InputError(f"header of journal {path} must be as a bidder wrote it: {error}") from None
+    return Engine(settings, key, model, start_id)
 
 
 class _Replay:

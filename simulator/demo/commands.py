@@ -16,6 +16,7 @@ from bidder.cli.options import (
     WallOption,
     configured,
 )
+from bidder.errors import InputError
 
 if TYPE_CHECKING:
     from bidder.core.scoring import Model
@@ -67,12 +68,13 @@ def demo(
     from simulator.demo.live import LiveTable
     from simulator.report import json_object, render
 
+    if kafka is not None:
+        _find_broker(kafka)
     console = Console(stderr=json)
-    folder = out / time.strftime("%Y%m%d-%H%M%S")
-    folder.mkdir(parents=True)
     with LiveTable(console) as table:
         table.phase("Reading the log" if log is not None else "Drawing the market")
         plan = _plan(log, rows, training_rows, seed)
+        folder = _run_folder(out)
         bundle, model = _models(plan, folder, table)
         pace = speedup or _pace(plan, DISTRIBUTED_ROWS_PER_SECOND if kafka else NOMINAL_ROWS_PER_SECOND)
         metrics = {name: report.after for name, report in bundle.manifest.models.items()} if bundle else {}
@@ -91,6 +93,31 @@ def demo(
     raise typer.Exit(0 if result.books_agree else 1)
 
 
+def _find_broker(kafka: str) -> None:
+    """Training takes a while: who named a broker that is not there must not wait for it."""
+    import asyncio
+
+    from bidder.runtime.kafka import Timeouts, find_broker
+
+    asyncio.run(find_broker(kafka, Timeouts().connect))
+
+
+def _run_folder(out: Path) -> Path:
+    """A new folder, named by the wall's time; the next second's where another run began in the same."""
+    while True:
+        folder = out / time.strftime("%Y%m%d-%H%M%S")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise InputError(f"--out must be a folder, was {out}") from None
+            time.sleep(0.1)
+        except OSError as error:
+            raise InputError(f"--out must be a folder to write to, was {out}: {error.strerror}") from None
+        else:
+            return folder
+
+
 def _plan(log: Path | None, rows: int | None, training_rows: int | None, seed: int) -> "Plan":
     from simulator.demo.plan import DEFAULT_ROWS, DEFAULT_TRAINING_ROWS, log_plan, synthetic_plan
 
@@ -106,8 +133,10 @@ def _plan_arguments(log: Path | None, rows: int | None, training_rows: int | Non
 
 
 def _pace(plan: "Plan", rows_per_second: float) -> float:
+    from simulator.demo.embedded import MAX_SPEEDUP
+
     span_s = (plan.end_ns - plan.start_ns) / 1e9
-    return span_s / (plan.row_count / rows_per_second)
+    return min(span_s / (plan.row_count / rows_per_second), MAX_SPEEDUP)
 
 
 def _models(plan: "Plan", folder: Path, table: "LiveTable") -> "tuple[ModelBundle | None, Model | None]":
@@ -180,7 +209,10 @@ def _distributed(
 
     table.phase("Starting exchange, bidder, bank and tracker")
     watch = DistantWatch(table, plan, folder / DATABASE, pace)
-    run = asyncio.run(run_distributed(plan, kafka, folder, arguments, pace, watch))
+    try:
+        run = asyncio.run(run_distributed(plan, kafka, folder, arguments, pace, watch))
+    except asyncio.CancelledError:  # told to stop; the parts have been stopped
+        raise KeyboardInterrupt from None
     return run_result(
         plan,
         run.figures,

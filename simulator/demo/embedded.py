@@ -43,6 +43,10 @@ PARTITIONS = dict.fromkeys(TOPICS, 1)
 COMPACTED = (LEASES, CAMPAIGNS)
 PATIENCE_S = 3.0
 """Wall seconds that the parts allow each other before money moves on: leases, reservations."""
+LONGEST_S = 7 * 86_400.0
+"""Most that settings allow for such times, in seconds of the shared clock."""
+MAX_SPEEDUP = LONGEST_S / PATIENCE_S
+"""Above it the longest times allowed are less than `PATIENCE_S` on the wall."""
 DATABASE = "clearbid.db"
 DECISION_LOG = "decisions.jsonl"
 _DRAIN_S = 20.0
@@ -67,8 +71,8 @@ class Run:
 
 
 def times_for(speedup: float) -> float:
-    """Seconds of the shared clock that are `PATIENCE_S` on the wall, at least a minute."""
-    return max(60.0, PATIENCE_S * speedup)
+    """Seconds of the shared clock that are `PATIENCE_S` on the wall, a minute at least and `LONGEST_S` at most."""
+    return min(max(60.0, PATIENCE_S * speedup), LONGEST_S)
 
 
 def settings_for(plan: Plan, speedup: float, public_url: str) -> EngineSettings:

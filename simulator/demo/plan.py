@@ -26,6 +26,7 @@ DEFAULT_SEED = 7
 DEFAULT_TRAINING_ROWS = 160_000
 DEFAULT_ROWS = 80_000
 _LOG_TRAINING_SHARE = 0.5
+_LONGEST_TRAINING_DAYS = 365
 TMAX_MS = 250
 
 
@@ -85,7 +86,17 @@ class Plan:
 def synthetic_plan(
     seed: int = DEFAULT_SEED, training_rows: int = DEFAULT_TRAINING_ROWS, rows: int = DEFAULT_ROWS
 ) -> Plan:
-    """The seeded market that we ship: the first part to learn from, the second to bid on."""
+    """The seeded market that we ship: the first part to learn from, the second to bid on, a day long.
+
+    Raises:
+        InputError: a day of so few rows would need more than a year to learn from.
+    """
+    least = -(-training_rows // _LONGEST_TRAINING_DAYS)
+    if rows < least:
+        raise InputError(
+            f"rows to play must be at least {least} beside {training_rows} to learn from, was {rows}: a day is "
+            f"played, and at most {_LONGEST_TRAINING_DAYS} such days come before it"
+        )
     total = training_rows + rows
     market = SyntheticMarket(
         seed, total, training_share=training_rows / total, days=1.0 + training_rows / rows
