@@ -162,6 +162,7 @@ async def serve_bid(
     from bidder.core.inbox import CONTROL_TOPICS
     from bidder.core.messages import BID_REQUESTS
     from bidder.core.warm import warm_kernels
+    from bidder.runtime.heap import settle_heap
     from bidder.runtime.worker import Worker, WorkerShell
     from bidder.store.model import load_model
     from bidder.store.seat import open_journal
@@ -193,6 +194,7 @@ async def serve_bid(
         typer.echo(
             f"bid: seat {settings.seat}, model {model.hash[:12] if model else 'external'}, Kafka {place.bootstrap}"
         )
+        settle_heap()
         await shell.run(stop)
     typer.echo(f"bid: stopped, {worker.requests:,} requests, {worker.bids:,} bids")
     return worker

@@ -21,6 +21,7 @@ from bidder.core.settings import NS_PER_SECOND, EngineSettings
 from bidder.core.warm import warm_kernels
 from bidder.errors import DependencyError
 from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, run_bank
+from bidder.runtime.heap import settle_heap
 from bidder.runtime.kafka import KafkaSink, KafkaSource
 from bidder.runtime.transport import Source
 from bidder.runtime.worker import Worker, WorkerShell
@@ -130,6 +131,7 @@ async def run_embedded(
         await parts.start_log(folder / DECISION_LOG)
         shell = await _start_exchange(parts, plan, port, speedup, engine)
         run = Run(plan, shell, worker, tracker, clock, speedup)
+        settle_heap()
         await _until(lambda: worker.ready, parts, "the bidder must get its first lease")
         await _play(run, parts, watch)
         await settle_books(folder / DATABASE, shell.exchange.books, plan.end_ns)

@@ -18,6 +18,9 @@ from bidder.errors import DependencyError, InputError
 _VISIBLE = re.compile(r"[!-~]+\Z")
 
 
+_UNSAFE = re.compile(r"[\x00-\x20\x7f]")
+
+
 class Response(NamedTuple):
     """Status and, where it redirects, where to."""
 
@@ -69,6 +72,9 @@ class NoticeClient:
         check_loopback(host)
         self.host = host
         self.port = port
+        self._netloc = f"{host}:{port}"
+        self._origin = f"http://{self._netloc}"
+        self._origin_slash = self._origin + "/"
         self._links = [_Link(host, port) for _ in range(connections)]
         self._free = asyncio.Semaphore(in_flight)
         self._retries = retries
@@ -122,8 +128,14 @@ class NoticeClient:
         await asyncio.sleep(0)
 
     def _request(self, url: str) -> bytes:
-        if not _VISIBLE.match(url):  # before `urlsplit`, which takes line ends out silently
-            raise InputError(f"URL of a notice must be of visible ASCII characters, was {url[:200]!r}")
+        # Nearly every URL begins with the address that was checked at the start; any other is looked at closely.
+        target = url[len(self._origin) :] if url.startswith(self._origin_slash) else self._target(url)
+        if not target.isascii() or _UNSAFE.search(target):
+            raise InputError(f"URL of a notice must hold no spaces or control characters, was {url[:200]!r}")
+        return f"GET {target} HTTP/1.1\r\nHost: {self._netloc}\r\n\r\n".encode("ascii")
+
+    def _target(self, url: str) -> str:
+        """Path and query of a URL of the tracker that is written in another way."""
         parts = urlsplit(url)
         check_loopback(parts.hostname or "")
         try:
@@ -132,8 +144,7 @@ class NoticeClient:
             same = False
         if not same:
             raise InputError(f"URL of a notice must be http on port {self.port}, was {url[:200]!r}")
-        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        return f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode("ascii")
+        return f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
 
     async def _try(self, request: bytes) -> Response:
         self._turn = (self._turn + 1) % len(self._links)
