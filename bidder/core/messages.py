@@ -4,7 +4,7 @@
 |---|---|---|---|---|
 | bid-requests | exchange | bid | user | OpenRTB BidRequest, as is |
 | bid-responses | bid | exchange | - (the request's partition) | OpenRTB BidResponse, as is |
-| decisions | bid | analysts | - (the request's partition) | one JSON row an opportunity, see `core.engine` |
+| decisions | bid | analysts | - (the request's partition) | one JSON row an opportunity, see `core.call` |
 | notices | track | bank | campaign id | `Notice` |
 | settlements | bank | bid | seat | `Settlement` |
 | leases | bank | bid | seat and campaign id | `Lease` (compacted) |

@@ -178,6 +178,7 @@ def _embedded(
 
     watch = Watch(table)
     run = uvloop.run(run_embedded(plan, model, folder, secrets.token_bytes(_KEY_BYTES), pace, watch))
+    watch.finish(run)
     return run_result(
         plan,
         figures_of(run.worker, plan.end_ns),

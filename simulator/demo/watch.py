@@ -41,6 +41,11 @@ class Watch:
         if self._table.due():
             self._table.update(self._snapshot(run))
 
+    def finish(self, run: Run) -> None:
+        """Takes the run as it ended, whether or not it is time."""
+        self._point(run)
+        self._table.update(self._snapshot(run))
+
     def _point(self, run: Run) -> None:
         now_ns = min(run.clock.now_ns(), run.plan.end_ns)
         for campaign_id, status in run.worker.engine.status(now_ns).items():
