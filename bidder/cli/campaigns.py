@@ -13,8 +13,11 @@ import typer
 
 from bidder.cli.options import ConfigOption, DbOption, JsonOption, configured
 from bidder.errors import InputError
+from bidder.money import NANOS_PER_UNIT, format_decimal
 
 if TYPE_CHECKING:
+    from rich.table import Column
+
     from bidder.core.campaigns import Campaign, Status
     from bidder.store.campaigns import CampaignStore
 
@@ -133,9 +136,13 @@ def _history(
 
     with _store(db, config) as store:
         rows = store.audit(campaign_id)
-    table = Table("version", "at", "by", "campaign", "what", "old", "new")
+    table = Table("version", "at", "by", _id_column("campaign"), "what", "old", "new")
     for row in rows:
-        values = ("", "") if row.what in {"create", "replace"} else (row.old or "", row.new)
+        values = (
+            ("", "")
+            if row.what in {"create", "replace"}
+            else (_shown(row.what, row.old), _shown(row.what, row.new))
+        )
         at = format_instant(row.at_ns // 10**9 * 10**9)
         table.add_row(str(row.version), at, row.actor, row.campaign_id, row.what, *values)
     Console().print(table)
@@ -160,12 +167,26 @@ def _show(campaigns: "Iterable[Campaign]") -> None:
 
     from bidder.store.sheet import to_plain
 
-    table = Table("id", "name", "status", "goal", "start", "end", "creatives")
-    for heading in ("budget", "value", "max bid CPM"):
+    table = Table(_id_column("id"), "name", "status", "goal", "flight")
+    for heading in ("budget", "value", "max CPM"):
         table.add_column(heading, justify="right")
     for campaign in campaigns:
         cells = to_plain(campaign)
-        shown = [cells[name] for name in ("id", "name", "status", "goal", "start", "end")]
-        money = [cells["budget"] + " " + campaign.currency, cells["value"], cells["max_bid_cpm"]]
-        table.add_row(*shown, str(len(campaign.creatives)), *money)
+        flight = f"{cells['start']}\n{cells['end']}"
+        money = [f"{cells['budget']} {campaign.currency}", cells["value"], cells["max_bid_cpm"]]
+        table.add_row(*(cells[name] for name in ("id", "name", "status", "goal")), flight, *money)
     Console().print(table)
+
+
+def _id_column(heading: str) -> "Column":
+    """A column of ids, which are copied into other commands and so must stand whole."""
+    from rich.table import Column
+
+    return Column(heading, no_wrap=True, overflow="fold")
+
+
+def _shown(what: str, value: str | None) -> str:
+    """One side of a change: budgets are kept in nanos and shown in units."""
+    if value is None:
+        return ""
+    return format_decimal(int(value), NANOS_PER_UNIT) if what == "budget" else value.strip('"')
