@@ -16,6 +16,7 @@ from bidder.errors import InputError
 from bidder.money import NANOS_PER_UNIT, format_decimal
 
 if TYPE_CHECKING:
+    from rich.console import JustifyMethod
     from rich.table import Column
 
     from bidder.core.campaigns import Campaign, Status
@@ -136,7 +137,7 @@ def _history(
 
     with _store(db, config) as store:
         rows = store.audit(campaign_id)
-    table = Table("version", "at", "by", _id_column("campaign"), "what", "old", "new")
+    table = Table("version", "at", "by", _whole_column("campaign"), "what", "old", "new")
     for row in rows:
         values = (
             ("", "")
@@ -162,27 +163,28 @@ def _store(db: Path | None, config: Path | None, *, create: bool = False) -> "It
 
 def _show(campaigns: "Iterable[Campaign]") -> None:
     """A table for people; `--json` and `--csv` hold the rest."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     from bidder.store.sheet import to_plain
 
-    table = Table(_id_column("id"), "name", "status", "goal", "flight")
-    for heading in ("budget", "value", "max CPM"):
-        table.add_column(heading, justify="right")
+    headings = [_whole_column("id"), "name", _whole_column("status"), "goal", _whole_column("flight, UTC")]
+    money = [_whole_column(heading, justify="right") for heading in ("budget", "value", "max CPM")]
+    table = Table(*headings, *money, box=SIMPLE_HEAD)
     for campaign in campaigns:
         cells = to_plain(campaign)
-        flight = f"{cells['start']}\n{cells['end']}"
-        money = [f"{cells['budget']} {campaign.currency}", cells["value"], cells["max_bid_cpm"]]
-        table.add_row(*(cells[name] for name in ("id", "name", "status", "goal")), flight, *money)
+        flight = "\n".join(cells[name][:16].replace("T", " ") for name in ("start", "end"))
+        amounts = [f"{cells['budget']} {campaign.currency}", cells["value"], cells["max_bid_cpm"]]
+        table.add_row(*(cells[name] for name in ("id", "name", "status", "goal")), flight, *amounts)
     Console().print(table)
 
 
-def _id_column(heading: str) -> "Column":
-    """A column of ids, which are copied into other commands and so must stand whole."""
+def _whole_column(heading: str, justify: "JustifyMethod" = "left") -> "Column":
+    """A column whose cells must stand whole: ids are copied into other commands."""
     from rich.table import Column
 
-    return Column(heading, no_wrap=True, overflow="fold")
+    return Column(heading, no_wrap=True, overflow="fold", justify=justify)
 
 
 def _shown(what: str, value: str | None) -> str:

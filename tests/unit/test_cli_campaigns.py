@@ -156,7 +156,7 @@ def test_history_shows_who_changed_what(desk: Desk) -> None:
     desk.run("pause", "spring")
     lines = desk.run("history", "spring").splitlines()
     assert any("create" in line for line in lines)
-    assert any("status" in line and '"paused"' in line and "cli" in line for line in lines)
+    assert any("status" in line and "paused" in line and "cli" in line for line in lines)
 
 
 def test_the_database_of_the_configuration_is_used(tmp_path: Path) -> None:
