@@ -95,8 +95,9 @@ class OverKafka:
         Raises:
             KafkaUnavailable: there is no such broker. BenchmarkError: something was lost or booked wrongly.
         """
-        prefix = f"bench-{secrets.token_hex(4)}."
         with started_broker(self._kind) as broker:
+            # A prefix costs the worker a little for every message: only where others use the broker too.
+            prefix = f"bench-{secrets.token_hex(4)}." if broker.shared else ""
             config = write_config(folder / "clearbid.toml", self._workload.plan, broker.bootstrap, prefix)
             _make_topics(config)
             clock = AffineClock(self._workload.origin_ns, time.time_ns(), 1.0)
