@@ -16,7 +16,6 @@ from bidder.errors import InputError
 from bidder.money import NANOS_PER_UNIT, format_decimal
 
 if TYPE_CHECKING:
-    from rich.console import JustifyMethod
     from rich.table import Column
 
     from bidder.core.campaigns import Campaign, Status
@@ -165,26 +164,30 @@ def _show(campaigns: "Iterable[Campaign]") -> None:
     """A table for people; `--json` and `--csv` hold the rest."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from bidder.store.sheet import to_plain
 
-    headings = [_whole_column("id"), "name", _whole_column("status"), "goal", _whole_column("flight, UTC")]
-    money = [_whole_column(heading, justify="right") for heading in ("budget", "value", "max CPM")]
-    table = Table(*headings, *money, box=SIMPLE_HEAD)
+    name = Column("name", min_width=8)
+    table = Table(
+        _whole_column("id"), name, _whole_column("status"), _whole_column("flight"), box=SIMPLE_HEAD
+    )
+    for heading in ("budget", "value", "CPM"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for campaign in campaigns:
         cells = to_plain(campaign)
-        flight = "\n".join(cells[name][:16].replace("T", " ") for name in ("start", "end"))
-        amounts = [f"{cells['budget']} {campaign.currency}", cells["value"], cells["max_bid_cpm"]]
-        table.add_row(*(cells[name] for name in ("id", "name", "status", "goal")), flight, *amounts)
+        flight = f"{cells['start'][:10]}\n{cells['end'][:10]}"
+        money = f"{cells['budget']}\n{campaign.currency}"
+        amounts = [money, f"{cells['value']}\n{cells['goal']}", cells["max_bid_cpm"]]
+        table.add_row(*(cells[column] for column in ("id", "name", "status")), flight, *amounts)
     Console().print(table)
 
 
-def _whole_column(heading: str, justify: "JustifyMethod" = "left") -> "Column":
+def _whole_column(heading: str) -> "Column":
     """A column whose cells must stand whole: ids are copied into other commands."""
     from rich.table import Column
 
-    return Column(heading, no_wrap=True, overflow="fold", justify=justify)
+    return Column(heading, no_wrap=True, overflow="fold")
 
 
 def _shown(what: str, value: str | None) -> str:

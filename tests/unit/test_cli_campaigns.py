@@ -96,9 +96,8 @@ def test_an_export_imported_again_is_the_same(desk: Desk, option: str, name: str
 def test_list_is_a_table_for_people(desk: Desk) -> None:
     desk.run("import", desk.sheet())
     table = desk.run("list")
-    assert "Spring sale" in table
-    assert "500 USD" in table
-    assert "2026-05-01T00:00:00Z" in table
+    for shown in ("spring", "Spring", "500", "USD", "2026-05-01"):
+        assert shown in table
 
 
 def test_json_and_csv_at_once_are_refused(desk: Desk) -> None:
