@@ -19,7 +19,7 @@ from bidder.core.ledger import Ledger, Result
 from bidder.core.messages import Lease, Settlement, SettlementKind, SliceReport, SliceRow
 from bidder.core.opportunity import hour_of_week
 from bidder.core.pacing import Pacer, TrafficShape
-from bidder.core.scoring import Model, ModelArrays
+from bidder.core.scoring import Model, empty_table
 from bidder.core.settings import NS_PER_SECOND, EngineSettings
 from bidder.core.table import CampaignTable
 from bidder.core.templates import Templates
@@ -74,15 +74,16 @@ class Engine:
         self.table = CampaignTable({}, 0)
         self._key = key
         self._model = model
-        self._arrays = ModelArrays.of(model)
+        self._forest = model.table if model is not None else empty_table()
+        self._request_features = model.encoder.indices if model is not None else np.zeros(0, dtype=np.int32)
         self._model_name = model.hash[:12] if model is not None else "external"
         self._batch = Batch(model.encoder if model is not None else None, settings.external_scores)
         self._shape = TrafficShape(settings.pacing.traffic_shape)
         self._leases: dict[str, Lease] = {}
         self._sequence = 0
         self._templates = Templates(key, settings.public_url)
-        self._scratch_mask = np.zeros(max(1, self._arrays.masks.shape[1]), dtype=np.uint64)
-        self._scratch_rows = np.zeros(max(1, len(self._arrays.request_features)), dtype=np.int64)
+        self._scratch_mask = np.zeros(max(1, self._forest.masks.shape[1]), dtype=np.uint64)
+        self._scratch_rows = np.zeros(max(1, len(self._request_features)), dtype=np.int64)
         self._pacer: Pacer
         self._funnel: NDArray[np.int64]
         self._install(self.table, 0)
@@ -139,16 +140,16 @@ class Engine:
         if not count:
             return
         available = self.ledger.available[self._accounts]
-        arrays = self._arrays
+        forest = self._forest
         table = self.table
         pacer = self._pacer
         decide_rows(
             now_ns, count,
             batch.values, batch.starts(), batch.value_ids(), batch.floors, batch.flags, batch.shades, batch.external,
             table.active, table.base, table.include, table.exclude, table.columns, self._lease_until,
-            arrays.request_features, arrays.feature_kind, arrays.first_row, arrays.thr_start, arrays.thresholds,
-            arrays.cat_start, arrays.category_rows, arrays.masks, arrays.leaf_values, arrays.tree_start,
-            arrays.knots_start, arrays.knots_raw, arrays.knots_probability, self._campaign_masks,
+            self._request_features, forest.feature_kind, forest.first_row, forest.thr_start, forest.thresholds,
+            forest.cat_start, forest.category_rows, forest.masks, forest.leaf_values, forest.tree_start,
+            forest.knots_start, forest.knots_raw, forest.knots_probability, self._campaign_masks,
             available, pacer.multipliers, pacer.drift, pacer.seen, self._funnel,
             batch.chosen, batch.bids, batch.reasons, batch.logged,
             self._scratch_left, self._scratch_mask, self._scratch_rows,

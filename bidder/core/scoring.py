@@ -67,38 +67,21 @@ class Model:
         return masks
 
 
-@dataclass(frozen=True)
-class ModelArrays:
-    """The model arguments of `decide_rows`, in its order; empty ones where scores come from outside."""
-
-    request_features: NDArray[np.int32]
-    feature_kind: NDArray[np.uint8]
-    first_row: NDArray[np.int32]
-    thr_start: NDArray[np.int32]
-    thresholds: NDArray[np.float64]
-    cat_start: NDArray[np.int32]
-    category_rows: NDArray[np.int32]
-    masks: NDArray[np.uint64]
-    leaf_values: NDArray[np.float64]
-    tree_start: NDArray[np.int32]
-    knots_start: NDArray[np.int32]
-    knots_raw: NDArray[np.float64]
-    knots_probability: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, model: Model | None) -> "ModelArrays":
-        """Arrays of a model, or of none."""
-        if model is None:
-            i32 = np.zeros(3, dtype=np.int32)
-            f64 = np.zeros(1, dtype=np.float64)
-            none = np.zeros((1, 0), dtype=np.uint64)
-            return cls(
-                np.zeros(0, dtype=np.int32), np.zeros(1, dtype=np.uint8), i32, i32, f64, i32, i32, none,
-                np.zeros((0, 64), dtype=np.float64), i32, i32, f64, f64,
-            )  # fmt: skip
-        table = model.table
-        return cls(
-            model.encoder.indices, table.feature_kind, table.first_row, table.thr_start, table.thresholds,
-            table.cat_start, table.category_rows, table.masks, table.leaf_values, table.tree_start,
-            table.knots_start, table.knots_raw, table.knots_probability,
-        )  # fmt: skip
+def empty_table() -> LeafMaskTable:
+    """A table without a tree, for the kernel where scores come from outside."""
+    starts = np.zeros(3, dtype=np.int32)
+    number = np.zeros(1, dtype=np.float64)
+    return LeafMaskTable(
+        masks=np.zeros((1, 0), dtype=np.uint64),
+        leaf_values=np.zeros((0, 64), dtype=np.float64),
+        feature_kind=np.zeros(1, dtype=np.uint8),
+        first_row=starts,
+        thr_start=starts,
+        thresholds=number,
+        cat_start=starts,
+        category_rows=starts,
+        tree_start=starts,
+        knots_start=starts,
+        knots_raw=number,
+        knots_probability=number,
+    )
