@@ -111,7 +111,7 @@ class BidSection(_Section, frozen=True):
     seat: _Seat = _NAMES.seat
     buyer: Annotated[str, msgspec.Meta(min_length=1, max_length=120)] = _NAMES.buyer
     default_exchange: Annotated[str, msgspec.Meta(min_length=1, max_length=120)] = _NAMES.default_exchange
-    max_batch: Annotated[int, msgspec.Meta(gt=0, le=4_096)] = 256
+    max_batch: Annotated[int, msgspec.Meta(gt=0, le=4_096)] = 128
     tick_seconds: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.05
     external_scores: bool = False
 

@@ -189,6 +189,7 @@ async def serve_bid(
             await started(stack, place.source(CONTROL_TOPICS, None, name)),
             await started(stack, place.sink(name)),
             clock,
+            max_batch=config.bid.max_batch,
             tick_s=config.bid.tick_seconds,
         )
         typer.echo(

@@ -10,9 +10,9 @@ late win: money that is owed although its reservation had ended (see `Result.LAT
 """
 
 import heapq
-from dataclasses import dataclass
 from enum import IntEnum
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,9 +43,11 @@ class State(IntEnum):
     EXPIRED = 4
 
 
-@dataclass(slots=True)
-class Reservation:
-    """One bid's money: what was set aside, for whom, until when, and how it ended."""
+class Reservation(msgspec.Struct, gc=False):
+    """One bid's money: what was set aside, for whom, until when, and how it ended.
+
+    Hidden from the garbage collector: walking a hundred thousand of these took a hundred milliseconds.
+    """
 
     account: int
     amount_nanos: int

@@ -119,6 +119,7 @@ class WorkerShell:
         worker: what to run.
         requests: source of `bid-requests`. control: source of campaigns, leases and settlements, from the start.
         sink: for what it says. clock: the shared clock.
+        max_batch: requests decided at once, at most.
         tick_s: wall seconds between ticks. commit_s: wall seconds between commits.
     """
 
@@ -130,6 +131,7 @@ class WorkerShell:
         sink: Sink,
         clock: Clock,
         *,
+        max_batch: int = BATCH,
         tick_s: float = 0.05,
         commit_s: float = 1.0,
     ) -> None:
@@ -138,6 +140,7 @@ class WorkerShell:
         self._control = control
         self._sink = sink
         self._clock = clock
+        self._max_batch = max_batch
         self._tick_s = tick_s
         self._commit_s = commit_s
         self._finished: dict[tuple[str, int], int] = {}
@@ -167,7 +170,7 @@ class WorkerShell:
     async def _take_requests(self, stop: asyncio.Event) -> None:
         await self._ready.wait()
         while not stop.is_set():
-            messages = await self._requests.poll(BATCH, 0.1)
+            messages = await self._requests.poll(self._max_batch, 0.1)
             if messages:
                 began = time.monotonic_ns()
                 now_ns = self._clock.now_ns()
