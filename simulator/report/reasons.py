@@ -16,7 +16,6 @@ WORDS = {
     "FLOOR_CURRENCY": "Floor in another currency",
     "MEDIA_TYPE": "No banner on offer",
     "DUPLICATE": "Request seen before",
-    "OVERLOAD": "Turned away under load",
     "NO_CAMPAIGNS": "No campaign to serve",
     "EXCHANGE": "No campaign on this exchange",
     "SIZE": "No creative of this size",
