@@ -22,7 +22,7 @@ integration: $(READY)  ## the tests against real parts only, which must be there
 	CLEARBID_REQUIRE_KAFKA=1 $(BIN)/python -m pytest tests/integration -m kafka
 
 bench: $(READY)  ## the committed benchmarks, with ratios against the named rivals
-	$(BIN)/python -m pytest benchmarks --benchmark-only -q
+	$(BIN)/python -m pytest benchmarks -q -s
 	$(BIN)/python -m benchmarks.saturation
 
 $(READY): pyproject.toml constraints.txt
