@@ -68,8 +68,8 @@ def test_the_command_ends_with_0(run: Path) -> None:
     assert re.search(r"identical calls: ([\d,]+) of \1\n", done.output)
 
 
-def test_the_command_prints_json(run: Path) -> None:
-    found = orjson.loads(replay_command(run, "--json").output)
+def test_the_command_prints_json(scored_run: Path) -> None:
+    found = orjson.loads(replay_command(scored_run, "--json").output)
     assert found["identical"] is True
     assert found["requests"] > 0
     assert found["rows_per_second"] > 0
@@ -138,8 +138,8 @@ def test_one_altered_time_is_noticed(run: Path, tmp_path: Path) -> None:
     assert found.difference.call == CALL
 
 
-def test_an_altered_age_past_the_deadline_is_noticed(run: Path, tmp_path: Path) -> None:
-    found = replayed(altered(run, tmp_path / "other", age_a_call))
+def test_an_altered_age_past_the_deadline_is_noticed(scored_run: Path, tmp_path: Path) -> None:
+    found = replayed(altered(scored_run, tmp_path / "other", age_a_call))
     assert found.difference is not None
     assert found.difference.call == CALL
 
@@ -176,19 +176,19 @@ def test_dropped_settlements_are_noticed(run: Path, tmp_path: Path) -> None:
     assert not replayed(altered(run, tmp_path / "other", change)).identical
 
 
-def test_a_copy_with_nothing_changed_is_the_same(run: Path, tmp_path: Path) -> None:
+def test_a_copy_with_nothing_changed_is_the_same(scored_run: Path, tmp_path: Path) -> None:
     """It is the change that is noticed above, not the copying."""
-    assert replayed(altered(run, tmp_path / "other", lambda entries: None)).identical
+    assert replayed(altered(scored_run, tmp_path / "other", lambda entries: None)).identical
 
 
-def test_another_key_is_noticed(run: Path, tmp_path: Path) -> None:
-    found = replayed(run, key=bytes(32))
+def test_another_key_is_noticed(scored_run: Path, tmp_path: Path) -> None:
+    found = replayed(scored_run, key=bytes(32))
     assert not found.identical
     assert found.difference is not None
 
 
-def test_the_command_takes_the_key_of_the_folder(run: Path, tmp_path: Path) -> None:
-    other = altered(run, tmp_path / "other", lambda entries: None)
+def test_the_command_takes_the_key_of_the_folder(scored_run: Path, tmp_path: Path) -> None:
+    other = altered(scored_run, tmp_path / "other", lambda entries: None)
     assert read_key(other) == KEY
     (other / "key").write_text("00" * 32)
     assert replay_command(other).exit_code == 1

@@ -62,7 +62,7 @@ def test_no_file_names_a_place_on_a_machine_or_a_host_that_is_not_ours_to_name()
         "see /" + "work/x",
         "/" + "root/.cache",
         "https://py" + "pi.org/simple",
-        "http://tracker.acme" + ".com/x",
+        "http://tracker" + ".acme.com/x",
     ],
 )
 def test_what_is_foreign_is_found(text: str) -> None:
