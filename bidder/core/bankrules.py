@@ -13,6 +13,10 @@ MAX_EVENT_VALUE_NANOS = 10**15
 """A million currency units: above it a conversion's value is a mistake or an attack, and is refused."""
 
 
+MAX_EVENTS_A_BID = 32
+"""Conversions taken of one bid: its token can be read in a browser, and each new event id would be another."""
+
+
 class Rule(StrEnum):
     """Why a notice was not taken."""
 
@@ -23,6 +27,7 @@ class Rule(StrEnum):
     EXPIRED = "expired"
     BAD_VALUE = "bad_value"
     MALFORMED = "malformed"
+    TOO_MANY_EVENTS = "too_many_events"
 
 
 class BankRules(msgspec.Struct, frozen=True, kw_only=True):

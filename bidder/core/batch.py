@@ -14,6 +14,8 @@ from bidder.openrtb.request import BidRequest, Imp
 
 _MAX_HOST_LENGTH = 253
 """Of a host by RFC 1035; the parents of a longer text, all dots, would take a minute to write."""
+_MAX_LABELS = 8
+"""Labels of a host that are looked at: rules name registrable domains, senders may send anything."""
 CAPACITY = 256
 """Rows of a batch; a longer list of requests is taken in several, which changes nothing."""
 
@@ -88,7 +90,7 @@ class Batch:
             raw = raw_features(audience, imp, sizes, floor, hour)
             self._encoder.write(raw, audience.segments, self._value_bytes, row)
         asked = _secure(sizes) if imp.secure else sizes
-        self._target(table, request, audience, imp, asked, hour)
+        self._target(table, call, audience, imp, asked, hour)
         self.floors[row] = floor
         self.shades[row] = call.rules.first_price_shade
         flags = FIRST_PRICE if request.at == FIRST_PRICE_AT else 0
@@ -112,7 +114,7 @@ class Batch:
     def _target(
         self,
         table: CampaignTable,
-        request: BidRequest,
+        call: Call,
         audience: Audience,
         imp: Imp,
         asked: tuple[str, ...],
@@ -135,13 +137,13 @@ class Batch:
             found += [places[place] for place in (audience.region, audience.country) if place in places]
         begin(len(found))
         if domains and audience.domain:
-            found += [domains[name] for name in _domains(request, audience.domain) if name in domains]
+            found += [domains[name] for name in _domains(call.request, audience.domain) if name in domains]
         begin(len(found))
         if segments:
             found += [segments[segment] for segment in audience.segments if segment in segments]
         begin(len(found))
         if blocks:
-            found += [blocks[block] for block in _blocked(request, imp) if block in blocks]
+            found += [blocks[block] for block in _blocked(call, imp) if block in blocks]
         begin(len(found))
 
 
@@ -151,26 +153,20 @@ def _secure(sizes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(SECURE_MARK + size for size in sizes)
 
 
-def _domains(request: BidRequest, domain: str) -> tuple[str, ...]:
+def _domains(request: BidRequest | None, domain: str) -> tuple[str, ...]:
     """Values of `Dimension.DOMAIN`: rules name registrable domains, requests also the hosts below them."""
-    host = request.site is not None and len(domain) <= _MAX_HOST_LENGTH
+    host = request is not None and request.site is not None and len(domain) <= _MAX_HOST_LENGTH
     return _with_parents(domain) if host else (domain,)
 
 
 @lru_cache(maxsize=16_384)
 def _with_parents(domain: str) -> tuple[str, ...]:
     """A domain and its parents of two labels or more: `news.site.example`, `site.example`."""
-    labels = domain.split(".")
+    labels = domain.split(".")[-_MAX_LABELS:]
     return tuple(".".join(labels[start:]) for start in range(max(1, len(labels) - 1)))
 
 
-def _blocked(request: BidRequest, imp: Imp) -> tuple[str, ...]:
-    """What this request bars, as values of `Dimension.BLOCKED`; most requests bar nothing."""
+def _blocked(call: Call, imp: Imp) -> tuple[str, ...]:
+    """What bars a campaign from this impression, as values of `Dimension.BLOCKED`; mostly nothing does."""
     battr = imp.banner.battr if imp.banner is not None else []
-    if not (request.badv or request.bcat or battr):
-        return ()
-    return (
-        *("adv:" + domain.lower() for domain in request.badv),
-        *("cat:" + category for category in request.bcat),
-        *(f"attr:{attr}" for attr in battr),
-    )
+    return (*call.blocked, *(f"attr:{attr}" for attr in battr)) if battr else call.blocked

@@ -1,6 +1,6 @@
 """What each bid has had: so that its money is booked once and each of its notices counts once."""
 
-from bidder.core.bankrules import HOUR_NS, MAX_EVENT_VALUE_NANOS, BankRules, Rule
+from bidder.core.bankrules import HOUR_NS, MAX_EVENT_VALUE_NANOS, MAX_EVENTS_A_BID, BankRules, Rule
 from bidder.core.bookings import Booking
 from bidder.core.messages import Notice, NoticeKind
 
@@ -55,7 +55,10 @@ class BidBook:
     def _conversion_verdict(self, notice: Notice) -> Rule | None:
         if not 0 <= notice.value_nanos <= MAX_EVENT_VALUE_NANOS:
             return Rule.BAD_VALUE
-        return Rule.DUPLICATE if notice.event_id in self._events.get(notice.bid_id, ()) else None
+        events = self._events.get(notice.bid_id, ())
+        if notice.event_id in events:
+            return Rule.DUPLICATE
+        return Rule.TOO_MANY_EVENTS if len(events) >= MAX_EVENTS_A_BID else None
 
     def _money_verdict(self, notice: Notice) -> Rule | None:
         if self.spent(notice.bid_id):

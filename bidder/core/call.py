@@ -68,6 +68,7 @@ class Call:
 
     __slots__ = (
         "_audience",
+        "_blocked",
         "bids",
         "decisions",
         "exchange",
@@ -89,6 +90,7 @@ class Call:
         self.test = False
         self.repaired = 0
         self._audience: Audience | None = None
+        self._blocked: tuple[str, ...] | None = None
         try:
             request, self.repaired = decode(body)
         except RequestError as error:
@@ -126,6 +128,17 @@ class Call:
             assert self.request is not None, "only a request that can be bid on has an audience"
             found = audience_of(self.request, self.exchange, may_use_personal_data(self.request))
             self._audience = found
+        return found
+
+    @property
+    def blocked(self) -> tuple[str, ...]:
+        """What the request bars on all its impressions, as values of `Dimension.BLOCKED`, read once."""
+        found = self._blocked
+        if found is None:
+            assert self.request is not None, "only a request that can be bid on bars something"
+            badv, bcat = self.request.badv, self.request.bcat
+            found = (*("adv:" + domain.lower() for domain in badv), *("cat:" + category for category in bcat))
+            self._blocked = found
         return found
 
     def end(self, imp_id: str, reason: Reason, floor_cpm_micros: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Campaigns as ad-ops state them, and the table of arrays and bitset rows the kernels read.
+"""Campaigns as ad-ops state them.
 
 `Campaign` is the frozen record that sheets, store and messages share.
 """

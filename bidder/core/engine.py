@@ -177,13 +177,15 @@ class Engine:
             assert done is Result.OK, f"reservation of a bid that the kernel allowed ended in {done.name}"
         template = self._templates.of(self.table, campaign_row, row.sizes)
         campaign_id, settings = self.table.ids[campaign_row], self.settings
+        # Nothing is set aside for a bid on test traffic, so nothing of it may ever be booked.
+        cap_nanos = 0 if call.test else bid_nanos
         fields = TokenFields(
             row.bid_id,
             campaign_id,
             settings.seat,
             self.epoch,
             -1,
-            bid_nanos,
+            cap_nanos,
             settings.currency,
             result_ns,
             liable_ns,

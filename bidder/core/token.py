@@ -72,7 +72,8 @@ _BROWSER_START = bytes((VERSION << 4 | Scope.BROWSER,))
 class TokenFields(msgspec.Struct, frozen=True, gc=False):
     """What a token says of its bid.
 
-    `bid_id` is 12 raw bytes. `cap_nanos` is the most that one impression may cost. Until `result_until_ns`
+    `bid_id` is 12 raw bytes. `cap_nanos` is the most that one impression may cost, 0 for a bid on test traffic,
+    which may cost nothing. Until `result_until_ns`
     the reservation waits for a result, until `liable_until_ns` for its billing. `partition` is that of the
     request, -1 where it came by no partition.
     """

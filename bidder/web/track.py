@@ -76,6 +76,7 @@ class Outcome(StrEnum):
     ENCRYPTED = "encrypted"
     UNREADABLE = "unreadable"
     BID_WON = "bid_won"
+    TEST = "test"
     EXPIRED = "expired"
     MALFORMED = "malformed"
     FORGED = "forged"
@@ -205,6 +206,9 @@ class Tracker:
         outcome, answer = route.handle(_Call(values, token, now_ns))
         if answer.notice is not None and (method == "HEAD" or _is_prefetch(headers)):
             return Outcome.NOT_AN_EVENT, Answer(answer.reply)
+        # A bid on test traffic may cost nothing and counts for nothing (OpenRTB 2.6 section 3.2.1, `test`).
+        if answer.notice is not None and token.cap_nanos == 0:
+            return Outcome.TEST, Answer(answer.reply)
         return outcome, answer
 
     # --- one path each
