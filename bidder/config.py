@@ -46,7 +46,7 @@ _Secret = Annotated[
     msgspec.Meta(pattern=r"\A([0-9a-f]{2}){16,64}\Z", description="32 to 128 hex digits, lower case, even"),
 ]
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_HIDDEN = frozenset({"secret"})
+_HIDDEN = frozenset({"secret", "old_secrets"})
 _NAMES = EngineSettings()
 
 
@@ -62,10 +62,7 @@ class KafkaSection(_Section, frozen=True):
     """
 
     bootstrap: _Bootstrap = "127.0.0.1:9092"
-    prefix: Annotated[
-        str,
-        msgspec.Meta(pattern=r"\A[A-Za-z0-9._-]{0,64}\Z", description="at most 64 letters, digits or ._-"),
-    ] = ""
+    prefix: _Prefix = ""
     partitions: Annotated[int, msgspec.Meta(gt=0, le=1_000)] = 4
 
 
@@ -121,13 +118,15 @@ class TrackSection(_Section, frozen=True):
 
     host, port: where it listens. public_url: where exchanges reach it; https unless it is a loopback address,
     since markup with http is refused on secure pages (OpenRTB 2.6 section 3.2.4, `imp.secure`). secret: the key
-    that signs tokens, 32 to 128 hex digits; bidder and tracker must have the same.
+    that signs tokens, 32 to 128 hex digits; bidder and tracker must have the same. old_secrets: keys that sign
+    no more, but whose tokens are still taken: to change the secret, move the old one here until its bids are over.
     """
 
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(gt=0, lt=65_536)] = 8080
     public_url: _Url = "http://127.0.0.1:8080"
     secret: _Secret | None = None
+    old_secrets: tuple[_Secret, ...] = ()
 
     def __repr__(self) -> str:
         """All but the secret, which must not reach a log."""
@@ -164,6 +163,10 @@ class Config(_Section, frozen=True):
                 "`openssl rand -hex 32` and give it to bidder and tracker"
             )
         return bytes.fromhex(self.track.secret)
+
+    def keys(self) -> list[bytes]:
+        """Every key whose tokens are taken, the signing one first; raises `ConfigError` as `key` does."""
+        return [self.key(), *(bytes.fromhex(secret) for secret in self.track.old_secrets)]
 
     def check_public_url(self) -> None:
         """Raises `ConfigError` where the markup of our bids would not be secure."""

@@ -44,11 +44,19 @@ def main() -> NoReturn:
     try:
         build_app()()
     except (ClearbidError, ModelError) as error:
-        print(f"clearbid: error: {error}", file=sys.stderr)  # noqa: T201 - standard error is what it is for
-        sys.exit(error.exit_code)
+        first = _first(error)
+        print(f"clearbid: error: {first}", file=sys.stderr)  # noqa: T201 - standard error is what it is for
+        sys.exit(first.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _first(error: ClearbidError | ModelError) -> ClearbidError | ModelError:
+    """The error that began it: ending the other parts after a failure often fails too, and says less."""
+    while isinstance(error.__context__, ClearbidError) and not error.__suppress_context__:
+        error = error.__context__
+    return error
 
 
 def _show_version(wanted: bool) -> None:

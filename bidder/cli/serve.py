@@ -99,8 +99,13 @@ def _bid(
 
 
 def log_warnings() -> None:
-    """Warnings of all libraries, a line each, on standard error."""
+    """Warnings, a line each, on standard error.
+
+    Not aiokafka's own: while a broker is away it repeats itself hundreds of times a second. What it means for us
+    our own watch and errors say, once.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 async def serve_bank(config: "Config", clock: "Clock", speedup: float, stop: asyncio.Event) -> None:
@@ -131,11 +136,18 @@ async def serve_track(config: "Config", clock: "Clock", stop: asyncio.Event) -> 
     Raises:
         ClearbidError: if there is no secret, no broker, or the address is taken.
     """
+    from bidder.core.bankrules import HOUR_NS
     from bidder.web.publish import run_tracker
     from bidder.web.track import Tracker
 
     track = config.track
-    tracker = Tracker([config.key()], config.account.currency)
+    bank = config.bank
+    tracker = Tracker(
+        config.keys(),
+        config.account.currency,
+        grace_ns=bank.late_event_hours * HOUR_NS,
+        conversion_window_ns=bank.conversion_days * 24 * HOUR_NS,
+    )
     async with AsyncExitStack() as stack:
         place = await _place(config)
         sink = await started(stack, place.sink("clearbid-track"))

@@ -1,6 +1,7 @@
 """A seat's folder: the journal of its inputs and what a replay must know of the run.
 
-    <folder>/journal        inputs, see `bidder.store.journal`
+    <folder>/journal        inputs of the last start, see `bidder.store.journal`
+    <folder>/journal.N      those of starts before it, the first is 1
     <folder>/key            the signing key, hex, readable by the owner only
 
 The key stands apart from the journal, so that a journal can be handed on without it.
@@ -33,13 +34,14 @@ def versions() -> dict[str, str]:
 def open_journal(
     folder: Path, settings: EngineSettings, key: bytes, model: Model | None, start_id: str
 ) -> JournalWriter:
-    """Begins the journal of a start in `folder`, which is made if it is not there.
+    """Begins the journal of a start in `folder`, which is made if it is not there; an older one moves aside.
 
     Raises:
-        InputError: the folder already holds a journal or cannot be written.
+        InputError: the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _move_aside(folder)
         key_file = folder / KEY
         key_file.touch(mode=0o600)
         key_file.write_text(key.hex())
@@ -52,6 +54,16 @@ def open_journal(
         "versions": versions(),
     }
     return JournalWriter(folder / JOURNAL, meta)
+
+
+def _move_aside(folder: Path) -> None:
+    """Keeps the journal of an earlier start: a seat that is started again must neither fail nor overwrite."""
+    journal = folder / JOURNAL
+    if journal.exists():
+        number = 1
+        while (folder / f"{JOURNAL}.{number}").exists():
+            number += 1
+        journal.rename(folder / f"{JOURNAL}.{number}")
 
 
 def read_key(folder: Path) -> bytes:

@@ -34,6 +34,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 from bidder.core import urls
+from bidder.core.bankrules import HOUR_NS
 from bidder.core.messages import Notice, NoticeKind
 from bidder.core.token import Scope, TokenError, TokenFields, bid_id_text, landing_is_signed, read
 from bidder.errors import ConfigError
@@ -41,7 +42,6 @@ from bidder.money import NANOS_PER_UNIT, parse_decimal
 from bidder.openrtb.macros import PriceOutcome, is_unexpanded, parse_auction_price
 from bidder.runtime.http import Reply
 
-HOUR_NS = 3_600_000_000_000
 DEFAULT_GRACE_NS = 72 * HOUR_NS
 DEFAULT_CONVERSION_WINDOW_NS = 30 * 24 * HOUR_NS
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 from bidder.core.bankrules import BankRules
 from bidder.core.engine import Engine
 from bidder.core.inbox import CONTROL_TOPICS
-from bidder.core.messages import BID_REQUESTS, BID_RESPONSES, CAMPAIGNS, DECISIONS, LEASES, TOPICS
+from bidder.core.messages import BID_REQUESTS, BID_RESPONSES, DECISIONS, TOPICS
 from bidder.core.scoring import Model
 from bidder.core.settings import NS_PER_SECOND, EngineSettings
 from bidder.core.warm import warm_kernels
@@ -41,7 +41,6 @@ from simulator.exchange.exchange import Exchange
 
 PARTITIONS = dict.fromkeys(TOPICS, 1)
 """One each: a single process gains nothing by more, and every partition costs fetches of its own."""
-COMPACTED = (LEASES, CAMPAIGNS)
 PATIENCE_S = 3.0
 """Wall seconds that the parts allow each other before money moves on: leases, reservations."""
 LONGEST_S = 7 * 86_400.0

@@ -15,9 +15,6 @@ import httptools
 
 from bidder.errors import DependencyError, InputError
 
-_VISIBLE = re.compile(r"[!-~]+\Z")
-
-
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 
 

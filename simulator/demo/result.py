@@ -88,6 +88,7 @@ def _campaign(plan: Plan, report: CampaignReport, status: Status | None) -> Camp
         clicks=report.clicks,
         conversions=report.conversions,
         value_nanos=report.value_nanos,
+        uncovered_nanos=report.uncovered_nanos,
         name=campaign.name,
         advertiser=campaign.advertiser,
         currency=campaign.currency,

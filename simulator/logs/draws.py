@@ -10,9 +10,6 @@ from struct import Struct
 _FOUR = Struct("<4Q")
 _STEP = 2.0**-53
 
-DRAWS = 4
-"""Independent draws that one hash gives."""
-
 
 def key_of(seed: int, purpose: str) -> bytes:
     """The hash key of one purpose (`delays`, `click`, ...) under a seed; make it once, not for each row.

@@ -25,7 +25,8 @@ class CampaignResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: campaign id. name, advertiser: as ad-ops wrote them.
-        budget_nanos: of the whole flight. spend_nanos: booked, late wins included.
+        budget_nanos: of the whole flight. spend_nanos: booked, late wins included. uncovered_nanos: the part of
+            it for which no grant had room, the only way to pass a budget.
         value_nanos: what its goal events were worth to the advertiser.
         currency: ISO 4217 code of all its amounts. goal: `click` or `conversion`.
         eligible: opportunities that its targeting let through.
@@ -48,6 +49,7 @@ class CampaignResult(msgspec.Struct, frozen=True, kw_only=True):
     eligible: int
     bids: int
     wins: int
+    uncovered_nanos: int = 0
     funnel: Mapping[str, int] = {}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bidder.core.bank import Bank, CampaignReport
-from bidder.core.bankrules import MAX_EVENT_VALUE_NANOS, BankRules
+from bidder.core.bankrules import MAX_EVENT_VALUE_NANOS, MAX_EVENTS_A_BID, BankRules
 from bidder.core.bookings import AccountRow, BankState, GrantRow, RefusalRow
 from bidder.core.campaigns import Campaign, Status
 from bidder.core.effects import Effects
@@ -517,3 +517,20 @@ def test_splitting_a_batch_anywhere_changes_nothing() -> None:
         parts.apply(batch[cut:], 10 * S)
         assert parts.tick(10 * S) == last
         assert parts.report() == whole.report()
+
+
+def test_a_bid_on_test_traffic_can_never_be_billed() -> None:
+    bank = make(campaign())
+    started(bank)
+    bank.apply([notice(BILLING, cap_nanos=0)], 10 * S)
+    assert only(bank).spend_nanos == 0
+    assert only(bank).refused == {"above_cap": 1}
+
+
+def test_a_bid_has_only_so_many_conversions() -> None:
+    bank = make(campaign())
+    started(bank)
+    for number in range(MAX_EVENTS_A_BID + 3):
+        bank.apply([notice(CONVERSION, event_id=str(number))], 10 * S)
+    assert only(bank).conversions == MAX_EVENTS_A_BID
+    assert only(bank).refused == {"too_many_events": 3}

@@ -171,6 +171,14 @@ def test_traffic_shape_is_read_as_a_list(tmp_path: Path) -> None:
 def test_markup_must_be_secure_unless_the_tracker_is_on_loopback():
     load_config(None, {}).check_public_url()
     open_web = load_config(None, {"CLEARBID_TRACK_PUBLIC_URL": "http://track.example"})
-    with pytest.raises(ConfigError, match="public_url in .track. must be https"):
+    with pytest.raises(ConfigError, match=r"public_url in .track. must be https"):
         open_web.check_public_url()
     load_config(None, {"CLEARBID_TRACK_PUBLIC_URL": "https://track.example"}).check_public_url()
+
+
+def test_tokens_of_old_secrets_are_still_taken(tmp_path):
+    path = tmp_path / "clearbid.toml"
+    path.write_text(f"[track]\nsecret = '{'ab' * 16}'\nold_secrets = ['{'cd' * 16}']\n")
+    config = load_config(path, {})
+    assert config.keys() == [bytes.fromhex("ab" * 16), bytes.fromhex("cd" * 16)]
+    assert "cdcd" not in repr(config)

@@ -435,3 +435,11 @@ def test_urls_say_whether_they_may_stand_in_secure_markup() -> None:
 def test_a_public_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(InputError, match="public URL of the tracker"):
         TrackingUrls(url)
+
+
+@pytest.mark.parametrize("path", ["/win", "/bill", "/loss", "/i", "/c", "/v"])
+def test_nothing_of_a_bid_on_test_traffic_counts(tracker: Tracker, path: str) -> None:
+    fields = msgspec.structs.replace(FIELDS, cap_nanos=0)
+    answer = tracker.handle("GET", f"{path}?t={sign(fields, KEY)}&p=1.5&{LANDING}", now_ns=NOW)
+    assert answer.notice is None
+    assert answer.reply.status in {200, 204, 302}
