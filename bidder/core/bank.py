@@ -36,6 +36,7 @@ from bidder.core.messages import (
     SettlementKind,
     SliceReport,
 )
+from bidder.money import MAX_NANOS
 
 
 class CampaignReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,7 +164,7 @@ class Bank:
         if account is None:
             rule: Rule | None = Rule.UNKNOWN_CAMPAIGN
         else:
-            rule = self._bids.verdict(notice, now_ns)
+            rule = self._bids.verdict(notice, now_ns) or self._overflow(account, notice)
         if account is None or rule is not None:
             if not quiet and rule is not None:
                 self._refuse(account, rule)
@@ -173,6 +174,11 @@ class Bank:
             self._void(notice)
         else:
             self._count(account, notice, now_ns)
+
+    def _overflow(self, account: Account, notice: Notice) -> Rule | None:
+        """Refuses spend that would take a campaign's books past the largest amount that there is."""
+        spends = notice.kind is self._bids.money_kind
+        return Rule.BAD_VALUE if spends and account.booked_nanos + notice.price_nanos > MAX_NANOS else None
 
     def _post(self, account: Account, notice: Notice, now_ns: int) -> None:
         """The money event: books the price and tells the seat."""

@@ -19,7 +19,14 @@ Instant = Annotated[int, msgspec.Meta(ge=0, le=MAX_NANOS)]
 PositiveNanos = Annotated[int, msgspec.Meta(gt=0, le=MAX_NANOS)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
 _URL = re.compile(r"https?://[^\s\x00-\x20\x7f\\]+\Z")
-Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"\A[A-Za-z0-9._:-]+\Z")]
+_IDENTIFIER = r"\A[A-Za-z0-9._:-]{1,64}\Z"
+Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_IDENTIFIER)]
+_identifier = re.compile(_IDENTIFIER)
+
+
+def is_identifier(text: str) -> bool:
+    """Whether text can be the id of a campaign, a creative or an advertiser."""
+    return _identifier.match(text) is not None
 
 
 class Status(StrEnum):

@@ -19,12 +19,22 @@ from typing import Annotated
 
 import msgspec
 
-from bidder.core.campaigns import Campaign, Instant, Nanos
+from bidder.core.campaigns import Campaign, Identifier, Instant, Nanos
 
 VERSION = 1
 
 BidId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{16}\Z")]
 """Text of a bid id, as `bidder.core.token.bid_id_text` writes it."""
+
+Label = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"\A[^\x00]+\Z")]
+"""Name of a seat or a start: text without NUL, at most as long as a token takes."""
+
+MAX_COUNT = 2**62
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+"""An epoch or a sequence number: fits an int64 column with room to add to it."""
+
+EventId = Annotated[str, msgspec.Meta(max_length=64, pattern=r"\A[A-Za-z0-9._:-]*\Z")]
+"""Tells events of one bid apart; may be empty."""
 
 BID_REQUESTS = "bid-requests"
 BID_RESPONSES = "bid-responses"
@@ -59,19 +69,22 @@ class Notice(Message, frozen=True, gc=False, tag="notice"):
 
     `price_nanos` is the clearing price for one impression (WIN, BILLING) and 0 else; `value_nanos` what a
     conversion was worth, 0 else; `event_id` tells repeats of the same conversion apart from new ones.
+
+    Every field is bounded to what the books can keep: a record outside cannot be read, and is counted, where
+    else it would end the bank again at each start.
     """
 
     kind: NoticeKind
-    bid_id: str
-    campaign_id: str
-    seat: str
-    epoch: int
-    cap_nanos: int
-    price_nanos: int
-    value_nanos: int
-    event_id: str
-    at_ns: int
-    liable_until_ns: int
+    bid_id: BidId
+    campaign_id: Identifier
+    seat: Label
+    epoch: Count
+    cap_nanos: Nanos
+    price_nanos: Nanos
+    value_nanos: Nanos
+    event_id: EventId
+    at_ns: Instant
+    liable_until_ns: Instant
 
 
 class SettlementKind(IntEnum):
@@ -112,7 +125,7 @@ class Lease(Message, frozen=True, gc=False, tag="lease"):
     """
 
     seat: str
-    epoch: Annotated[int, msgspec.Meta(gt=0, le=2**62)]
+    epoch: Annotated[int, msgspec.Meta(gt=0, le=MAX_COUNT)]
     start_id: str
     campaign_id: str
     granted_nanos: Nanos
@@ -125,10 +138,10 @@ class Lease(Message, frozen=True, gc=False, tag="lease"):
 class SliceRow(msgspec.Struct, frozen=True, gc=False):
     """One campaign of a seat: absolute counters of this epoch, in nanos."""
 
-    campaign_id: str
-    granted_nanos: int
-    reserved_nanos: int
-    posted_nanos: int
+    campaign_id: Identifier
+    granted_nanos: Nanos
+    reserved_nanos: Nanos
+    posted_nanos: Nanos
 
 
 class SliceReport(Message, frozen=True, tag="slices"):
@@ -139,11 +152,11 @@ class SliceReport(Message, frozen=True, tag="slices"):
     epoch for that `start_id` and of no older one.
     """
 
-    seat: str
-    epoch: int
-    seq: int
-    start_id: str
-    at_ns: int
+    seat: Label
+    epoch: Count
+    seq: Count
+    start_id: Label
+    at_ns: Instant
     rows: tuple[SliceRow, ...]
 
 

@@ -35,10 +35,11 @@ from urllib.parse import unquote_plus
 
 from bidder.core import urls
 from bidder.core.bankrules import HOUR_NS
-from bidder.core.messages import Notice, NoticeKind
+from bidder.core.campaigns import is_identifier
+from bidder.core.messages import MAX_COUNT, Notice, NoticeKind
 from bidder.core.token import Scope, TokenError, TokenFields, bid_id_text, landing_is_signed, read
 from bidder.errors import ConfigError
-from bidder.money import NANOS_PER_UNIT, parse_decimal
+from bidder.money import MAX_NANOS, NANOS_PER_UNIT, parse_decimal
 from bidder.openrtb.macros import PriceOutcome, is_unexpanded, parse_auction_price
 from bidder.runtime.http import Reply
 
@@ -201,6 +202,8 @@ class Tracker:
             token = read(values.get("t", ""), self._keys, route.need)
         except TokenError as error:
             raise _Refused(Outcome(error.reason), _BAD) from error
+        if not _is_bounded(token):
+            raise _Refused(Outcome.MALFORMED, _BAD)
         if token.currency != self._currency:
             raise _Refused(Outcome.CURRENCY, _NO_CONTENT)
         outcome, answer = route.handle(_Call(values, token, now_ns))
@@ -260,7 +263,7 @@ class Tracker:
             value_nanos = parse_decimal(call.query.get("v") or "0", NANOS_PER_UNIT)
         except ValueError as error:
             raise _Refused(Outcome.VALUE, _BAD) from error
-        if value_nanos < 0:
+        if not 0 <= value_nanos <= MAX_NANOS:
             raise _Refused(Outcome.VALUE, _BAD)
         notice = _notice(call, NoticeKind.CONVERSION, value_nanos=value_nanos, event_id=event_id)
         return Outcome.ACCEPTED, Answer(_NO_CONTENT, notice)
@@ -289,6 +292,18 @@ class Tracker:
     def _check_age(self, call: _Call, grace_ns: int) -> None:
         if _is_expired(call, grace_ns):
             raise _Refused(Outcome.EXPIRED, _GONE)
+
+
+def _is_bounded(token: TokenFields) -> bool:
+    """Whether a notice of this bid would be one that the bank can read (the bounds of `Notice`)."""
+    return (
+        0 <= token.epoch <= MAX_COUNT
+        and 0 <= token.cap_nanos <= MAX_NANOS
+        and 0 <= token.liable_until_ns <= MAX_NANOS
+        and is_identifier(token.campaign_id)
+        and token.seat != ""
+        and "\0" not in token.seat
+    )
 
 
 def _is_expired(call: _Call, grace_ns: int) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -25,6 +25,7 @@ from bidder.core.messages import (
 )
 from bidder.core.messages import Message as Record
 from bidder.errors import DeliveryError, InvariantError
+from bidder.money import MAX_NANOS
 from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, bank_rules, run_bank
 from bidder.runtime.bus import Bus
 from bidder.runtime.clock import SystemClock
@@ -165,6 +166,82 @@ def test_an_unreadable_message_is_counted_and_passed(database: Database) -> None
     service.on_messages([bad, later, *wire(notice(BILLING), first=2)], 10 * S)
     assert service.bank.refused() == {"malformed": 2}
     assert spend(service) == 2_000_000
+
+
+def altered(record: Record, **fields: object) -> bytes:
+    """The record as JSON with other fields, whatever they may be."""
+    return msgspec.json.encode({**msgspec.json.decode(encode(record)), **fields})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"liable_until_ns": 2**63 - 1},
+        {"liable_until_ns": -1},
+        {"at_ns": 2**63},
+        {"at_ns": -(2**62)},
+        {"epoch": 2**62 + 1},
+        {"epoch": 2**63},
+        {"epoch": -1},
+        {"price_nanos": 2**63, "cap_nanos": 2**63},
+        {"price_nanos": -1},
+        {"value_nanos": 2**63},
+        {"bid_id": "short"},
+        {"bid_id": "b-1------------\0"},
+        {"campaign_id": "c1\0"},
+        {"campaign_id": "x" * 65},
+        {"seat": "s\0"},
+        {"seat": "s" * 256},
+        {"event_id": "e" * 65},
+    ],
+)
+def test_a_notice_that_the_books_cannot_keep_is_counted_and_passed(
+    database: Database, fields: dict[str, object]
+) -> None:
+    service = BankService.open(database, RULES, 0)
+    bad = Message(NOTICES, 0, 0, None, altered(notice(BILLING), **fields), 0)
+    service.on_messages([bad, *wire(notice(BILLING, "b-2"), first=1)], 10 * S)
+    service.on_tick(11 * S)
+    assert (service.bank.refused(), spend(service)) == ({"malformed": 1}, 2_000_000)
+
+
+@pytest.mark.parametrize("number", [10**30, 2**70])
+def test_a_number_of_any_length_is_counted_and_passed(database: Database, number: int) -> None:
+    service = BankService.open(database, RULES, 0)
+    text = encode(notice(BILLING)).replace(b":2000000", b":" + str(number).encode())
+    service.on_messages([Message(NOTICES, 0, 0, None, text, 0)], 10 * S)
+    assert service.bank.refused() == {"malformed": 1}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"seq": 2**63},
+        {"epoch": 2**63},
+        {"at_ns": 2**63},
+        {"seat": ""},
+        {"seat": "s\0"},
+        {"start_id": "a" * 256},
+        {"rows": [{"campaign_id": "c1", "granted_nanos": 0, "reserved_nanos": -1, "posted_nanos": 0}]},
+        {"rows": [{"campaign_id": "c1", "granted_nanos": 0, "reserved_nanos": 0, "posted_nanos": 2**63}]},
+    ],
+)
+def test_a_report_that_the_books_cannot_keep_is_counted_and_passed(
+    database: Database, fields: dict[str, object]
+) -> None:
+    service = BankService.open(database, RULES, 0)
+    bad = Message(SLICES, 0, 0, None, altered(ask(), **fields), 0)
+    service.on_messages([bad], 10 * S)
+    assert told(service.on_tick(11 * S), Lease) == []
+    assert service.bank.refused() == {"malformed": 1}
+
+
+def test_spend_past_the_largest_amount_is_refused(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    much: dict[str, Any] = {"price_nanos": MAX_NANOS, "cap_nanos": MAX_NANOS}
+    service.on_messages(wire(notice(BILLING, **much), notice(BILLING, "b-2", **much)), 10 * S)
+    service.on_tick(11 * S)
+    assert (service.bank.refused(), spend(service)) == ({"bad_value": 1}, MAX_NANOS)
 
 
 def test_nothing_is_freed_in_the_first_lease_after_a_start(database: Database) -> None:

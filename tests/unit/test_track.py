@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 import pytest
 
-from bidder.core.messages import Notice, NoticeKind
+from bidder.core.messages import Notice, NoticeKind, encode
 from bidder.core.token import Scope, TokenFields, bid_id_text, sign, sign_landing
 from bidder.core.urls import TrackingUrls
 from bidder.errors import ConfigError, InputError
+from bidder.money import MAX_NANOS
 from bidder.web.track import (
     DEFAULT_CONVERSION_WINDOW_NS,
     DEFAULT_GRACE_NS,
@@ -300,7 +302,41 @@ def test_a_click_leads_nowhere_that_we_did_not_sign(tracker: Tracker, landing: s
 # --- conversions
 
 
-@pytest.mark.parametrize("value", ["-1", "abc", "1e5", "1.0000000001", "1" * 30, "${VALUE}"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"epoch": -1},
+        {"epoch": 2**62 + 1},
+        {"cap_nanos": MAX_NANOS + 1},
+        {"liable_until_ns": MAX_NANOS + 1},
+        {"campaign_id": "a b"},
+        {"campaign_id": "x" * 65},
+        {"seat": ""},
+        {"seat": "s\0"},
+    ],
+)
+def test_a_token_of_a_bid_that_the_bank_cannot_book_is_refused(
+    tracker: Tracker, fields: dict[str, Any]
+) -> None:
+    token = sign(msgspec.structs.replace(FIELDS, **fields), KEY)
+    assert refusal(tracker, f"/bill?t={token}&p=1") == (400, Outcome.MALFORMED)
+
+
+def test_every_notice_is_one_that_the_bank_can_read(tracker: Tracker) -> None:
+    largest = msgspec.structs.replace(
+        FIELDS,
+        epoch=2**62,
+        cap_nanos=MAX_NANOS,
+        liable_until_ns=MAX_NANOS,
+        seat="s" * 120,
+        campaign_id="x" * 64,
+    )
+    sent = call(tracker, f"/v?t={sign(largest, KEY)}&v=9000000000&e={'e' * 64}").notice
+    assert sent is not None
+    assert msgspec.json.decode(encode(sent), type=Notice) == sent
+
+
+@pytest.mark.parametrize("value", ["-1", "abc", "1e5", "1.0000000001", "1" * 30, "9000000001", "${VALUE}"])
 def test_a_worth_that_cannot_be_read_is_told_to_the_advertiser(tracker: Tracker, value: str) -> None:
     assert refusal(tracker, f"/v?t={BROWSER}&v={value}") == (400, Outcome.VALUE)
 
