@@ -62,7 +62,7 @@ class Watch:
         timed = latency.count > 0
         return Snapshot(
             now_ns=run.clock.now_ns(),
-            speedup=run.speedup,
+            speedup=self._speed(run),
             progress=shell.offered / shell.row_count,
             requests=run.worker.requests,
             opportunities=engine.opportunities,
@@ -75,6 +75,13 @@ class Watch:
             currency=run.plan.currency,
             campaigns=self._campaigns(run),
         )
+
+    def _speed(self, run: Run) -> float:
+        """Seconds of the clock for each of the wall, as it went; what was asked for before anything did."""
+        began_s = run.shell.began_s
+        if not began_s:
+            return run.speedup
+        return (run.clock.now_ns() - run.plan.start_ns) / 1e9 / max(time.monotonic() - began_s, 1e-3)
 
     def _rate(self, requests: int) -> float:
         then_s, before = self._last
