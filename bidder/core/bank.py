@@ -119,17 +119,21 @@ class Bank:
         self._leasing.look_again()
         return self._close()
 
-    def tick(self, now_ns: int, seen_until_ns: int | None = None) -> Effects:
+    def tick(self, now_ns: int, seen_until_ns: int | None = None, *, free: bool = True) -> Effects:
         """Frees what can no longer be posted, then tops up and renews the leases of seats that reported.
 
         Args:
             now_ns: the time now.
             seen_until_ns: all notices up to this time have been applied; by default `now_ns`. While the bank
-                lags behind its topic nothing is freed that a waiting notice might still post.
+                lags behind its topic nothing is freed that a waiting notice might still post, and leases last
+                only from then: a seat must not bid again what such a notice is about to spend.
+            free: whether money may come back at all.
         """
+        seen_ns = now_ns if seen_until_ns is None else min(now_ns, seen_until_ns)
         self._bids.evict(now_ns)
-        self._leasing.free(now_ns if seen_until_ns is None else min(now_ns, seen_until_ns), self._draft)
-        self._leasing.serve(now_ns, self._draft)
+        if free:
+            self._leasing.free(seen_ns, self._draft)
+        self._leasing.serve(now_ns, seen_ns, self._draft)
         return self._close()
 
     def count_malformed(self, messages: int) -> Effects:

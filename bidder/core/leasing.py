@@ -107,12 +107,19 @@ class Leasing:
         for seat in self._seats.values():
             seat.dirty = True
 
-    def serve(self, now_ns: int, draft: Draft) -> None:
-        """Brings the leases of all seats that reported up to date, and tells each seat what changed."""
+    def serve(self, now_ns: int, seen_until_ns: int, draft: Draft) -> None:
+        """Brings the leases of all seats that reported up to date, and tells each seat what changed.
+
+        A lease lasts from `seen_until_ns`, up to which all notices have been applied; where that is a whole
+        lease ago the seats wait.
+        """
+        until_ns = seen_until_ns + self._rules.lease_ns
+        if until_ns <= now_ns:
+            return
         alive = [seat for _, seat in sorted(self._seats.items()) if self._alive(seat, now_ns)]
         for seat in alive:
             if seat.dirty:
-                self._serve_seat(seat, now_ns, len(alive), draft)
+                self._serve_seat(seat, now_ns, until_ns, len(alive), draft)
                 seat.dirty = False
 
     def free(self, seen_until_ns: int, draft: Draft) -> None:
@@ -146,7 +153,7 @@ class Leasing:
         seat = self._seats.get(grant.seat)
         return seat is not None and seat.epoch == grant.epoch
 
-    def _serve_seat(self, seat: Seat, now_ns: int, seats: int, draft: Draft) -> None:
+    def _serve_seat(self, seat: Seat, now_ns: int, until_ns: int, seats: int, draft: Draft) -> None:
         for account in self._accounts.values():
             biddable = account.biddable(now_ns, self._rules.lease_ns)
             grant = account.grants.get((seat.name, seat.epoch))
@@ -155,23 +162,22 @@ class Leasing:
                     continue
                 grant = account.open(seat.name, seat.epoch)
             if biddable:
-                self._renew(account, grant, now_ns, draft)
+                self._renew(account, grant, until_ns, draft)
                 if not grant.freed:
                     self._top_up(account, grant, seat, seats, draft)
             self._announce(account, grant, seats, now_ns, draft)
 
-    def _renew(self, account: Account, grant: Grant, now_ns: int, draft: Draft) -> None:
-        """Lets the seat bid for a whole lease again once a third of it is gone.
+    def _renew(self, account: Account, grant: Grant, until_ns: int, draft: Draft) -> None:
+        """Lets the seat bid until `until_ns` where that is at least a third of a lease more.
 
         A campaign whose budget was cut below what is committed is not renewed: its leases end, and what they
         did not post comes back.
         """
-        left_ns = grant.bid_until_ns - now_ns
-        if account.cut_nanos or left_ns * 3 > self._rules.lease_ns * 2:
+        if account.cut_nanos or (until_ns - grant.bid_until_ns) * 3 < self._rules.lease_ns:
             return
         if grant.freed and not account.reopen(grant):
             return
-        grant.bid_until_ns = now_ns + self._rules.lease_ns
+        grant.bid_until_ns = until_ns
         self._schedule_free(grant)
         draft.move(account, grant)
 

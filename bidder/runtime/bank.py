@@ -42,7 +42,7 @@ from bidder.core.messages import (
 from bidder.core.settings import NS_PER_SECOND
 from bidder.errors import DeliveryError, InvariantError
 from bidder.runtime.clock import Clock
-from bidder.runtime.transport import Message, Outbound, Sink, Source
+from bidder.runtime.transport import MarkedSource, Message, Outbound, Sink
 from bidder.store.books import Batch, Books, Letter
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
@@ -159,12 +159,13 @@ class BankService:
 
         Args:
             now_ns: the time now.
-            seen_until_ns: all notices up to this time have been applied; by default `now_ns`.
+            seen_until_ns: all notices up to this time have been applied; by default `now_ns`. Leases count
+                from then, and nothing is freed that a waiting notice might still post.
         """
         changes = self._campaigns.changes_since(self._version)
         steps = [self.bank.adopt(changes)] if changes else []
         seen_ns = now_ns if seen_until_ns is None else seen_until_ns
-        steps.append(self.bank.tick(now_ns, seen_ns if now_ns >= self._hold_until_ns else 0))
+        steps.append(self.bank.tick(now_ns, seen_ns, free=now_ns >= self._hold_until_ns))
         rows = _rows(steps)
         if rows:
             self._write(Batch(rows))
@@ -228,7 +229,7 @@ def _campaign_message(change: CampaignChange) -> Outbound:
 
 async def run_bank(
     service: BankService,
-    source: Source,
+    source: MarkedSource,
     sink: Sink,
     clock: Clock,
     stop: asyncio.Event,
@@ -239,7 +240,8 @@ async def run_bank(
 
     Args:
         service: what to run; its calls are made in one thread beside the loop, since a commit waits for the disk.
-        source: of `notices` and `slices`.
+        source: of `notices` and `slices`; it says up to when all has been read, and until it does nothing is
+            freed and no lease is renewed.
         sink: for `settlements`, `leases` and `campaigns`.
         clock: the shared clock.
         stop: ends the run.
@@ -264,7 +266,7 @@ class _BankLoop:
     """One round after the other: poll, book, tick when it is time, tell."""
 
     def __init__(
-        self, service: BankService, source: Source, sink: Sink, clock: Clock, thread: ThreadPoolExecutor
+        self, service: BankService, source: MarkedSource, sink: Sink, clock: Clock, thread: ThreadPoolExecutor
     ) -> None:
         self._service = service
         self._source = source
@@ -273,6 +275,7 @@ class _BankLoop:
         self._thread = thread
         self._finished: dict[tuple[str, int], int] = {}
         self._next_tick_s = 0.0
+        self._marked_ns: int | None = None
         self._seen_until_ns = 0
         self._untold = False
 
@@ -292,16 +295,23 @@ class _BankLoop:
     async def round(self, tick_s: float) -> None:
         """Takes what is there, at the latest until the next tick."""
         wait_s = max(0.0, self._next_tick_s - time.monotonic())
-        began_ns = self._clock.now_ns()
+        if self._marked_ns is None:
+            self._mark()
         messages = await self._source.poll(MAX_BATCH, min(wait_s, tick_s))
-        if len(messages) < MAX_BATCH:
-            self._seen_until_ns = began_ns
         if messages:
             out = await self.aside(self._service.on_messages, messages, self._clock.now_ns())
             await self._tell(out, {(m.topic, m.partition): m.offset + 1 for m in messages})
+        if self._marked_ns is not None and await self._source.passed():
+            self._seen_until_ns = self._marked_ns
+            self._mark()
         if time.monotonic() >= self._next_tick_s:
             self._next_tick_s = time.monotonic() + tick_s
             await self._tick()
+
+    def _mark(self) -> None:
+        """What is there now is to be booked before this moment counts as seen."""
+        self._marked_ns = self._clock.now_ns()
+        self._source.mark()
 
     async def _tick(self) -> None:
         if self._untold:

@@ -114,6 +114,7 @@ class BusSource:
         self._from_beginning = from_beginning
         self._next: dict[tuple[str, int], int] | None = None
         self._ends: dict[tuple[str, int], int] = {}
+        self._marks: dict[tuple[str, int], int] | None = None
         self._turn = 0
         self._arrival = asyncio.Event()
         self._closed = False
@@ -162,6 +163,17 @@ class BusSource:
     def caught_up(self) -> bool:
         """Whether everything was taken that was there when the source opened."""
         return self._next is not None and all(self._next[at] >= end for at, end in self._ends.items())
+
+    def mark(self) -> None:
+        """See `MarkedSource`."""
+        self.open()
+        self._marks = {(t, p): len(log) for t in self._topics for p, log in enumerate(self._bus.log(t))}
+
+    async def passed(self) -> bool:
+        """See `MarkedSource`; False without a mark."""
+        if self._next is None or self._marks is None:
+            return False
+        return all(self._next[at] >= end for at, end in self._marks.items())
 
     async def start(self) -> None:
         """Opens; raises `UnknownTopic`."""

@@ -41,7 +41,7 @@ class KafkaPlace:
 
 
 class PlacedSource:
-    """A `ControlSource` whose messages have their topic without the prefix."""
+    """A `ControlSource` and `MarkedSource` whose messages have their topic without the prefix."""
 
     def __init__(self, source: KafkaSource, prefix: str) -> None:
         self._source = source
@@ -68,6 +68,14 @@ class PlacedSource:
     def caught_up(self) -> bool:
         """Whether all that was there at the start has been read; for a source without a group."""
         return self._source.caught_up()
+
+    def mark(self) -> None:
+        """Begins to look for all that is there now."""
+        self._source.mark()
+
+    async def passed(self) -> bool:
+        """Whether all that was there at the mark has been polled."""
+        return await self._source.passed()
 
     async def stop(self) -> None:
         """Leaves."""

@@ -66,6 +66,11 @@ class PartitionQueues:
         """Messages queued of one partition; 0 when it is not ours."""
         return len(self._queues.get(at, ()))
 
+    def first(self, at: TopicPartition) -> int | None:
+        """Offset of the oldest message queued of one partition, or None."""
+        queue = self._queues.get(at)
+        return queue[0].offset if queue else None
+
     def __len__(self) -> int:
         """Messages queued in all."""
         return sum(map(len, self._queues.values()))

@@ -13,6 +13,7 @@ more to read and does not move, for `Timeouts.stall`.
 """
 
 import asyncio
+import time
 from collections.abc import Collection, Hashable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -43,7 +44,7 @@ _HEARTBEAT_MS = 1_000
 
 
 class KafkaSource:
-    """A `Source` on Kafka, and without a group a `ControlSource`.
+    """A `Source` and `MarkedSource` on Kafka, and without a group a `ControlSource`.
 
     With a group it shares the topics' partitions with the other members and goes on at the committed offsets.
     Without one it reads all partitions that the topics have at the start and commits nothing.
@@ -91,6 +92,9 @@ class KafkaSource:
         self._finished: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
+        self._mark_ms: float | None = None
+        self._mark_answers: dict[TopicPartition, int] = {}
+        self._mark_ends: dict[TopicPartition, int] = {}
         self._failure: tuple[str, BaseException | None] | None = None
         self._stopping = False
 
@@ -171,6 +175,40 @@ class KafkaSource:
                 f"only a source without a group is caught up at some time, not {self._group}"
             )
         return self._consumer is not None and not self._ends
+
+    def mark(self) -> None:
+        """See `MarkedSource`."""
+        self._mark_ms = time.time() * 1000
+        self._mark_answers = {}
+        self._mark_ends = {}
+
+    async def passed(self) -> bool:
+        """See `MarkedSource`; False without a mark or a place in the group.
+
+        A partition's end is known by the second answer of the broker after the mark: the first may have been
+        under way before. One that is paused or gets no answer is not known to be read, however empty its queue.
+        """
+        consumer = self._consumer
+        if consumer is None or not self._joined.is_set() or not self._find_mark_ends(consumer):
+            return False
+        for at, end in list(self._mark_ends.items()):
+            position, _ = await _mark(consumer, at)
+            first = self._queues.first(at)
+            if (position if first is None else first) < end:
+                return False
+        return bool(self._mark_ends)
+
+    def _find_mark_ends(self, consumer: AIOKafkaConsumer) -> bool:
+        """Takes the end of each partition as an answer after the mark tells it; whether all are known."""
+        ours = consumer.assignment()
+        self._mark_ends = {at: end for at, end in self._mark_ends.items() if at in ours}
+        for at in ours - self._mark_ends.keys():
+            answered_ms, end = consumer.last_poll_timestamp(at), consumer.highwater(at)
+            if self._mark_ms is None or answered_ms is None or answered_ms <= self._mark_ms:
+                continue
+            if answered_ms > self._mark_answers.setdefault(at, answered_ms):
+                self._mark_ends[at] = end
+        return len(self._mark_ends) == len(ours)
 
     async def stop(self) -> None:
         """Leaves the group and disconnects, within about twice `timeouts.stop`."""
@@ -280,6 +318,8 @@ class KafkaSource:
         self._queues.assign(partitions)
         self._finished.clear()
         self._committed.clear()
+        self._mark_answers = {}
+        self._mark_ends = {}
         self._watch.forget()
         self._joined.set()
 

@@ -81,6 +81,18 @@ class ControlSource(Source, Protocol):
         ...
 
 
+class MarkedSource(Source, Protocol):
+    """A source that can prove up to when everything has been polled: an empty poll does not, nor a short one."""
+
+    def mark(self) -> None:
+        """Forgets the mark before; from now on `passed` is about all that is there at this moment."""
+        ...
+
+    async def passed(self) -> bool:
+        """Whether everything has been polled that was there at the mark; False while that is not known."""
+        ...
+
+
 class Sink(Protocol):
     """Messages out."""
 

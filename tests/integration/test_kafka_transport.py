@@ -289,6 +289,55 @@ async def test_a_member_of_a_group_is_never_caught_up(bootstrap: str, topic: str
             source.caught_up()
 
 
+# Marks
+
+
+async def passes(source: KafkaSource, within_s: float = PATIENCE_S) -> bool:
+    """Whether the source passes its mark in that time."""
+    for _ in range(int(within_s / 0.02)):
+        if await source.passed():
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
+async def test_a_mark_is_passed_when_all_that_was_there_then_is_polled(bootstrap: str, topic: str) -> None:
+    await publish(bootstrap, numbered(topic, range(30)))
+    async with running_source(bootstrap, topic, fresh("group")) as source:
+        source.mark()
+        assert not await source.passed(), "nothing is known before an answer"
+        await polled(source, 29, at_once=29)
+        assert not await passes(source, within_s=1)
+        await polled(source, 1)
+        assert await passes(source)
+
+
+async def test_a_mark_is_not_passed_while_a_full_queue_is_paused(bootstrap: str, topic: str) -> None:
+    await publish(bootstrap, numbered(topic, range(300), partition=1))
+    async with running_source(bootstrap, topic, fresh("group"), max_queue_messages=10) as source:
+        await until(lambda: source.stats.paused == 1)
+        source.mark()
+        assert not await passes(source, within_s=1)
+        await polled(source, 300)
+        assert await passes(source)
+
+
+async def test_a_mark_after_what_was_polled_waits_for_an_answer_of_its_own(
+    bootstrap: str, topic: str
+) -> None:
+    async with running_source(bootstrap, topic, fresh("group")) as source:
+        source.mark()
+        assert await passes(source)
+        source.mark()
+        assert not await source.passed()
+        assert await passes(source)
+
+
+async def test_a_source_without_a_mark_passes_nothing(bootstrap: str, topic: str) -> None:
+    async with running_source(bootstrap, topic, fresh("group")) as source:
+        assert not await passes(source, within_s=0.5)
+
+
 # Back-pressure
 
 

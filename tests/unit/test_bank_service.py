@@ -1,7 +1,8 @@
 """The bank on its books: what is written with what, told when, and what a crash leaves."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,9 +27,9 @@ from bidder.core.messages import (
 from bidder.core.messages import Message as Record
 from bidder.errors import DeliveryError, InvariantError
 from bidder.money import MAX_NANOS
-from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, bank_rules, run_bank
-from bidder.runtime.bus import Bus
-from bidder.runtime.clock import SystemClock
+from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, _BankLoop, bank_rules, run_bank
+from bidder.runtime.bus import Bus, BusSource
+from bidder.runtime.clock import SystemClock, VirtualClock
 from bidder.runtime.transport import Message, Outbound
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
@@ -374,6 +375,119 @@ async def test_what_a_broker_did_not_take_is_told_again(database: Database) -> N
     stop.set()
     await task
     assert told(BankService.open(database, RULES, 0).restate(0), Settlement) == []
+
+
+class SlowSource:
+    """A source that hands out at most so many messages at a time, and none where it stalls."""
+
+    def __init__(self, source: BusSource, at_once: int) -> None:
+        self._source = source
+        self.at_once = at_once
+
+    async def start(self) -> None:
+        await self._source.start()
+
+    async def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
+        return await self._source.poll(min(max_messages, self.at_once), timeout_s) if self.at_once else []
+
+    async def commit(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
+        await self._source.commit(next_offsets)
+
+    def mark(self) -> None:
+        self._source.mark()
+
+    async def passed(self) -> bool:
+        return await self._source.passed()
+
+    async def stop(self) -> None:
+        await self._source.stop()
+
+
+class Silence:
+    """A seat that was granted all of 10 units, and a bank that was away while 3,000 notices came."""
+
+    def __init__(self, database: Database, bus: Bus) -> None:
+        CampaignStore(database).set_budget("c1", 10 * S, at_ns=0)
+        self.rules = msgspec.structs.replace(RULES, min_chunk_bids=5_000)
+        self.database = database
+        self.bus = bus
+        self.clock = VirtualClock(S)
+        self.source = SlowSource(bus.source(BANK_TOPICS, BANK_GROUP), 100)
+
+    def open(self, thread: ThreadPoolExecutor) -> _BankLoop:
+        self.service = BankService.open(self.database, self.rules, self.clock.now_ns())
+        return _BankLoop(self.service, self.source, self.bus.sink(), self.clock, thread)
+
+    async def lease_all(self, loop: _BankLoop) -> int:
+        """How many bids of 0.002 units the seat was granted."""
+        await self.bus.sink().publish([Outbound(SLICES, b"s1", encode(ask()))])
+        for _ in range(3):
+            await loop.round(0)
+        return self.service.report()[0].leased_nanos // 2_000_000
+
+    async def go_on_without_a_bank(self, bids: int, until_ns: int) -> None:
+        """All that was granted is billed in time, behind 1,000 impressions; the seat reports what it knows."""
+        shown = [notice(NoticeKind.IMPRESSION, f"i-{n}", liable_until_ns=60 * S) for n in range(1_000)]
+        billed = [notice(BILLING, f"b-{n}", at_ns=20 * S, liable_until_ns=60 * S) for n in range(bids)]
+        await self.bus.sink().publish([Outbound(NOTICES, b"c1", encode(one)) for one in [*shown, *billed]])
+        await self.bus.sink().publish([Outbound(SLICES, b"s1", encode(used(0, 0, seq=1)))])
+        self.clock.advance_to(until_ns)
+
+
+async def test_no_lease_is_renewed_before_what_waited_during_a_silence_is_booked(database: Database) -> None:
+    bus = make_bus()
+    world = Silence(database, bus)
+    with ThreadPoolExecutor(1) as thread:
+        loop = world.open(thread)
+        bids = await world.lease_all(loop)
+        leases = len(bus.log(LEASES)[0])
+        await world.go_on_without_a_bank(bids, 80 * S)
+        while world.service.report()[0].spend_nanos < 10 * S:
+            assert len(bus.log(LEASES)[0]) == leases
+            await loop.round(0)
+    assert (bids, world.service.report()[0].uncovered_nanos) == (5_000, 0)
+
+
+async def test_nothing_is_freed_after_a_start_before_what_waited_is_booked(database: Database) -> None:
+    bus = make_bus()
+    world = Silence(database, bus)
+    with ThreadPoolExecutor(1) as thread:
+        await world.go_on_without_a_bank(await world.lease_all(world.open(thread)), 900 * S)
+        await bus.sink().publish([Outbound(SLICES, b"s1", encode(ask("b")))])
+        loop = world.open(thread)
+        world.clock.advance_to(1_000 * S)
+        while world.service.report()[0].spend_nanos < 10 * S:
+            await loop.round(0)
+    (report,) = world.service.report()
+    assert (report.spend_nanos, report.leased_nanos, report.uncovered_nanos) == (10 * S, 0, 0)
+
+
+async def test_an_empty_poll_of_a_source_that_stalls_frees_nothing(database: Database) -> None:
+    bus = make_bus()
+    world = Silence(database, bus)
+    with ThreadPoolExecutor(1) as thread:
+        loop = world.open(thread)
+        await world.go_on_without_a_bank(await world.lease_all(loop), 900 * S)
+        world.source.at_once = 0
+        for _ in range(3):
+            await loop.round(0)
+        assert world.service.report()[0].leased_nanos == 10 * S
+
+
+async def test_money_comes_back_once_all_that_waited_is_booked(database: Database) -> None:
+    """The gate opens again: what nobody billed is free."""
+    bus = make_bus()
+    world = Silence(database, bus)
+    with ThreadPoolExecutor(1) as thread:
+        loop = world.open(thread)
+        bids = await world.lease_all(loop)
+        await world.go_on_without_a_bank(bids - 1_000, 900 * S)
+        for until_ns in (900 * S, 1_100 * S):
+            world.clock.advance_to(until_ns)
+            for _ in range(70):
+                await loop.round(0)
+    (report,) = world.service.report()
+    assert (report.spend_nanos, report.leased_nanos) == (8 * S, 0)
 
 
 def test_reports_of_a_seat_keep_its_lease(database: Database) -> None:

@@ -155,6 +155,29 @@ def test_an_empty_topic_is_caught_up_at_once() -> None:
     assert source.caught_up()
 
 
+async def test_a_mark_is_passed_when_all_that_was_there_then_is_taken() -> None:
+    bus = Bus({"t": 2})
+    source = bus.source(["t"])
+    assert not await source.passed(), "without a mark nothing is known"
+    bus.sink().put(numbered(2, partition=0) + numbered(1, partition=1))
+    source.mark()
+    bus.sink().put(numbered(5, partition=1, start=1))
+    source.take(2)
+    assert not await source.passed()
+    source.take(2)
+    assert await source.passed()
+
+
+async def test_a_new_mark_forgets_the_one_before() -> None:
+    bus = Bus({"t": 1})
+    source = bus.source(["t"])
+    source.mark()
+    assert await source.passed()
+    bus.sink().put(numbered(1))
+    source.mark()
+    assert not await source.passed()
+
+
 def test_an_unknown_topic_is_named_with_those_that_are_there() -> None:
     bus = Bus({"t": 1, "s": 1})
     with pytest.raises(UnknownTopic, match="topic nowhere is not on the bus; it has s, t"):
