@@ -3,6 +3,7 @@
     ClearbidError              everything we raise on purpose
     ├── InputError             the caller's data; mended by other input; the command line exits with 2
     │   ├── ConfigError        a setting that is unknown, of the wrong type or out of range
+    │   │   └── SeatTaken      another worker holds the seat: give each its own
     │   ├── SheetError         a campaign sheet, with the row and column
     │   └── RequestError       an OpenRTB body, with the JSON path
     ├── DependencyError        something outside that is not there or failed; may be tried again; exit 3
@@ -30,6 +31,10 @@ class InputError(ClearbidError):
 
 class ConfigError(InputError):
     """A setting that is unknown, of the wrong type or out of range."""
+
+
+class SeatTaken(ConfigError):
+    """Another start took the seat of this worker, which the bank hears no more."""
 
 
 class SheetError(InputError):

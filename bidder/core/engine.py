@@ -65,6 +65,7 @@ class Engine:
         self.settings = settings
         self.start_id = start_id
         self.epoch = 0
+        self._rival_epoch = 0
         self.reasons: dict[int, int] = {}
         self.opportunities = 0
         self.repaired = 0
@@ -87,6 +88,11 @@ class Engine:
         self._pacer: Pacer
         self._funnel: NDArray[np.int64]
         self._install(self.table, 0)
+
+    @property
+    def superseded(self) -> bool:
+        """Whether a later start took this seat: the bank hears this one no more, it will not bid again."""
+        return 0 < self.epoch < self._rival_epoch
 
     # -- decide ---------------------------------------------------------------------------------------------
 
@@ -276,7 +282,12 @@ class Engine:
     def adopt_leases(self, leases: Sequence[Lease], now_ns: int) -> None:
         """Takes leases of this start; one of another seat or start is not ours to spend."""
         for lease in leases:
-            if lease.seat != self.settings.seat or lease.start_id != self.start_id:
+            if lease.seat != self.settings.seat:
+                continue
+            if lease.start_id != self.start_id:
+                # One that has ended may be of books that were replaced since, where epochs began anew.
+                if lease.bid_until_ns > now_ns:
+                    self._rival_epoch = max(self._rival_epoch, lease.epoch)
                 continue
             assert self.epoch in (0, lease.epoch), (
                 f"epoch of a start changed from {self.epoch} to {lease.epoch}"

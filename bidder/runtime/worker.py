@@ -14,6 +14,7 @@ from bidder.core.call import Answer
 from bidder.core.engine import Engine, outputs_of
 from bidder.core.inbox import Inbox
 from bidder.core.messages import BID_RESPONSES, DECISIONS, SLICES, encode
+from bidder.errors import SeatTaken
 from bidder.runtime.clock import Clock
 from bidder.runtime.latency import LatencyHistogram
 from bidder.runtime.transport import ControlSource, Message, Outbound, Sink, Source
@@ -148,7 +149,12 @@ class WorkerShell:
         self._ready = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop` is set, commits what is finished and leaves; or until a part fails, and raises."""
+        """Runs until `stop` is set, commits what is finished and leaves; or until a part fails, and raises.
+
+        Raises:
+            SeatTaken: another start took the seat.
+            DependencyError: the broker failed.
+        """
         parts = [self._take_control, self._tick, self._commit, self._take_requests]
         tasks: list[asyncio.Task[object]] = [asyncio.create_task(part(stop)) for part in parts]
         # The request loop is left waiting where a seat never became ready, so the stop is waited for too.
@@ -187,9 +193,18 @@ class WorkerShell:
             messages = await self._control.poll(1_000, 0.1)
             if messages:
                 self._worker.on_control(messages, self._clock.now_ns())
+                self._check_seat()
                 await asyncio.sleep(0)
             if self._worker.ready and self._control.caught_up():
                 self._ready.set()
+
+    def _check_seat(self) -> None:
+        engine = self._worker.engine
+        if engine.superseded:
+            raise SeatTaken(
+                f"seat {engine.settings.seat} was taken by another start, and this one gets no money any more: "
+                "give each worker its own [bid] seat"
+            )
 
     async def _tick(self, stop: asyncio.Event) -> None:
         while not stop.is_set():

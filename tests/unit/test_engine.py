@@ -431,3 +431,26 @@ def test_a_bundle_is_matched_whole() -> None:
     engine = make.engine([campaign(targeting=Targeting(domain=Rule(include=("game.example",))))])
     offer = Offer(more={"app": {"bundle": "com.game.example"}})
     assert make.decide(engine, body(offer))[0]["reason"] == Reason.DOMAIN
+
+
+@pytest.mark.parametrize(
+    ("changes", "superseded"),
+    [
+        ({"epoch": 2}, True),
+        ({"epoch": 1}, False),
+        ({"epoch": 2, "seat": "seat-9"}, False),
+        ({"epoch": 2, "bid_until_ns": 5}, False),
+    ],
+)
+def test_only_a_live_lease_of_a_later_start_takes_the_seat(changes: dict[str, Any], superseded: bool) -> None:
+    engine = make.engine()
+    engine.adopt_leases([lease(**({"start_id": "another"} | changes))], 5)
+    assert engine.superseded is superseded
+
+
+def test_a_start_without_an_epoch_is_not_superseded_until_it_has_one() -> None:
+    engine = make.engine(leases=[])
+    engine.adopt_leases([lease("c2", start_id="another", epoch=2)], 5)
+    assert not engine.superseded
+    engine.adopt_leases([lease(epoch=1)], 6)
+    assert engine.superseded

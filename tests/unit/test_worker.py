@@ -26,7 +26,7 @@ from bidder.core.messages import (
     SliceReport,
     encode,
 )
-from bidder.errors import DeliveryError
+from bidder.errors import DeliveryError, SeatTaken
 from bidder.runtime.bus import Bus, BusSink
 from bidder.runtime.clock import VirtualClock
 from bidder.runtime.transport import Message, Outbound
@@ -260,6 +260,29 @@ async def test_requests_wait_until_control_is_caught_up(monkeypatch: pytest.Monk
         assert made.requests == 0
         behind = False
         await until(lambda: committed(where) == [1, 0])
+
+
+async def test_a_worker_whose_seat_was_taken_stops_and_says_what_to_do() -> None:
+    where = bus()
+    await put(where, CAMPAIGNS, encode(CHANGE))
+    await put(where, LEASES, encode(lease()))
+    async with running(where) as (made, task):
+        await until(lambda: made.ready)
+        await put(where, LEASES, encode(lease(start_id="another", epoch=2)))
+        await until(task.done)
+    with pytest.raises(SeatTaken, match=r"seat seat-\d was taken by another start.* its own \[bid\] seat"):
+        task.result()
+
+
+async def test_leases_of_earlier_starts_stop_no_worker() -> None:
+    where = bus()
+    await put(where, CAMPAIGNS, encode(CHANGE))
+    await put(where, LEASES, encode(lease(start_id="another", epoch=2)), encode(lease(epoch=3)))
+    async with running(where) as (made, task):
+        await until(lambda: made.ready)
+        await put(where, LEASES, encode(lease("c2", start_id="another", epoch=2)))
+        await until(lambda: len(where.log(SLICES)[0]) > 5)
+        assert not task.done()
 
 
 async def test_what_is_finished_when_told_to_stop_is_committed() -> None:
