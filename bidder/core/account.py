@@ -32,7 +32,7 @@ class Sent(NamedTuple):
 
 
 class Grant:
-    """What one epoch of a seat may spend of one campaign; `granted_nanos` only grows.
+    """What one epoch of a seat may spend of one campaign; `granted_nanos` grows, but for `Account.shrink`.
 
     `sent` is the state in which the seat was last told, to tell it again only where something changed.
     """
@@ -181,6 +181,16 @@ class Account:
         grant.freed = False
         self.outstanding_nanos += grant.outstanding_nanos
         return True
+
+    def shrink(self, grant: Grant) -> None:
+        """Lets a freed grant count again with nothing left in it but what it posted.
+
+        The caller knows that its epoch holds no reservation on it, and that it will be told.
+        """
+        if not grant.freed:
+            raise InvariantError(f"grant {grant.key} must be freed before it is shrunk")
+        grant.granted_nanos = min(grant.granted_nanos, grant.posted_nanos)
+        grant.freed = False
 
     def drop(self, grant: Grant) -> None:
         """Forgets a freed grant of an epoch that is over."""

@@ -1,9 +1,10 @@
 """Seats, their epochs, and the leases they hold: how budgets reach the workers and come back.
 
 A seat asks for an epoch with a fresh `start_id` and gets the next one; leases of older epochs are never
-renewed. Money is granted in chunks, as an absolute counter a (campaign, seat, epoch) that only grows. A lease
-may be bid on until `bid_until_ns`, renewed while the seat reports and the campaign may bid. What a grant did
-not post comes back `longest_reservation_ns + margin_ns` after its `bid_until_ns`.
+renewed. Money is granted in chunks, as an absolute counter a (campaign, seat, epoch). A lease may be bid on
+until `bid_until_ns`, renewed while the seat reports and the campaign may bid. What a grant did not post comes
+back `longest_reservation_ns + margin_ns` after its `bid_until_ns`. The counter grows as long as the grant
+stands; where the money came back and a budget was cut meanwhile, a renewal may lower it.
 """
 
 import heapq
@@ -25,7 +26,7 @@ class Seat:
     request that is read again, never opens an epoch anew.
     """
 
-    __slots__ = ("dirty", "epoch", "name", "reported_ns", "rows", "seq", "start_id", "starts")
+    __slots__ = ("dirty", "epoch", "name", "reported_ns", "rows", "seq", "start_id", "starts", "told_ns")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -41,6 +42,7 @@ class Seat:
         self.starts.add(start_id)
         self.seq = -1
         self.rows: dict[str, SliceRow] = {}
+        self.told_ns = _NEVER_NS
 
 
 class Leasing:
@@ -80,6 +82,7 @@ class Leasing:
         elif report.epoch == seat.epoch and report.seq > seat.seq:
             seat.seq = report.seq
             seat.rows = {row.campaign_id: row for row in report.rows}
+            seat.told_ns = report.at_ns
         else:
             return
         seat.reported_ns = max(seat.reported_ns, now_ns)
@@ -162,24 +165,40 @@ class Leasing:
                     continue
                 grant = account.open(seat.name, seat.epoch)
             if biddable:
-                self._renew(account, grant, until_ns, draft)
+                self._renew(account, grant, seat, until_ns, draft)
                 if not grant.freed:
                     self._top_up(account, grant, seat, seats, draft)
             self._announce(account, grant, seats, now_ns, draft)
 
-    def _renew(self, account: Account, grant: Grant, until_ns: int, draft: Draft) -> None:
+    def _renew(self, account: Account, grant: Grant, seat: Seat, until_ns: int, draft: Draft) -> None:
         """Lets the seat bid until `until_ns` where that is at least a third of a lease more.
 
         A campaign whose budget was cut below what is committed is not renewed: its leases end, and what they
-        did not post comes back.
+        did not post comes back. A grant that came back and does not fit any more as a whole begins again with
+        nothing free in it, to be topped up by what fits.
         """
         if account.cut_nanos or (until_ns - grant.bid_until_ns) * 3 < self._rules.lease_ns:
             return
         if grant.freed and not account.reopen(grant):
-            return
+            if not self._idle(seat, grant):
+                return
+            account.shrink(grant)
         grant.bid_until_ns = until_ns
         self._schedule_free(grant)
         draft.move(account, grant)
+
+    def _idle(self, seat: Seat, grant: Grant) -> bool:
+        """Whether the seat said, since its lease ended, that no bid of it is open and all spend is known.
+
+        It cannot have bid since then; so all that it believes to be free may be taken from it.
+        """
+        row = seat.rows.get(grant.campaign_id)
+        return (
+            row is not None
+            and seat.told_ns > grant.bid_until_ns
+            and row.reserved_nanos == 0
+            and row.posted_nanos >= grant.posted_nanos
+        )
 
     def _top_up(self, account: Account, grant: Grant, seat: Seat, seats: int, draft: Draft) -> None:
         """Grants one more chunk where less than half of one is unspent.

@@ -109,6 +109,21 @@ class Ledger:
         self._move(account, free=more)
         return Result.OK
 
+    def lower(self, account: int, granted_nanos: int) -> Result:
+        """Takes free money back, so that the account was granted `granted_nanos` in all.
+
+        A total below what is posted and reserved changes nothing (`EXCEEDS`): a bid keeps its money.
+        """
+        assert 0 <= granted_nanos <= MAX_NANOS, f"grant must be in 0..{MAX_NANOS}, was {granted_nanos}"
+        less = self._granted[account] - granted_nanos
+        if less <= 0:
+            return Result.EXISTS
+        if granted_nanos < self._posted[account] + self._reserved[account]:
+            return Result.EXCEEDS
+        self._granted[account] = granted_nanos
+        self._move(account, free=-less)
+        return Result.OK
+
     def knows(self, bid_id: bytes) -> bool:
         """Whether a reservation of this id is open or ended lately."""
         return bid_id in self._reservations

@@ -120,8 +120,10 @@ class Lease(Message, frozen=True, gc=False, tag="lease"):
 
     `start_id` is the one that the seat asked with: a worker takes no lease of another start.
     `granted_nanos` is everything granted to this seat in this epoch since it began: the seat may spend
-    granted - posted - reserved. `bid_until_ns` ends bidding where the bank falls silent. `budget_nanos` and
-    `spent_nanos` are of the whole campaign, over all seats, for pacing; `seats` is how many share it.
+    granted - posted - reserved. It grows while `bid_until_ns` stays, and may be lower only where that moves on;
+    a lease with an earlier one is of the past. `bid_until_ns` ends bidding where the bank falls silent.
+    `budget_nanos` and `spent_nanos` are of the whole campaign, over all seats, for pacing; `seats` is how many
+    share it.
     """
 
     seat: str

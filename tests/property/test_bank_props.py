@@ -64,7 +64,10 @@ class Worker:
         if lease.seat != self.seat or lease.start_id != self.start_id:
             return
         assert self.epoch in {0, lease.epoch}
-        assert lease.granted_nanos >= self.granted, "a grant only grows within an epoch"
+        assert lease.bid_until_ns >= self.bid_until_ns, "leases come in order"
+        if lease.granted_nanos < self.granted:
+            assert lease.bid_until_ns > self.bid_until_ns, "a grant only grows within a lease"
+            assert lease.granted_nanos >= self.granted - self.free, "only free money is taken back"
         self.epoch, self.granted, self.bid_until_ns = lease.epoch, lease.granted_nanos, lease.bid_until_ns
 
     @property
@@ -298,6 +301,47 @@ def test_a_feasible_budget_is_granted_and_spent_to_the_last_nano() -> None:
                 worker.posted += settlement.amount_nanos
                 spent += settlement.amount_nanos
     assert spent == 1_003
+
+
+@pytest.mark.parametrize("cut", [1, 7, 50])
+@pytest.mark.parametrize("seats", [SEATS[:1], SEATS])
+def test_a_budget_cut_below_what_is_committed_is_still_spent_to_the_last_nano(
+    seats: Sequence[str], cut: int
+) -> None:
+    """Leases end, what they held comes back, and what is left of the lower budget is bid on again."""
+    bank = Bank(RULES, {"c1": campaign(budget_nanos=1_000, max_bid_cpm_micros=MAX_BID)}, BankState())
+    workers = [Worker(seat, seat) for seat in seats]
+    bids = budget = 0
+    for second in range(1, 800):
+        now_ns = second * S
+        bank.apply([worker.report(now_ns) for worker in workers], now_ns)
+        for lease in bank.tick(now_ns).leases:
+            for worker in workers:
+                worker.take(lease)
+        (report,) = bank.report()
+        if report.spend_nanos >= 500 and not budget and report.leased_nanos > cut:
+            budget = report.spend_nanos + report.leased_nanos - cut
+            lower = campaign(budget_nanos=budget, max_bid_cpm_micros=MAX_BID)
+            bank.adopt([CampaignChange(version=2, campaign_id="c1", campaign=lower)])
+            continue  # a lease that is bid on to its end would never come back
+        for worker in workers:
+            price = min(3, worker.free)
+            if price > 0 and now_ns < worker.bid_until_ns and (not budget or second > 300):
+                bids += 1
+                bill = notice(
+                    NoticeKind.BILLING,
+                    f"bid-{bids}",
+                    seat=worker.seat,
+                    cap_nanos=price,
+                    price_nanos=price,
+                    at_ns=now_ns,
+                    liable_until_ns=now_ns + S,
+                )
+                (settlement,) = bank.apply([bill], now_ns).settlements
+                worker.posted += settlement.amount_nanos
+    (report,) = bank.report()
+    assert budget
+    assert (report.spend_nanos, report.uncovered_nanos, report.leased_nanos) == (budget, 0, 0)
 
 
 def frees_with_the_lease(_: Leasing, grant: Grant) -> int:

@@ -112,6 +112,18 @@ class LedgerMachine(RuleBasedStateMachine):
         self.books.granted[account] = max(total, self.books.granted[account])
         assert self.ledger.grant(account, total) is result
 
+    @rule(account=accounts, total=st.integers(0, 200))
+    def lower(self, account: int, total: int) -> None:
+        books = self.books
+        if total >= books.granted[account]:
+            result = Result.EXISTS
+        elif total < books.spent[account] + books.reserved(account):
+            result = Result.EXCEEDS
+        else:
+            result = Result.OK
+            books.granted[account] = total
+        assert self.ledger.lower(account, total) is result
+
     @rule(name=bids, account=accounts, amount=amounts, wait=st.integers(1, 40), bill=st.integers(0, 60))
     def reserve(self, name: bytes, account: int, amount: int, wait: int, bill: int) -> None:
         times = self.now + wait, self.now + wait + bill

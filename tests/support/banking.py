@@ -61,8 +61,15 @@ def ask(start_id: str = "a", seat: str = "s1") -> SliceReport:
 
 
 def used(
-    posted: int, reserved: int, *, seq: int, epoch: int = 1, start_id: str = "a", seat: str = "s1"
+    posted: int,
+    reserved: int,
+    *,
+    seq: int,
+    epoch: int = 1,
+    start_id: str = "a",
+    seat: str = "s1",
+    at_ns: int = 0,
 ) -> SliceReport:
     """A seat's report of what it did with `c1`."""
     row = SliceRow(campaign_id="c1", granted_nanos=0, reserved_nanos=reserved, posted_nanos=posted)
-    return SliceReport(seat=seat, epoch=epoch, seq=seq, start_id=start_id, at_ns=0, rows=(row,))
+    return SliceReport(seat=seat, epoch=epoch, seq=seq, start_id=start_id, at_ns=at_ns, rows=(row,))

@@ -311,6 +311,26 @@ def test_an_old_report_does_not_undo_a_newer_one() -> None:
     assert bank.tick(1 * S).leases[0].granted_nanos > 25 * S
 
 
+@pytest.mark.parametrize(
+    ("row", "lease"),
+    [
+        ({"posted": 0, "reserved": 0, "at_ns": 900 * S}, (10 * S // 4, 930 * S)),
+        ({"posted": 0, "reserved": 1, "at_ns": 900 * S}, (25 * S, 30 * S)),
+        ({"posted": 0, "reserved": 0, "at_ns": 29 * S}, (25 * S, 30 * S)),
+    ],
+)
+def test_a_grant_that_fits_no_more_begins_again_once_its_seat_holds_nothing(
+    row: dict[str, Any], lease: tuple[int, int]
+) -> None:
+    bank = make(campaign(max_bid_cpm_micros=1_000_000))
+    started(bank)
+    bank.tick(200 * S)
+    bank.adopt([CampaignChange(version=2, campaign_id="c1", campaign=campaign(budget_nanos=10 * S))])
+    bank.apply([used(seq=1, **row)], 900 * S)
+    told = bank.tick(900 * S).leases
+    assert [(each.granted_nanos, each.bid_until_ns) for each in told] == [lease]
+
+
 def test_a_chunk_is_never_below_some_maximum_bids() -> None:
     bank = make(campaign(max_bid_cpm_micros=500_000_000))
     assert started(bank).leases[0].granted_nanos == 50 * S

@@ -454,3 +454,29 @@ def test_a_start_without_an_epoch_is_not_superseded_until_it_has_one() -> None:
     assert not engine.superseded
     engine.adopt_leases([lease(epoch=1)], 6)
     assert engine.superseded
+
+
+def test_a_renewed_lease_may_take_free_money_back() -> None:
+    engine = make.engine(leases=[lease(bid_until_ns=20 * S)])
+    engine.adopt_leases([lease(bid_until_ns=90 * S, granted_nanos=2 * S)], 60 * S)
+    assert engine.status(60 * S)["c1"].granted_nanos == 2 * S
+
+
+def test_a_lease_of_the_past_gives_nothing_back() -> None:
+    engine = make.engine(leases=[lease(bid_until_ns=20 * S)])
+    old = lease(bid_until_ns=20 * S)
+    engine.adopt_leases([lease(bid_until_ns=90 * S, granted_nanos=2 * S), old, old], 60 * S)
+    assert engine.status(60 * S)["c1"].granted_nanos == 2 * S
+
+
+def test_within_a_lease_the_total_only_grows() -> None:
+    engine = make.engine(leases=[lease(bid_until_ns=20 * S)])
+    engine.adopt_leases([lease(bid_until_ns=20 * S, granted_nanos=2 * S)], 10 * S)
+    assert engine.status(10 * S)["c1"].granted_nanos == 5 * S
+
+
+def test_money_that_is_reserved_is_not_taken_back() -> None:
+    engine = make.engine(leases=[lease(bid_until_ns=20 * S)])
+    assert make.decide(engine, body(Offer()))[0]["reason"] == Reason.BID
+    engine.adopt_leases([lease(bid_until_ns=90 * S, granted_nanos=0)], 1 * S)
+    assert engine.status(1 * S)["c1"].granted_nanos == 5 * S
