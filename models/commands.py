@@ -27,7 +27,7 @@ def train(
     table: Annotated[Path, typer.Argument(help="Training table, .parquet or .csv.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Directory to write the model to.", show_default=False)],
     spec: Annotated[
-        Path | None, typer.Option(help="Feature declarations, TOML with [[feature]] tables.")
+        Path | None, typer.Option(help="Feature declarations, a TOML file with a table `feature` for each.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,

@@ -14,10 +14,12 @@ ConfigOption = Annotated[
     typer.Option("--config", help="TOML file of settings.", metavar="FILE", envvar="CLEARBID_CONFIG"),
 ]
 DbOption = Annotated[
-    Path | None, typer.Option("--db", help="Database file; else [store] path.", metavar="FILE")
+    Path | None,
+    typer.Option("--db", help="Database file; else store.path of the configuration.", metavar="FILE"),
 ]
 KafkaOption = Annotated[
-    str | None, typer.Option("--kafka", help="Broker; else [kafka] bootstrap.", metavar="HOST:PORT")
+    str | None,
+    typer.Option("--kafka", help="Broker; else kafka.bootstrap of the configuration.", metavar="HOST:PORT"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OriginOption = Annotated[

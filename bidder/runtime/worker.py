@@ -7,6 +7,7 @@ campaigns and leases from the beginning, and only then takes requests.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Sequence
 
@@ -19,6 +20,8 @@ from bidder.runtime.clock import Clock
 from bidder.runtime.latency import LatencyHistogram
 from bidder.runtime.transport import ControlSource, Message, Outbound, Sink, Source
 from bidder.store.journal import JournalWriter, output_digest
+
+_log = logging.getLogger(__name__)
 
 BATCH = 128
 """Most requests decided in one go: past 64 a larger batch wins little, and it holds up what waits behind it."""
@@ -122,6 +125,7 @@ class WorkerShell:
         sink: for what it says. clock: the shared clock.
         max_batch: requests decided at once, at most.
         tick_s: wall seconds between ticks. commit_s: wall seconds between commits.
+        patience_s: wall seconds that requests wait for the first lease.
     """
 
     def __init__(
@@ -135,6 +139,7 @@ class WorkerShell:
         max_batch: int = BATCH,
         tick_s: float = 0.05,
         commit_s: float = 1.0,
+        patience_s: float = 5.0,
     ) -> None:
         self._worker = worker
         self._requests = requests
@@ -147,6 +152,8 @@ class WorkerShell:
         self._finished: dict[tuple[str, int], int] = {}
         self._committed: dict[tuple[str, int], int] = {}
         self._ready = asyncio.Event()
+        self._patience_s = patience_s
+        self._began_s = time.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set, commits what is finished and leaves; or until a part fails, and raises.
@@ -195,8 +202,23 @@ class WorkerShell:
                 self._worker.on_control(messages, self._clock.now_ns())
                 self._check_seat()
                 await asyncio.sleep(0)
-            if self._worker.ready and self._control.caught_up():
-                self._ready.set()
+            self._look_whether_ready()
+
+    def _look_whether_ready(self) -> None:
+        """Lets requests in once all that stands in the control topics is read, and there is money to bid with.
+
+        Where none comes for a while (no campaign is in flight, or the bank is away) they are let in all the
+        same: each then ends in a numbered reason, and the exchange in an answer.
+        """
+        if self._ready.is_set() or not self._control.caught_up():
+            return
+        if self._worker.ready:
+            self._ready.set()
+        elif time.monotonic() - self._began_s > self._patience_s:
+            _log.warning(
+                "no lease came in %.0f s: requests are answered without bids until one does", self._patience_s
+            )
+            self._ready.set()
 
     def _check_seat(self) -> None:
         engine = self._worker.engine

@@ -214,6 +214,7 @@ def _distributed(
         run = asyncio.run(run_distributed(plan, kafka, folder, arguments, pace, watch))
     except asyncio.CancelledError:  # told to stop; the parts have been stopped
         raise KeyboardInterrupt from None
+    watch.finish(run)
     return run_result(
         plan,
         run.figures,

@@ -3,9 +3,11 @@
 import time
 from pathlib import Path
 
+import msgspec
+
 from bidder.core.pacing import TrafficShape
 from simulator.demo.books import read_reports
-from simulator.demo.distributed import ExchangeFigures
+from simulator.demo.distributed import Distributed, ExchangeFigures
 from simulator.demo.embedded import Run
 from simulator.demo.live import CampaignSnapshot, LiveTable, Snapshot
 from simulator.demo.plan import Plan
@@ -44,7 +46,9 @@ class Watch:
     def finish(self, run: Run) -> None:
         """Takes the run as it ended, whether or not it is time."""
         self._point(run)
-        self._table.update(self._snapshot(run))
+        took_s = max(run.shell.ended_s - run.shell.began_s, 1e-3)
+        rate = run.worker.requests / took_s
+        self._table.update(msgspec.structs.replace(self._snapshot(run), requests_per_second=rate))
 
     def _point(self, run: Run) -> None:
         now_ns = min(run.clock.now_ns(), run.plan.end_ns)
@@ -144,6 +148,24 @@ class DistantWatch:
                 points.pop()
             points.append(point)
         self._table.update(self._snapshot(seen, campaigns, now_ns))
+
+    def finish(self, run: Distributed) -> None:
+        """Takes the run as it ended, from settled books and the bidder's own figures."""
+        self._next_s = 0.0
+        self(run.exchange, self._plan.end_ns)
+        figures, campaigns = run.figures, self._campaigns(self._plan.end_ns)
+        self._table.update(
+            msgspec.structs.replace(
+                self._snapshot(run.exchange, campaigns, self._plan.end_ns),
+                requests=figures.requests,
+                opportunities=figures.opportunities,
+                bids=figures.bids,
+                late_wins=figures.late_wins,
+                requests_per_second=figures.requests / max(run.exchange.duration_s, 1e-3),
+                p50_ms=figures.p50_ms,
+                p99_ms=figures.p99_ms,
+            )
+        )
 
     def _campaigns(self, now_ns: int) -> list[CampaignSnapshot]:
         found = []

@@ -27,6 +27,7 @@ from bidder.core.messages import (
     encode,
 )
 from bidder.errors import DeliveryError, SeatTaken
+from bidder.openrtb.reasons import Reason
 from bidder.runtime.bus import Bus, BusSink
 from bidder.runtime.clock import VirtualClock
 from bidder.runtime.transport import Message, Outbound
@@ -199,7 +200,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def running(
-    where: Bus, sink: BusSink | None = None
+    where: Bus, sink: BusSink | None = None, patience_s: float = 5.0
 ) -> AsyncIterator[tuple[Worker, asyncio.Task[None]]]:
     made, stop = fresh(), asyncio.Event()
     shell = WorkerShell(
@@ -210,6 +211,7 @@ async def running(
         VirtualClock(),
         tick_s=0.01,
         commit_s=0.02,
+        patience_s=patience_s,
     )
     task = asyncio.create_task(shell.run(stop))
     try:
@@ -246,6 +248,25 @@ async def test_requests_wait_for_campaigns_and_money() -> None:
         await put(where, LEASES, encode(lease()))
         await until(lambda: committed(where) == [1, 0])
     assert orjson.loads(where.log(DECISIONS)[0][0].value)["reason"] == 0
+
+
+async def test_without_a_lease_requests_end_in_a_reason_after_a_while() -> None:
+    where = bus()
+    await put(where, BID_REQUESTS, *offers("a"))
+    async with running(where, patience_s=0.05) as (made, _):
+        await until(lambda: committed(where) == [1, 0])
+        assert not made.ready
+        assert orjson.loads(where.log(DECISIONS)[0][0].value)["reason"] == Reason.NO_CAMPAIGNS
+        await put(where, CAMPAIGNS, encode(CHANGE))
+        await until(lambda: made.inbox.campaigns == 1)
+        await put(where, BID_REQUESTS, *offers("b"))
+        await until(lambda: committed(where) == [2, 0])
+        assert orjson.loads(where.log(DECISIONS)[0][1].value)["reason"] == Reason.NO_LEASE
+        await put(where, LEASES, encode(lease()))
+        await until(lambda: made.ready)
+        await put(where, BID_REQUESTS, *offers("c"))
+        await until(lambda: committed(where) == [3, 0])
+    assert orjson.loads(where.log(DECISIONS)[0][2].value)["reason"] == Reason.BID
 
 
 async def test_requests_wait_until_control_is_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
