@@ -70,7 +70,7 @@ def test_what_is_foreign_is_found(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["https://shop.example/a", "http://127.0.0.1:8080", "tests/work/x", "http://www.w3.org/2000/svg"]
+    "text", ["https://shop.example/a", "http://127.0.0.1:8080", "tests/works/x", "http://www.w3.org/2000/svg"]
 )
 def test_what_is_not_foreign_is_left_alone(text: str) -> None:
     assert foreign(text) == []
