@@ -23,8 +23,8 @@ from bidder.core.settings import NS_PER_SECOND, EngineSettings, ExchangeRules, P
 from bidder.errors import ConfigError
 
 PREFIX = "CLEARBID_"
-OTHER_VARIABLES = frozenset({"CLEARBID_KAFKA", "CLEARBID_CONFIG"})
-"""Variables with our prefix that are no settings: the broker that tests use, and where the file is."""
+OTHER_VARIABLES = frozenset({"CLEARBID_KAFKA", "CLEARBID_REQUIRE_KAFKA", "CLEARBID_DATA", "CLEARBID_CONFIG"})
+"""Variables with our prefix that are no settings: what the tests are told, and where the file is."""
 
 _Bootstrap = Annotated[
     str, msgspec.Meta(pattern=r"\A[^\s,:]+:\d+(,[^\s,:]+:\d+)*\Z", description="host:port[,host:port...]")
