@@ -4,6 +4,7 @@ Only inputs are read; every output is made again by the same engine and compared
 digest that the live worker noted.
 """
 
+import gc
 import time
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 from bidder.core.engine import Engine, outputs_of
 from bidder.core.inbox import Inbox
 from bidder.core.settings import EngineSettings
+from bidder.core.warm import warm_kernels
 from bidder.errors import InputError
 from bidder.store.journal import Control, Decide, Journal, Output, Tick, output_digest, read_journal
 from bidder.store.model import load_model
@@ -83,6 +85,10 @@ def _engine_of(journal: Journal, path: Path, model_directory: Path | None, key: 
         start_id = msgspec.convert(meta["start_id"], str)
     except (KeyError, msgspec.ValidationError) as error:
         raise InputError(f"header of journal {path} must be as a bidder wrote it: {error}") from None
+    # What loading costs is no part of the engine's time, and the collector need not walk it again and again.
+    warm_kernels(model)
+    gc.collect()
+    gc.freeze()
     return Engine(settings, key, model, start_id)
 
 
