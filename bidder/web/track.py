@@ -34,7 +34,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 from bidder.core import urls
-from bidder.core.bankrules import HOUR_NS
+from bidder.core.bankrules import BankRules
 from bidder.core.campaigns import is_identifier
 from bidder.core.messages import MAX_COUNT, Notice, NoticeKind
 from bidder.core.token import Scope, TokenError, TokenFields, bid_id_text, landing_is_signed, read
@@ -43,8 +43,8 @@ from bidder.money import MAX_NANOS, NANOS_PER_UNIT, parse_decimal
 from bidder.openrtb.macros import PriceOutcome, is_unexpanded, parse_auction_price
 from bidder.runtime.http import Reply
 
-DEFAULT_GRACE_NS = 72 * HOUR_NS
-DEFAULT_CONVERSION_WINDOW_NS = 30 * 24 * HOUR_NS
+DEFAULT_GRACE_NS = BankRules().accept_ns
+DEFAULT_CONVERSION_WINDOW_NS = BankRules().conversion_ns
 
 _PIXEL = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from bidder.core.bank import Bank, CampaignReport
@@ -11,7 +10,7 @@ from bidder.store.books import Books as BankBooks
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
 from simulator.exchange.books import Books
-from simulator.report import ExchangeBook
+from simulator.report import ExchangeBook, book_mismatches
 
 _PATIENCE_S = 15.0
 
@@ -40,26 +39,12 @@ def exchange_books(books: Books) -> dict[str, ExchangeBook]:
     }
 
 
-def differences(reports: Mapping[str, CampaignReport], theirs: Mapping[str, ExchangeBook]) -> list[str]:
-    """One line for each number that is not the same on both sides."""
-    empty = ExchangeBook(wins=0, impressions=0, clicks=0, conversions=0, spend_nanos=0, value_nanos=0)
-    lines = []
-    for campaign_id in sorted(reports.keys() | theirs.keys()):
-        other = theirs.get(campaign_id, empty)
-        for name in ExchangeBook.__struct_fields__:
-            must = getattr(other, name)
-            was = getattr(reports[campaign_id], name) if campaign_id in reports else 0
-            if was != must:
-                lines.append(f"{name} of campaign {campaign_id} must be the exchange's {must}, was {was}")
-    return lines
-
-
 async def settle_books(database_path: Path, books: Books, now_ns: int) -> list[str]:
     """Waits until the bank has booked what the exchange has, and says what still differs when patience ends."""
     theirs = exchange_books(books)
     began_s = time.monotonic()
     while True:
-        left = differences(read_reports(database_path, now_ns), theirs)
+        left = book_mismatches(read_reports(database_path, now_ns).values(), theirs)
         if not left or time.monotonic() - began_s > _PATIENCE_S:
             return left
         await asyncio.sleep(0.2)

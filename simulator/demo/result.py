@@ -10,10 +10,18 @@ from bidder.core.engine import Status
 from bidder.runtime.figures import Figures
 from bidder.store.seat import versions
 from models.evaluate import Metrics
-from simulator.demo.books import differences, exchange_books, read_reports
+from simulator.demo.books import exchange_books, read_reports
 from simulator.demo.plan import TMAX_MS, Plan
 from simulator.exchange.books import Books
-from simulator.report import CampaignResult, CurvePoint, Latency, RunResult, drops, no_bids
+from simulator.report import (
+    CampaignResult,
+    CurvePoint,
+    Latency,
+    RunResult,
+    book_mismatches,
+    drops,
+    no_bids,
+)
 
 
 def run_result(
@@ -39,7 +47,7 @@ def run_result(
     """
     reports = read_reports(database_path, plan.end_ns)
     theirs = exchange_books(books)
-    mismatches = differences(reports, theirs)
+    mismatches = book_mismatches(reports.values(), theirs)
     if failed_calls:
         mismatches.append(
             f"calls of the exchange to the tracker must all be answered, {failed_calls} were not"

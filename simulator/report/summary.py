@@ -5,8 +5,8 @@ fields and their order are an interface: those that scripts rely on come first, 
 Amounts are int64 nanos (`bidder.money`), times are nanoseconds since the epoch on the run's shared clock.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -220,9 +220,16 @@ def _divide(amount: int, count: int) -> int | None:
 # --- Checks. ---
 
 
-def book_mismatches(
-    campaigns: Sequence[CampaignResult], exchange_books: Mapping[str, ExchangeBook]
-) -> list[str]:
+class Booked(Protocol):
+    """Our books of one campaign, in whatever form: a result of the run, or the bank's own report."""
+
+    @property
+    def id(self) -> str:
+        """Campaign id; the numbers are read by the names of `ExchangeBook`."""
+        ...
+
+
+def book_mismatches(campaigns: Iterable[Booked], exchange_books: Mapping[str, ExchangeBook]) -> list[str]:
     """One line for each number of a campaign that is not the same in our books and in the exchange's.
 
     A campaign that only one side knows counts as zeros on the other, so that a campaign without a win needs
@@ -239,7 +246,7 @@ def book_mismatches(
     return lines
 
 
-def book_of(campaign: CampaignResult) -> ExchangeBook:
+def book_of(campaign: Booked) -> ExchangeBook:
     """Our side of the comparison with the exchange."""
     return ExchangeBook(**{name: getattr(campaign, name) for name in ExchangeBook.__struct_fields__})
 

@@ -9,9 +9,10 @@ from bidder.core.account import Account
 from bidder.core.engine import FUNNEL
 from bidder.errors import InvariantError
 from bidder.openrtb.reasons import Reason
-from simulator.demo.books import differences, exchange_books
+from simulator.demo.books import exchange_books
 from simulator.demo.inprocess import NO_FAULTS, Faults, Played, run_in_process
 from simulator.demo.plan import Plan
+from simulator.report import book_mismatches
 from tests.support.playing import KEY, S, decision_rows, overspent, scored_plan
 
 PATIENCE_S = 20.0
@@ -104,7 +105,7 @@ def test_a_bank_that_grants_twice_stops_by_its_own_check(monkeypatch: pytest.Mon
 
 def test_without_faults_our_books_are_the_exchanges() -> None:
     played = run("nothing")
-    assert differences(played.reports, exchange_books(played.books)) == []
+    assert book_mismatches(played.reports.values(), exchange_books(played.books)) == []
     assert sum(report.clicks for report in played.reports.values()) > 0
 
 
@@ -113,7 +114,7 @@ def test_without_faults_our_books_are_the_exchanges() -> None:
 )
 def test_what_only_repeats_disorders_or_restarts_leaves_the_books_alike(name: str) -> None:
     played = run(name)
-    assert differences(played.reports, exchange_books(played.books)) == []
+    assert book_mismatches(played.reports.values(), exchange_books(played.books)) == []
 
 
 def test_a_notice_that_comes_twice_is_booked_once() -> None:
@@ -124,7 +125,7 @@ def test_a_notice_that_comes_twice_is_booked_once() -> None:
 def test_lost_notices_show_in_the_books() -> None:
     """The comparison of books can fail."""
     played = run("notices lost")
-    wrong = differences(played.reports, exchange_books(played.books))
+    wrong = book_mismatches(played.reports.values(), exchange_books(played.books))
     assert any(
         line.startswith("spend_nanos of campaign aurora-brand must be the exchange's") for line in wrong
     )
@@ -154,7 +155,7 @@ def test_a_win_after_its_reservation_is_booked_and_flagged() -> None:
     for report in played.reports.values():
         assert report.late_wins == report.impressions > 0
         assert report.late_nanos == report.spend_nanos
-    assert differences(played.reports, exchange_books(played.books)) == []
+    assert book_mismatches(played.reports.values(), exchange_books(played.books)) == []
 
 
 def test_the_bidder_counts_late_wins_as_the_bank_does() -> None:

@@ -11,9 +11,10 @@ from bidder.runtime.transport import Message
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
 from simulator.demo import books as demo_books
-from simulator.demo.books import differences, exchange_books, read_reports, settle_books
+from simulator.demo.books import exchange_books, read_reports, settle_books
 from simulator.demo.embedded import bank_rules_for
 from simulator.exchange.books import Books, Call
+from simulator.report import book_mismatches
 from tests.support.banking import S, campaign, notice
 
 PRICE = 1_234_567
@@ -46,22 +47,22 @@ def their_books(spend_nanos: int = PRICE) -> Books:
 
 
 def test_books_that_are_the_same_have_no_differences(database: Path) -> None:
-    assert differences(read_reports(database, 0), exchange_books(their_books())) == []
+    assert book_mismatches(read_reports(database, 0).values(), exchange_books(their_books())) == []
 
 
 def test_one_nano_is_a_difference(database: Path) -> None:
-    found = differences(read_reports(database, 0), exchange_books(their_books(PRICE + 1)))
+    found = book_mismatches(read_reports(database, 0).values(), exchange_books(their_books(PRICE + 1)))
     assert found == [f"spend_nanos of campaign c1 must be the exchange's {PRICE + 1}, was {PRICE}"]
 
 
 def test_a_campaign_that_only_we_know_is_compared_with_nothing(database: Path) -> None:
-    found = differences(read_reports(database, 0), {})
+    found = book_mismatches(read_reports(database, 0).values(), {})
     assert f"spend_nanos of campaign c1 must be the exchange's 0, was {PRICE}" in found
     assert "clicks of campaign c1 must be the exchange's 0, was 1" in found
 
 
 def test_a_campaign_that_only_the_exchange_knows_is_a_difference() -> None:
-    found = differences({}, exchange_books(their_books()))
+    found = book_mismatches([], exchange_books(their_books()))
     assert f"spend_nanos of campaign c1 must be the exchange's {PRICE}, was 0" in found
 
 

@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bidder.core import kernels
 from bidder.core.campaigns import Campaign, Goal, Pacing, Rule, Status, Targeting
+from bidder.core.engine import FUNNEL
 from bidder.core.table import CampaignTable, Column, Dimension
+from bidder.openrtb.reasons import Reason
 from tests.support.factories import campaign, creative
 
 
@@ -134,3 +137,23 @@ def test_rows_beyond_the_first_word_are_set_in_their_own() -> None:
     assert include.dtype == np.uint64
     assert rows(include) == [63, 64, 127, 128]
     assert len(rows(made.base[Dimension.SEGMENT])) == 126
+
+
+def test_the_numbers_of_the_kernel_are_those_of_the_enums() -> None:
+    for column in Column:
+        assert getattr(kernels, column.name) == column
+    for number, name in enumerate(FUNNEL):
+        assert getattr(kernels, f"F_{name.upper()}") == number
+    for name in (
+        "BID",
+        "NO_CAMPAIGNS",
+        "FLIGHT",
+        "UNSCORED",
+        "NO_LEASE",
+        "BELOW_FLOOR",
+        "BUDGET",
+        "NO_VALUE",
+    ):
+        assert getattr(kernels, f"R_{name}") == Reason[name]
+    for dimension in Dimension:
+        assert Reason[dimension.name] == kernels.R_DIMENSION + dimension
