@@ -1,0 +1,69 @@
+"""What targeting is made of, each against a slow twin: local clocks."""
+
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from zoneinfo import ZoneInfo
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bidder import zones
+from bidder.zones import day_end_ns, local_day, local_hour_of_week, next_local_hour_ns, zone_offsets
+
+NS = 10**9
+FIRST_S, LAST_S = -(10**9), 4 * 10**9
+ZONES = st.sampled_from(sorted(zones._names()))
+
+
+@cache
+def library_zone(name: str) -> ZoneInfo:
+    with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as data:
+        return ZoneInfo.from_file(data)
+
+
+def shown(name: str, at_ns: int) -> datetime:
+    """The local clock as the standard library has it."""
+    return datetime.fromtimestamp(at_ns // NS, UTC).astimezone(library_zone(name))
+
+
+@st.composite
+def instants(draw: st.DrawFn) -> tuple[str, int, int, int]:
+    """A zone, an instant, and a time of up to two years that holds it; half of them near a change."""
+    name = draw(ZONES)
+    now_s = draw(st.integers(FIRST_S, LAST_S))
+    first_s = now_s - draw(st.integers(0, 30_000_000))
+    last_s = now_s + draw(st.integers(0, 30_000_000))
+    changes = zone_offsets(name, first_s * NS, last_s * NS)[0].tolist()[1:]
+    if changes and draw(st.booleans()):
+        near_s = draw(st.sampled_from(changes)) // NS + draw(st.integers(-90_000, 90_000))
+        now_s = min(max(near_s, first_s), last_s)
+    return name, first_s * NS, now_s * NS + draw(st.integers(0, NS - 1)), (last_s + 1) * NS
+
+
+@given(instants())
+def test_local_hour_and_day_are_what_the_library_shows(case: tuple[str, int, int, int]) -> None:
+    name, first_ns, now_ns, last_ns = case
+    arrays, local = zone_offsets(name, first_ns, last_ns), shown(name, now_ns)
+    assert local_hour_of_week(arrays, now_ns) == local.weekday() * 24 + local.hour
+    assert local_day(arrays, now_ns) == (local.date() - date(1970, 1, 1)).days
+
+
+@given(instants())
+def test_a_day_ends_where_the_library_first_shows_another_date(case: tuple[str, int, int, int]) -> None:
+    name, first_ns, now_ns, last_ns = case
+    end_ns = day_end_ns(zone_offsets(name, first_ns, last_ns), now_ns)
+    today = shown(name, now_ns).date()
+    quarters = range(now_ns, end_ns, 900 * NS)
+    assert len(quarters) <= 4 * 49
+    assert {shown(name, at).date() for at in [*quarters, end_ns - 1]} == {today}
+    assert shown(name, end_ns).date() != today
+
+
+@given(instants())
+def test_an_hour_ends_where_the_library_first_shows_another(case: tuple[str, int, int, int]) -> None:
+    name, first_ns, now_ns, last_ns = case
+    end_ns = next_local_hour_ns(zone_offsets(name, first_ns, last_ns), now_ns)
+    assert end_ns - now_ns <= timedelta(hours=2) // timedelta(microseconds=1) * 1_000
+    assert shown(name, end_ns - 1).hour == shown(name, now_ns).hour
+    assert shown(name, end_ns).replace(minute=0, second=0) != shown(name, now_ns).replace(minute=0, second=0)
