@@ -90,7 +90,7 @@ def _lease(campaign: Campaign) -> Lease:
         seat=SEAT,
         epoch=EPOCH,
         start_id=_START_ID,
-        campaign_id=campaign.id,
+        account_id=campaign.id,
         granted_nanos=AMPLE_NANOS,
         bid_until_ns=campaign.end_ns,
         budget_nanos=AMPLE_NANOS,

@@ -71,7 +71,7 @@ class Bank:
                         seat=SEAT,
                         epoch=EPOCH,
                         start_id=start_id,
-                        campaign_id=campaign.id,
+                        account_id=campaign.id,
                         granted_nanos=AMPLE_NANOS,
                         bid_until_ns=campaign.end_ns,
                         budget_nanos=campaign.budget_nanos,

@@ -249,7 +249,7 @@ class _Generator:
         """Waits until the worker reports as posted what the bank booked."""
 
         def agrees(report: SliceReport) -> bool:
-            return {row.campaign_id: row.posted_nanos for row in report.rows} == self._bank.posted_nanos
+            return {row.account_id: row.posted_nanos for row in report.rows} == self._bank.posted_nanos
 
         self._wait(agrees, "the worker must post what was settled", 4 * DRAIN_S)
 

@@ -168,5 +168,5 @@ def _with_parents(domain: str) -> tuple[str, ...]:
 
 def _blocked(call: Call, imp: Imp) -> tuple[str, ...]:
     """What bars a campaign from this impression, as values of `Dimension.BLOCKED`; mostly nothing does."""
-    battr = imp.banner.battr if imp.banner is not None else []
+    battr = imp.banner.battr if imp.banner is not None else None
     return (*call.blocked, *(f"attr:{attr}" for attr in battr)) if battr else call.blocked

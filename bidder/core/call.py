@@ -115,7 +115,7 @@ class Call:
         # An absent list means the exchange's usual currency: USD unless agreed otherwise (section 3.2.1).
         if settings.currency not in (request.cur or ("USD",)):
             return Reason.CURRENCY
-        if (request.wseat and settings.buyer not in request.wseat) or settings.buyer in request.bseat:
+        if (request.wseat and settings.buyer not in request.wseat) or settings.buyer in (request.bseat or ()):
             return Reason.SEAT
         left_ms = (request.tmax or self.rules.default_tmax_ms) - self.rules.network_margin_ms
         return Reason.EXPIRED if age_ns >= left_ms * 1_000_000 else None
@@ -136,7 +136,7 @@ class Call:
         found = self._blocked
         if found is None:
             assert self.request is not None, "only a request that can be bid on bars something"
-            badv, bcat = self.request.badv, self.request.bcat
+            badv, bcat = self.request.badv or (), self.request.bcat or ()
             found = (*("adv:" + domain.lower() for domain in badv), *("cat:" + category for category in bcat))
             self._blocked = found
         return found

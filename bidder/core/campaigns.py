@@ -1,12 +1,20 @@
-"""Campaigns as ad-ops state them.
+"""Campaigns as ad-ops state them: advertiser > campaign > line item > creative.
 
-`Campaign` is the frozen record that sheets, store and messages share.
+`Campaign` is the document that sheets, store and messages share: it holds its line items and their creatives.
+A campaign that states no line item is its own: one of its id, with what the campaign says. `Advertiser` stands
+beside it, for what all its campaigns share. What a line item leaves open is the campaign's:
+
+| field | where a line item says nothing | where it says something |
+|---|---|---|
+| goal, value, bids, pacing, flights, creatives, profile of unknown users | the campaign's | its own |
+| rules to include, by dimension | the campaign's | its own take their place |
+| rules to exclude, modifiers, caps, budgets | the campaign's | its own hold too |
 """
 
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -23,6 +31,12 @@ _IDENTIFIER = r"\A[A-Za-z0-9._:-]{1,64}\Z"
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_IDENTIFIER)]
 _identifier = re.compile(_IDENTIFIER)
 
+MAX_CAP_IMPRESSIONS = 32
+"""Highest limit of a cap: so many times of exposures are kept of a user and a line item."""
+MAX_CAP_SECONDS = 90 * 86_400
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+Pixels = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+
 
 def is_identifier(text: str) -> bool:
     """Whether text can be the id of a campaign, a creative or an advertiser."""
@@ -30,14 +44,14 @@ def is_identifier(text: str) -> bool:
 
 
 class Status(StrEnum):
-    """Whether a campaign may bid."""
+    """Whether an advertiser, campaign, line item or creative may bid."""
 
     ACTIVE = "active"
     PAUSED = "paused"
 
 
 class Goal(StrEnum):
-    """What a campaign pays for in value: the event that `value_nanos` is the worth of."""
+    """What a line item pays for in value: the event that `value_nanos` is the worth of."""
 
     CLICK = "click"
     CONVERSION = "conversion"
@@ -50,20 +64,142 @@ class Pacing(StrEnum):
     ASAP = "asap"
 
 
-class Creative(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One banner: its size in pixels, its image and its landing page (both https when `secure`)."""
+class Media(StrEnum):
+    """What a creative is; in the response `mtype` 1 to 4."""
+
+    BANNER = "banner"
+    VIDEO = "video"
+    AUDIO = "audio"
+    NATIVE = "native"
+
+
+class Approval(StrEnum):
+    """What an exchange's review of a creative came to; where nothing is stated, see `ExchangeRules.approval`."""
+
+    APPROVED = "approved"
+    PENDING = "pending"
+    REJECTED = "rejected"
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Base of what ad-ops state: closed, so that a misspelt field is an error."""
+
+
+class Budgets(Record, frozen=True, kw_only=True):
+    """Limits beside each other, each 0 where there is none. A day is a local one of the advertiser's zone."""
+
+    lifetime_nanos: Nanos = 0
+    daily_nanos: Nanos = 0
+    lifetime_impressions: Count = 0
+    daily_impressions: Count = 0
+
+
+class Cap(Record, frozen=True, kw_only=True):
+    """At most `impressions` for one user in any `seconds` that follow each other."""
+
+    impressions: Annotated[int, msgspec.Meta(ge=1, le=MAX_CAP_IMPRESSIONS)]
+    seconds: Annotated[int, msgspec.Meta(ge=1, le=MAX_CAP_SECONDS)]
+
+
+class Flight(Record, frozen=True, kw_only=True):
+    """[start_ns, end_ns), in which a line item may bid."""
+
+    start_ns: Instant
+    end_ns: Instant
+
+    def __post_init__(self) -> None:
+        if self.end_ns <= self.start_ns:
+            raise ValueError(f"end must be after start, was {self.end_ns} <= {self.start_ns}")
+
+
+class Native(Record, frozen=True, kw_only=True):
+    """Assets of a native creative (Native 1.2); each empty where there is none. Sizes in pixels."""
+
+    title: str = ""
+    text: str = ""
+    sponsored: str = ""
+    cta: str = ""
+    icon_url: str = ""
+    icon_w: Pixels = 0
+    icon_h: Pixels = 0
+    image_url: str = ""
+    image_w: Pixels = 0
+    image_h: Pixels = 0
+
+
+class Creative(Record, frozen=True, kw_only=True):
+    """One ad.
+
+    id: `crid`. media: what it is. landing_url: where a click leads. attr: AdCOM "Creative Attributes".
+    w, h: pixels of a banner, or of a video's frame. flex: a banner that fills any slot of its ratio w:h.
+    image_url: of an image banner; html: markup of another banner instead, with `${CLICK_URL}` where the click
+    leads and `${CACHEBUSTER}`. btype: AdCOM "Banner Ad Types"; 0 means 2 for an image, 3 for html.
+    media_url: file of a video or audio ad. mime: type of the file or image, such as `video/mp4`.
+    duration_s, bitrate_kbps, protocols (AdCOM "Creative Subtypes - Audio/Video"), linearity, delivery: of a
+    video or audio ad; `attr` 16 says that it can be skipped. api: frameworks that it needs. native: assets.
+    adomain, cat, bundle, language: its own; empty means the campaign's (of language: any). Categories are of
+    taxonomy 1 unless written `9:150`. approvals: by exchange. https_only is not stated but seen: `secure`.
+    """
 
     id: Identifier
-    w: Annotated[int, msgspec.Meta(gt=0, le=10_000)]
-    h: Annotated[int, msgspec.Meta(gt=0, le=10_000)]
-    image_url: str
+    media: Media = Media.BANNER
+    w: Pixels = 0
+    h: Pixels = 0
+    flex: bool = False
+    image_url: str = ""
+    html: str = ""
+    btype: Annotated[int, msgspec.Meta(ge=0, le=4)] = 0
+    media_url: str = ""
+    mime: str = ""
+    duration_s: Annotated[int, msgspec.Meta(ge=0, le=3_600)] = 0
+    bitrate_kbps: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    protocols: tuple[int, ...] = ()
+    linearity: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1
+    delivery: Annotated[int, msgspec.Meta(ge=1, le=3)] = 2
+    api: tuple[int, ...] = ()
+    native: Native | None = None
     landing_url: str
     attr: tuple[int, ...] = ()
+    adomain: tuple[str, ...] = ()
+    cat: tuple[str, ...] = ()
+    bundle: str = ""
+    language: str = ""
+    status: Status = Status.ACTIVE
+    approvals: dict[Name, Approval] = {}
+
+    def __post_init__(self) -> None:
+        missing = _missing_of(self)
+        if missing:
+            raise ValueError(f"{self.media.value} creative {self.id} must have {missing}, has none")
+        for number in (*self.attr, *self.api, *self.protocols):
+            if not 0 < number <= 1_000:
+                raise ValueError(
+                    f"attr, api and protocols of creative {self.id} must be 1 to 1000, was {number}"
+                )
 
     @property
     def secure(self) -> bool:
         """Whether all that the creative loads comes by https (OpenRTB 2.6 section 3.2.4, `imp.secure`)."""
-        return self.image_url.startswith("https://")
+        return not any(url.startswith("http://") for url in self.assets) and "http://" not in self.html
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Addresses of what it loads."""
+        own = self.native
+        urls = (self.image_url, self.media_url, *((own.icon_url, own.image_url) if own is not None else ()))
+        return tuple(url for url in urls if url)
+
+
+def _missing_of(creative: Creative) -> str:
+    """What a creative of its media cannot do without and does not have."""
+    media = creative.media
+    if media is Media.BANNER:
+        needed = {"w": creative.w, "h": creative.h, "image_url or html": creative.image_url or creative.html}
+    elif media is Media.NATIVE:
+        needed = {"native with a title": creative.native.title if creative.native is not None else ""}
+    else:
+        needed = {"media_url": creative.media_url, "mime": creative.mime, "duration_s": creative.duration_s}
+    return ", ".join(name for name, value in needed.items() if not value)
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,27 +209,95 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exclude: tuple[str, ...] = ()
 
 
-class Targeting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where a campaign may bid, a rule a dimension.
+class Targeting(Record, frozen=True, kw_only=True):
+    """Where a line item may bid, a rule a dimension. Sizes and formats are not stated: they are its creatives'.
 
-    geo: regions, as `device.geo.region` has them, or countries (`USA`), upper case.
-    exchange: names of exchanges as configured. domain: registrable domains or app bundles, lower case.
-    segment: ids in `user.data[].segment[].id`. hour: hours of the week of the flight's UTC clock, `0`
-    (Monday 00:00) to `167`. Sizes are not stated: they are those of the creatives.
+    geo: countries (`USA`), regions as `device.geo.region` has them (`CA`) or both (`USA-CA`), upper case.
+    city: names, lower case, alone (`paris`) or with the country (`FRA/paris`). circle: `48.85,2.35,25km`.
+    exchange: names of exchanges as configured. deal: ids of deals; a line item that includes deals bids on these
+    alone, one that includes none bids in the open auction alone. inventory: `site`, `app`, `dooh`.
+    device: `desktop`, `phone`, `tablet`, `tv`, `console`, `box`, `dooh`. os, browser: `android`, `chrome`, as
+    `core.devices` has them. carrier: as `device.carrier`, lower case. connection: `wifi`, `ethernet`, `cellular`.
+    language: of the device, two letters. domain: registrable domains or app bundles, lower case.
+    content: categories of page, section, site or content with all that lies below them, `IAB7` or `9:150`.
+    keyword: lower case. placement: `instl`, `rewarded`, `pos:1`, `plcmt:1`, `tag:ID`.
+    viewability: least measured share in steps of ten, `70`; one value. segment: ids in
+    `user.data[].segment[].id` or of our own profiles. hour: hours of the week in the advertiser's time zone, `0`
+    (Monday 00:00) to `167`. expression: conditions on any field, see `core.expressions`; one that holds admits.
     """
 
     geo: Rule = Rule()
+    city: Rule = Rule()
+    circle: Rule = Rule()
     exchange: Rule = Rule()
+    deal: Rule = Rule()
+    inventory: Rule = Rule()
+    device: Rule = Rule()
+    os: Rule = Rule()
+    browser: Rule = Rule()
+    carrier: Rule = Rule()
+    connection: Rule = Rule()
+    language: Rule = Rule()
     domain: Rule = Rule()
+    content: Rule = Rule()
+    keyword: Rule = Rule()
+    placement: Rule = Rule()
+    viewability: Rule = Rule()
     segment: Rule = Rule()
     hour: Rule = Rule()
+    expression: Rule = Rule()
 
 
-class Campaign(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+DIMENSIONS: tuple[str, ...] = Targeting.__struct_fields__
+"""Names of the dimensions that ad-ops state."""
+
+
+class Modifier(Record, frozen=True, kw_only=True):
+    """Multiplies what a line item thinks an opportunity is worth where it shows this value."""
+
+    dimension: str
+    value: str
+    factor: Annotated[float, msgspec.Meta(ge=0, le=10)]
+
+    def __post_init__(self) -> None:
+        if self.dimension not in DIMENSIONS:
+            raise ValueError(f"dimension must be one of {', '.join(DIMENSIONS)}, was {self.dimension}")
+
+
+UnknownUser = Literal["refuse", "allow"]
+"""What a cap means for a user whom we cannot know: no bid, or a bid that the cap does not count."""
+
+
+class LineItem(Record, frozen=True, kw_only=True):
+    """One way in which a campaign buys; the default of each field leaves it to the campaign.
+
+    `creatives` names those of the campaign's that it shows; empty means all of them.
+    """
+
+    id: Identifier
+    name: str = ""
+    status: Status = Status.ACTIVE
+    budgets: Budgets = Budgets()
+    flights: tuple[Flight, ...] = ()
+    goal: Goal | None = None
+    value_nanos: Nanos = 0
+    max_bid_cpm_micros: Nanos = 0
+    min_bid_cpm_micros: Nanos = 0
+    pacing: Pacing | None = None
+    targeting: Targeting = Targeting()
+    modifiers: tuple[Modifier, ...] = ()
+    caps: tuple[Cap, ...] = ()
+    unknown_user: UnknownUser | None = None
+    creatives: tuple[Identifier, ...] = ()
+
+
+class Campaign(Record, frozen=True, kw_only=True):
     """One campaign: who pays, for what, how much, when and where.
 
-    `budget_nanos` is for the whole flight. `value_nanos` is what one goal event is worth to the advertiser;
-    a bid never passes the expected value nor `max_bid_cpm_micros`. The flight is [start_ns, end_ns).
+    `budget_nanos` is for the whole flight; `budgets` are limits beside it. `value_nanos` is what one goal event is
+    worth to the advertiser; a bid never passes the expected value nor `max_bid_cpm_micros`. The flight is
+    [start_ns, end_ns); line items may have flights of their own inside it. `bundle` is the store id of the app
+    that is advertised.
     """
 
     id: Identifier
@@ -101,23 +305,57 @@ class Campaign(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     advertiser: Identifier
     adomain: tuple[str, ...]
     cat: tuple[str, ...] = ()
+    bundle: str = ""
     status: Status = Status.ACTIVE
     currency: Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")] = "USD"
     budget_nanos: PositiveNanos
+    budgets: Budgets = Budgets()
     start_ns: Instant
     end_ns: Instant
     goal: Goal = Goal.CLICK
     value_nanos: PositiveNanos
     max_bid_cpm_micros: PositiveNanos
+    min_bid_cpm_micros: Nanos = 0
     pacing: Pacing = Pacing.EVEN
     targeting: Targeting = Targeting()
+    modifiers: tuple[Modifier, ...] = ()
+    caps: tuple[Cap, ...] = ()
+    unknown_user: UnknownUser = "refuse"
     creatives: tuple[Creative, ...]
+    line_items: tuple[LineItem, ...] = ()
 
     def __post_init__(self) -> None:
         if self.end_ns <= self.start_ns:
             raise ValueError(f"end must be after start, was {self.end_ns} <= {self.start_ns}")
         if not self.creatives:
             raise ValueError("creatives must hold at least one, was empty")
+        if self.line_items:
+            self._check_line_items()
+
+    def _check_line_items(self) -> None:
+        known = {creative.id for creative in self.creatives}
+        seen: set[str] = set()
+        for item in self.line_items:
+            if item.id in seen or (item.id == self.id and len(self.line_items) > 1):
+                raise ValueError(f"ids of line items must be of their own, was {item.id} twice")
+            seen.add(item.id)
+            unknown = [creative_id for creative_id in item.creatives if creative_id not in known]
+            if unknown:
+                raise ValueError(
+                    f"creatives of line item {item.id} must be the campaign's {', '.join(sorted(known))}, "
+                    f"was {unknown[0]}"
+                )
+
+
+class Advertiser(Record, frozen=True, kw_only=True):
+    """What all campaigns of an advertiser share; one that nobody stated is active, in UTC, without limits."""
+
+    id: Identifier
+    name: str = ""
+    status: Status = Status.ACTIVE
+    time_zone: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = "UTC"
+    budgets: Budgets = Budgets()
+    caps: tuple[Cap, ...] = ()
 
 
 def check_campaigns(campaigns: Mapping[str, Campaign], currency: str) -> None:
@@ -132,9 +370,9 @@ def check_campaigns(campaigns: Mapping[str, Campaign], currency: str) -> None:
 
 
 def _check_urls(creative: Creative, campaign_id: str) -> None:
-    for name, url in (("image_url", creative.image_url), ("landing_url", creative.landing_url)):
+    for url in (*creative.assets, creative.landing_url):
         if _URL.match(url) is None:
             raise InputError(
-                f"{name} of creative {creative.id} of campaign {campaign_id} must be http(s) without "
+                f"addresses of creative {creative.id} of campaign {campaign_id} must be http(s) without "
                 f"spaces, backslashes and control characters, was {url[:200]!r}"
             )

@@ -293,23 +293,23 @@ class Engine:
                 f"epoch of a start changed from {self.epoch} to {lease.epoch}"
             )
             self.epoch = lease.epoch
-            held = self._leases.get(lease.campaign_id)
+            held = self._leases.get(lease.account_id)
             if held is not None and lease.bid_until_ns < held.bid_until_ns:
                 continue  # of the past: money that a later one took back is not given again
             self._grant(lease, renewed=held is not None and lease.bid_until_ns > held.bid_until_ns)
-            self._leases[lease.campaign_id] = lease
+            self._leases[lease.account_id] = lease
             self._take_lease(lease)
         self._pacer.refresh(now_ns, self._budgets, self._spent)
 
     def _grant(self, lease: Lease, *, renewed: bool) -> None:
         """Takes a lease's total: a higher one, and a lower one only where the lease was renewed by it."""
-        account = self.ledger.account(lease.campaign_id)
+        account = self.ledger.account(lease.account_id)
         if renewed:
             self.ledger.lower(account, lease.granted_nanos)
         self.ledger.grant(account, lease.granted_nanos)
 
     def _take_lease(self, lease: Lease) -> None:
-        row = self.table.index.get(lease.campaign_id)
+        row = self.table.index.get(lease.account_id)
         if row is None:
             return
         self._lease_until[row] = lease.bid_until_ns

@@ -81,7 +81,7 @@ class Leasing:
             self._forget_sent(seat)
         elif report.epoch == seat.epoch and report.seq > seat.seq:
             seat.seq = report.seq
-            seat.rows = {row.campaign_id: row for row in report.rows}
+            seat.rows = {row.account_id: row for row in report.rows}
             seat.told_ns = report.at_ns
         else:
             return
@@ -234,7 +234,7 @@ class Leasing:
             seat=grant.seat,
             epoch=grant.epoch,
             start_id=self._seats[grant.seat].start_id,
-            campaign_id=grant.campaign_id,
+            account_id=grant.campaign_id,
             granted_nanos=grant.granted_nanos,
             bid_until_ns=grant.bid_until_ns,
             budget_nanos=account.budget_nanos,

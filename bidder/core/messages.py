@@ -7,9 +7,12 @@
 | decisions | bid | analysts | - (the request's partition) | one JSON row an opportunity, see `core.call` |
 | notices | track | bank | campaign id | `Notice` |
 | settlements | bank | bid | seat | `Settlement` |
-| leases | bank | bid | seat and campaign id | `Lease` (compacted) |
+| leases | bank | bid | seat and account id | `Lease` (compacted) |
 | slices | bid | bank | seat | `SliceReport` |
-| campaigns | bank | bid | campaign id | `CampaignChange` (compacted) |
+| campaigns | bank | bid | campaign id; `advertiser/ID` | `CampaignChange`, `AdvertiserChange` (compacted) |
+| exposures | bank | bid | - (the partition of the bid's request) | `core.exposures.Exposure` |
+| profiles | anyone | bid | user | `core.profiles.Profile` |
+| creatives | bank | bid | campaign and creative id | `CreativeCounts` (compacted) |
 
 All amounts are int64 nanos (`bidder.money`), all times int64 nanoseconds on the shared clock.
 """
@@ -19,9 +22,12 @@ from typing import Annotated
 
 import msgspec
 
-from bidder.core.campaigns import Campaign, Identifier, Instant, Nanos
+from bidder.core.campaigns import Advertiser, Campaign, Identifier, Instant, Nanos
 
 VERSION = 1
+
+AccountId = Annotated[str, msgspec.Meta(min_length=1, max_length=120, pattern=r"\A[A-Za-z0-9._:/-]+\Z")]
+"""Name of a budget: a campaign's own id for its flight's money, else as `core.budgets` makes it."""
 
 BidId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{16}\Z")]
 """Text of a bid id, as `bidder.core.token.bid_id_text` writes it."""
@@ -44,7 +50,16 @@ SETTLEMENTS = "settlements"
 LEASES = "leases"
 SLICES = "slices"
 CAMPAIGNS = "campaigns"
-TOPICS = (BID_REQUESTS, BID_RESPONSES, DECISIONS, NOTICES, SETTLEMENTS, LEASES, SLICES, CAMPAIGNS)
+EXPOSURES = "exposures"
+PROFILES = "profiles"
+CREATIVES = "creatives"
+TOPICS = (
+    BID_REQUESTS, BID_RESPONSES, DECISIONS, NOTICES, SETTLEMENTS, LEASES, SLICES, CAMPAIGNS, EXPOSURES, PROFILES,
+    CREATIVES,
+)  # fmt: skip
+
+ONE_IMPRESSION = 1_000_000
+"""Impressions are counted in millionths: one bid may buy a fraction of them (`imp.qty.multiplier`)."""
 
 
 class NoticeKind(IntEnum):
@@ -67,8 +82,11 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class Notice(Message, frozen=True, gc=False, tag="notice"):
     """One checked call of a tracking URL: from the tracker to the bank.
 
-    `price_nanos` is the clearing price for one impression (WIN, BILLING) and 0 else; `value_nanos` what a
-    conversion was worth, 0 else; `event_id` tells repeats of the same conversion apart from new ones.
+    `price_nanos` is what the bid cost in the account's currency (WIN, BILLING) and 0 else, at the rate and for the
+    quantity in its token; `value_nanos` what a conversion was worth, 0 else; `event_id` tells repeats of the
+    same conversion apart from new ones. The line item's id is empty where it is the campaign's. `bid_at_ns` is
+    when the bid was made, `impressions` what it bought in millionths, `partition` that of its request (-1: none),
+    `user` the key of its user (0: not known or not to be kept).
 
     Every field is bounded to what the books can keep: a record outside cannot be read, and is counted, where
     else it would end the bank again at each start.
@@ -85,6 +103,12 @@ class Notice(Message, frozen=True, gc=False, tag="notice"):
     event_id: EventId
     at_ns: Instant
     liable_until_ns: Instant
+    line_item_id: str = ""
+    creative_id: str = ""
+    bid_at_ns: Instant = 0
+    impressions: Annotated[int, msgspec.Meta(ge=0, le=10**12)] = ONE_IMPRESSION
+    partition: int = -1
+    user: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class SettlementKind(IntEnum):
@@ -98,7 +122,8 @@ class SettlementKind(IntEnum):
 class Settlement(Message, frozen=True, gc=False, tag="settlement"):
     """One booked notice: from the bank to the seat that made the bid.
 
-    `amount_nanos` is what was booked (POSTED), else 0. `late` says that the notice came after the
+    `amount_nanos` is what was booked (POSTED), else 0; it is charged to the budgets of the line item (empty: the
+    campaign's own) on the day of `bid_at_ns`. `late` says that the notice came after the
     reservation's own end, by the times in the token.
     """
 
@@ -109,6 +134,9 @@ class Settlement(Message, frozen=True, gc=False, tag="settlement"):
     campaign_id: str
     amount_nanos: Nanos
     late: bool
+    line_item_id: str = ""
+    bid_at_ns: Instant = 0
+    impressions: int = ONE_IMPRESSION
 
     def __post_init__(self) -> None:
         if (self.kind is SettlementKind.POSTED) != (self.amount_nanos > 0):
@@ -116,20 +144,22 @@ class Settlement(Message, frozen=True, gc=False, tag="settlement"):
 
 
 class Lease(Message, frozen=True, gc=False, tag="lease"):
-    """What one seat may spend of one campaign's budget; absolute, so that a repeat changes nothing.
+    """What one seat may spend of one budget; absolute, so that a repeat changes nothing.
+
+    Amounts are nanos, or millionths of an impression where the account is one of impressions (`core.budgets`).
 
     `start_id` is the one that the seat asked with: a worker takes no lease of another start.
     `granted_nanos` is everything granted to this seat in this epoch since it began: the seat may spend
     granted - posted - reserved. It grows while `bid_until_ns` stays, and may be lower only where that moves on;
     a lease with an earlier one is of the past. `bid_until_ns` ends bidding where the bank falls silent.
-    `budget_nanos` and `spent_nanos` are of the whole campaign, over all seats, for pacing; `seats` is how many
+    `budget_nanos` and `spent_nanos` are of the whole account, over all seats, for pacing; `seats` is how many
     share it.
     """
 
     seat: str
     epoch: Annotated[int, msgspec.Meta(gt=0, le=MAX_COUNT)]
     start_id: str
-    campaign_id: str
+    account_id: AccountId
     granted_nanos: Nanos
     bid_until_ns: Instant
     budget_nanos: Nanos
@@ -138,9 +168,9 @@ class Lease(Message, frozen=True, gc=False, tag="lease"):
 
 
 class SliceRow(msgspec.Struct, frozen=True, gc=False):
-    """One campaign of a seat: absolute counters of this epoch, in nanos."""
+    """One account of a seat: absolute counters of this epoch, in its unit."""
 
-    campaign_id: Identifier
+    account_id: AccountId
     granted_nanos: Nanos
     reserved_nanos: Nanos
     posted_nanos: Nanos
@@ -168,6 +198,23 @@ class CampaignChange(Message, frozen=True, tag="campaign"):
     version: int
     campaign_id: str
     campaign: Campaign | None
+
+
+class AdvertiserChange(Message, frozen=True, tag="advertiser"):
+    """One advertiser as it now is. `None` means that nothing is stated of it any more."""
+
+    version: int
+    advertiser_id: str
+    advertiser: Advertiser | None
+
+
+class CreativeCounts(Message, frozen=True, gc=False, tag="creative"):
+    """How often a creative was shown and clicked, over all seats and absolute: for the choice between creatives."""
+
+    campaign_id: Identifier
+    creative_id: Identifier
+    impressions: Count
+    clicks: Count
 
 
 _encoder = msgspec.json.Encoder()

@@ -90,7 +90,7 @@ def _segments(request: BidRequest) -> tuple[str, ...]:
     user = request.user
     if user is None:
         return ()
-    return tuple(segment.id for data in user.data for segment in data.segment if segment.id)
+    return tuple(segment.id for data in user.data or () for segment in data.segment or () if segment.id)
 
 
 _BROWSERS = (

@@ -24,7 +24,7 @@ def warm_kernels(model: Model | None) -> None:
     engine = Engine(settings, bytes(32), model, _ID)
     engine.adopt_campaigns({_ID: _campaign()}, 1, 0)
     lease = Lease(
-        seat=settings.seat, epoch=1, start_id=_ID, campaign_id=_ID, granted_nanos=10**9, bid_until_ns=_FAR_NS,
+        seat=settings.seat, epoch=1, start_id=_ID, account_id=_ID, granted_nanos=10**9, bid_until_ns=_FAR_NS,
         budget_nanos=10**9, spent_nanos=0, seats=1,
     )  # fmt: skip
     engine.adopt_leases([lease], 0)

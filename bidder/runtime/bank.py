@@ -220,7 +220,7 @@ def _letter(settlement: Settlement) -> Letter:
 
 def _lease_message(lease: Lease) -> Outbound:
     # The topic is compacted to the last message of a key: so a key is one lease and not all of a seat's.
-    return Outbound(LEASES, f"{lease.seat} {lease.campaign_id}".encode(), encode(lease))
+    return Outbound(LEASES, f"{lease.seat} {lease.account_id}".encode(), encode(lease))
 
 
 def _campaign_message(change: CampaignChange) -> Outbound:

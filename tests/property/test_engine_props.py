@@ -84,7 +84,7 @@ def _market(random: Random, campaigns: int, *, scored: bool) -> tuple[list[Campa
     ]
     model = make.model(1) if scored else None
     engine = make.engine(table, leases, settings=SETTINGS, model=model, now_ns=NOW_NS)
-    granted = {lease.campaign_id: (lease.granted_nanos, lease.bid_until_ns) for lease in leases}
+    granted = {lease.account_id: (lease.granted_nanos, lease.bid_until_ns) for lease in leases}
     accounts = {
         one.id: account(one, *granted.get(one.id, (0, 0)), 0.4, float(engine._pacer.drift[row]))
         for row, one in enumerate(engine.table.campaigns)

@@ -71,5 +71,5 @@ def used(
     at_ns: int = 0,
 ) -> SliceReport:
     """A seat's report of what it did with `c1`."""
-    row = SliceRow(campaign_id="c1", granted_nanos=0, reserved_nanos=reserved, posted_nanos=posted)
+    row = SliceRow(account_id="c1", granted_nanos=0, reserved_nanos=reserved, posted_nanos=posted)
     return SliceReport(seat=seat, epoch=epoch, seq=seq, start_id=start_id, at_ns=at_ns, rows=(row,))

@@ -135,7 +135,7 @@ def lease(campaign_id: str = "c1", **changes: Any) -> Lease:
         "spent_nanos": 0,
         "seats": 1,
     }
-    return Lease(campaign_id=campaign_id, **(fields | changes))
+    return Lease(account_id=campaign_id, **(fields | changes))
 
 
 def settlement(kind: SettlementKind, bid_id: str, amount_nanos: int = 0, **changes: Any) -> Settlement:

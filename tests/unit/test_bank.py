@@ -223,7 +223,7 @@ def test_unreadable_messages_are_counted() -> None:
 
 def test_a_seat_that_asks_gets_an_epoch_and_a_lease_that_names_its_start() -> None:
     (lease,) = started(make()).leases
-    assert (lease.seat, lease.epoch, lease.start_id, lease.campaign_id) == ("s1", 1, "a", "c1")
+    assert (lease.seat, lease.epoch, lease.start_id, lease.account_id) == ("s1", 1, "a", "c1")
     assert (lease.bid_until_ns, lease.budget_nanos, lease.spent_nanos, lease.seats) == (30 * S, 100 * S, 0, 1)
 
 
@@ -465,7 +465,7 @@ def test_a_new_campaign_is_leased_with_the_next_tick() -> None:
     bank = make()
     started(bank)
     bank.adopt([CampaignChange(version=2, campaign_id="c2", campaign=campaign("c2"))])
-    assert [lease.campaign_id for lease in bank.tick(1 * S).leases] == ["c2"]
+    assert [lease.account_id for lease in bank.tick(1 * S).leases] == ["c2"]
 
 
 # Recovery

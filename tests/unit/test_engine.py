@@ -289,7 +289,7 @@ def test_a_settlement_of_a_removed_campaign_is_booked(engine: Engine) -> None:
     engine.adopt_campaigns({"c2": campaign("c2")}, 2, 1)
     engine.settle([settlement(SettlementKind.POSTED, row["bid_id"], 700_000)], 2)
     (reported,) = engine.tick(3).rows
-    assert (reported.campaign_id, reported.reserved_nanos, reported.posted_nanos) == ("c1", 0, 700_000)
+    assert (reported.account_id, reported.reserved_nanos, reported.posted_nanos) == ("c1", 0, 700_000)
 
 
 # -- tick -----------------------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ POSTED = settlement(SettlementKind.POSTED, "A" * 16, 5)
         (encode(change(creatives=(creative(landing_url="https://a.example/ b"),))), "unservable"),
         (encode(change(creatives=(creative(image_url="https://a.example/\\u0000"),))), "unservable"),
         (encode(change(creatives=(creative(image_url="https://a.example/\0"),))), "unservable"),
-        (encode(change(creatives=(creative(image_url=""),))), "unservable"),
+        (encode(change(creatives=(creative(image_url="ftp://cdn.example/a.png"),))), "unservable"),
     ],
 )
 def test_what_cannot_be_taken_is_counted_and_left_out(
