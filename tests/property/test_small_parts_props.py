@@ -1,6 +1,7 @@
-"""What targeting is made of, each against a slow twin: local clocks."""
+"""What targeting is made of, each against a slow twin: local clocks, foreign money."""
 
 from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
 from functools import cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bidder import zones
+from bidder.core.currency import NS_PER_DAY, RateTable, from_base_floor, to_base_ceil
 from bidder.zones import day_end_ns, local_day, local_hour_of_week, next_local_hour_ns, zone_offsets
 
 NS = 10**9
@@ -67,3 +69,44 @@ def test_an_hour_ends_where_the_library_first_shows_another(case: tuple[str, int
     assert end_ns - now_ns <= timedelta(hours=2) // timedelta(microseconds=1) * 1_000
     assert shown(name, end_ns - 1).hour == shown(name, now_ns).hour
     assert shown(name, end_ns).replace(minute=0, second=0) != shown(name, now_ns).replace(minute=0, second=0)
+
+
+AMOUNTS = st.integers(0, 10**13)
+RATES = st.one_of(st.integers(1, 10**13), st.integers(10**6, 2 * 10**9))
+
+
+@given(AMOUNTS, RATES, st.integers(0, 10**6))
+def test_a_bid_at_the_floor_in_base_is_at_the_floor_abroad(floor: int, rate: int, above: int) -> None:
+    assert from_base_floor(to_base_ceil(floor, rate) + above, rate) >= floor
+
+
+@given(AMOUNTS, RATES)
+def test_the_floor_in_base_is_the_least_that_is_worth_the_floor(floor: int, rate: int) -> None:
+    least = to_base_ceil(floor, rate)
+    assert least - 1 < floor * Fraction(rate, NS) <= least
+
+
+@given(AMOUNTS, RATES)
+def test_a_bid_abroad_is_never_worth_more_than_in_base(bid: int, rate: int) -> None:
+    abroad = from_base_floor(bid, rate)
+    assert to_base_ceil(abroad, rate) <= bid
+    assert abroad * Fraction(rate, NS) <= bid < (abroad + 1) * Fraction(rate, NS)
+
+
+@given(
+    st.dictionaries(st.integers(0, 60), st.integers(1, 10**10), max_size=8),
+    st.integers(0, 80 * NS_PER_DAY),
+    st.integers(0, 20),
+)
+def test_the_rate_is_the_newest_that_is_old_enough(by_day: dict[int, int], at_ns: int, age: int) -> None:
+    first = date(2026, 1, 30)
+    table = RateTable(
+        "USD", {"EUR": {first.toordinal() - 719_163 + n: rate for n, rate in by_day.items()}}, age
+    )
+    named = {str(first + timedelta(days=n)): {"EUR": f"{rate / NS:.9f}"} for n, rate in by_day.items()}
+    today = at_ns // NS_PER_DAY
+    usable = [day for day in by_day if day <= today <= day + age]
+    wanted = by_day[max(usable)] if usable else None
+    at_ns += (first - date(1970, 1, 1)).days * NS_PER_DAY
+    assert table.rate_nanos("EUR", at_ns) == wanted
+    assert RateTable.parse({"base": "USD", "rates": named}, age).rate_nanos("EUR", at_ns) == wanted
