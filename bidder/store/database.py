@@ -113,6 +113,39 @@ MIGRATIONS = (
             "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, messages BLOB NOT NULL) STRICT",
         ),
     ),
+    Migration(
+        2,
+        "advertisers and line items",
+        (
+            """CREATE TABLE advertisers (
+                id TEXT PRIMARY KEY,
+                version INTEGER NOT NULL UNIQUE,
+                body TEXT NOT NULL
+            ) STRICT""",
+            # A row of the audit is about a campaign, or one line item of it, or about an advertiser. SQLite cannot
+            # make a column nullable, so the table is written again.
+            """CREATE TABLE changes (
+                id INTEGER PRIMARY KEY,
+                version INTEGER NOT NULL,
+                at_ns INTEGER NOT NULL,
+                actor TEXT NOT NULL,
+                campaign_id TEXT REFERENCES campaigns (id),
+                advertiser_id TEXT REFERENCES advertisers (id),
+                line_item_id TEXT,
+                what TEXT NOT NULL,
+                old TEXT,
+                new TEXT NOT NULL,
+                CHECK ((campaign_id IS NULL) <> (advertiser_id IS NULL)),
+                CHECK (line_item_id IS NULL OR campaign_id IS NOT NULL)
+            ) STRICT""",
+            """INSERT INTO changes (id, version, at_ns, actor, campaign_id, what, old, new)
+               SELECT id, version, at_ns, actor, campaign_id, what, old, new FROM audit""",
+            "DROP TABLE audit",
+            "ALTER TABLE changes RENAME TO audit",
+            "CREATE INDEX audit_by_campaign ON audit (campaign_id, id)",
+            "CREATE INDEX audit_by_advertiser ON audit (advertiser_id, id)",
+        ),
+    ),
 )
 
 
