@@ -1,8 +1,8 @@
-"""Invalid traffic: requests that no person stands behind, told by what they say of themselves and how often they come.
+"""Invalid traffic: requests that no person stands behind.
 
-Four signs, none of which needs more than the request: an agent that names itself a crawler, an address in a data
-centre, a device that contradicts itself, and more requests of one user or address than a person makes. Only what is
-clear refuses; what is unknown never does.
+Four signs tell it, from what requests say of themselves and how often they come: an agent that names itself a
+crawler, an address in a data centre, a device that contradicts itself, and more requests of one user or address
+than a person makes. Only what is clear refuses; what is unknown never does.
 """
 
 from collections.abc import Callable
@@ -92,9 +92,9 @@ class TrafficFilter:
         """
         user_over = address_over = False
         if count:
-            if self._user_hit is not None:
+            if user_key and self._user_hit is not None:
                 user_over = self._user_hit(user_key, now_ns)
-            if self._address_hit is not None:
+            if address_key and self._address_hit is not None:
                 address_over = self._address_hit(address_key, now_ns)
         if agent.crawler and self._crawlers:
             return CRAWLER

@@ -19,10 +19,10 @@ _Node = Annotated[str, msgspec.Meta(pattern=r"\A[^/\s]+/\S(.*\S)?\Z")]
 class SchainPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which supply chains are bought.
 
-    require: refuse requests without a chain. complete: `required` refuses a chain that does not say it is complete,
-    or that has a node without its system or seller; `any` takes it. blocked_asi: advertising systems, by domain,
-    that may be nowhere in the chain. blocked_nodes: single sellers of a system, as `asi/sid`. max_nodes: a longer
-    chain is incomplete, since it is read no further.
+    require: refuse requests without a chain, or with one of no nodes. complete: `required` refuses a chain that
+    does not say it is complete, has no nodes or has one without its system or seller; `any` takes it.
+    blocked_asi: advertising systems, by domain, that may be nowhere in the chain. blocked_nodes: single sellers
+    of a system, as `asi/sid`. max_nodes: a longer chain is incomplete, since it is read no further.
     """
 
     require: bool = False
@@ -41,6 +41,7 @@ class SchainFilter:
     def __init__(self, policy: SchainPolicy) -> None:
         self._absent = INCOMPLETE if policy.require else 0
         self._complete = policy.complete == "required"
+        self._empty = INCOMPLETE if self._complete else self._absent
         self._systems = frozenset(map(_system, policy.blocked_asi))
         self._nodes = frozenset(map(_node, policy.blocked_nodes))
         self._blocks = bool(self._systems or self._nodes)
@@ -51,10 +52,12 @@ class SchainFilter:
 
         Args:
             complete: `schain.complete`.
-            nodes: `asi` and `sid` of each, empty where missing; None or none where there is no chain.
+            nodes: `asi` and `sid` of each, empty where missing; None where there is no chain.
         """
-        if not nodes:
+        if nodes is None:
             return self._absent
+        if not nodes:
+            return self._empty
         if self._blocks and self._blocked(nodes):
             return BLOCKED
         if len(nodes) > self._most:
