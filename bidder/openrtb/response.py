@@ -1,19 +1,29 @@
 """Bid responses as bytes, from templates: what a creative always says is escaped once, when it is loaded.
 
-Each bid carries what an exchange checks (OpenRTB 2.6 sections 4.2.1 to 4.2.3): `id`, `impid`, `price`, `adomain`,
-`crid`, `cid`, `cat`, `attr`, `w`, `h`, `mtype`, its notice URLs and its markup. The price is written from an
-integer, so it is the very amount that was reserved.
+Each bid carries what an exchange checks (OpenRTB 2.6 sections 4.2.1 to 4.2.3): `id`, `impid`, `price`, its
+`BidFacts`, its notice URLs and its markup. The price is written from an integer, so it is the very amount that
+was reserved. `group` is left out: each of our bids stands by itself.
 """
 
 import html
+from typing import Literal
 
 import msgspec
 
 from bidder.money import MICROS_PER_UNIT, format_decimal
+from bidder.openrtb.markup import pieces as holes
+from bidder.openrtb.markup.pieces import Pieces, Slot
 
-MTYPE_BANNER = 1
-_SLOT = "\0"
-"""Stands where a token goes; no URL or name holds it."""
+MTYPE_BANNER, MTYPE_VIDEO, MTYPE_AUDIO, MTYPE_NATIVE = 1, 2, 3, 4
+TOKEN = holes.TOKEN
+"""Stands in a URL where the token goes."""
+
+Billing = Literal["burl", "impression"]
+"""Who tells us that an impression is owed: the exchange at `burl`, or the player at `<Impression>` of the VAST
+document. For VAST `burl` is discouraged (implementation guide, section 7.8); a bid has one of them, never both."""
+
+NoBid = Literal["nbr", "empty_seatbid", "empty_object", "none"]
+"""Forms of an answer without bids (section 4.2.1): with the reason, with an empty `seatbid`, `{}`, or no content."""
 
 _json = msgspec.json.Encoder()
 
@@ -32,9 +42,6 @@ class NoticeUrls(msgspec.Struct, frozen=True):
     pixel: str
     click: str
     conversion: str
-
-
-TOKEN = _SLOT
 
 
 class BannerTemplate:
@@ -99,6 +106,117 @@ class BannerTemplate:
         )
 
 
+class BidFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What every bid of a creative says of it, by the names of section 4.2.3; what is at its default is left out.
+
+    cat is of taxonomy `cattax`. iurl holds no cache buster. protocol is that of the markup. w, h: pixels;
+    wratio, hratio instead of them for a flex ad. dur, exp: seconds.
+    """
+
+    cid: str
+    crid: str
+    adomain: tuple[str, ...]
+    mtype: int
+    bundle: str = ""
+    iurl: str = ""
+    cat: tuple[str, ...] = ()
+    cattax: int = 1
+    attr: tuple[int, ...] = ()
+    apis: tuple[int, ...] = ()
+    protocol: int = 0
+    language: str = ""
+    w: int = 0
+    h: int = 0
+    wratio: int = 0
+    hratio: int = 0
+    dur: int = 0
+    exp: int = 0
+
+
+class BidTemplate:
+    """Everything of a bid for one creative but its id, impression, price, tokens, deal and place in a pod.
+
+    Args:
+        facts: what it says of the creative.
+        urls: with `TOKEN` where the token goes.
+        markup: `adm`.
+        billing: `impression` where the markup, and not `burl`, tells us that the impression is owed.
+        line_item_id: stands in our own extension; empty where it is the campaign's.
+
+    Raises:
+        AssertionError: the markup holds a token that books spend although `burl` is given, or holds none although
+            it is not, or holds it behind a token of the browser.
+    """
+
+    __slots__ = ("_behind", "_exchange", "_many", "_rest")
+
+    def __init__(
+        self,
+        facts: BidFacts,
+        urls: NoticeUrls,
+        markup: Pieces,
+        *,
+        billing: Billing = "burl",
+        line_item_id: str = "",
+    ) -> None:
+        assert (Slot.EXCHANGE_TOKEN in markup) == (billing == "impression"), (
+            f"markup must hold the exchange's token only where billing is by impression, was {billing}"
+        )
+        notices = {"nurl": urls.nurl, "lurl": urls.lurl} | ({"burl": urls.burl} if billing == "burl" else {})
+        text: list[str | Slot] = []
+        for name, url in notices.items():
+            text += [f',"{name}":', *holes.json_pieces(holes.url_pieces(url, Slot.EXCHANGE_TOKEN))]
+        text += [',"adm":', *holes.json_pieces(markup)]
+        text += [",", holes.ascii_json(msgspec.to_builtins(facts))[1:-1]]
+        text += [',"ext":{"clearbid":{"cv":', *holes.json_pieces(holes.url_pieces(urls.conversion))]
+        text += [f',"li":{holes.ascii_json(line_item_id)}' if line_item_id else "", "}}"]
+        self._cut(tuple(text))
+
+    def _cut(self, text: Pieces) -> None:
+        """Cuts the text at its slots: first those of the exchange's token, then the bid's id and the browser's token.
+
+        To join what lies between is the quickest way to fill it. Most markup names the bid never or once.
+        """
+        *first, rest = holes.cut(text, Slot.EXCHANGE_TOKEN)
+        self._exchange = [*holes.texts(first), ""]
+        parts = [holes.texts(holes.cut(part, Slot.BROWSER_TOKEN)) for part in holes.cut(rest, Slot.BID_ID)]
+        self._rest = parts[0]
+        self._behind = parts[1] if len(parts) == 2 else None
+        self._many = parts if len(parts) > 2 else None
+
+    def bid(
+        self,
+        bid_id: str,
+        imp_id_json: str,
+        price: str,
+        token: str,
+        browser_token: str,
+        deal_json: str = "",
+        extra: str = "",
+    ) -> str:
+        """One bid as JSON text.
+
+        Args:
+            bid_id: text of letters that need no escape.
+            imp_id_json: JSON text of the impression's id.
+            price: CPM as decimal text, such as `1.25`.
+            token: goes where only the exchange looks; letters that need no escape.
+            browser_token: goes into the markup.
+            deal_json: `,"dealid":"x"`, or nothing.
+            extra: more fields, such as `,"slotinpod":1`; none that `BidFacts` holds.
+        """
+        if self._many is not None:
+            rest = bid_id.join(map(browser_token.join, self._many))
+        elif self._behind is not None:
+            rest = f"{browser_token.join(self._rest)}{bid_id}{browser_token.join(self._behind)}"
+        else:
+            rest = browser_token.join(self._rest)
+        return (
+            f'{{"id":"{bid_id}","impid":{imp_id_json},"price":{price}{token.join(self._exchange)}'
+            f"{rest}{deal_json}{extra}}}"
+        )
+
+
 def _split(text: str) -> list[str]:
     return text.split("\\u0000")
 
@@ -111,6 +229,17 @@ def bid_response(request_id: str, response_id: str, currency: str, seat: str, bi
     ).encode()
 
 
-def no_bid_response(request_id: str, nbr: int) -> bytes:
-    """A BidResponse without bids and the reason (section 4.2.1 and list 5.24)."""
-    return f'{{"id":{json_text(request_id)},"seatbid":[],"nbr":{nbr}}}'.encode()
+def no_bid_response(request_id: str, nbr: int, form: NoBid = "nbr") -> bytes:
+    """A BidResponse without bids, in the form that an exchange likes best (section 4.2.1).
+
+    Args:
+        request_id: what it answers.
+        nbr: the reason (list 5.24); only the form `nbr` says it.
+        form: `none` is no content at all, to be sent with status 204.
+    """
+    if form == "none":
+        return b""
+    if form == "empty_object":
+        return b"{}"
+    reason = f',"nbr":{nbr}' if form == "nbr" else ""
+    return f'{{"id":{json_text(request_id)},"seatbid":[]{reason}}}'.encode()
