@@ -28,7 +28,7 @@ UserText = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{16}\Z")]
 Eids = Sequence[tuple[str, Sequence[tuple[str, int | None]]]]
 """For each source (`eids[].source`) its ids with their `atype`."""
 
-_RANKS = {3: 0, 1: 1, 2: 1}
+_RANKS: dict[int | None, int] = {3: 0, 1: 1, 2: 1}
 _LAST_RANK = 2
 _PLACEHOLDER = "0-"
 
@@ -58,14 +58,17 @@ def user_key(buyeruid: str | None, eids: Eids, ifa: str | None, user_id: str | N
 
 def _best_eid(eids: Eids) -> tuple[str, str] | None:
     """Source and id of the extended id that stands for the person best."""
-    usable = [
-        (_LAST_RANK if atype is None else _RANKS.get(atype, _LAST_RANK), source.lower(), uid)
-        for source, uids in eids
-        if source
-        for uid, atype in uids
-        if uid.strip(_PLACEHOLDER)
-    ]
-    return min(usable)[1:] if usable else None
+    best: tuple[str, str] | None = None
+    best_rank = _LAST_RANK
+    for source, uids in eids:
+        for uid, atype in uids:
+            rank = _RANKS.get(atype, _LAST_RANK)
+            if rank > best_rank or not source or not uid.strip(_PLACEHOLDER):
+                continue
+            found = (source.lower(), uid)
+            if best is None or rank < best_rank or found < best:
+                best, best_rank = found, rank
+    return best
 
 
 def key_text(key: int) -> str:

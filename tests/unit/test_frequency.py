@@ -228,6 +228,14 @@ def test_a_pair_that_counts_no_more_gives_way_first_and_is_no_eviction() -> None
     assert (held(found), found.evicted, found.expired) == ({1, *range(3, 10)}, 0, 1)
 
 
+def test_of_pairs_that_count_no_more_the_oldest_gives_way() -> None:
+    found = table(8, longest_window_ns=50)
+    for user, at_ns in zip(range(1, 9), (903, 901, 902, 904, 905, 906, 907, 908), strict=True):
+        found.add(user, OWNER, at_ns)
+    found.add(9, OWNER, 1_000)
+    assert (held(found), found.expired) == ({1, *range(3, 10)}, 1)
+
+
 def test_a_newcomer_older_than_all_is_the_one_forgotten() -> None:
     found = full()
     found.confirm(9, OWNER, 999)
