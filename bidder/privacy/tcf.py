@@ -23,6 +23,8 @@ _CANADA_BODY_AT = 199
 _SHORTEST = 44
 _CANADA_SHORTEST = 39
 """Characters that hold a head and two empty lists, and in Europe no restrictions."""
+_LONGEST = 8192
+"""Characters of a segment that are read; real ones have 2,000 at most, and the work grows faster than the length."""
 _CONSENT_ONLY_POLICY = 4
 """From policy 4 on (TCF 2.2) no vendor may rest purposes 3 to 6 on legitimate interest."""
 _FIRST_CMP = 2
@@ -30,6 +32,8 @@ _FIRST_CMP = 2
 _KEPT = 4096
 """Lists kept read. Who takes all or refuses all has the same ranges as all others who do, and restrictions are the
 publisher's: neither holds a time or an id. The string itself does and is never kept."""
+_LONGEST_KEPT = 2048
+"""Characters of the string's end with a list that is kept: the two caches stay below 20 MB whatever is sent."""
 
 _M12, _M16, _M17, _M33 = (1 << 12) - 1, (1 << 16) - 1, (1 << 17) - 1, (1 << 33) - 1
 _TWO_ENDS = 1 << 32
@@ -163,8 +167,8 @@ def read_tcf_canada(text: str, vendor_id: int) -> TcfVerdict:
     """
     core = text.partition(".")[0]
     size = len(core)
-    if size < _CANADA_SHORTEST:
-        raise ConsentError(f"TCF Canada string must be {_CANADA_SHORTEST} characters or more, was {size}")
+    if not _CANADA_SHORTEST <= size <= _LONGEST or size & 3 == 1:
+        raise _wrong_size("TCF Canada string", size, _CANADA_SHORTEST)
     v = sextets_of(core)
     # No scope bit, so all after the policy lies one bit earlier than in Europe.
     if v[0] != _CANADA_VERSION:
@@ -191,7 +195,9 @@ def _vendor(core: str, v: bytes, at: int, vendor_id: int) -> tuple[bool, int]:
     most = head >> 1
     at += 17
     if head & 1:
-        found, width = _range_list(core[at // 6 :], at % 6, most, vendor_id)
+        tail = core[at // 6 :]
+        read = _range_list if len(tail) <= _LONGEST_KEPT else _range_list.__wrapped__
+        found, width = read(tail, at % 6, most, vendor_id)
         return found, at + width
     if at + most > end:
         raise _truncated()
@@ -242,7 +248,9 @@ def _basis(core: str, v: bytes, at: int, vendor_id: int, consent: int, interest:
     """Purposes with a basis after the restrictions at a bit."""
     i = at // 6
     if i < len(v) and (v[i] & (1 << 6 - at % 6) - 1 or v.count(0, i + 1) + i + 1 < len(v)):
-        no_consent, no_interest = _restrictions(core[i:], at % 6, vendor_id)
+        tail = core[i:]
+        read = _restrictions if len(tail) <= _LONGEST_KEPT else _restrictions.__wrapped__
+        no_consent, no_interest = read(tail, at % 6, vendor_id)
         return consent & ~no_consent | interest & ~no_interest
     return consent | interest
 
@@ -272,6 +280,12 @@ def _restrictions(tail: str, skipped: int, vendor_id: int) -> tuple[int, int]:
             f"consent string must be zero after its last field, was not in its last {left - _TAIL} bits"
         )
     return no_consent, no_interest
+
+
+def _wrong_size(what: str, size: int, least: int) -> ConsentError:
+    return ConsentError(
+        f"{what} must be of {least} to {_LONGEST} characters, not 1 over a multiple of 4, was {size}"
+    )
 
 
 def _truncated() -> ConsentError:
@@ -320,9 +334,10 @@ def decode_tcf(text: str) -> TcString:
 
 
 def _reader(segment: str) -> Bits:
-    if len(segment) & 3 == 1:
-        raise ConsentError(f"length of a TC segment must not be 1 over a multiple of 4, was {len(segment)}")
-    return Bits(bits_of(segment), 6 * len(segment))
+    size = len(segment)
+    if size > _LONGEST or size & 3 == 1:
+        raise _wrong_size("TC segment", size, 0)
+    return Bits(bits_of(segment), 6 * size)
 
 
 def _segment(bits: Bits) -> dict[str, object]:
