@@ -6,6 +6,7 @@ than a person makes. Only what is clear refuses; what is unknown never does.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -125,6 +126,8 @@ _PHONE_SYSTEMS = frozenset({"ios", "android"})
 _TV_TYPES = frozenset({3, 7})
 """Connected TV and set-top box."""
 _PHONE_TYPE = 4
+_FLAT, _OF_A_PHONE = 1, 2
+_MAX_OS_LENGTH = 64
 
 
 def impossible(agent: Agent, device_type: int | None, os: str | None, is_app: bool) -> bool:
@@ -137,23 +140,26 @@ def impossible(agent: Agent, device_type: int | None, os: str | None, is_app: bo
     - A television's own system on a phone.
     - A crawler in an app.
     """
-    if agent.crawler and is_app:
+    said = agent.os
+    if said == "ios" and device_type in _TV_TYPES:
         return True
-    if device_type is not None and _wrong_type(agent, device_type):
+    if said == "tv" and device_type == _PHONE_TYPE:
         return True
-    family = _FAMILIES.get(agent.os or "")
-    if family is None or not os:
-        return False
+    if os and said:
+        contradiction = _contradiction(said, os[:_MAX_OS_LENGTH])
+        if contradiction == _FLAT or (contradiction and (is_app or agent.device_class != "desktop")):
+            return True
+    return is_app and agent.crawler
+
+
+@lru_cache(maxsize=4_096)
+def _contradiction(said: str, os: str) -> int:
+    """Whether an agent's system and `device.os` are of two families, and whether the latter is a phone's."""
     named = system_of(os) or ""
-    if _FAMILIES.get(named, family) == family:
-        return False
-    return is_app or agent.device_class != "desktop" or named not in _PHONE_SYSTEMS
-
-
-def _wrong_type(agent: Agent, device_type: int) -> bool:
-    if agent.os == "ios":
-        return device_type in _TV_TYPES
-    return device_type == _PHONE_TYPE and agent.os == "tv"
+    family = _FAMILIES.get(said)
+    if family is None or _FAMILIES.get(named, family) == family:
+        return 0
+    return _OF_A_PHONE if named in _PHONE_SYSTEMS else _FLAT
 
 
 def _hit(capacity: int, per_minute: int) -> Callable[[int, int], bool] | None:
