@@ -11,8 +11,8 @@ from bidder.errors import InputError
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _NONE = 255
 _SEXTETS = bytes(_ALPHABET.index(c) if c in _ALPHABET else _NONE for c in range(256))
-_STANDARD = bytes.maketrans(b"-_+/", b"+/--")
-"""From base64url to base64, whose own two characters become one that it has not."""
+_STANDARD = bytes.maketrans(b"-_+/=", b"+/---")
+"""From base64url to base64, whose own two characters and padding become one that it has not."""
 _PADS = (b"", b"AAA", b"AA", b"A")
 _DROPS = (0, 18, 12, 6)
 """Zero bits that the pad adds, which are taken off again: bits are exact to six, not to a byte."""

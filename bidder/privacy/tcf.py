@@ -130,10 +130,8 @@ def read_tcf(text: str, vendor_id: int) -> TcfVerdict:
     """
     core = text.partition(".")[0]
     size = len(core)
-    if size < _SHORTEST or size & 3 == 1:
-        raise ConsentError(
-            f"TC string must be {_SHORTEST} characters or more, not 1 over a 4-fold, was {size}"
-        )
+    if not _SHORTEST <= size <= _LONGEST or size & 3 == 1:
+        raise _wrong_size("TC string", size, _SHORTEST)
     v = sextets_of(core)
     # Fields of the head lie at sextets: version at 0, CMP id at 13 and 14, policy at 22; bits 138 and 140, scope and
     # special feature 1, are in 23; purposes 1 to 10 begin at bit 152 in 25, those of interest at bit 176 in 29.
