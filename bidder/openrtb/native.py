@@ -121,13 +121,17 @@ class _Data(msgspec.Struct, gc=False):
     len: int | None = None
 
 
+class _Video(msgspec.Struct, gc=False):
+    """That a video is asked for is all that matters: none of our native ads has one."""
+
+
 class _Asset(msgspec.Struct, gc=False):
     id: int | str
     required: int | bool | None = None
     title: _Title | None = None
     img: _Image | None = None
     data: _Data | None = None
-    video: msgspec.Raw | None = None
+    video: _Video | None = None
 
 
 class _EventTracker(msgspec.Struct, gc=False):
