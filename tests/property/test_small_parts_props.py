@@ -1,10 +1,15 @@
-"""What targeting is made of, each against a slow twin: local clocks, foreign money, circles."""
+"""What targeting is made of, each against a slow twin: local clocks, foreign money, circles, expressions."""
 
+import json
 import math
+import operator
+import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from functools import cache
 from importlib.resources import files
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from hypothesis import given, settings
@@ -13,6 +18,8 @@ from hypothesis import strategies as st
 from bidder import zones
 from bidder.core.circles import EARTH_RADIUS_KM, Circle, CircleIndex, parse_circle
 from bidder.core.currency import NS_PER_DAY, RateTable, from_base_floor, to_base_ceil
+from bidder.core.expressions import PERSONAL, compile_expression
+from bidder.errors import InputError
 from bidder.zones import day_end_ns, local_day, local_hour_of_week, next_local_hour_ns, zone_offsets
 
 NS = 10**9
@@ -163,3 +170,236 @@ def test_circles_hold_what_a_loop_over_all_of_them_measures(
 @given(CIRCLES)
 def test_a_circle_comes_back_from_its_text(circle: Circle) -> None:
     assert parse_circle(str(circle)) == circle
+
+
+ORDERS = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+TEXTS = (
+    "",
+    "a",
+    "ab",
+    '\u00e9"\\',
+    "7",
+    "1",
+    "-1.5",
+    "07",
+    "1e3",
+    "nan",
+    "1e999",
+    " 7",
+    "7\n",
+    "1_0",
+    "\u0667",
+)
+STRINGS = st.sampled_from(TEXTS) | st.text(st.characters(codec="utf-8"), max_size=3)
+NUMBERS = st.sampled_from([0, 1, 7, -1.5, 0.5, 7.0, 1000.0, 1e300, 2**60 + 1]) | st.integers()
+SCALARS = st.one_of(STRINGS, NUMBERS, st.booleans(), st.none())
+VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.lists(st.lists(SCALARS, max_size=2), max_size=2)
+
+
+def objects(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Objects with some of these fields, or a list of them, or what has no business there."""
+    one = st.fixed_dictionaries({}, optional=fields)
+    return st.one_of(one, one, st.lists(one | VALUES, max_size=3), VALUES)
+
+
+GEO = objects(lat=VALUES, country=VALUES)
+IMPS = st.fixed_dictionaries({}, optional={"w": VALUES, "banner": objects(w=VALUES)})
+REQUESTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "at": VALUES,
+        "user": objects(id=VALUES),
+        "device": objects(w=VALUES, ifa=VALUES, geo=GEO, ext=objects(w=VALUES)),
+    },
+)
+PATHS = st.sampled_from(
+    [
+        *(
+            "at",
+            "user",
+            "user.id",
+            "device",
+            "device.w",
+            "device.ifa",
+            "device.geo",
+            "device.geo.lat",
+            "imp.w",
+        ),
+        *(
+            "device.geo.country",
+            "device.ext",
+            "device.ext.w",
+            "imp.banner",
+            "imp.banner.w",
+            "site.page",
+            "at.w",
+        ),
+    ]
+)
+ONE_TYPE = st.one_of(*(st.lists(each, min_size=1, max_size=3) for each in (STRINGS, NUMBERS, st.booleans())))
+ENDS = st.one_of(
+    st.tuples(st.sampled_from(["==", "!="]), st.one_of(STRINGS, NUMBERS, st.booleans())),
+    st.tuples(st.sampled_from(["<", "<=", ">", ">="]), NUMBERS),
+    st.tuples(st.sampled_from(["contains", "startswith"]), STRINGS),
+    st.tuples(st.just("in"), ONE_TYPE),
+    st.tuples(st.just("exists"), st.none()),
+)
+LEAVES = st.builds(lambda path, end: (path, *end), PATHS, ENDS | st.just(("exists", None)))
+TREES: st.SearchStrategy[Any] = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.tuples(st.just("not"), inner),
+        st.tuples(st.sampled_from(["and", "or"]), st.lists(inner, min_size=2, max_size=3)),
+    ),
+    max_leaves=5,
+)
+
+
+def rendered(tree: Any, space: str) -> str:
+    """A tree as text, every inner node in parentheses."""
+    if tree[0] == "not":
+        return f"not{space}({rendered(tree[1], space)})"
+    if tree[0] in {"and", "or"}:
+        return f"{space}{tree[0]}{space}".join(f"({rendered(part, space)})" for part in tree[1])
+    path, sign, literal = tree
+    if sign == "exists":
+        return f"exists({space}{path}{space})"
+    return f"{path}{space or ' '}{sign}{space or ' '}{json.dumps(literal, ensure_ascii=len(space) > 1)}"
+
+
+def found(value: Any, keys: list[str]) -> Iterator[Any]:
+    """Everything at a path, through lists; nulls are nothing."""
+    if isinstance(value, list):
+        for element in value:
+            yield from found(element, keys)
+    elif not keys:
+        if value is not None:
+            yield value
+    elif isinstance(value, dict):
+        yield from found(value.get(keys[0]), keys[1:])
+
+
+def kind(value: Any) -> str:
+    names = {str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "other")
+
+
+def holds(value: Any, sign: str, literal: Any) -> bool:
+    if sign == "exists":
+        return True
+    if sign == "in":
+        return any(holds(value, "==", each) for each in literal)
+    if kind(literal) == "number" and isinstance(value, str):
+        if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", value) or len(value) > 40:
+            return False
+        value = int(value) if re.fullmatch("-?[0-9]+", value) else float(value)
+        if math.isinf(value):
+            return False
+    if kind(value) != kind(literal):
+        return False
+    if sign == "contains":
+        return value.find(literal) >= 0
+    if sign == "startswith":
+        return value[: len(literal)] == literal
+    return bool(ORDERS[sign](value, literal))
+
+
+def evaluated(tree: Any, request: Any, imp: Any, personal: bool) -> bool:
+    if tree[0] == "not":
+        return not evaluated(tree[1], request, imp, personal)
+    if tree[0] in {"and", "or"}:
+        parts = [evaluated(part, request, imp, personal) for part in tree[1]]
+        return all(parts) if tree[0] == "and" else any(parts)
+    path, sign, literal = tree
+    keys = path.split(".")
+    if not personal and any(keys[: len(own)] == own for own in (each.split(".") for each in PERSONAL)):
+        return False
+    values = found(imp, keys[1:]) if keys[0] == "imp" else found(request, keys)
+    return any(holds(value, sign, literal) for value in values)
+
+
+@settings(max_examples=300)
+@given(ENDS, st.lists(VALUES, min_size=1, max_size=6))
+def test_a_comparison_says_of_a_value_what_its_rule_says(end: tuple[str, Any], values: list[Any]) -> None:
+    tree = ("imp.w", *end)
+    expression = compile_expression(rendered(tree, " "))
+    for value in values:
+        imp = {"w": value}
+        assert expression.matches({}, imp, True) is evaluated(tree, {}, imp, True)
+
+
+@settings(max_examples=200)
+@given(
+    TREES,
+    st.lists(st.tuples(REQUESTS, IMPS), min_size=1, max_size=3),
+    st.booleans(),
+    st.sampled_from([" ", "\n  "]),
+)
+def test_expressions_say_what_a_walk_over_their_tree_says(
+    tree: Any, cases: list[tuple[Any, Any]], personal: bool, space: str
+) -> None:
+    expression = compile_expression(rendered(tree, space))
+    again = compile_expression(expression.canonical)
+    assert again == expression == compile_expression(rendered(tree, " "))
+    assert again.canonical == expression.canonical
+    for request, imp in cases:
+        wanted = evaluated(tree, request, imp, personal)
+        assert expression.matches(request, imp, personal) is wanted
+        assert again.matches(request, imp, personal) is wanted
+
+
+WORDS = st.sampled_from(
+    [
+        *(
+            "device.w",
+            "imp.x",
+            "imp",
+            "at",
+            "nosuch",
+            "==",
+            "in",
+            "<",
+            "contains",
+            "exists",
+            "not",
+            "and",
+            "or",
+        ),
+        *(
+            "(",
+            ")",
+            "[",
+            "]",
+            ",",
+            "1",
+            "-2.5",
+            '"a"',
+            '"',
+            "true",
+            "'",
+            "\\",
+            "\u00e9",
+            "\ud800",
+            "\n",
+            ".",
+            "=",
+        ),
+    ]
+)
+
+
+@given(st.lists(WORDS, max_size=12).map(" ".join) | st.text(max_size=30))
+def test_any_text_compiles_or_is_told_why_not(text: str) -> None:
+    message = canonical = ""
+    try:
+        canonical = compile_expression(text).canonical
+    except InputError as error:
+        message = str(error)
+    assert message.startswith("expression must have") or compile_expression(canonical).canonical == canonical
