@@ -6,7 +6,7 @@
 | bid-responses | bid | exchange | - (the request's partition) | OpenRTB BidResponse, as is |
 | decisions | bid | analysts | - (the request's partition) | one JSON row an opportunity, see `core.call` |
 | notices | track | bank | campaign id | `Notice` |
-| settlements | bank | bid | seat | `Settlement` |
+| settlements | bank | bid | seat | `Settlements` |
 | leases | bank | bid | seat and account id | `Lease` (compacted) |
 | slices | bid | bank | seat | `SliceReport` |
 | campaigns | bank | bid | campaign id; `advertiser/ID` | `CampaignChange`, `AdvertiserChange` (compacted) |
@@ -17,6 +17,7 @@
 All amounts are int64 nanos (`bidder.money`), all times int64 nanoseconds on the shared clock.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Annotated
 
@@ -39,6 +40,9 @@ MAX_COUNT = 2**62
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 """An epoch or a sequence number: fits an int64 column with room to add to it."""
 
+OwnName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._:-]{0,64}\Z")]
+"""Id of a line item or a creative; empty where it is the campaign's own, or not known."""
+
 EventId = Annotated[str, msgspec.Meta(max_length=64, pattern=r"\A[A-Za-z0-9._:-]*\Z")]
 """Tells events of one bid apart; may be empty."""
 
@@ -60,6 +64,8 @@ TOPICS = (
 
 ONE_IMPRESSION = 1_000_000
 """Impressions are counted in millionths: one bid may buy a fraction of them (`imp.qty.multiplier`)."""
+MAX_IMPRESSIONS = 10**12
+"""Most millionths that one bid may buy: a million impressions."""
 
 
 class NoticeKind(IntEnum):
@@ -103,12 +109,17 @@ class Notice(Message, frozen=True, gc=False, tag="notice"):
     event_id: EventId
     at_ns: Instant
     liable_until_ns: Instant
-    line_item_id: str = ""
-    creative_id: str = ""
+    line_item_id: OwnName = ""
+    creative_id: OwnName = ""
     bid_at_ns: Instant = 0
-    impressions: Annotated[int, msgspec.Meta(ge=0, le=10**12)] = ONE_IMPRESSION
-    partition: int = -1
+    impressions: Annotated[int, msgspec.Meta(ge=0, le=MAX_IMPRESSIONS)] = ONE_IMPRESSION
+    partition: Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)] = -1
     user: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        # Not by `Meta`, whose bounds are of int64.
+        if self.user >= 2**64:
+            raise ValueError(f"user must fit 64 bits, was {self.user}")
 
 
 class SettlementKind(IntEnum):
@@ -120,7 +131,7 @@ class SettlementKind(IntEnum):
 
 
 class Settlement(Message, frozen=True, gc=False, tag="settlement"):
-    """One booked notice: from the bank to the seat that made the bid.
+    """One booked notice, for the seat that made the bid; it travels as a row of `Settlements`.
 
     `amount_nanos` is what was booked (POSTED), else 0; it is charged to the budgets of the line item (empty: the
     campaign's own) on the day of `bid_at_ns`. `late` says that the notice came after the
@@ -141,6 +152,68 @@ class Settlement(Message, frozen=True, gc=False, tag="settlement"):
     def __post_init__(self) -> None:
         if (self.kind is SettlementKind.POSTED) != (self.amount_nanos > 0):
             raise ValueError(f"amount must be > 0 where posted and 0 else, was {self.amount_nanos}")
+
+
+class SettlementRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One row of `Settlements`, a JSON array: the fields of `Settlement` but for seat and epoch."""
+
+    kind: SettlementKind
+    bid_id: str
+    campaign_id: str
+    line_item_id: str
+    amount_nanos: Nanos
+    late: bool
+    bid_at_ns: Instant
+    impressions: int
+
+
+class Settlements(Message, frozen=True, tag="settlements"):
+    """What the bank booked of one epoch of a seat, in order: many rows in one record."""
+
+    seat: str
+    epoch: int
+    rows: tuple[SettlementRow, ...]
+
+    def each(self) -> list[Settlement]:
+        """The rows with their seat and epoch; raises `ValueError` where an amount contradicts its kind."""
+        return [
+            Settlement(
+                kind=row.kind,
+                seat=self.seat,
+                epoch=self.epoch,
+                bid_id=row.bid_id,
+                campaign_id=row.campaign_id,
+                amount_nanos=row.amount_nanos,
+                late=row.late,
+                line_item_id=row.line_item_id,
+                bid_at_ns=row.bid_at_ns,
+                impressions=row.impressions,
+            )
+            for row in self.rows
+        ]
+
+
+def in_bulk(settlements: Iterable[Settlement], most: int = 500) -> list[Settlements]:
+    """Settlements as few records of at most `most` rows: by seat and epoch, in order within each."""
+    rows: dict[tuple[str, int], list[SettlementRow]] = {}
+    for one in settlements:
+        rows.setdefault((one.seat, one.epoch), []).append(
+            SettlementRow(
+                one.kind,
+                one.bid_id,
+                one.campaign_id,
+                one.line_item_id,
+                one.amount_nanos,
+                one.late,
+                one.bid_at_ns,
+                one.impressions,
+            )
+        )
+    return [
+        Settlements(seat=seat, epoch=epoch, rows=tuple(of_seat[first : first + most]))
+        for (seat, epoch), of_seat in rows.items()
+        for first in range(0, len(of_seat), most)
+    ]
 
 
 class Lease(Message, frozen=True, gc=False, tag="lease"):

@@ -5,9 +5,18 @@ before base64 (urlsafe, no padding):
 
     byte 0       version in the high half, scope in the low half
     byte 1       id of the key (first byte of its digest), so that keys can be rotated
-    2 ..         bid id, epoch, partition, price cap, currency, the two times, lengths of the two names
-    ..           campaign id, seat, zeros up to a length that base64 needs no padding for
-    last 16      HMAC-SHA256 (RFC 2104) of all before, truncated (RFC 2104 section 5)
+    byte 2       0
+    3 ..         bid id, epoch, partition, price cap, currency, its rate, impressions, user, the three times
+    ..           lengths of four names; campaign, line item, creative and seat; zeros up to a multiple of 3
+    last 18      signature of all from byte 3 on
+
+Every part but the last begins at a multiple of three bytes, so the two tokens of a bid share one base64 text but
+for their first four and last 24 characters.
+
+The signature is keyed BLAKE2b (RFC 7693 section 2.5; the key is the first block) with `person` naming use and
+version. One hash of 36 bytes signs both scopes: the first half is the signature of `Scope.EXCHANGE`, the second
+that of `Scope.BROWSER`. The halves of a keyed hash tell nothing of each other, so who reads the browser's token
+cannot write the exchange's; and a scope that was changed in byte 0 is looked for in the other half.
 
 One text only reads as one token: characters outside the alphabet, padding and unused bits are all refused.
 """
@@ -23,22 +32,28 @@ from urllib.parse import quote
 
 import msgspec
 
+from bidder.core.messages import ONE_IMPRESSION
 from bidder.errors import InputError
+from bidder.money import NANOS_PER_UNIT
 
-VERSION = 1
+VERSION = 2
 BID_ID_BYTES = 12
 MIN_KEY_BYTES = 16
 
-_MAC_BYTES = 16
+_MAC_BYTES = 18
+_MAC_TEXT = 24
 _LANDING_MAC_BYTES = 12
-_MAX_TEXT = 1024  # far above the longest token we make, far below what an attacker may have us decode
-_HEAD = struct.Struct(f">BB{BID_ID_BYTES}sqiq3sqqBB")
+_START_BYTES = 3
+_MAX_TEXT = 2048  # far above the longest token we make, far below what an attacker may have us decode
+_HEAD = struct.Struct(f">{BID_ID_BYTES}sqiq3sqqQqqq")
+_LENGTHS = struct.Struct("4B")
 _HEAD_BYTES = _HEAD.size
+_NAMES_BYTES = _HEAD_BYTES + _LENGTHS.size
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 # '+', '/' and '=' map to a byte outside the alphabet, otherwise a token would have several spellings.
 _FROM_URL = bytes.maketrans(b"-_+/=", b"+/!!!")
-_PADDING = (b"", b"\0", b"\0\0")
-_LANDING_DOMAIN = b"landing\0"  # no token starts with 'l', so neither signature passes for the other
+_PERSON = b"clearbid.token.2"
+_LANDING_PERSON = b"clearbid.landing"  # so that neither signature passes for the other
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
 
@@ -66,16 +81,16 @@ class Scope(IntEnum):
     EXCHANGE = 2
 
 
-_BROWSER_START = bytes((VERSION << 4 | Scope.BROWSER,))
-
-
 class TokenFields(msgspec.Struct, frozen=True, gc=False):
     """What a token says of its bid.
 
-    `bid_id` is 12 raw bytes. `cap_nanos` is the most that one impression may cost, 0 for a bid on test traffic,
-    which may cost nothing. Until `result_until_ns`
-    the reservation waits for a result, until `liable_until_ns` for its billing. `partition` is that of the
-    request, -1 where it came by no partition.
+    `bid_id` is 12 raw bytes. `cap_nanos` is the most that the whole bid may cost in the account's currency, 0 for a
+    bid on test traffic, which may cost nothing. `currency` is the one of the bid, `rate_nanos` what one unit of it
+    is worth in nanos of the account, as it was when the bid was made. Until `result_until_ns` the reservation
+    waits for a result, until `liable_until_ns` for its billing. `partition` is that of the request, -1 where it
+    came by no partition. `line_item_id` is empty where it is the campaign's. `bid_at_ns` is when the bid was made,
+    `impressions` what it buys in millionths, `user` the key of its user: 0 where that is not known or may not be
+    kept.
     """
 
     bid_id: bytes
@@ -87,35 +102,124 @@ class TokenFields(msgspec.Struct, frozen=True, gc=False):
     currency: str
     result_until_ns: int
     liable_until_ns: int
+    line_item_id: str = ""
+    creative_id: str = ""
+    bid_at_ns: int = 0
+    rate_nanos: int = NANOS_PER_UNIT
+    impressions: int = ONE_IMPRESSION
+    user: int = 0
 
 
-class _Key:
-    """A key ready for use: HMAC's two padded blocks are hashed once, not for every bid (2.6 times faster)."""
+def _personal(key: bytes, person: bytes, size: int) -> "hashlib.blake2b":
+    """Keyed BLAKE2b with nothing hashed yet; a key above 64 bytes is hashed first, as RFC 2104 does."""
+    short = key if len(key) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(key).digest()
+    return hashlib.blake2b(key=short, digest_size=size, person=person)
 
-    __slots__ = ("id", "inner", "outer")
+
+def _id_of(key: bytes) -> int:
+    if len(key) < MIN_KEY_BYTES:
+        raise InputError(f"key of tokens must have at least {MIN_KEY_BYTES} bytes, was {len(key)}")
+    return hashlib.blake2b(key, digest_size=1, person=b"clearbid.key").digest()[0]
+
+
+@lru_cache(maxsize=65_536)
+def names_of(campaign_id: str, line_item_id: str, creative_id: str, seat: str) -> bytes:
+    """The four names as a token carries them, with what pads it: made once for all bids of a creative.
+
+    Raises:
+        InputError: if one of them has more than 255 bytes.
+    """
+    names = [name.encode() for name in (campaign_id, line_item_id, creative_id, seat)]
+    try:
+        blob = b"".join((_LENGTHS.pack(*map(len, names)), *names))
+    except struct.error as error:
+        raise InputError(
+            f"names in a token must have at most 255 bytes, were {campaign_id!r}, {line_item_id!r}, "
+            f"{creative_id!r} and {seat!r}"
+        ) from error
+    return blob + bytes(-(_HEAD_BYTES + len(blob)) % 3)
+
+
+class Signer:
+    """Signs with one key; the engine keeps one and calls `pair` for each bid.
+
+    Args:
+        key: at least 16 bytes.
+
+    Raises:
+        InputError: if it is shorter.
+    """
+
+    __slots__ = ("_browser", "_exchange", "_hash", "id")
 
     def __init__(self, key: bytes) -> None:
-        if len(key) < MIN_KEY_BYTES:
-            raise InputError(f"key of tokens must have at least {MIN_KEY_BYTES} bytes, was {len(key)}")
-        block = (hashlib.sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
-        self.id = hashlib.blake2b(key, digest_size=1, person=b"clearbid.key").digest()[0]
-        self.inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
-        self.outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+        self.id = _id_of(key)
+        self._hash = _personal(key, _PERSON, 2 * _MAC_BYTES)
+        self._exchange = _start(Scope.EXCHANGE, self.id)
+        self._browser = _start(Scope.BROWSER, self.id)
 
-    def mac(self, message: bytes) -> bytes:
-        """HMAC-SHA256 of `message`, 32 bytes."""
-        inner = self.inner.copy()
-        inner.update(message)
-        outer = self.outer.copy()
-        outer.update(inner.digest())
-        return outer.digest()
+    def macs(self, body: bytes) -> bytes:
+        """The signatures of a body: that of the exchange, then that of the browser."""
+        hashed = self._hash.copy()
+        hashed.update(body)
+        return hashed.digest()
+
+    def pair(
+        self,
+        bid: bytes,
+        names: bytes,
+        epoch: int,
+        partition: int,
+        cap_nanos: int,
+        currency: bytes,
+        result_until_ns: int,
+        liable_until_ns: int,
+        bid_at_ns: int,
+        rate_nanos: int,
+        impressions: int,
+        user: int,
+    ) -> tuple[str, str]:
+        """The tokens of a bid for exchange and browser: as `sign_pair`, without a struct in between.
+
+        Args:
+            bid: id of 12 bytes. names: as `names_of` made them. currency: three bytes; `struct` would cut or fill
+                other lengths unseen. The rest as in `TokenFields`.
+        """
+        body = (
+            _HEAD.pack(
+                bid,
+                epoch,
+                partition,
+                cap_nanos,
+                currency,
+                rate_nanos,
+                impressions,
+                user,
+                bid_at_ns,
+                result_until_ns,
+                liable_until_ns,
+            )
+            + names
+        )
+        hashed = self._hash.copy()
+        hashed.update(body)
+        text = binascii.b2a_base64(body + hashed.digest(), newline=False).translate(_TO_URL).decode("ascii")
+        middle = text[: -2 * _MAC_TEXT]
+        return (
+            f"{self._exchange}{middle}{text[-2 * _MAC_TEXT : -_MAC_TEXT]}",
+            f"{self._browser}{middle}{text[-_MAC_TEXT:]}",
+        )
 
 
-_key = lru_cache(maxsize=16)(_Key)
+def _start(scope: Scope, key_id: int) -> str:
+    return _to_text(bytes((VERSION << 4 | scope, key_id, 0)))
+
+
+_signer = lru_cache(maxsize=16)(Signer)
 
 
 def sign(fields: TokenFields, key: bytes, scope: Scope = Scope.EXCHANGE) -> str:
-    """The token of a bid, about 120 characters, safe in a query as it is.
+    """The token of a bid, about 190 characters, safe in a query as it is.
 
     Args:
         fields: what it says; names of at most 255 bytes, a currency of three ASCII letters.
@@ -125,46 +229,33 @@ def sign(fields: TokenFields, key: bytes, scope: Scope = Scope.EXCHANGE) -> str:
     Raises:
         InputError: if a field does not fit its place, or the key is too short.
     """
-    signer = _key(key)
-    return _sealed(_body(fields, signer, scope), signer)
+    return sign_pair(fields, key)[scope is Scope.BROWSER]
 
 
 def sign_pair(fields: TokenFields, key: bytes) -> tuple[str, str]:
     """The two tokens of a bid, of `Scope.EXCHANGE` and of `Scope.BROWSER`; see `sign`."""
-    signer = _key(key)
-    body = _body(fields, signer, Scope.EXCHANGE)
-    return _sealed(body, signer), _sealed(_BROWSER_START + body[1:], signer)
-
-
-def _body(fields: TokenFields, signer: _Key, scope: Scope) -> bytes:
-    """What is signed, with the padding that base64 wants."""
-    campaign, seat = fields.campaign_id.encode(), fields.seat.encode()
+    signer = _signer(key)
     currency, bid = fields.currency.encode(), fields.bid_id
     if len(currency) != 3 or len(bid) != BID_ID_BYTES:
         raise InputError(f"bid id and currency must have 12 and 3 bytes, were {bid!r} and {currency!r}")
+    names = names_of(fields.campaign_id, fields.line_item_id, fields.creative_id, fields.seat)
     try:
-        head = _HEAD.pack(
-            VERSION << 4 | scope,
-            signer.id,
+        return signer.pair(
             bid,
+            names,
             fields.epoch,
             fields.partition,
             fields.cap_nanos,
             currency,
             fields.result_until_ns,
             fields.liable_until_ns,
-            len(campaign),
-            len(seat),
+            fields.bid_at_ns,
+            fields.rate_nanos,
+            fields.impressions,
+            fields.user,
         )
     except struct.error as error:
-        raise InputError(f"fields of a token must fit 64 bits and 255 bytes a name, were {fields}") from error
-    body = head + campaign + seat
-    return body + _PADDING[-(len(body) + _MAC_BYTES) % 3]
-
-
-def _sealed(body: bytes, signer: _Key) -> str:
-    signed = body + signer.mac(body)[:_MAC_BYTES]
-    return binascii.b2a_base64(signed, newline=False).translate(_TO_URL).decode("ascii")
+        raise InputError(f"fields of a token must fit 64 bits, were {fields}") from error
 
 
 def read(token: str, keys: Sequence[bytes], need: Scope = Scope.EXCHANGE) -> TokenFields:
@@ -176,13 +267,14 @@ def read(token: str, keys: Sequence[bytes], need: Scope = Scope.EXCHANGE) -> Tok
         need: the right that its use asks for.
 
     Raises:
-        TokenError: with its `reason`; nothing of a token that fails is looked at but version and key id.
+        TokenError: with its `reason`; nothing of a token that fails is looked at but version, scope and key id.
     """
     raw = _decode(token)
-    body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
+    body, mac = raw[_START_BYTES:-_MAC_BYTES], raw[-_MAC_BYTES:]
+    half = slice(_MAC_BYTES) if raw[0] & 15 == Scope.EXCHANGE else slice(_MAC_BYTES, None)
     if not any(
-        candidate.id == raw[1] and hmac.compare_digest(candidate.mac(body)[:_MAC_BYTES], mac)
-        for candidate in map(_key, keys)
+        candidate.id == raw[1] and hmac.compare_digest(candidate.macs(body)[half], mac)
+        for candidate in map(_signer, keys)
     ):
         raise TokenError("forged")
     if raw[0] & 15 < need:
@@ -191,26 +283,49 @@ def read(token: str, keys: Sequence[bytes], need: Scope = Scope.EXCHANGE) -> Tok
 
 
 def _decode(token: str) -> bytes:
+    """The bytes of a text that has the form of a token: known version and scope, whole, nothing in byte 2."""
     if len(token) > _MAX_TEXT:
         raise TokenError("malformed")
     try:
         raw = binascii.a2b_base64(token.encode("ascii").translate(_FROM_URL), strict_mode=True)
     except (UnicodeEncodeError, binascii.Error) as error:
         raise TokenError("malformed") from error
-    if len(raw) < _HEAD_BYTES + _MAC_BYTES or raw[0] >> 4 != VERSION:
+    shortest = _START_BYTES + _NAMES_BYTES + _MAC_BYTES
+    if len(raw) < shortest or len(raw) % 3 or raw[0] not in _STARTS or raw[2]:
         raise TokenError("malformed")
     return raw
 
 
+_STARTS = frozenset(VERSION << 4 | scope for scope in Scope)
+
+
 def _unpack(body: bytes) -> TokenFields:
-    _, _, bid, epoch, partition, cap, currency, result, liable, campaign_bytes, seat_bytes = (
-        _HEAD.unpack_from(body)
+    bid, epoch, partition, cap, currency, rate, impressions, user, bid_at, result, liable = _HEAD.unpack_from(
+        body
     )
-    middle = _HEAD_BYTES + campaign_bytes
-    end = middle + seat_bytes
-    assert len(body) - end < 3, "a signed token has its own length"
-    campaign, seat = body[_HEAD_BYTES:middle].decode(), body[middle:end].decode()
-    return TokenFields(bid, campaign, seat, epoch, partition, cap, currency.decode(), result, liable)
+    at, names = _NAMES_BYTES, []
+    for length in body[_HEAD_BYTES:_NAMES_BYTES]:
+        names.append(body[at : at + length].decode())
+        at += length
+    assert len(body) - at < 3, "a signed token has its own length"
+    campaign, line_item, creative, seat = names
+    return TokenFields(
+        bid,
+        campaign,
+        seat,
+        epoch,
+        partition,
+        cap,
+        currency.decode(),
+        result,
+        liable,
+        line_item,
+        creative,
+        bid_at,
+        rate,
+        impressions,
+        user,
+    )
 
 
 def bid_id(exchange: str, request_id: str, imp_id: str, epoch: int, seat: str) -> bytes:
@@ -225,7 +340,11 @@ def bid_id(exchange: str, request_id: str, imp_id: str, epoch: int, seat: str) -
 
 def bid_id_text(bid: bytes) -> str:
     """A bid id as the 16 characters that messages and responses carry."""
-    return binascii.b2a_base64(bid, newline=False).translate(_TO_URL).decode("ascii")
+    return _to_text(bid)
+
+
+def _to_text(raw: bytes) -> str:
+    return binascii.b2a_base64(raw, newline=False).translate(_TO_URL).decode("ascii")
 
 
 def bid_id_bytes(text: str) -> bytes:
@@ -266,5 +385,12 @@ def landing_is_signed(url: str, signature: str, keys: Sequence[bytes]) -> bool:
 
 
 def _landing_mac(url: str, key: bytes) -> str:
-    mac = _key(key).mac(_LANDING_DOMAIN + url.encode("ascii"))[:_LANDING_MAC_BYTES]
-    return binascii.b2a_base64(mac, newline=False).translate(_TO_URL).decode("ascii")
+    hashed = _landing(key).copy()
+    hashed.update(url.encode("ascii"))
+    return _to_text(hashed.digest())
+
+
+@lru_cache(maxsize=16)
+def _landing(key: bytes) -> "hashlib.blake2b":
+    _id_of(key)  # refuses a key that is too short
+    return _personal(key, _LANDING_PERSON, _LANDING_MAC_BYTES)

@@ -17,8 +17,12 @@ Rules (OpenRTB 2.6 sections 4.3, 4.4 and 7.8, 7.16 of its implementation guide):
 - No notice without a token of ours that gives the right to it: 400.
 - No spend on unknown money: empty, unexpanded, encrypted, negative, above the cap, other currency. All of that
   is counted and answered 204, as an exchange that gets an error sends the same again.
+- A price is of one impression in the currency of the bid. The bank hears of the whole bid in the currency of the
+  accounts, at the rate and for the quantity in the token; the cap is of that too. What is worth part of a nano is
+  owed as a whole one.
 - AUDIT means that a creative is being reviewed: neither won nor billed.
-- The currency macro only confirms; where it was not expanded the bid's own currency holds.
+- The currency macro only confirms; where it was not expanded the bid's own currency holds. The worth of a
+  conversion is in the currency of the accounts.
 - Told more than `grace_ns` after the end of liability (conversions: `conversion_window_ns`): 410.
 - A HEAD or a prefetch is no event: the same answer, no notice.
 - Repeats pass: the bank tells them apart by bid id.
@@ -36,7 +40,7 @@ from urllib.parse import unquote_plus
 from bidder.core import urls
 from bidder.core.bankrules import BankRules
 from bidder.core.campaigns import is_identifier
-from bidder.core.messages import MAX_COUNT, Notice, NoticeKind
+from bidder.core.messages import MAX_COUNT, MAX_IMPRESSIONS, ONE_IMPRESSION, Notice, NoticeKind
 from bidder.core.token import Scope, TokenError, TokenFields, bid_id_text, landing_is_signed, read
 from bidder.errors import ConfigError
 from bidder.money import MAX_NANOS, NANOS_PER_UNIT, parse_decimal
@@ -134,7 +138,7 @@ class Tracker:
 
     Args:
         keys: every signing key that is still good, newest first; each at least 16 bytes.
-        currency: of the accounts; a token in another is refused.
+        currency: of the accounts; a token in another carries its rate.
         grace_ns: how long after the end of liability a notice is still taken.
         conversion_window_ns: the same for conversions, which come days after the click.
 
@@ -204,7 +208,7 @@ class Tracker:
             raise _Refused(Outcome(error.reason), _BAD) from error
         if not _is_bounded(token):
             raise _Refused(Outcome.MALFORMED, _BAD)
-        if token.currency != self._currency:
+        if token.currency == self._currency and token.rate_nanos != NANOS_PER_UNIT:
             raise _Refused(Outcome.CURRENCY, _NO_CONTENT)
         outcome, answer = route.handle(_Call(values, token, now_ns))
         if answer.notice is not None and (method == "HEAD" or _is_prefetch(headers)):
@@ -258,7 +262,7 @@ class Tracker:
         event_id = call.query.get("e", "")
         if len(event_id) > _MAX_EVENT_ID or not _EVENT_ID_CHARACTERS.issuperset(event_id):
             raise _Refused(Outcome.EVENT_ID, _BAD)
-        self._check_currency(call)
+        _check_currency(call, self._currency)
         try:
             value_nanos = parse_decimal(call.query.get("v") or "0", NANOS_PER_UNIT)
         except ValueError as error:
@@ -271,27 +275,32 @@ class Tracker:
     # --- rules
 
     def _price_nanos(self, call: _Call, *, unknown_passes: bool) -> int:
-        """The price of one impression, in (0, cap]; 0 where it is unknown and that may pass."""
+        """What the bid cost as a whole in nanos of the account, in (0, cap]; 0 where unknown and that may pass."""
         outcome, cpm_micros = parse_auction_price(call.query.get("p", ""))
         if outcome is PriceOutcome.AUDIT:
             raise _Refused(Outcome.AUDIT, _NO_CONTENT)
-        self._check_currency(call)
+        token = call.token
+        _check_currency(call, token.currency)
         if outcome is not PriceOutcome.POSITIVE:
             if unknown_passes and outcome in _UNKNOWN_PRICES:
                 return 0
             raise _Refused(Outcome(outcome.value), _NO_CONTENT)
-        if cpm_micros > call.token.cap_nanos:  # a CPM micro is a nano for one impression: `bidder.money`
+        # A CPM micro is a nano for one impression: `bidder.money`. Rounded up once, at the end.
+        nanos = -(-cpm_micros * token.rate_nanos * token.impressions // (NANOS_PER_UNIT * ONE_IMPRESSION))
+        if nanos > token.cap_nanos:
             raise _Refused(Outcome.ABOVE_CAP, _NO_CONTENT)
-        return cpm_micros
-
-    def _check_currency(self, call: _Call) -> None:
-        text = call.query.get("c", "").strip()
-        if text and text.upper() != call.token.currency and not is_unexpanded(text):
-            raise _Refused(Outcome.CURRENCY, _NO_CONTENT)
+        return nanos
 
     def _check_age(self, call: _Call, grace_ns: int) -> None:
         if _is_expired(call, grace_ns):
             raise _Refused(Outcome.EXPIRED, _GONE)
+
+
+def _check_currency(call: _Call, currency: str) -> None:
+    """Refuses a call that says that its amount is in another currency."""
+    text = call.query.get("c", "").strip()
+    if text and text.upper() != currency and not is_unexpanded(text):
+        raise _Refused(Outcome.CURRENCY, _NO_CONTENT)
 
 
 def _is_bounded(token: TokenFields) -> bool:
@@ -300,7 +309,13 @@ def _is_bounded(token: TokenFields) -> bool:
         0 <= token.epoch <= MAX_COUNT
         and 0 <= token.cap_nanos <= MAX_NANOS
         and 0 <= token.liable_until_ns <= MAX_NANOS
+        and 0 <= token.bid_at_ns <= MAX_NANOS
+        and token.rate_nanos > 0
+        and 0 < token.impressions <= MAX_IMPRESSIONS
+        and token.partition >= -1
         and is_identifier(token.campaign_id)
+        and (not token.line_item_id or is_identifier(token.line_item_id))
+        and (not token.creative_id or is_identifier(token.creative_id))
         and token.seat != ""
         and "\0" not in token.seat
     )
@@ -326,6 +341,12 @@ def _notice(
         event_id=event_id,
         at_ns=call.now_ns,
         liable_until_ns=token.liable_until_ns,
+        line_item_id=token.line_item_id,
+        creative_id=token.creative_id,
+        bid_at_ns=token.bid_at_ns,
+        impressions=token.impressions,
+        partition=token.partition,
+        user=token.user,
     )
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import hmac
 
 import msgspec
 import pytest
@@ -10,15 +9,18 @@ import pytest
 from bidder.core.token import (
     MIN_KEY_BYTES,
     Scope,
+    Signer,
     TokenError,
     TokenFields,
     bid_id,
     bid_id_bytes,
     bid_id_text,
     landing_is_signed,
+    names_of,
     read,
     sign,
     sign_landing,
+    sign_pair,
 )
 from bidder.errors import InputError
 
@@ -34,6 +36,12 @@ FIELDS = TokenFields(
     currency="USD",
     result_until_ns=1_700_000_000_000_000_000,
     liable_until_ns=1_700_000_600_000_000_000,
+    line_item_id="shoes-1",
+    creative_id="banner-3",
+    bid_at_ns=1_699_999_999_000_000_000,
+    rate_nanos=1_084_200_000,
+    impressions=2_500_000,
+    user=0xFEDC_BA98_7654_3210,
 )
 
 
@@ -62,10 +70,51 @@ def test_a_token_needs_no_escaping_in_a_query() -> None:
         assert read(token, [KEY]).seat == seat
 
 
-def test_the_signature_is_hmac_sha256_of_rfc_2104() -> None:
+def test_fields_that_are_left_out_are_those_of_one_impression_in_the_accounts_currency() -> None:
+    fields = TokenFields(bytes(12), "c", "s", 1, -1, 1, "USD", 1, 2)
+    assert (fields.line_item_id, fields.creative_id, fields.bid_at_ns, fields.user) == ("", "", 0, 0)
+    assert (fields.rate_nanos, fields.impressions) == (1_000_000_000, 1_000_000)
+    assert read(sign(fields, KEY), [KEY]) == fields
+
+
+def test_the_signatures_are_the_halves_of_one_keyed_blake2b_of_rfc_7693() -> None:
     for key in (KEY, b"k" * 16, b"long" * 40):
-        data = raw(sign(FIELDS, key))
-        assert data[-16:] == hmac.digest(key, data[:-16], hashlib.sha256)[:16]
+        short = key if len(key) <= 64 else hashlib.blake2b(key).digest()
+        exchange, browser = (raw(sign(FIELDS, key, scope)) for scope in (Scope.EXCHANGE, Scope.BROWSER))
+        body = exchange[3:-18]
+        digest = hashlib.blake2b(body, key=short, digest_size=36, person=b"clearbid.token.2").digest()
+        assert exchange[-18:] + browser[-18:] == digest
+        assert browser[3:-18] == body
+
+
+def test_the_two_tokens_of_a_bid_are_those_that_are_signed_alone() -> None:
+    assert sign_pair(FIELDS, KEY) == (sign(FIELDS, KEY, Scope.EXCHANGE), sign(FIELDS, KEY, Scope.BROWSER))
+
+
+def test_a_signer_makes_the_same_pair_of_plain_arguments() -> None:
+    names = names_of(FIELDS.campaign_id, FIELDS.line_item_id, FIELDS.creative_id, FIELDS.seat)
+    pair = Signer(KEY).pair(
+        FIELDS.bid_id,
+        names,
+        FIELDS.epoch,
+        FIELDS.partition,
+        FIELDS.cap_nanos,
+        FIELDS.currency.encode(),
+        FIELDS.result_until_ns,
+        FIELDS.liable_until_ns,
+        FIELDS.bid_at_ns,
+        FIELDS.rate_nanos,
+        FIELDS.impressions,
+        FIELDS.user,
+    )
+    assert pair == sign_pair(FIELDS, KEY)
+
+
+def test_the_signature_of_one_scope_is_none_of_the_other() -> None:
+    """Who reads the browser's token in the markup knows half of the hash, and that is not the other half."""
+    exchange, browser = (raw(token) for token in sign_pair(FIELDS, KEY))
+    assert reason(text(exchange[:-18] + browser[-18:])) == "forged"
+    assert reason(text(browser[:-18] + exchange[-18:]), need=Scope.BROWSER) == "forged"
 
 
 def test_a_token_of_an_older_key_is_read_while_that_key_is_listed() -> None:
@@ -95,8 +144,22 @@ def test_a_changed_field_is_forged() -> None:
 
 
 def test_another_version_is_malformed() -> None:
+    for version in {*range(16)} - {2}:
+        data = bytearray(raw(sign(FIELDS, KEY)))
+        data[0] = version << 4 | Scope.EXCHANGE
+        assert reason(text(bytes(data))) == "malformed"
+
+
+@pytest.mark.parametrize("scope", [0, *range(3, 16)])
+def test_a_scope_that_there_is_not_is_malformed(scope: int) -> None:
     data = bytearray(raw(sign(FIELDS, KEY)))
-    data[0] ^= 0x30
+    data[0] = data[0] & 0xF0 | scope
+    assert reason(text(bytes(data))) == "malformed"
+
+
+def test_a_byte_that_says_nothing_must_say_nothing() -> None:
+    data = bytearray(raw(sign(FIELDS, KEY)))
+    data[2] = 1
     assert reason(text(bytes(data))) == "malformed"
 
 
@@ -121,7 +184,7 @@ def test_text_that_is_no_token_is_malformed(token: str) -> None:
 
 
 def test_a_token_has_one_spelling() -> None:
-    fields = msgspec.structs.replace(FIELDS, bid_id=b"\xff" + b"\xfb\xef\xbe" * 3 + b"\xff\xff")
+    fields = msgspec.structs.replace(FIELDS, bid_id=b"\xff\xff\xff" + b"\xfb\xef\xbe" * 3)
     token = sign(fields, KEY)
     assert "-" in token
     assert "_" in token
@@ -167,6 +230,13 @@ def test_a_short_key_is_refused() -> None:
         {"epoch": -(2**63) - 1},
         {"partition": 2**31},
         {"seat": "s" * 256},
+        {"line_item_id": "l" * 256},
+        {"creative_id": "c" * 256},
+        {"bid_at_ns": 2**63},
+        {"rate_nanos": 2**63},
+        {"impressions": 2**63},
+        {"user": 2**64},
+        {"user": -1},
         {"campaign_id": "é" * 128},
     ],
 )
@@ -235,8 +305,15 @@ def test_letters_beyond_ascii_are_percent_encoded_in_a_landing_url() -> None:
 
 def test_a_landing_signature_is_of_its_own_domain() -> None:
     address, signature = landing_parts(sign_landing("https://shop.example/", KEY))
-    assert raw(signature) != hmac.digest(KEY, address.encode(), hashlib.sha256)[:12]
-    assert raw(signature) == hmac.digest(KEY, b"landing\0" + address.encode(), hashlib.sha256)[:12]
+    blake = hashlib.blake2b
+    assert (
+        raw(signature)
+        != blake(address.encode(), key=KEY, digest_size=12, person=b"clearbid.token.2").digest()
+    )
+    assert (
+        raw(signature)
+        == blake(address.encode(), key=KEY, digest_size=12, person=b"clearbid.landing").digest()
+    )
 
 
 def test_another_landing_url_is_not_signed() -> None:

@@ -35,6 +35,10 @@ FIELDS = TokenFields(
     currency="USD",
     result_until_ns=NOW + 1_000_000_000,
     liable_until_ns=LIABLE,
+    line_item_id="shoes-1",
+    creative_id="banner-3",
+    bid_at_ns=NOW - 5,
+    user=0xFEDC_BA98_7654_3210,
 )
 TOKEN = sign(FIELDS, KEY)
 BROWSER = sign(FIELDS, KEY, Scope.BROWSER)
@@ -85,6 +89,11 @@ def notice(kind: NoticeKind, price_nanos: int = 0, value_nanos: int = 0, event_i
         event_id=event_id,
         at_ns=NOW,
         liable_until_ns=LIABLE,
+        line_item_id="shoes-1",
+        creative_id="banner-3",
+        bid_at_ns=NOW - 5,
+        partition=2,
+        user=0xFEDC_BA98_7654_3210,
     )
 
 
@@ -175,9 +184,63 @@ def test_a_landing_page_signed_by_an_older_key_is_led_to() -> None:
     assert call(tracker, f"/c?t={BROWSER}&{sign_landing(PAGE, OTHER)}").reply.status == 302
 
 
-def test_a_token_in_another_currency_is_refused(tracker: Tracker) -> None:
-    token = sign(msgspec.structs.replace(FIELDS, currency="EUR"), KEY)
-    assert refusal(tracker, f"/bill?t={token}&p=1&c=EUR") == (204, Outcome.CURRENCY)
+def in_currency(**fields: Any) -> str:
+    """A token of a bid in euros worth 1.0842 dollars each."""
+    euros: dict[str, Any] = {"currency": "EUR", "rate_nanos": 1_084_200_000}
+    return sign(msgspec.structs.replace(FIELDS, **(euros | fields)), KEY)
+
+
+def test_a_price_in_another_currency_is_booked_in_the_accounts_at_the_rate_of_the_bid(
+    tracker: Tracker,
+) -> None:
+    answer = call(tracker, f"/bill?t={in_currency()}&p=1&c=EUR")
+    assert answer.notice is not None
+    assert answer.notice.price_nanos == 1_084_200
+
+
+def test_a_part_of_a_nano_is_owed_as_a_whole_one(tracker: Tracker) -> None:
+    answer = call(tracker, f"/bill?t={in_currency()}&p=0.000001&c=EUR")
+    assert answer.notice is not None
+    assert answer.notice.price_nanos == 2
+
+
+@pytest.mark.parametrize(("impressions", "nanos"), [(2_500_000, 2_500_000), (1, 1), (999_999, 999_999)])
+def test_a_bid_of_several_impressions_costs_the_price_of_each(
+    tracker: Tracker, impressions: int, nanos: int
+) -> None:
+    token = sign(msgspec.structs.replace(FIELDS, impressions=impressions), KEY)
+    answer = call(tracker, f"/bill?t={token}&p=1")
+    assert answer.notice is not None
+    assert (answer.notice.price_nanos, answer.notice.impressions) == (nanos, impressions)
+
+
+def test_rate_and_quantity_are_rounded_up_once(tracker: Tracker) -> None:
+    token = in_currency(impressions=1_500_000)
+    answer = call(tracker, f"/bill?t={token}&p=0.000003&c=EUR")
+    assert answer.notice is not None
+    assert answer.notice.price_nanos == 5  # 3 * 1.5 * 1.0842 = 4.8789
+
+
+@pytest.mark.parametrize(("price", "outcome"), [("2.305847", None), ("2.305848", Outcome.ABOVE_CAP)])
+def test_the_cap_is_of_the_whole_bid_in_the_accounts_currency(price: str, outcome: Outcome | None) -> None:
+    tracker = Tracker([KEY], "USD")
+    call(tracker, f"/bill?t={in_currency(cap_nanos=2_500_000)}&p={price}&c=EUR")
+    assert tracker.counts == {("/bill", outcome or Outcome.ACCEPTED): 1}
+
+
+def test_a_rate_of_the_accounts_own_currency_is_refused(tracker: Tracker) -> None:
+    token = in_currency(currency="USD")
+    assert refusal(tracker, f"/bill?t={token}&p=1&c=USD") == (204, Outcome.CURRENCY)
+
+
+@pytest.mark.parametrize("path", ["/win", "/bill"])
+def test_the_currency_of_a_notice_must_be_that_of_its_bid(tracker: Tracker, path: str) -> None:
+    assert refusal(tracker, f"{path}?t={in_currency()}&p=1&c=USD") == (204, Outcome.CURRENCY)
+
+
+def test_the_worth_of_a_conversion_is_in_the_accounts_currency(tracker: Tracker) -> None:
+    assert call(tracker, f"/v?t={in_currency()}&v=1&c=USD").notice is not None
+    assert call(tracker, f"/v?t={in_currency()}&v=1&c=EUR").notice is None
 
 
 def test_a_tracker_needs_a_key() -> None:
@@ -309,6 +372,14 @@ def test_a_click_leads_nowhere_that_we_did_not_sign(tracker: Tracker, landing: s
         {"epoch": 2**62 + 1},
         {"cap_nanos": MAX_NANOS + 1},
         {"liable_until_ns": MAX_NANOS + 1},
+        {"bid_at_ns": MAX_NANOS + 1},
+        {"bid_at_ns": -1},
+        {"rate_nanos": 0, "currency": "EUR"},
+        {"impressions": 0},
+        {"impressions": 10**12 + 1},
+        {"partition": -2},
+        {"line_item_id": "a b"},
+        {"creative_id": "x" * 65},
         {"campaign_id": "a b"},
         {"campaign_id": "x" * 65},
         {"seat": ""},
@@ -328,8 +399,14 @@ def test_every_notice_is_one_that_the_bank_can_read(tracker: Tracker) -> None:
         epoch=2**62,
         cap_nanos=MAX_NANOS,
         liable_until_ns=MAX_NANOS,
-        seat="s" * 120,
+        seat="s" * 255,
         campaign_id="x" * 64,
+        line_item_id="l" * 64,
+        creative_id="c" * 64,
+        bid_at_ns=MAX_NANOS,
+        impressions=10**12,
+        partition=2**31 - 1,
+        user=2**64 - 1,
     )
     sent = call(tracker, f"/v?t={sign(largest, KEY)}&v=9000000000&e={'e' * 64}").notice
     assert sent is not None
