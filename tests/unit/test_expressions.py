@@ -22,7 +22,8 @@ REQUEST: dict[str, Any] = orjson.loads(
         {"id": "d1", "segment": [{"id": "s1", "value": "5"}, {"id": "s2"}]},
         {"id": "d2", "segment": [{"id": "s3", "value": 7}]}
     ]},
-    "ext": {"nested": [[1, [2, null]], "3"], "odd-key": 1, "0": "zero", "flags": [false, true], "nulls": [null, [null]], "some": [null, {}]}
+    "ext": {"nested": [[1, [2, null]], "3"], "odd-key": 1, "0": "zero", "flags": [false, true],
+        "nulls": [null, [null]], "some": [null, {}]}
 }"""
 )
 IMP: dict[str, Any] = orjson.loads(
