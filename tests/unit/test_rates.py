@@ -160,3 +160,9 @@ def test_a_window_of_hours_is_kept() -> None:
 def test_an_argument_out_of_range_is_named(arguments: tuple[int, int, int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         RateLimiter(*arguments)
+
+
+def test_a_window_of_nanoseconds_is_kept_at_the_times_of_today() -> None:
+    rates = RateLimiter(8, 80, 1)
+    assert [rates.hit(7, NOW), rates.hit(7, NOW + 69), rates.hit(7, NOW + 200)] == [False, True, False]
+    assert rates.count(7, NOW + 200) == 1
