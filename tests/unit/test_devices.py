@@ -5,8 +5,15 @@ import random
 import pytest
 
 from bidder.core.devices import UNKNOWN, Agent, agent_of, structured_agent, system_of
-from bidder.core.opportunity import browser_of
 from simulator.logs.world import DEVICES
+
+
+def browser_of(ua: str) -> str:
+    """The browser as models learned it: the first of these marks, since Edge also says Chrome and Chrome Safari."""
+    marks = {"edg": "edge", "opr": "opera", "chrome": "chrome", "crios": "chrome", "firefox": "firefox",
+             "fxios": "firefox", "safari": "safari", "msie": "ie", "trident": "ie"}  # fmt: skip
+    return next((name for mark, name in marks.items() if mark in ua.lower()), "other")
+
 
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 IOS_WEBKIT = "AppleWebKit/605.1.15 (KHTML, like Gecko)"
