@@ -4,7 +4,7 @@ Each change is an audit row in the store; a running bank sees it with its next t
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,25 +13,34 @@ import typer
 
 from bidder.cli.options import ConfigOption, DbOption, JsonOption, configured
 from bidder.errors import InputError
-from bidder.money import NANOS_PER_UNIT, format_decimal
+from bidder.money import NANOS_PER_UNIT, format_decimal, parse_decimal
 
 if TYPE_CHECKING:
-    from rich.table import Column
-
-    from bidder.core.campaigns import Campaign, Status
-    from bidder.store.campaigns import CampaignStore
+    from bidder.core.campaigns import Advertiser, Campaign, Status
+    from bidder.store.campaigns import CampaignStore, PutResult
+    from bidder.store.sheet import Sheet
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="Campaign.")]
+_OptionalId = Annotated[str | None, typer.Argument(metavar="[ID]", help="Campaign.")]
+_File = Annotated[Path, typer.Argument(metavar="FILE", help="Sheet: .csv, .toml or .json.")]
+_LineItemOption = Annotated[
+    str | None, typer.Option("--line-item", help="One line item of the campaign.", metavar="ID")
+]
+_AdvertiserOption = Annotated[
+    str | None,
+    typer.Option("--advertiser", help="Instead of a campaign, all of an advertiser's.", metavar="ID"),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Adds `campaigns` and its commands."""
     commands = typer.Typer(
         name="campaigns",
-        help="Campaigns: import and list sheets, set budgets, pause, resume.",
+        help="Campaigns: import, check and list sheets, set budgets, pause, resume.",
         no_args_is_help=True,
     )
     commands.command("import")(_import)
+    commands.command("check")(_check)
     commands.command("list")(_list)
     commands.command("set-budget")(_set_budget)
     commands.command("pause")(_pause)
@@ -41,24 +50,37 @@ def register(app: typer.Typer) -> None:
 
 
 def _import(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Sheet: .csv, .toml or .json.")],
+    file: _File,
     db: DbOption = None,
     config: ConfigOption = None,
     check: Annotated[bool, typer.Option("--check", help="Only say whether the sheet is right.")] = False,
 ) -> None:
     """Add campaigns from a sheet, or replace those of the same id: all of it or nothing."""
-    from bidder.core.campaigns import check_campaigns
-    from bidder.store.sheet import read_sheet
-
-    currency = configured(config).account.currency
-    campaigns = read_sheet(file, currency)
-    check_campaigns({campaign.id: campaign for campaign in campaigns}, currency)
+    sheet = _read(file, config)
     if check:
-        typer.echo(f"{file.name}: {len(campaigns)} campaigns, all right")
+        typer.echo(f"{file.name}: {_count(sheet)}, all right")
         return
     with _store(db, config, create=True) as store:
-        added, changed, unchanged = store.put(campaigns, at_ns=time.time_ns())
-    typer.echo(f"{file.name}: {len(added)} added, {len(changed)} changed, {len(unchanged)} as they were")
+        of_campaigns, of_advertisers = store.put_all(*sheet, at_ns=time.time_ns())
+    typer.echo(f"{file.name}: {_became(of_campaigns)}")
+    if sheet.advertisers:
+        typer.echo(f"{file.name}, advertisers: {_became(of_advertisers)}")
+
+
+def _check(file: _File, db: DbOption = None, config: ConfigOption = None) -> None:
+    """Say what importing a sheet would change, column by column, and write nothing."""
+    from bidder.cli.campaign_tables import show_review
+    from bidder.store.campaigns import check_line_ids
+
+    sheet = _read(file, config)
+    campaigns: dict[str, Campaign] = {}
+    advertisers: dict[str, Advertiser] = {}
+    if Path(configured(config, db=db).store.path).exists():
+        with _store(db, config) as store:
+            campaigns, advertisers = store.all(), store.advertisers()
+    check_line_ids((campaigns | {campaign.id: campaign for campaign in sheet.campaigns}).values())
+    show_review(sheet, campaigns, advertisers)
+    typer.echo(f"{file.name}: {_count(sheet)}, all right; nothing was written")
 
 
 def _list(
@@ -66,86 +88,133 @@ def _list(
     config: ConfigOption = None,
     json: JsonOption = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, as `import` takes it.")] = False,
+    toml: Annotated[bool, typer.Option("--toml", help="Print TOML, as `import` takes it.")] = False,
 ) -> None:
-    """Show all campaigns; as JSON or CSV they can be imported again."""
-    from bidder.store.sheet import to_csv, to_json
+    """Show all campaigns with their line items; as JSON, CSV or TOML they can be imported again."""
+    from bidder.cli.campaign_tables import show_tree
+    from bidder.store.sheet import to_csv, to_json, to_toml
 
-    if json and csv:
-        raise InputError("--json and --csv must not be given together")
+    named = [name for name, given in (("--json", json), ("--csv", csv), ("--toml", toml)) if given]
+    if len(named) > 1:
+        raise InputError(f"{' and '.join(named)} must not be given together")
     with _store(db, config) as store:
-        campaigns = store.all()
+        campaigns, advertisers = store.all(), store.advertisers()
     if json:
-        typer.echo(to_json(campaigns.values()))
+        typer.echo(to_json(campaigns.values(), advertisers.values()))
     elif csv:
-        typer.echo(to_csv(campaigns.values()), nl=False)
+        typer.echo(to_csv(campaigns.values(), advertisers.values()), nl=False)
+    elif toml:
+        typer.echo(to_toml(campaigns.values(), advertisers.values()), nl=False)
     else:
-        _show(campaigns.values())
+        show_tree(campaigns.values(), advertisers)
 
 
 def _set_budget(
     campaign_id: _Id,
-    amount: Annotated[str, typer.Argument(metavar="AMOUNT", help="For the whole flight, such as 500.00.")],
+    amount: Annotated[
+        str,
+        typer.Argument(
+            metavar="AMOUNT", help="Such as 500.00; `none` takes a daily or line item's limit away."
+        ),
+    ],
     db: DbOption = None,
     config: ConfigOption = None,
+    daily: Annotated[bool, typer.Option("--daily", help="For each day, not for the whole flight.")] = False,
+    line_item: _LineItemOption = None,
 ) -> None:
-    """Set a campaign's budget, in currency units."""
-    from bidder.money import NANOS_PER_UNIT, format_decimal, parse_decimal
+    """Set the budget of a campaign or one of its line items, in currency units."""
+    of = f"campaign {campaign_id}" if line_item is None else f"line item {line_item}"
+    removable = daily or line_item is not None
+    nanos = _amount(amount, of, removable=removable)
+    with _store(db, config) as store:
+        campaign = store.set_budget(
+            campaign_id, nanos, at_ns=time.time_ns(), line_item_id=line_item, daily=daily
+        )
+    shown = f"{format_decimal(nanos, NANOS_PER_UNIT)} {campaign.currency}" if nanos else "none"
+    typer.echo(f"{_called(campaign_id, line_item)}: {'daily budget' if daily else 'budget'} {shown}")
 
+
+def _amount(text: str, of: str, *, removable: bool) -> int:
+    """Nanos of an amount above 0; 0 for `none` where a limit may be taken away."""
+    if text.strip().lower() == "none":
+        if removable:
+            return 0
+        raise InputError(f"budget of {of} must be an amount > 0, was none: pause it to stop its bids")
     try:
-        nanos = parse_decimal(amount.strip(), NANOS_PER_UNIT)
+        nanos = parse_decimal(text.strip(), NANOS_PER_UNIT)
     except ValueError as error:
-        raise InputError(f"budget of campaign {campaign_id} {error}") from None
+        raise InputError(f"budget of {of} {error}") from None
     if nanos <= 0:
-        raise InputError(f"budget of campaign {campaign_id} must be > 0, was {amount}")
-    with _store(db, config) as store:
-        campaign = store.set_budget(campaign_id, nanos, at_ns=time.time_ns())
-    budget = format_decimal(campaign.budget_nanos, NANOS_PER_UNIT)
-    typer.echo(f"{campaign.id}: budget {budget} {campaign.currency}")
+        hint = ", or `none` for no limit" if removable else ""
+        raise InputError(f"budget of {of} must be > 0{hint}, was {text}")
+    return nanos
 
 
-def _pause(campaign_id: _Id, db: DbOption = None, config: ConfigOption = None) -> None:
-    """Stop a campaign from bidding."""
+def _pause(
+    campaign_id: _OptionalId = None,
+    db: DbOption = None,
+    config: ConfigOption = None,
+    line_item: _LineItemOption = None,
+    advertiser: _AdvertiserOption = None,
+) -> None:
+    """Stop a campaign, one line item of it, or an advertiser from bidding."""
     from bidder.core.campaigns import Status
 
-    _set_status(campaign_id, Status.PAUSED, db, config)
+    with _store(db, config) as store:
+        typer.echo(_set_status(store, campaign_id, line_item, advertiser, Status.PAUSED))
 
 
-def _resume(campaign_id: _Id, db: DbOption = None, config: ConfigOption = None) -> None:
-    """Let a paused campaign bid again."""
+def _resume(
+    campaign_id: _OptionalId = None,
+    db: DbOption = None,
+    config: ConfigOption = None,
+    line_item: _LineItemOption = None,
+    advertiser: _AdvertiserOption = None,
+) -> None:
+    """Let what was paused bid again."""
     from bidder.core.campaigns import Status
 
-    _set_status(campaign_id, Status.ACTIVE, db, config)
-
-
-def _set_status(campaign_id: str, status: "Status", db: Path | None, config: Path | None) -> None:
     with _store(db, config) as store:
-        campaign = store.set_status(campaign_id, status, at_ns=time.time_ns())
-    typer.echo(f"{campaign.id}: {campaign.status}")
+        typer.echo(_set_status(store, campaign_id, line_item, advertiser, Status.ACTIVE))
+
+
+def _set_status(
+    store: "CampaignStore",
+    campaign_id: str | None,
+    line_item: str | None,
+    advertiser: str | None,
+    status: "Status",
+) -> str:
+    """Sets it for the one that is named, and says so."""
+    if (campaign_id is None) == (advertiser is None):
+        was = "neither" if campaign_id is None else "both"
+        raise InputError(f"either a campaign or --advertiser must be named, was {was}")
+    if campaign_id is None:
+        assert advertiser is not None
+        if line_item is not None:
+            raise InputError("--line-item must stand with its campaign, was with --advertiser")
+        store.set_advertiser_status(advertiser, status, at_ns=time.time_ns())
+        return f"advertiser {advertiser}: {status}"
+    store.set_status(campaign_id, status, at_ns=time.time_ns(), line_item_id=line_item)
+    return f"{_called(campaign_id, line_item)}: {status}"
 
 
 def _history(
     campaign_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Campaign; else all.")] = None,
     db: DbOption = None,
     config: ConfigOption = None,
+    advertiser: Annotated[
+        str | None, typer.Option("--advertiser", help="Only changes of this advertiser.", metavar="ID")
+    ] = None,
 ) -> None:
-    """Show who changed what and when."""
-    from rich.console import Console
-    from rich.table import Table
+    """Show who changed what and when, column by column."""
+    from bidder.cli.campaign_tables import show_history
 
-    from bidder.store.columns import format_instant
-
+    if campaign_id is not None and advertiser is not None:
+        raise InputError("a campaign and --advertiser must not be named together")
     with _store(db, config) as store:
-        rows = store.audit(campaign_id)
-    table = Table("version", "at", "by", _whole_column("campaign"), "what", "old", "new")
-    for row in rows:
-        values = (
-            ("", "")
-            if row.what in {"create", "replace"}
-            else (_shown(row.what, row.old), _shown(row.what, row.new))
-        )
-        at = format_instant(row.at_ns // 10**9 * 10**9)
-        table.add_row(str(row.version), at, row.actor, row.campaign_id, row.what, *values)
-    Console().print(table)
+        rows = store.audit(campaign_id, advertiser_id=advertiser)
+    show_history(rows)
 
 
 @contextmanager
@@ -160,38 +229,29 @@ def _store(db: Path | None, config: Path | None, *, create: bool = False) -> "It
         yield CampaignStore(database)
 
 
-def _show(campaigns: "Iterable[Campaign]") -> None:
-    """A table for people; `--json` and `--csv` hold the rest."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Column, Table
+def _read(file: Path, config: Path | None) -> "Sheet":
+    """A sheet that bidders with the configured account can serve."""
+    from bidder.core.campaigns import check_campaigns
+    from bidder.store.sheet import read_sheet
 
-    from bidder.store.sheet import to_plain
-
-    name = Column("name", min_width=8)
-    table = Table(
-        _whole_column("id"), name, _whole_column("status"), _whole_column("flight"), box=SIMPLE_HEAD
-    )
-    for heading in ("budget", "value", "CPM"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for campaign in campaigns:
-        cells = to_plain(campaign)
-        flight = f"{cells['start'][:10]}\n{cells['end'][:10]}"
-        money = f"{cells['budget']}\n{campaign.currency}"
-        amounts = [money, f"{cells['value']}\n{cells['goal']}", cells["max_bid_cpm"]]
-        table.add_row(*(cells[column] for column in ("id", "name", "status")), flight, *amounts)
-    Console().print(table)
+    currency = configured(config).account.currency
+    sheet = read_sheet(file, currency)
+    check_campaigns({campaign.id: campaign for campaign in sheet.campaigns}, currency)
+    return sheet
 
 
-def _whole_column(heading: str) -> "Column":
-    """A column whose cells must stand whole: ids are copied into other commands."""
-    from rich.table import Column
+def _count(sheet: "Sheet") -> str:
+    counts = [f"{len(sheet.campaigns)} campaigns"]
+    items = sum(len(campaign.line_items) for campaign in sheet.campaigns)
+    counts += [f"{items} line items"] if items else []
+    counts += [f"{len(sheet.advertisers)} advertisers"] if sheet.advertisers else []
+    return ", ".join(counts)
 
-    return Column(heading, no_wrap=True, overflow="fold")
+
+def _became(result: "PutResult") -> str:
+    added, changed, unchanged = map(len, result)
+    return f"{added} added, {changed} changed, {unchanged} as they were"
 
 
-def _shown(what: str, value: str | None) -> str:
-    """One side of a change: budgets are kept in nanos and shown in units."""
-    if value is None:
-        return ""
-    return format_decimal(int(value), NANOS_PER_UNIT) if what == "budget" else value.strip('"')
+def _called(campaign_id: str, line_item: str | None) -> str:
+    return campaign_id if line_item is None else f"{campaign_id}, line item {line_item}"

@@ -26,6 +26,7 @@ Instant = Annotated[int, msgspec.Meta(ge=0, le=MAX_NANOS)]
 """Nanoseconds since the epoch, up to the year 2255: an int64 with room to add to it."""
 PositiveNanos = Annotated[int, msgspec.Meta(gt=0, le=MAX_NANOS)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
+OptionalName = Annotated[str, msgspec.Meta(max_length=120)]
 _URL = re.compile(r"https?://[^\s\x00-\x20\x7f\\]+\Z")
 _IDENTIFIER = r"\A[A-Za-z0-9._:-]{1,64}\Z"
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_IDENTIFIER)]
@@ -256,7 +257,7 @@ class Modifier(Record, frozen=True, kw_only=True):
     """Multiplies what a line item thinks an opportunity is worth where it shows this value."""
 
     dimension: str
-    value: str
+    value: Annotated[str, msgspec.Meta(min_length=1)]
     factor: Annotated[float, msgspec.Meta(ge=0, le=10)]
 
     def __post_init__(self) -> None:
@@ -275,7 +276,7 @@ class LineItem(Record, frozen=True, kw_only=True):
     """
 
     id: Identifier
-    name: str = ""
+    name: OptionalName = ""
     status: Status = Status.ACTIVE
     budgets: Budgets = Budgets()
     flights: tuple[Flight, ...] = ()
@@ -329,11 +330,13 @@ class Campaign(Record, frozen=True, kw_only=True):
             raise ValueError(f"end must be after start, was {self.end_ns} <= {self.start_ns}")
         if not self.creatives:
             raise ValueError("creatives must hold at least one, was empty")
-        if self.line_items:
-            self._check_line_items()
-
-    def _check_line_items(self) -> None:
         known = {creative.id for creative in self.creatives}
+        if len(known) < len(self.creatives):
+            raise ValueError(f"ids of creatives must be of their own, was one twice in campaign {self.id}")
+        if self.line_items:
+            self._check_line_items(known)
+
+    def _check_line_items(self, known: set[str]) -> None:
         seen: set[str] = set()
         for item in self.line_items:
             if item.id in seen or (item.id == self.id and len(self.line_items) > 1):
@@ -351,7 +354,7 @@ class Advertiser(Record, frozen=True, kw_only=True):
     """What all campaigns of an advertiser share; one that nobody stated is active, in UTC, without limits."""
 
     id: Identifier
-    name: str = ""
+    name: OptionalName = ""
     status: Status = Status.ACTIVE
     time_zone: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = "UTC"
     budgets: Budgets = Budgets()

@@ -1,28 +1,52 @@
-"""Columns of a campaign sheet: how each is read into a `Campaign`, and written from one.
+"""Columns of a campaign sheet, by what a row is: which field each reads and writes.
 
-A cell is text in CSV; in TOML and JSON it may also be a whole number, a date, a list or a list of tables. Money
-is decimal text in currency units and never passes through a float.
+Kinds of cells are in `columns_cells`, `columns_targeting`, `columns_limits` and `columns_creatives`.
 """
 
-import datetime as dt
-import re
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple, get_args
 
-from bidder.core.campaigns import Campaign, Creative, Goal, Pacing, Rule, Status
-from bidder.money import MICROS_PER_UNIT, NANOS_PER_UNIT, format_decimal, parse_decimal
-
-_IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_DOMAIN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)+")
-_CURRENCY = re.compile(r"[A-Z]{3}")
-_INSTANT = re.compile(
-    r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)", re.IGNORECASE
+from bidder.core.campaigns import (
+    DIMENSIONS,
+    Advertiser,
+    Campaign,
+    Goal,
+    LineItem,
+    Pacing,
+    Status,
+    UnknownUser,
 )
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_CREATIVE_FIELDS = ("id", "w", "h", "image_url", "landing_url", "attr")
-_DIMENSIONS = ("geo", "exchange", "domain", "segment", "hour")
-_Member = TypeVar("_Member", Status, Goal, Pacing)
+from bidder.store.columns_cells import (
+    AMOUNT,
+    COUNT,
+    CPM,
+    CURRENCY,
+    DOMAINS,
+    IDENTIFIER,
+    IDENTIFIERS,
+    INSTANT,
+    NAME,
+    TEXTS,
+    ZONE,
+    Kind,
+    choice,
+    member,
+    text_up_to,
+)
+from bidder.store.columns_creatives import CREATIVES
+from bidder.store.columns_limits import CAPS, FLIGHTS
+from bidder.store.columns_targeting import MODIFIERS, TARGETING
+
+Record = Advertiser | Campaign | LineItem
+
+
+class Level(StrEnum):
+    """What a row of a sheet is; as the column `level` and the tables of TOML and JSON have it."""
+
+    ADVERTISER = "advertiser"
+    CAMPAIGN = "campaign"
+    LINE_ITEM = "line_item"
 
 
 class Column(NamedTuple):
@@ -30,314 +54,133 @@ class Column(NamedTuple):
 
     Attributes:
         name: header, lower case with underscores.
-        read: makes the value of a cell; raises ValueError saying what must be and what was.
-        write: text, a list of texts, or tables for the creatives.
+        field: of the record, with dots into the records within; empty where `sheet_build` puts it together.
+        kind: how its cells are read and written.
         required: whether a row without it is wrong.
     """
 
     name: str
-    read: Callable[[Any], Any]
-    write: Callable[[Campaign], Any]
+    field: str
+    kind: Kind
     required: bool = False
 
-
-def _text(cell: object) -> str:
-    """A cell as text; a float is refused, since it cannot hold money or an id exactly."""
-    if isinstance(cell, str):
-        return cell.strip()
-    if isinstance(cell, int) and not isinstance(cell, bool):
-        return str(cell)
-    if isinstance(cell, dt.datetime):
-        return cell.isoformat()
-    raise ValueError(f'must be text such as "8.50" in quotes, was {cell!r}')
+    def write(self, record: Record) -> Any:
+        """The cell of a record: text, a list of texts or tables; "" or [] where the record says nothing."""
+        value: Any = record
+        for name in self.field.split("."):
+            value = getattr(value, name)
+        return self.kind.write(value)
 
 
-def _items(cell: object) -> list[str]:
-    """A cell as a list: of text between `;` marks, or a list as it is."""
-    if isinstance(cell, list):
-        items = [_text(item) for item in cell]
-    else:
-        items = [_plain(piece.strip()) for piece in split(_text(cell), ";")]
-    return [item for item in items if item]
-
-
-def split(text: str, mark: str) -> list[str]:
-    r"""Parts of a text between marks; a `\` before a mark makes it part of the text, and is kept."""
-    parts = [""]
-    escaped = False
-    for character in text:
-        if character == mark and not escaped:
-            parts.append("")
-            continue
-        parts[-1] += character
-        escaped = character == "\\" and not escaped
-    return parts
-
-
-def escape(text: str) -> str:
-    r"""A text as a part between `;` and `|` marks."""
-    return re.sub(r"([\\;|])", r"\\\1", text)
-
-
-def _plain(piece: str) -> str:
-    return re.sub(r"\\(.)", r"\1", piece, flags=re.DOTALL)
-
-
-def _matching(pattern: re.Pattern[str], what: str) -> Callable[[object], str]:
-    def read(cell: object) -> str:
-        text = _text(cell)
-        if not pattern.fullmatch(text):
-            raise ValueError(f"must be {what}, was {text[:80]!r}")
-        return text
-
-    return read
-
-
-def _name(cell: object) -> str:
-    text = _text(cell)
-    if not 1 <= len(text) <= 120:
-        raise ValueError(f"must have 1 to 120 characters, was {len(text)} long")
-    return text
-
-
-def _money(scale: int) -> Callable[[object], int]:
-    def read(cell: object) -> int:
-        text = _text(cell)
-        amount = parse_decimal(text, scale)
-        if amount <= 0:
-            raise ValueError(f"must be > 0, was {text}")
-        return amount
-
-    return read
-
-
-def _member(kind: type[_Member]) -> Callable[[object], _Member]:
-    def read(cell: object) -> _Member:
-        text = _text(cell)
-        try:
-            return kind(text.lower())
-        except ValueError:
-            raise ValueError(f"must be {' or '.join(kind)}, was {text[:80]!r}") from None
-
-    return read
-
-
-def parse_instant(cell: object) -> int:
-    """Nanoseconds since the epoch of an ISO 8601 date and time with its zone, from 1970 to 2200.
-
-    Raises:
-        ValueError: if it is not one, or has no zone.
-    """
-    text = _text(cell)
-    moment = _moment(text)
-    if moment is None:
-        raise ValueError(f"must be a date, time and zone such as 2026-05-01T00:00:00Z, was {text[:80]!r}")
-    whole, fraction_ns = moment
-    since = whole - _EPOCH
-    if not 0 <= since.days < 84_000:
-        raise ValueError(f"must be from 1970 to 2199, was {text[:80]!r}")
-    return (since.days * 86_400 + since.seconds) * NANOS_PER_UNIT + fraction_ns
-
-
-def _moment(text: str) -> tuple[dt.datetime, int] | None:
-    """Whole seconds, and the nanoseconds beyond, which `datetime` cannot hold."""
-    match = _INSTANT.fullmatch(text)
-    if match is None:
-        return None
-    try:
-        whole = dt.datetime.fromisoformat(match[1] + match[3].upper())
-    except ValueError:
-        return None
-    return whole, int((match[2] or "").ljust(9, "0"))
-
-
-def format_instant(at_ns: int) -> str:
-    """ISO 8601 text in UTC, exact to the nanosecond."""
-    seconds, fraction = divmod(at_ns, NANOS_PER_UNIT)
-    text = (_EPOCH + dt.timedelta(seconds=seconds)).replace(tzinfo=None).isoformat(timespec="seconds")
-    tail = f".{fraction:09d}".rstrip("0") if fraction else ""
-    return f"{text}{tail}Z"
-
-
-def _domains(cell: object) -> tuple[str, ...]:
-    domains = tuple(item.lower() for item in _items(cell))
-    for domain in domains:
-        if not _DOMAIN.fullmatch(domain):
-            raise ValueError(f"must be domains such as shop.example, was {domain[:80]!r}")
-    return domains
-
-
-def _upper(cell: object) -> tuple[str, ...]:
-    return tuple(item.upper() for item in _items(cell))
-
-
-def _lower(cell: object) -> tuple[str, ...]:
-    return tuple(item.lower() for item in _items(cell))
-
-
-def _as_is(cell: object) -> tuple[str, ...]:
-    return tuple(_items(cell))
-
-
-def _hours(cell: object) -> tuple[str, ...]:
-    return tuple(str(_number(item, 0, 167, "hours of the week")) for item in _items(cell))
-
-
-def _number(text: str, low: int, high: int, what: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not low <= int(text) <= high:
-        raise ValueError(f"must be {what} from {low} to {high}, was {text[:80]!r}")
-    return int(text)
-
-
-def _creatives(cell: object) -> tuple[Creative, ...]:
-    if isinstance(cell, list):
-        creatives = tuple(_creative(_fields_of_table(table)) for table in cell)
-    else:
-        pieces = [piece.strip() for piece in split(_text(cell), ";")]
-        creatives = tuple(_creative(_fields_of_text(piece)) for piece in pieces if piece)
-    ids = [creative.id for creative in creatives]
-    for creative_id in ids:
-        if ids.count(creative_id) > 1:
-            raise ValueError(
-                f"must have ids of their own, was {creative_id!r} {ids.count(creative_id)} times"
-            )
-    if not creatives:
-        raise ValueError("must hold at least one creative, was empty")
-    return creatives
-
-
-def _fields_of_text(piece: str) -> dict[str, object]:
-    parts = [_plain(part.strip()) for part in split(piece, "|")]
-    if not 5 <= len(parts) <= 6:
-        raise ValueError(f"must be id|w|h|image_url|landing_url, with |attr if any, was {piece[:80]!r}")
-    fields: dict[str, object] = dict(zip(_CREATIVE_FIELDS, parts, strict=False))
-    fields["attr"] = str(fields.get("attr", "")).split()
-    return fields
-
-
-def _fields_of_table(table: object) -> dict[str, object]:
-    fields = table if isinstance(table, dict) else {}
-    missing = set(_CREATIVE_FIELDS[:-1]) - set(fields)
-    unknown = set(fields) - set(_CREATIVE_FIELDS)
-    if missing or unknown:
-        wrong = ", ".join(sorted(map(str, missing or unknown)))
-        raise ValueError(
-            f"must be tables of {', '.join(_CREATIVE_FIELDS)}, was {'without' if missing else 'with'} {wrong}"
-        )
-    return fields
-
-
-def _creative(fields: dict[str, object]) -> Creative:
-    creative_id = _text(fields["id"])
-    if not _IDENTIFIER.fullmatch(creative_id):
-        raise ValueError(f"must have ids of 1 to 64 letters, digits or ._:-, was {creative_id[:80]!r}")
-    try:
-        return Creative(
-            id=creative_id,
-            w=_number(_text(fields["w"]), 1, 10_000, "pixels"),
-            h=_number(_text(fields["h"]), 1, 10_000, "pixels"),
-            image_url=_url(_text(fields["image_url"])),
-            landing_url=_url(_text(fields["landing_url"])),
-            attr=tuple(_number(item, 1, 10_000, "attributes") for item in _items(fields.get("attr", []))),
-        )
-    except ValueError as error:
-        raise ValueError(f"{error}, in creative {creative_id}") from None
-
-
-def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and not re.search(r"\s", text)
-    except ValueError:
-        good = False
-    if not good:
-        raise ValueError(f"must be a URL such as https://cdn.example/banner.png, was {text[:80]!r}")
-    return text
-
-
-def _write_creatives(campaign: Campaign) -> list[dict[str, object]]:
-    return [
-        {
-            "id": creative.id,
-            "w": creative.w,
-            "h": creative.h,
-            "image_url": creative.image_url,
-            "landing_url": creative.landing_url,
-            "attr": list(creative.attr),
-        }
-        for creative in campaign.creatives
-    ]
-
-
-def creatives_text(tables: Sequence[dict[str, Any]]) -> str:
-    """Creatives as one cell of text."""
-    lines = []
-    for table in tables:
-        parts = [escape(str(table[field])) for field in _CREATIVE_FIELDS[:-1]]
-        if table["attr"]:
-            parts.append(" ".join(map(str, table["attr"])))
-        lines.append("|".join(parts))
-    return ";".join(lines)
-
-
-def _rules(dimension: str, read: Callable[[object], tuple[str, ...]]) -> tuple[Column, Column]:
-    def rule(campaign: Campaign) -> Rule:
-        found: Rule = getattr(campaign.targeting, dimension)
-        return found
-
-    return (
-        Column(dimension, read, lambda campaign: list(rule(campaign).include)),
-        Column(f"exclude_{dimension}", read, lambda campaign: list(rule(campaign).exclude)),
-    )
-
-
-_identifier = _matching(_IDENTIFIER, "1 to 64 letters, digits or ._:-")
-
-COLUMNS = (
-    Column("id", _identifier, lambda campaign: campaign.id, required=True),
-    Column("name", _name, lambda campaign: campaign.name, required=True),
-    Column("advertiser", _identifier, lambda campaign: campaign.advertiser, required=True),
-    Column("adomain", _domains, lambda campaign: list(campaign.adomain), required=True),
-    Column("cat", _as_is, lambda campaign: list(campaign.cat)),
-    Column("status", _member(Status), lambda campaign: campaign.status.value),
-    Column(
-        "currency", _matching(_CURRENCY, "three capitals such as USD"), lambda campaign: campaign.currency
-    ),
-    Column(
-        "budget",
-        _money(NANOS_PER_UNIT),
-        lambda campaign: format_decimal(campaign.budget_nanos, NANOS_PER_UNIT),
-        required=True,
-    ),
-    Column("start", parse_instant, lambda campaign: format_instant(campaign.start_ns), required=True),
-    Column("end", parse_instant, lambda campaign: format_instant(campaign.end_ns), required=True),
-    Column("goal", _member(Goal), lambda campaign: campaign.goal.value),
-    Column(
-        "value",
-        _money(NANOS_PER_UNIT),
-        lambda campaign: format_decimal(campaign.value_nanos, NANOS_PER_UNIT),
-        required=True,
-    ),
-    Column(
-        "max_bid_cpm",
-        _money(MICROS_PER_UNIT),
-        lambda campaign: format_decimal(campaign.max_bid_cpm_micros, MICROS_PER_UNIT),
-        required=True,
-    ),
-    Column("pacing", _member(Pacing), lambda campaign: campaign.pacing.value),
-    *_rules("geo", _upper),
-    *_rules("exchange", _as_is),
-    *_rules("domain", _lower),
-    *_rules("segment", _as_is),
-    *_rules("hour", _hours),
-    Column("creatives", _creatives, _write_creatives, required=True),
+_STATUS = Column("status", "status", member(Status))
+_LIMITS = (
+    Column("daily_budget", "budgets.daily_nanos", AMOUNT),
+    Column("impressions", "budgets.lifetime_impressions", COUNT),
+    Column("daily_impressions", "budgets.daily_impressions", COUNT),
 )
-"""All columns, in the order in which they are written."""
+_OWN_LIMITS = (Column("budget", "budgets.lifetime_nanos", AMOUNT), *_LIMITS)
+_BUYING = (
+    Column("max_bid_cpm", "max_bid_cpm_micros", CPM),
+    Column("min_bid_cpm", "min_bid_cpm_micros", CPM),
+    Column("pacing", "pacing", member(Pacing)),
+    Column("caps", "caps", CAPS),
+    Column("unknown_user", "unknown_user", choice(*get_args(UnknownUser))),
+)
+_TARGETING = (
+    *(
+        Column(f"{prefix}{name}", f"targeting.{name}.{side}", TARGETING[name])
+        for name in DIMENSIONS
+        for prefix, side in (("", "include"), ("exclude_", "exclude"))
+    ),
+    Column("modifiers", "modifiers", MODIFIERS),
+)
 
-FIELDS = {"budget": "budget_nanos", "start": "start_ns", "end": "end_ns", "value": "value_nanos"} | {
-    "max_bid_cpm": "max_bid_cpm_micros"
+CAMPAIGN_COLUMNS = (
+    Column("id", "id", IDENTIFIER, required=True),
+    Column("name", "name", NAME, required=True),
+    Column("advertiser", "advertiser", IDENTIFIER, required=True),
+    Column("adomain", "adomain", DOMAINS, required=True),
+    Column("cat", "cat", TEXTS),
+    Column("bundle", "bundle", text_up_to(200)),
+    _STATUS,
+    Column("currency", "currency", CURRENCY),
+    Column("budget", "budget_nanos", AMOUNT, required=True),
+    Column("lifetime_budget", "budgets.lifetime_nanos", AMOUNT),
+    *_LIMITS,
+    Column("start", "start_ns", INSTANT, required=True),
+    Column("end", "end_ns", INSTANT, required=True),
+    Column("goal", "goal", member(Goal)),
+    Column("value", "value_nanos", AMOUNT, required=True),
+    _BUYING[0]._replace(required=True),
+    *_BUYING[1:],
+    *_TARGETING,
+    Column("creatives", "creatives", CREATIVES, required=True),
+)
+LINE_ITEM_COLUMNS = (
+    Column("id", "id", IDENTIFIER, required=True),
+    Column("name", "name", NAME),
+    _STATUS,
+    *_OWN_LIMITS,
+    Column("start", "", INSTANT),
+    Column("end", "", INSTANT),
+    Column("flights", "flights", FLIGHTS),
+    Column("goal", "goal", member(Goal)),
+    Column("value", "value_nanos", AMOUNT),
+    *_BUYING,
+    *_TARGETING,
+    Column("creatives", "creatives", IDENTIFIERS),
+)
+ADVERTISER_COLUMNS = (
+    Column("id", "id", IDENTIFIER, required=True),
+    Column("name", "name", NAME),
+    _STATUS,
+    Column("time_zone", "time_zone", ZONE),
+    *_OWN_LIMITS,
+    Column("caps", "caps", CAPS),
+)
+COLUMNS: Mapping[Level, Mapping[str, Column]] = {
+    Level.ADVERTISER: {column.name: column for column in ADVERTISER_COLUMNS},
+    Level.CAMPAIGN: {column.name: column for column in CAMPAIGN_COLUMNS},
+    Level.LINE_ITEM: {column.name: column for column in LINE_ITEM_COLUMNS},
 }
-"""Fields of `Campaign` whose columns have another name."""
+"""Columns of each level by name, in the order in which they are written."""
 
-DIMENSIONS = _DIMENSIONS
-"""Fields of `Targeting`, each with a column to include and one to exclude."""
+LEVEL_COLUMN = "level"
+PARENT_COLUMN = "campaign"
+
+
+def _in_order() -> tuple[str, ...]:
+    """Names of all columns, those of line items and advertisers alone before the creatives, which are long."""
+    names = list(COLUMNS[Level.CAMPAIGN])
+    others = [name for level in COLUMNS.values() for name in level if name not in names]
+    return (LEVEL_COLUMN, PARENT_COLUMN, *names[:-1], *dict.fromkeys(others), names[-1])
+
+
+CSV_COLUMNS = _in_order()
+"""All columns of a CSV sheet, in the order in which they are written."""
+
+
+def level_of(record: Record) -> Level:
+    """What kind of row a record is."""
+    if isinstance(record, Campaign):
+        return Level.CAMPAIGN
+    return Level.LINE_ITEM if isinstance(record, LineItem) else Level.ADVERTISER
+
+
+def to_plain(record: Record) -> dict[str, Any]:
+    """A record as columns of text, lists and tables; what says nothing is left out.
+
+    Line items of a campaign are tables under `line_item`.
+    """
+    cells: dict[str, Any] = {}
+    for column in COLUMNS[level_of(record)].values():
+        cell = column.write(record) if column.field else ""
+        if cell not in ("", []):
+            cells[column.name] = cell
+    if isinstance(record, LineItem) and len(record.flights) == 1:
+        (own,) = record.flights
+        del cells["flights"]
+        cells |= {"start": INSTANT.write(own.start_ns), "end": INSTANT.write(own.end_ns)}
+    if isinstance(record, Campaign) and record.line_items:
+        cells[Level.LINE_ITEM.value] = [to_plain(item) for item in record.line_items]
+    return cells

@@ -1,6 +1,6 @@
 r"""Campaign sheets: CSV, TOML or JSON in; the same out, so that an export is an import.
 
-One row (CSV), one `[[campaign]]` table (TOML) or one object of the list `campaign` (JSON) is a campaign:
+A row (CSV), a `[[campaign]]` table (TOML) or an object of the list `campaign` (JSON) is a campaign:
 
 | column | what | without it |
 |---|---|---|
@@ -8,76 +8,99 @@ One row (CSV), one `[[campaign]]` table (TOML) or one object of the list `campai
 | name | 1 to 120 characters | wrong |
 | adomain | domains of the advertiser | wrong |
 | cat | IAB categories | none |
+| bundle | store id of the app that is advertised | none |
 | status | `active` or `paused` | `active` |
 | currency | three capitals | the account's |
 | budget | for the whole flight, in currency units: `500.00` | wrong |
+| lifetime_budget | of campaigns only: one more limit of money beside budget | no limit |
+| daily_budget | for each day of the advertiser's time zone: `20.00` | no limit |
+| impressions, daily_impressions | how many at most, in all and on each day | no limit |
 | start, end | ISO 8601 with zone: `2026-05-01T00:00:00Z`; the end is outside | wrong |
 | goal | `click` or `conversion` | `click` |
 | value | what one goal event is worth, in currency units: `2.00` | wrong |
 | max_bid_cpm | highest bid for a thousand, in currency units: `8.50` | wrong |
+| min_bid_cpm | no bid below it; at most max_bid_cpm | none |
 | pacing | `even` or `asap` | `even` |
-| geo, exchange, domain, segment, hour | values to bid on; see `core.campaigns.Targeting` | all |
+| caps | impressions for one user in any such time: `3/day`, `10/week`, `2/3600s`, `5/2h` | none |
+| unknown_user | what a cap means for a user whom we cannot know: `refuse` or `allow` | `refuse` |
+| geo, city, ... | values to bid on, a column for each dimension below | all |
 | exclude_geo, ... | values not to bid on | none |
-| creatives | `id\|w\|h\|image_url\|landing_url`, with `\|attr attr` if any | wrong |
+| modifiers | `device=phone*1.2`: a dimension, one of its values, and the factor from 0 to 10 for its worth | none |
+| creatives | `id\|w\|h\|image_url\|landing_url`, with `\|attr attr` if any; or `key=value\|...`, see below | wrong |
 
-Headers may be in any case, with spaces for underscores. In CSV, lists are separated by `;`, and a `;` or `|`
-within a value has a `\` before it. In TOML and JSON, lists are lists, creatives are tables, and amounts stand in
-quotes. A sheet is read as a whole: all its errors are told (the first 20), and nothing of it is used if there
-is one.
+| dimension | values |
+|---|---|
+| geo, city, circle | `USA`, `CA`, `USA-CA`; `paris`, `FRA/paris`; `48.85,2.35,25km` |
+| exchange, deal, segment, carrier, keyword | any text |
+| inventory | `site`, `app`, `dooh` |
+| device | `desktop`, `phone`, `tablet`, `tv`, `console`, `box`, `dooh` |
+| os | `windows`, `macos`, `linux`, `android`, `ios`, `chromeos`, `tv`, `other` |
+| browser | `chrome`, `edge`, `opera`, `safari`, `firefox`, `ie`, `samsung`, `webview`, `other` |
+| connection | `wifi`, `ethernet`, `cellular` |
+| language | two letters: `en` |
+| domain | domains or app bundles |
+| content | `IAB7`, `IAB7-1`; `9:150` with the cattax |
+| placement | `instl`, `rewarded`, `pos:0` to `pos:7`, `plcmt:1` to `plcmt:4`, `tag:ID` |
+| viewability | one share in steps of ten, `10` to `100` |
+| hour | hours of the week in the advertiser's time zone, `0` (Monday 00:00) to `167`; `8-17` for all from 8 to 17 |
+| expression | conditions as in `core.expressions` |
+
+A campaign may hold line items: `[[campaign.line_item]]` tables, the list `line_item` in JSON, or in CSV rows whose
+column `level` says `line_item` and whose column `campaign` names the campaign. They take the columns from `id` on
+but adomain, advertiser, bundle, cat and currency; only `id` is needed, and what is blank is left to the campaign.
+`budget` is theirs alone; start and end make their flight, or `flights` several: `start/end; start/end`, within the
+campaign's. `creatives` names those of the campaign's that they show.
+
+What all campaigns of an advertiser share stands in `[[advertiser]]` tables, the list `advertiser`, or CSV rows of the
+level `advertiser`: id, name, status, time_zone (`Europe/Berlin`; without it UTC), budget, daily_budget, impressions,
+daily_impressions, caps.
+
+A creative has the fields of `core.campaigns.Creative`. TOML and JSON hold them as tables. In CSV an image banner is
+written by place; all else as `id=v1|media=video|mime=video/mp4|duration_s=15|...`, with a space between the
+values of a list, `native.title=...` for the assets of a native, and `approvals=alpha:approved beta:pending`.
+
+Headers may be in any case, with spaces for underscores; a column that is none of these is wrong. In CSV, lists are
+separated by `;`, and a `;` or `|` within a value has a `\` before it. In TOML and JSON, lists are lists, and amounts
+stand in quotes. A sheet is read as a whole: all its errors are told (the first 20), and nothing of it is used if
+there is one.
 """
 
 import csv
-import difflib
 import io
 import json
-import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
-from bidder.core.campaigns import Campaign, Rule, Targeting
+from bidder.core.campaigns import Advertiser, Campaign
 from bidder.errors import SheetError
-from bidder.store.columns import COLUMNS, DIMENSIONS, FIELDS, creatives_text, escape
-
-MOST_ERRORS = 20
-_BY_NAME = {column.name: column for column in COLUMNS}
-_TABLE = re.compile(r"\s*\[\[\s*campaign\s*\]\]")
-
-
-class Row(NamedTuple):
-    """One campaign of a sheet as it stands: its line in the file and its cells by column."""
-
-    line: int
-    cells: dict[str, Any]
+from bidder.store.columns import COLUMNS, CSV_COLUMNS, LEVEL_COLUMN, PARENT_COLUMN, Level, to_plain
+from bidder.store.columns_cells import escape
+from bidder.store.columns_creatives import creatives_text
+from bidder.store.sheet_build import advertisers_of, campaigns_of, tell
+from bidder.store.sheet_rows import Problems, rows_of
 
 
-class Problem(NamedTuple):
-    """One error of a sheet; the column is empty where the whole row is wrong."""
+class Sheet(NamedTuple):
+    """What a sheet states, in its order."""
 
-    line: int
-    column: str
-    message: str
-
-    def __str__(self) -> str:
-        """The error in words, without the file's name."""
-        return f"{self.column or 'row'} {self.message} (row {self.line})"
+    campaigns: list[Campaign]
+    advertisers: list[Advertiser]
 
 
-def read_sheet(path: Path, currency: str = "USD") -> list[Campaign]:
+def read_sheet(path: Path, currency: str = "USD") -> Sheet:
     """Reads a campaign sheet, by its suffix `.csv`, `.toml` or `.json`.
 
     Args:
         path: the file, UTF-8.
-        currency: of rows that state none.
+        currency: of campaigns that state none.
 
     Raises:
         SheetError: if it cannot be read or has errors; it names them all, up to 20.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        # Not as text: that would turn every end of a line within a cell into one kind.
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SheetError(f"sheet {path} must be UTF-8 text, was not at byte {error.start}") from None
     except OSError as error:
@@ -85,178 +108,104 @@ def read_sheet(path: Path, currency: str = "USD") -> list[Campaign]:
     return parse_sheet(text, path.suffix.lower(), path.name, currency)
 
 
-def parse_sheet(text: str, suffix: str, name: str, currency: str = "USD") -> list[Campaign]:
-    """Campaigns of a sheet's text; `suffix` says its format, `name` is what errors call it."""
-    readers = {".csv": _csv_rows, ".toml": _toml_rows, ".json": _json_rows}
-    if suffix not in readers:
-        raise SheetError(f"sheet {name} must end in .csv, .toml or .json, was {suffix or 'without suffix'!r}")
-    problems: list[Problem] = []
-    rows = readers[suffix](text, name, problems)
-    campaigns = [_campaign(row, currency, problems) for row in rows]
-    _check_ids(rows, problems)
-    if problems:
-        raise SheetError(_tell(problems, name))
+def parse_sheet(text: str, suffix: str, name: str, currency: str = "USD") -> Sheet:
+    """What a sheet's text states; `suffix` says its format, `name` is what errors call it.
+
+    Raises:
+        SheetError: as `read_sheet`.
+    """
+    problems = Problems()
+    rows = rows_of(text, suffix, name, problems)
+    sheet = Sheet(campaigns_of(rows, currency, problems), advertisers_of(rows, problems))
+    if problems.found:
+        raise tell(problems, name)
     if not rows:
         raise SheetError(f"sheet {name} must hold at least one campaign, was empty")
-    return [campaign for campaign in campaigns if campaign is not None]
+    return sheet
 
 
-def to_plain(campaign: Campaign) -> dict[str, Any]:
-    """A campaign as columns of text and lists, as JSON and TOML sheets have them."""
-    return {column.name: column.write(campaign) for column in COLUMNS}
-
-
-def to_json(campaigns: Iterable[Campaign]) -> str:
+def to_json(campaigns: Iterable[Campaign], advertisers: Iterable[Advertiser] = ()) -> str:
     """A JSON sheet."""
-    return json.dumps(
-        {"campaign": [to_plain(campaign) for campaign in campaigns]}, indent=2, ensure_ascii=False
-    )
+    return json.dumps(_tables(campaigns, advertisers), indent=2, ensure_ascii=False)
 
 
-def to_csv(campaigns: Iterable[Campaign]) -> str:
-    """A CSV sheet."""
+def to_toml(campaigns: Iterable[Campaign], advertisers: Iterable[Advertiser] = ()) -> str:
+    """A TOML sheet."""
+    lines: list[str] = []
+    for kind, tables in _tables(campaigns, advertisers).items():
+        for table in tables:
+            lines += _toml_table(kind, table)
+    return "\n".join(lines)
+
+
+def to_csv(campaigns: Iterable[Campaign], advertisers: Iterable[Advertiser] = ()) -> str:
+    """A CSV sheet; it has the columns that campaigns must have, and all others that say something."""
+    rows = list(_csv_rows(campaigns, advertisers))
+    used = {name for row in rows for name in row}
+    used |= {name for name, column in COLUMNS[Level.CAMPAIGN].items() if column.required}
+    columns = [name for name in CSV_COLUMNS if name in used]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_BY_NAME)
-    for campaign in campaigns:
-        writer.writerow(_cell(name, value) for name, value in to_plain(campaign).items())
+    writer.writerow(columns)
+    writer.writerows([row.get(name, "") for name in columns] for row in rows)
     return out.getvalue()
 
 
-def _cell(name: str, value: Any) -> str:
-    if name == "creatives":
-        return creatives_text(value)
-    return ";".join(map(escape, value)) if isinstance(value, list) else value
+def _tables(
+    campaigns: Iterable[Campaign], advertisers: Iterable[Advertiser]
+) -> dict[str, list[dict[str, Any]]]:
+    stated = [to_plain(advertiser) for advertiser in advertisers]
+    own = {"campaign": [to_plain(campaign) for campaign in campaigns]}
+    return {"advertiser": stated} | own if stated else own
 
 
-def _csv_rows(text: str, name: str, problems: list[Problem]) -> list[Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    columns: list[str] | None = None
-    rows: list[Row] = []
-    line = 1
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                if columns is None:
-                    columns = _columns(cells, line, problems)
-                else:
-                    rows.append(_csv_row(line, columns, cells, problems))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise SheetError(f"sheet {name} must be CSV, was not in row {line}: {error}") from None
-    return rows
+def _csv_rows(campaigns: Iterable[Campaign], advertisers: Iterable[Advertiser]) -> Iterable[dict[str, str]]:
+    for advertiser in advertisers:
+        yield {LEVEL_COLUMN: Level.ADVERTISER.value} | _cells(to_plain(advertiser))
+    for campaign in campaigns:
+        plain = to_plain(campaign)
+        items = plain.pop(Level.LINE_ITEM.value, [])
+        yield _cells(plain)
+        for item in items:
+            yield {LEVEL_COLUMN: Level.LINE_ITEM.value, PARENT_COLUMN: campaign.id} | _cells(item)
 
 
-def _csv_row(line: int, columns: list[str], cells: list[str], problems: list[Problem]) -> Row:
-    if any(cell.strip() for cell in cells[len(columns) :]):
-        problems.append(Problem(line, "", f"must have {len(columns)} cells as the header, was {len(cells)}"))
-    known = {
-        name: cell for name, cell in zip(columns, cells, strict=False) if name in _BY_NAME and cell.strip()
+def _cells(plain: dict[str, Any]) -> dict[str, str]:
+    return {name: cell_text(value) for name, value in plain.items()}
+
+
+def cell_text(cell: Any) -> str:
+    """A cell of `to_plain` as CSV has it."""
+    if not isinstance(cell, list):
+        return str(cell)
+    return creatives_text(cell) if isinstance(cell[0], dict) else ";".join(map(escape, cell))
+
+
+def _toml_table(path: str, table: dict[str, Any]) -> Iterable[str]:
+    """Lines of a table and of the tables within it, which must come after its own values."""
+    within = {
+        name: value for name, value in table.items() if isinstance(value, list) and isinstance(value[0], dict)
     }
-    return Row(line, known)
+    yield f"[[{path}]]"
+    for name, value in table.items():
+        if name not in within:
+            yield f"{name} = {_toml_value(value)}"
+    yield ""
+    for name, tables in within.items():
+        for each in tables:
+            yield from _toml_table(f"{path}.{name}", each)
 
 
-def _toml_rows(text: str, name: str, problems: list[Problem]) -> list[Row]:
-    try:
-        sheet = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SheetError(f"sheet {name} must be TOML, was not: {error}") from None
-    lines = [number for number, line in enumerate(text.splitlines(), 1) if _TABLE.match(line)]
-    return _table_rows(sheet, name, lines, problems)
-
-
-def _json_rows(text: str, name: str, problems: list[Problem]) -> list[Row]:
-    try:
-        sheet = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise SheetError(f"sheet {name} must be JSON, was not: {error}") from None
-    return _table_rows(sheet, name, [], problems)
-
-
-def _table_rows(sheet: object, name: str, lines: list[int], problems: list[Problem]) -> list[Row]:
-    """Rows of tables; `lines` are where each begins, or empty where only their order is known."""
-    tables = sheet.get("campaign") if isinstance(sheet, dict) and len(sheet) == 1 else None
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise SheetError(f"sheet {name} must be a list of tables named campaign and nothing else, was not")
-    rows = []
-    for number, table in enumerate(tables):
-        line = lines[number] if len(lines) == len(tables) else number + 1
-        names = _columns(list(table), line, problems)
-        cells = zip(names, table.values(), strict=True)
-        rows.append(
-            Row(line, {name: cell for name, cell in cells if name in _BY_NAME and cell not in ("", [])})
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return (
+            "{" + ", ".join(f"{_toml_text(name)} = {_toml_value(own)}" for name, own in value.items()) + "}"
         )
-    return rows
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return _toml_text(value) if isinstance(value, str) else json.dumps(value)
 
 
-def _columns(headers: list[str], line: int, problems: list[Problem]) -> list[str]:
-    """Names of columns as we write them; one that is unknown or there twice is a problem."""
-    names = [re.sub(r"[\s_-]+", "_", header.strip().lower()) for header in headers]
-    for number, name in enumerate(names):
-        if name and name not in _BY_NAME:
-            near = difflib.get_close_matches(name, _BY_NAME, n=1)
-            hint = f"nearest is {near[0]}" if near else f"allowed are {', '.join(_BY_NAME)}"
-            problems.append(Problem(line, name, f"is no column; {hint}"))
-        elif name and name in names[:number]:
-            problems.append(Problem(line, name, "must be there once, was there twice"))
-    return names
-
-
-def _campaign(row: Row, currency: str, problems: list[Problem]) -> Campaign | None:
-    """The campaign of a row, or None where the row has problems; these are added."""
-    values: dict[str, Any] = {"currency": currency}
-    found: list[Problem] = []
-    for column in COLUMNS:
-        try:
-            if column.name in row.cells:
-                values[column.name] = column.read(row.cells[column.name])
-            elif column.required:
-                raise ValueError("must be given, was empty")  # noqa: TRY301 - told as any other error of a cell
-        except ValueError as error:
-            found.append(Problem(row.line, column.name, str(error)))
-    if not found and values["end"] <= values["start"]:
-        found.append(Problem(row.line, "end", f"must be after start, was {row.cells['end']}"))
-    problems.extend(found)
-    return None if found else _build(row, values, problems)
-
-
-def _build(row: Row, values: Mapping[str, Any], problems: list[Problem]) -> Campaign | None:
-    rules = {
-        dimension: Rule(values.get(dimension, ()), values.get(f"exclude_{dimension}", ()))
-        for dimension in DIMENSIONS
-    }
-    targets = {*DIMENSIONS, *(f"exclude_{dimension}" for dimension in DIMENSIONS)}
-    fields = {FIELDS.get(name, name): value for name, value in values.items() if name not in targets}
-    try:
-        # Converted and not only built: so the constraints of the record's own types have the last word.
-        plain = msgspec.to_builtins(fields | {"targeting": Targeting(**rules)})
-        return msgspec.convert(plain, Campaign)
-    except msgspec.ValidationError as error:
-        problems.append(Problem(row.line, "", str(error)))
-        return None
-
-
-def _check_ids(rows: list[Row], problems: list[Problem]) -> None:
-    first: dict[str, int] = {}
-    for row in rows:
-        campaign_id = str(row.cells.get("id", "")).strip()
-        if campaign_id and campaign_id in first:
-            problems.append(
-                Problem(
-                    row.line, "id", f"must be unique, was {campaign_id!r} in row {first[campaign_id]} too"
-                )
-            )
-        first.setdefault(campaign_id, row.line)
-
-
-def _tell(problems: list[Problem], name: str) -> str:
-    """All problems in one text, in the order of the file."""
-    problems.sort(key=lambda problem: problem.line)
-    if len(problems) == 1:
-        only = problems[0]
-        return f"{only.column or 'row'} {only.message} (row {only.line}, {name}); nothing was applied"
-    lines = [f"sheet {name} has {len(problems)} errors, nothing was applied:"]
-    lines += [f"  {problem}" for problem in problems[:MOST_ERRORS]]
-    if len(problems) > MOST_ERRORS:
-        lines.append(f"  and {len(problems) - MOST_ERRORS} more")
-    return "\n".join(lines)
+def _toml_text(text: str) -> str:
+    """A basic string: as JSON's, but that TOML lets no DEL stand as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

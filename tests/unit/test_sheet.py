@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bidder.core.campaigns import Campaign, Creative, Goal, Pacing, Rule, Status, Targeting
 from bidder.errors import SheetError
-from bidder.store.columns import format_instant, parse_instant
+from bidder.store.columns_cells import format_instant, parse_instant
 from bidder.store.sheet import parse_sheet, read_sheet, to_csv, to_json
 
 HEADER = "id,name,advertiser,adomain,budget,start,end,value,max_bid_cpm,creatives"
@@ -28,7 +28,7 @@ def csv_of(**cells: str) -> str:
 
 
 def one(text: str, suffix: str = ".csv") -> Campaign:
-    (campaign,) = parse_sheet(text, suffix, f"sheet{suffix}")
+    (campaign,) = parse_sheet(text, suffix, f"sheet{suffix}").campaigns
     return campaign
 
 
@@ -77,7 +77,7 @@ def test_headers_are_free_in_case_and_spaces() -> None:
 def test_a_byte_order_mark_is_no_part_of_the_first_header(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv"
     path.write_bytes(b"\xef\xbb\xbf" + f"{HEADER}\n{ROW}\n".encode())
-    assert read_sheet(path)[0].id == "spring"
+    assert read_sheet(path).campaigns[0].id == "spring"
 
 
 def test_lists_and_targeting_are_read() -> None:
@@ -114,11 +114,11 @@ def test_several_creatives_with_marks_in_their_urls_are_read() -> None:
 
 
 def test_rows_without_a_currency_take_the_accounts() -> None:
-    assert parse_sheet(f"{HEADER}\n{ROW}\n", ".csv", "s.csv", "EUR")[0].currency == "EUR"
+    assert parse_sheet(f"{HEADER}\n{ROW}\n", ".csv", "s.csv", "EUR").campaigns[0].currency == "EUR"
 
 
 def test_empty_lines_are_no_rows() -> None:
-    assert len(parse_sheet(f"\n{HEADER}\n\n{ROW}\n,,,\n\n", ".csv", "s.csv")) == 1
+    assert len(parse_sheet(f"\n{HEADER}\n\n{ROW}\n,,,\n\n", ".csv", "s.csv").campaigns) == 1
 
 
 TOML = """
@@ -329,8 +329,8 @@ _campaign = st.builds(
 
 @given(st.lists(_campaign, min_size=1, max_size=3, unique_by=lambda campaign: campaign.id))
 def test_an_export_is_an_import_of_the_same_campaigns(campaigns: list[Campaign]) -> None:
-    assert parse_sheet(to_csv(campaigns), ".csv", "s.csv") == campaigns
-    assert parse_sheet(to_json(campaigns), ".json", "s.json") == campaigns
+    assert parse_sheet(to_csv(campaigns), ".csv", "s.csv").campaigns == campaigns
+    assert parse_sheet(to_json(campaigns), ".json", "s.json").campaigns == campaigns
 
 
 def test_the_json_export_has_amounts_as_text() -> None:

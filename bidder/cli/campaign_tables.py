@@ -1,0 +1,145 @@
+"""Tables of campaigns for people: the tree, what a sheet would change, and the history of changes."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from bidder.core.campaigns import Advertiser, Campaign
+from bidder.money import NANOS_PER_UNIT, format_decimal
+from bidder.store.columns import Level, to_plain
+from bidder.store.columns_cells import format_instant
+from bidder.store.differences import differences
+
+if TYPE_CHECKING:
+    from bidder.store.campaigns import AuditRow
+    from bidder.store.sheet import Sheet
+
+_MOST_CHARACTERS = 300
+"""Of one cell; a sheet holds the rest."""
+_INDENT = "  "
+
+
+def show_tree(campaigns: Iterable[Campaign], advertisers: Mapping[str, Advertiser]) -> None:
+    """Advertisers, below each its campaigns, below each their line items; a budget for each day is said `a day`."""
+    name = Column("name", min_width=8)
+    table = Table(_whole("id"), name, _whole("status"), _whole("flight"), box=SIMPLE_HEAD)
+    for heading in ("budget", "value", "CPM"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    below: dict[str, list[Campaign]] = {advertiser_id: [] for advertiser_id in advertisers}
+    for campaign in campaigns:
+        below.setdefault(campaign.advertiser, []).append(campaign)
+    for advertiser_id in sorted(below):
+        own = advertisers.get(advertiser_id) or Advertiser(id=advertiser_id)
+        _add(table, to_plain(own), "", "")
+        for campaign in below[advertiser_id]:
+            plain = to_plain(campaign)
+            items = plain.pop(Level.LINE_ITEM.value, [])
+            _add(table, plain, campaign.currency, _INDENT)
+            for item in items:
+                _add(table, item, campaign.currency, _INDENT * 2)
+    Console().print(table)
+
+
+def _add(table: Table, plain: Mapping[str, Any], currency: str, indent: str) -> None:
+    flight = [f"{len(plain['flights'])} flights"] if "flights" in plain else []
+    flight += [plain["start"][:10], plain["end"][:10]] if "start" in plain else []
+    money = [f"{plain['budget']} {currency}"] if "budget" in plain else []
+    money += [f"{plain['daily_budget']} a day"] if "daily_budget" in plain else []
+    money += [f"{plain['impressions']} imps"] if "impressions" in plain else []
+    money += [f"{plain['daily_impressions']} imps a day"] if "daily_impressions" in plain else []
+    cells = (
+        f"{indent}{plain['id']}",
+        plain.get("name", ""),
+        plain["status"],
+        "\n".join(flight),
+        "\n".join(money),
+        "\n".join(plain[name] for name in ("value", "goal") if name in plain),
+        plain.get("max_bid_cpm", ""),
+    )
+    # As text: a name in brackets is no markup.
+    table.add_row(*map(Text, cells))
+
+
+def show_review(
+    sheet: "Sheet", campaigns: Mapping[str, Campaign], advertisers: Mapping[str, Advertiser]
+) -> None:
+    """What importing a sheet would change of what is in the store; nothing where it would change nothing."""
+    table = Table(_whole("what"), "change", "now", "then", box=SIMPLE_HEAD)
+    pairs: list[tuple[str, Campaign | Advertiser | None, Campaign | Advertiser]] = [
+        (f"advertiser {own.id}", advertisers.get(own.id), own) for own in sheet.advertisers
+    ]
+    pairs += [(own.id, campaigns.get(own.id), own) for own in sheet.campaigns]
+    for called, old, new in pairs:
+        for row in _changes(called, old, new):
+            table.add_row(*map(_shown, row))
+    if table.row_count:
+        Console().print(table)
+
+
+def _changes(
+    called: str, old: Campaign | Advertiser | None, new: Campaign | Advertiser
+) -> Iterator[tuple[str, str, str, str]]:
+    if old is None:
+        items = len(new.line_items) if isinstance(new, Campaign) else 0
+        yield called, "added", "", f"with {items} line items" if items else ""
+        return
+    for item_id, what, was, now in differences(old, new):
+        yield f"{called} / {item_id}" if item_id else called, what, was, now
+
+
+def show_history(rows: "Sequence[AuditRow]") -> None:
+    """Changes, oldest first; one that replaced the whole is shown by what it changed."""
+    table = Table("version", "at", "by", _whole("campaign"), "what", "old", "new")
+    for row in rows:
+        at = format_instant(row.at_ns // NANOS_PER_UNIT * NANOS_PER_UNIT)
+        for called, what, was, now in _audited(row):
+            table.add_row(*map(_shown, (str(row.version), at, row.actor, called, what, was, now)))
+    Console().print(table)
+
+
+def _audited(row: "AuditRow") -> Iterator[tuple[str, str, str, str]]:
+    """Lines of one change."""
+    called = f"advertiser {row.advertiser_id}" if row.advertiser_id else row.campaign_id
+    if row.what == "replace" and row.old is not None:
+        yield from _replaced(called, row, row.old)
+    elif row.what in {"create", "replace"}:
+        yield called, row.what, "", ""
+    else:
+        item = f" / {row.line_item_id}" if row.line_item_id else ""
+        yield f"{called}{item}", row.what, _value(row.what, row.old), _value(row.what, row.new)
+
+
+def _replaced(called: str, row: "AuditRow", old: str) -> Iterator[tuple[str, str, str, str]]:
+    kind: type[Campaign | Advertiser] = Advertiser if row.advertiser_id else Campaign
+    try:
+        was, now = (msgspec.json.decode(body, type=kind) for body in (old, row.new))
+    except msgspec.DecodeError:
+        # Written by a Clearbid that had other fields: that it was replaced is all that can be said.
+        yield called, row.what, "", ""
+        return
+    changes = list(_changes(called, was, now))
+    yield from changes or [(called, row.what, "", "")]
+
+
+def _value(what: str, value: str | None) -> str:
+    """One side of a change: budgets are kept in nanos and shown in units."""
+    if value is None:
+        return ""
+    if what in {"budget", "daily_budget"}:
+        return format_decimal(int(value), NANOS_PER_UNIT) if int(value) else "none"
+    return value.strip('"')
+
+
+def _shown(cell: str) -> Text:
+    """A cell as text; a very long one ends early."""
+    return Text(cell if len(cell) <= _MOST_CHARACTERS else f"{cell[:_MOST_CHARACTERS]}...")
+
+
+def _whole(heading: str) -> Column:
+    """A column whose cells must stand whole: ids are copied into other commands."""
+    return Column(heading, no_wrap=True, overflow="fold")
