@@ -33,8 +33,9 @@ import msgspec
 
 from bidder.openrtb.request import BidRequest, Regs
 from bidder.privacy.bits import ConsentError
+from bidder.privacy.canada import read_tcf_canada
 from bidder.privacy.gpp import TCF_CANADA, TCF_EUROPE, US_PRIVACY_SECTION, in_force
-from bidder.privacy.tcf import TcfVerdict, purpose, read_tcf, read_tcf_canada
+from bidder.privacy.tcf import TcfVerdict, purpose, read_tcf
 from bidder.privacy.us import (
     KNOWN_CHILD,
     NO_PRECISE_GEO,

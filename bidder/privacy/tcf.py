@@ -2,8 +2,7 @@
 
 A TC string is segments between dots, the core first. The core is a head of fixed fields, then two lists of
 vendors (consent, legitimate interest), each a field of bits or a list of ranges, then the restrictions of the
-publisher. Source: IAB Tech Lab, "Consent string and vendor list formats v2"; TCF Canada is the same house with other
-doors, its implied consent where Europe has legitimate interest.
+publisher. Source: IAB Tech Lab, "Consent string and vendor list formats v2".
 
 Nothing is guessed. A string that ends early, that has a bit set where all has been said, that names vendor 0 or a
 purpose that cannot be, is refused whole with `ConsentError`.
@@ -16,13 +15,10 @@ import msgspec
 from bidder.privacy.bits import Bits, ConsentError, bits_of, sextets_of
 
 _VERSION = 2
-_CANADA_VERSION = 1
 _BODY_AT = 213
-_CANADA_BODY_AT = 199
 """Bits of the head, where the lists of vendors begin."""
 _SHORTEST = 44
-_CANADA_SHORTEST = 39
-"""Characters that hold a head and two empty lists, and in Europe no restrictions."""
+"""Characters that hold a head, two empty lists and no restrictions."""
 _LONGEST = 8192
 """Characters of a segment that are read; real ones have 2,000 at most, and the work grows faster than the length."""
 _CONSENT_ONLY_POLICY = 4
@@ -59,7 +55,7 @@ class TcfVerdict(msgspec.Struct, frozen=True, gc=False):
 
     policy_version: of the TCF policies. purposes: mask of purposes (see `purpose`) that have a legal basis for this
     vendor, after the publisher's restrictions. vendor_consent, vendor_interest: whether the vendor has consent, or
-    legitimate interest (Canada: express, or implied consent). precise_geo: special feature 1, opted in.
+    legitimate interest (in Canada express, or implied consent). precise_geo: special feature 1, opted in.
     """
 
     policy_version: int
@@ -153,32 +149,6 @@ def read_tcf(text: str, vendor_id: int) -> TcfVerdict:
         core, v, at, vendor_id, consent if vendor_consent else 0, interest if vendor_interest else 0
     )
     return TcfVerdict(policy, basis, vendor_consent, vendor_interest, v[23] & 8 != 0)
-
-
-def read_tcf_canada(text: str, vendor_id: int) -> TcfVerdict:
-    """What a `tcfcav1` section of GPP says for one vendor; express consent as consent, implied as interest.
-
-    Purpose 1 is not used in Canada, so it never has a basis. Older strings end before the restrictions.
-
-    Raises:
-        ConsentError: another version, truncated, impossible, or from no registered platform.
-    """
-    core = text.partition(".")[0]
-    size = len(core)
-    if not _CANADA_SHORTEST <= size <= _LONGEST or size & 3 == 1:
-        raise _wrong_size("TCF Canada string", size, _CANADA_SHORTEST)
-    v = sextets_of(core)
-    # No scope bit, so all after the policy lies one bit earlier than in Europe.
-    if v[0] != _CANADA_VERSION:
-        raise ConsentError(f"version of a TCF Canada string must be {_CANADA_VERSION}, was {v[0]}")
-    if v[13] == 0 and v[14] < _FIRST_CMP:
-        raise ConsentError(f"CMP id of a TCF Canada string must be {_FIRST_CMP} or more, was {v[14]}")
-    express = ((v[25] & 31) << 5 | v[26] >> 1) & ~_NEVER_INTEREST
-    implied = ((v[29] & 31) << 5 | v[30] >> 1) & ~_NEVER_INTEREST
-    vendor_express, at = _vendor(core, v, _CANADA_BODY_AT, vendor_id)
-    vendor_implied, at = _vendor(core, v, at, vendor_id)
-    basis = _basis(core, v, at, vendor_id, express if vendor_express else 0, implied if vendor_implied else 0)
-    return TcfVerdict(v[22], basis, vendor_express, vendor_implied, v[23] & 16 != 0)
 
 
 def _vendor(core: str, v: bytes, at: int, vendor_id: int) -> tuple[bool, int]:

@@ -189,9 +189,7 @@ def decode_us(section: int, text: str) -> dict[str, int | bool | tuple[int, ...]
     }
     bits = Bits(values, 2 * layout.width)
     for name, count in layout.fields:
-        found[name] = (
-            bits.uint(2) if count == 1 and name != _CHILD else tuple(bits.uint(2) for _ in range(count))
-        )
+        found[name] = bits.uint(2) if count == 1 else tuple(bits.uint(2) for _ in range(count))
     for segment in segments:
         if _is_sensitive(section, segment):
             found[_SENSITIVE] = _later_categories(segment)

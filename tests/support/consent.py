@@ -97,6 +97,17 @@ def ranges(ids: Iterable[int]) -> str:
     return uint(len(found), 12) + "".join(entries)
 
 
+def fibonacci_ranges(ids: Iterable[int]) -> str:
+    found = runs(ids)
+    bits = uint(len(found), 12)
+    before = 0
+    for first, last in found:
+        bits += ("0" if first == last else "1") + fibonacci(first - before)
+        bits += fibonacci(last - first) if last > first else ""
+        before = last
+    return bits
+
+
 def vendor_list(ids: Sequence[int], *, as_ranges: bool) -> str:
     most = max(ids, default=0)
     head = uint(most, 16) + ("1" if as_ranges else "0")
@@ -158,15 +169,26 @@ class Tcf(NamedTuple):
 
     @property
     def canadian(self) -> str:
-        """The same as a TCF Canada section: version 1 in place of 2, without scope, treatment and country."""
+        """The same as a TCF Canada section: without scope, treatment and country, ranges in Fibonacci coding."""
+        return self._in_canada(plain=False)
+
+    @property
+    def canadian_plain(self) -> str:
+        """As `canadian`, with ranges as in Europe."""
+        return self._in_canada(plain=True)
+
+    def _in_canada(self, *, plain: bool) -> str:
+        lists = ""
+        for ids in (self.vendors, self.vendor_interest):
+            written = vendor_list(ids, as_ranges=self.as_ranges)
+            lists += written if plain or not self.as_ranges else written[:17] + fibonacci_ranges(ids)
         parts = (
             self._replace(version=1 if self.version == 2 else self.version)._start(),
             "1" if self.non_standard_texts else "0",
             flags(self.features, 12),
             flags(self.purposes, 24),
             flags(self.interest, 24),
-            vendor_list(self.vendors, as_ranges=self.as_ranges),
-            vendor_list(self.vendor_interest, as_ranges=self.as_ranges),
+            lists,
             restriction_list(self.restrictions),
         )
         return text_of("".join(parts))
@@ -214,14 +236,7 @@ def us_with(section: int, letter: str, value: int, *, version: int = 1) -> list[
 
 def header(ids: Iterable[int]) -> str:
     """Header of a GPP string, of which a run of ids is one range."""
-    found = runs(ids)
-    bits = uint(3, 6) + uint(1, 6) + uint(len(found), 12)
-    before = 0
-    for first, last in found:
-        bits += ("0" if first == last else "1") + fibonacci(first - before)
-        bits += fibonacci(last - first) if last > first else ""
-        before = last
-    return text_of(bits)
+    return text_of(uint(3, 6) + uint(1, 6) + fibonacci_ranges(ids))
 
 
 def gpp(sections: Mapping[int, str]) -> str:

@@ -4,15 +4,8 @@ import msgspec
 import pytest
 
 from bidder.privacy.bits import Bits, ConsentError, bits_of, sextets_of
-from bidder.privacy.tcf import (
-    Restriction,
-    TcfVerdict,
-    TcString,
-    decode_tcf,
-    purpose,
-    read_tcf,
-    read_tcf_canada,
-)
+from bidder.privacy.canada import read_tcf_canada
+from bidder.privacy.tcf import Restriction, TcfVerdict, TcString, decode_tcf, purpose, read_tcf
 from tests.support import consent
 from tests.support.consent import Tcf
 
@@ -328,21 +321,31 @@ class TestCanada:
     @pytest.mark.parametrize("fields", consent.vectors(30), ids=lambda fields: f"{len(fields.text)}-chars")
     def test_it_is_read_as_in_europe_under_old_policies_but_for_purpose_1(self, fields: Tcf) -> None:
         for vendor in (0, 1, 17, 40, 700, 1401):
-            found = read_tcf_canada(fields.canadian, vendor)
             europe = naive(fields._replace(policy=2), vendor)
-            assert found.policy_version == fields.policy
-            assert found.purposes == europe.purposes & ~purpose(1)
-            assert (found.vendor_consent, found.vendor_interest) == (
-                europe.vendor_consent,
-                europe.vendor_interest,
+            expected = msgspec.structs.replace(
+                europe, policy_version=fields.policy, purposes=europe.purposes & ~purpose(1)
             )
-            assert found.precise_geo == europe.precise_geo
+            assert read_tcf_canada(fields.canadian, vendor) == expected
+            assert read_tcf_canada(fields.canadian_plain, vendor) == expected
+
+    def test_the_two_ways_to_write_ranges_differ(self) -> None:
+        fields = Tcf(vendors=(5, 6, 90), as_ranges=True)
+        assert len(fields.canadian) < len(fields.canadian_plain)
 
     def test_an_older_string_ends_before_the_restrictions(self) -> None:
         bits = Tcf(version=1).bits
         head = bits[:138] + bits[139:200] + bits[213:]
         text = consent.text_of(head[:-12])
         assert purposes(read_tcf_canada(text, US)) == [2, 3, 4, 7]
+
+    def test_of_two_readings_only_what_both_permit_is(self) -> None:
+        """The id 24,576 in 16 bits begins as 2 does in Fibonacci coding, and zeros follow."""
+        start = Tcf(version=1).bits
+        listed = consent.uint(24_576, 16) + "1" + consent.uint(1, 12) + "0" + consent.uint(24_576, 16)
+        text = consent.text_of(start[:138] + start[139:200] + listed + "0" * 17)
+        for vendor in (2, 24_576):
+            verdict = read_tcf_canada(text, vendor)
+            assert (verdict.purposes, verdict.vendor_consent) == (0, False)
 
     @pytest.mark.parametrize("wrong", [{"version": 3}, {"cmp_id": 1}, {"cmp_id": 0}])
     def test_another_version_or_platform_is_refused(self, wrong: dict[str, int]) -> None:
@@ -352,6 +355,18 @@ class TestCanada:
     def test_a_european_string_is_refused(self) -> None:
         with pytest.raises(ConsentError, match="version"):
             read_tcf_canada(Tcf().text, US)
+
+    @pytest.mark.parametrize("number", [0, 25])
+    def test_a_restriction_of_a_purpose_that_cannot_be_is_refused(self, number: int) -> None:
+        bits = Tcf(version=1, restrictions=[(2, 0, (US,))]).bits
+        bits = bits[:138] + bits[139:200] + bits[213:]
+        with pytest.raises(ConsentError, match="purpose of a restriction"):
+            read_tcf_canada(spliced(bits, len(bits) - 37, consent.uint(number, 6)), US)
+
+    @pytest.mark.parametrize("text", [Tcf().canadian + "AAAB", Tcf().canadian + "A" * 4096])
+    def test_more_than_its_fields_is_refused(self, text: str) -> None:
+        with pytest.raises(ConsentError):
+            read_tcf_canada(text, US)
 
     def test_a_cut_string_is_refused(self) -> None:
         text = Tcf(vendors=(300,), as_ranges=True).canadian
