@@ -1,33 +1,61 @@
-"""Gathers opportunities as columns for the kernel: one row for each impression on offer."""
+"""Gathers opportunities as columns for the kernel: a row for each impression, each of its deals, each place in a pod."""
 
-from functools import lru_cache
+import struct
+from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bidder.core.call import FIRST_PRICE_AT, Call
-from bidder.core.kernels import EXTERNAL, FIRST_PRICE, TEST
-from bidder.core.opportunity import Audience, RowEncoder, raw_features, sizes_of
-from bidder.core.table import SECURE_MARK, CampaignTable, Dimension
+from bidder.core.call import Call, quoted
+from bidder.core.creatives import ALL_BITS
+from bidder.core.deals import Deal, DealBook
+from bidder.core.gate import FIRST_PRICE_AT, FIXED_PRICE_AT, Exchange, Gate
+from bidder.core.kernels import (
+    EXTERNAL,
+    FIRST_PRICE,
+    FIXED_PRICE,
+    GUARANTEED,
+    OUT_COLUMNS,
+    ROW_COLUMNS,
+    SECURE,
+    TEST,
+)
+from bidder.core.messages import ONE_IMPRESSION
+from bidder.core.opportunity import RowEncoder, raw_features
+from bidder.core.settings import EngineSettings
+from bidder.core.showing import Part, Showing
+from bidder.core.specs import NO_FLOOR, Slot, SlotBook
+from bidder.core.table import LineTable
+from bidder.core.token import bid_id
+from bidder.money import cpm_micros_from_float
+from bidder.openrtb.mending import Step
+from bidder.openrtb.reasons import Reason
 from bidder.openrtb.request import BidRequest, Imp
+from bidder.privacy.permissions import PROFILE
 
-_MAX_HOST_LENGTH = 253
-"""Of a host by RFC 1035; the parents of a longer text, all dots, would take a minute to write."""
-_MAX_LABELS = 8
-"""Labels of a host that are looked at: rules name registrable domains, senders may send anything."""
 CAPACITY = 256
 """Rows of a batch; a longer list of requests is taken in several, which changes nothing."""
+MOST_IN_A_POD = 8
+"""Places of a dynamic pod that are bid on, where the request does not say how many there are."""
+_MOST_QUANTITY = 10**12
+_ONE = 1_000_000_000
+_ANY = -1
+_NONE = -1
 
 
 class Row(NamedTuple):
     """What answering needs of one row and the kernel does not."""
 
     call: Call
-    imp_id: str
+    place: int
+    imp_json: str
     bid_id: bytes
-    sizes: tuple[str, ...]
+    slots: Sequence[Slot]
+    deal_json: str
     floor_cpm_micros: int
+    quantity: int
 
 
 class Batch:
@@ -35,138 +63,282 @@ class Batch:
 
     Args:
         encoder: of the model's request-side features, or None where scores come from outside.
-        external_scores: whether requests' own click probabilities are believed.
+        settings: of the engine. gate: knows rates.
     """
 
-    def __init__(self, encoder: RowEncoder | None, external_scores: bool) -> None:
+    def __init__(self, encoder: RowEncoder | None, settings: EngineSettings, gate: Gate) -> None:
         self._encoder = encoder
-        self._external_scores = external_scores
+        self._gate = gate
+        self._external_scores = settings.external_scores
+        self._currency = settings.currency
+        self._seat = settings.seat
+        self._buyer = settings.buyer
         width = encoder.width if encoder is not None else 0
         self.values: NDArray[np.float64] = np.zeros((CAPACITY, max(width, 1)), dtype=np.float64)
         self._value_bytes = memoryview(self.values.data).cast("B")
-        self.floors: NDArray[np.int64] = np.zeros(CAPACITY, dtype=np.int64)
-        self.flags: NDArray[np.int64] = np.zeros(CAPACITY, dtype=np.int64)
-        self.shades: NDArray[np.float64] = np.ones(CAPACITY, dtype=np.float64)
-        self.external: NDArray[np.float64] = np.zeros((CAPACITY, 2), dtype=np.float64)
-        self.chosen: NDArray[np.int32] = np.zeros(CAPACITY, dtype=np.int32)
-        self.bids: NDArray[np.int64] = np.zeros(CAPACITY, dtype=np.int64)
-        self.reasons: NDArray[np.int32] = np.zeros(CAPACITY, dtype=np.int32)
+        self.columns: NDArray[np.int64] = np.zeros((CAPACITY, ROW_COLUMNS), dtype=np.int64)
+        self._column_bytes = memoryview(self.columns.data).cast("B")
+        self._pack = struct.Struct(f"4qQ{ROW_COLUMNS - 5}q").pack_into
+        self.external: NDArray[np.float64] = np.zeros(CAPACITY, dtype=np.float64)
+        self.out: NDArray[np.int64] = np.zeros((CAPACITY, OUT_COLUMNS), dtype=np.int64)
         self.logged: NDArray[np.float64] = np.zeros((CAPACITY, 3), dtype=np.float64)
         self.rows: list[Row] = []
         self.ids: set[bytes] = set()
-        self._starts: list[int] = []
-        self._value_ids: list[int] = []
+        self._parts: list[Part] = []
+        self._row_blocks: list[int] = []
+
+    def adopt(self, table: LineTable, slots: SlotBook, showing: Showing) -> None:
+        """Goes on with another table; the batch must be empty."""
+        self._table, self._slots, self._showing = table, slots, showing
+        self._deals = DealBook(showing, slots, self._buyer)
+        self._exchange_bits: dict[str, int] = {}
 
     def clear(self) -> None:
         """Empties the batch."""
         self.rows.clear()
         self.ids.clear()
-        self._starts.clear()
-        self._value_ids.clear()
+        self._parts.clear()
+        self._row_blocks.clear()
 
-    def starts(self) -> NDArray[np.int32]:
-        """int32[rows, dimensions + 1]: where the values of each dimension begin in `value_ids`."""
-        return np.array(self._starts, dtype=np.int32).reshape(len(self.rows), len(Dimension) + 1)
+    def record(self) -> NDArray[np.int32]:
+        """int32[]: parts of all rows, one after the other."""
+        return np.fromiter(chain.from_iterable(self._parts), dtype=np.int32)
 
-    def value_ids(self) -> NDArray[np.int32]:
-        """int32[]: rows of the table's include and exclude."""
-        return np.array(self._value_ids, dtype=np.int32)
+    def row_blocks(self) -> NDArray[np.int32]:
+        """int32[]: what rows bar of single creatives."""
+        return np.array(self._row_blocks or (0,), dtype=np.int32)
 
-    def add(self, call: Call, imp: Imp, bid: bytes, floor: int, table: CampaignTable, hour: int) -> None:
-        """Writes one impression as the next row.
+    # -- gathering ------------------------------------------------------------------------------------------
+
+    def gather(self, call: Call) -> "list[Pending]":
+        """The opportunities of a request that may be bid on, in order; those that may not are ended.
 
         Args:
-            call: a request that can be bid on. imp: one of its impressions, with a banner.
-            bid: id that a bid on it would have.
-            floor: floor in CPM micros of the account's currency.
-            table: campaigns whose values count.
-            hour: hour of the week, see `opportunity.hour_of_week`.
+            call: a request that passed the gate.
+
+        Raises:
+            RequestError: a part that was never read before turns out to be unreadable.
         """
-        request, audience = call.request, call.audience
+        request = call.request
+        assert request is not None, "a call without a request has no rows"
+        visitor = call.visitor
+        parts = self._showing.of_request(
+            request, visitor.audience, visitor.permitted, visitor.segments, call.now_ns
+        )
+        found: list[Pending] = []
+        for number, imp in enumerate(request.imp):
+            self._impression(call, imp, ("imp", number), parts, found)
+        return found
+
+    def _impression(
+        self,
+        call: Call,
+        imp: Imp,
+        at: tuple[Step, ...],
+        parts: list[Part],
+        found: "list[Pending]",
+    ) -> None:
+        imp_json = quoted(imp.id)
+        rate = _ONE if imp.bidfloorcur == self._currency else self._gate.rate(imp.bidfloorcur, call.now_ns)
+        slots = self._media(imp, at, rate or _ONE)
+        call.repaired += sum([slot.repaired for slot in slots])
+        if not slots:
+            call.end(call.place(), imp_json, Reason.MEDIA_TYPE)
+            return
+        offers = self._deals.read(bytes(imp.pmp), at, self._gate, call.now_ns) if imp.pmp else None
+        own = self._showing.of_imp(parts, imp, slots, bool(call.visitor.permitted & PROFILE), call.body)
+        quantity = ONE_IMPRESSION
+        if imp.qty is not None:
+            quantity = round(imp.qty.multiplier * ONE_IMPRESSION) if imp.qty.multiplier > 0 else 0
+            if not 0 < quantity <= _MOST_QUANTITY:
+                call.end(call.place(), imp_json, Reason.INVALID)
+                return
+        if offers is None or not offers.private:
+            floor = self._floor(imp, rate, slots)
+            if isinstance(floor, Reason):
+                call.end(call.place(), imp_json, floor)
+            else:
+                self._open(call, imp, imp_json, slots, own, floor, quantity, found)
+        elif not any(self._showing.for_deal(own, deal.id, ()) is not None for deal in offers.deals):
+            call.end(call.place(), imp_json, Reason.PRIVATE_AUCTION)
+        for deal in offers.deals if offers is not None else ():
+            shown = self._showing.for_deal(own, deal.id, deal.wadomain)
+            if shown is not None:
+                place = call.place()
+                refused = deal.refused
+                if refused is not None:
+                    call.end(place, imp_json, refused, 0, deal.json)
+                else:
+                    found.append(
+                        Pending(call, place, imp, imp_json, slots, shown, deal, deal.floor, quantity, 0, 0)
+                    )
+
+    def _open(
+        self,
+        call: Call,
+        imp: Imp,
+        imp_json: str,
+        slots: Sequence[Slot],
+        parts: list[Part],
+        floor: int,
+        quantity: int,
+        found: "list[Pending]",
+    ) -> None:
+        """The open auction of an impression: one place, or as many as a dynamic pod has."""
+        pod_s = slots[0].pod_s if len(slots) == 1 else 0
+        places = min(slots[0].slots or MOST_IN_A_POD, MOST_IN_A_POD) if pod_s else 1
+        for number in range(places):
+            found.append(
+                Pending(call, call.place(), imp, imp_json, slots, parts, None, floor, quantity, pod_s, number)
+            )
+
+    def _media(self, imp: Imp, at: tuple[Step, ...], rate_nanos: int) -> list[Slot]:
+        """The slots of the media that an impression offers and that can be bid on."""
+        book = self._slots
+        if imp.banner and not (imp.video or imp.audio or imp.native):
+            slot = book.banner(bytes(imp.banner), at)
+            return [slot] if slot is not None else []
+        every = [
+            book.banner(bytes(imp.banner), at) if imp.banner else None,
+            book.video(bytes(imp.video), rate_nanos, at) if imp.video else None,
+            book.audio(bytes(imp.audio), rate_nanos, at) if imp.audio else None,
+            book.native(bytes(imp.native), at) if imp.native else None,
+        ]
+        return [slot for slot in every if slot is not None]
+
+    def _floor(self, imp: Imp, rate: int | None, slots: Sequence[Slot]) -> int | Reason:
+        """The impression's floor in CPM micros of the account, or why it cannot be bid on."""
+        cpm = imp.bidfloor
+        if cpm == 0.0 and (rate is not None or all(not slot.floored for slot in slots)):
+            return 0
+        if rate is None:
+            return Reason.FLOOR_CURRENCY
+        try:
+            micros = cpm_micros_from_float(cpm)
+        except ValueError:
+            return Reason.INVALID
+        return micros if rate == _ONE else -(-micros * rate // _ONE)
+
+    # -- rows -----------------------------------------------------------------------------------------------
+
+    def add(self, pending: "Pending", bid: bytes, hour: int, pod_first: int) -> None:
+        """Writes one opportunity as the next row.
+
+        Args:
+            pending: as `gather` gave it. bid: id that a bid on it would have. hour: hour of the week.
+            pod_first: row of the first place in its pod, -1 where it is in none.
+        """
+        call, imp, slots, deal = pending.call, pending.imp, pending.slots, pending.deal
+        request, visitor, exchange = call.request, call.visitor, call.exchange
         assert request is not None, "a call without a request has no rows"
         row = len(self.rows)
-        sizes = sizes_of(imp)
+        first = slots[0]
         if self._encoder is not None:
-            raw = raw_features(audience, imp, sizes, floor, hour)
+            audience = visitor.audience
+            raw = raw_features(audience, imp.tagid, first.size, first.position, pending.floor, hour)
             self._encoder.write(raw, audience.segments, self._value_bytes, row)
-        asked = _secure(sizes) if imp.secure else sizes
-        self._target(table, call, audience, imp, asked, hour)
-        self.floors[row] = floor
-        self.shades[row] = call.rules.first_price_shade
-        flags = FIRST_PRICE if request.at == FIRST_PRICE_AT else 0
-        if call.test:
-            flags |= TEST
-        if self._external_scores:
-            flags |= self._outside(imp, table, row)
-        self.flags[row] = flags
-        self.rows.append(Row(call, imp.id, bid, asked, floor))
+        self._parts += pending.parts
+        begin = len(self._row_blocks)
+        if self._table.creatives.block_ids:
+            self._row_blocks += self._showing.row_blocks(request)
+        flags = self._flags(call, request, imp, deal)
+        outside = _NONE
+        if self._external_scores and imp.ext is not None and imp.ext.clearbid is not None:
+            flags |= EXTERNAL
+            outside = self._table.index.get(imp.ext.clearbid.campaign, _NONE)
+            self.external[row] = min(max(imp.ext.clearbid.pctr, 0.0), 1.0)
+        media = [_NONE] * 4
+        for slot in slots:
+            media[slot.media - 1] = slot.row
+        floors = deal.floors if deal is not None else None
+        self._pack(
+            self._column_bytes,
+            row * ROW_COLUMNS * 8,
+            flags,
+            pending.floor,
+            exchange.index,
+            self._bit_of(exchange),
+            visitor.user,
+            pending.quantity,
+            visitor.rate_nanos,
+            call.now_ns + exchange.result_ns,
+            int.from_bytes(bid[:7], "big"),
+            *media,
+            *(
+                (floors.per_second_nanos, floors.begin, floors.end)
+                if floors is not None
+                else (NO_FLOOR, 0, 0)
+            ),
+            begin,
+            len(self._row_blocks),
+            self._languages(request),
+            pod_first,
+            pending.pod_s,
+            outside,
+            0 if deal is not None else _NONE,
+        )
+        self.rows.append(
+            Row(
+                call, pending.place, pending.imp_json, bid, slots, deal.json if deal is not None else "",
+                pending.floor, pending.quantity,
+            )
+        )  # fmt: skip
         self.ids.add(bid)
 
-    def _outside(self, imp: Imp, table: CampaignTable, row: int) -> int:
-        """Notes the click probability that the request brings, and returns its flag."""
-        outside = imp.ext.clearbid if imp.ext is not None else None
-        if outside is None:
-            return 0
-        self.external[row, 0] = table.index.get(outside.campaign, -1)
-        self.external[row, 1] = min(max(outside.pctr, 0.0), 1.0)
-        return EXTERNAL
+    def _flags(self, call: Call, request: BidRequest, imp: Imp, deal: Deal | None) -> int:
+        at = request.at if deal is None or deal.at is None else deal.at
+        flags = FIRST_PRICE if at == FIRST_PRICE_AT else FIXED_PRICE if at == FIXED_PRICE_AT else 0
+        if imp.secure:
+            flags |= SECURE
+        if call.test:
+            flags |= TEST
+        if deal is not None and deal.guaranteed:
+            flags |= GUARANTEED
+        return flags
 
-    def _target(
-        self,
-        table: CampaignTable,
-        call: Call,
-        audience: Audience,
-        imp: Imp,
-        asked: tuple[str, ...],
-        hour: int,
-    ) -> None:
-        """Appends the rows of the values that an opportunity shows, a run for each dimension, in their order."""
-        starts, found = self._starts, self._value_ids
-        exchanges, sizes, hours, places, domains, segments, blocks = table.values
-        begin = starts.append
-        begin(len(found))
-        if audience.exchange in exchanges:
-            found.append(exchanges[audience.exchange])
-        begin(len(found))
-        found += [sizes[size] for size in asked if size in sizes]
-        begin(len(found))
-        if hours and (text := str(hour)) in hours:
-            found.append(hours[text])
-        begin(len(found))
-        if places:
-            found += [places[place] for place in (audience.region, audience.country) if place in places]
-        begin(len(found))
-        if domains and audience.domain:
-            found += [domains[name] for name in _domains(call.request, audience.domain) if name in domains]
-        begin(len(found))
-        if segments:
-            found += [segments[segment] for segment in audience.segments if segment in segments]
-        begin(len(found))
-        if blocks:
-            found += [blocks[block] for block in _blocked(call, imp) if block in blocks]
-        begin(len(found))
+    def _bit_of(self, exchange: Exchange) -> int:
+        bit = self._exchange_bits.get(exchange.name)
+        if bit is None:
+            bit = self._table.creatives.bit_of(exchange.name)
+            if len(self._exchange_bits) < 4_096:
+                self._exchange_bits[exchange.name] = bit
+        return bit
+
+    def _languages(self, request: BidRequest) -> int:
+        """Languages of creatives that are allowed, as bits (`wlang`, `wlangb`, section 3.2.1)."""
+        if not (request.wlang or request.wlangb):
+            return _ANY
+        own = self._table.creatives.languages
+        allowed = [*(request.wlang or ()), *(request.wlangb or ())]
+        return own.bits(_tongues(allowed)) & ALL_BITS
 
 
-@lru_cache(maxsize=4_096)
-def _secure(sizes: tuple[str, ...]) -> tuple[str, ...]:
-    """Sizes as values that only creatives with https have."""
-    return tuple(SECURE_MARK + size for size in sizes)
+def _tongues(languages: Sequence[str]) -> list[str]:
+    """Languages in small letters, and the plain language of each that names a region: `pt-br` lets `pt` in."""
+    return [name for language in languages for name in {language.lower(), language.lower().split("-", 1)[0]}]
 
 
-def _domains(request: BidRequest | None, domain: str) -> tuple[str, ...]:
-    """Values of `Dimension.DOMAIN`: rules name registrable domains, requests also the hosts below them."""
-    host = request is not None and request.site is not None and len(domain) <= _MAX_HOST_LENGTH
-    return _with_parents(domain) if host else (domain,)
+class Pending(NamedTuple):
+    """One opportunity before it has a row: `deal` None in the open auction, `number` its place in a pod."""
 
+    call: Call
+    place: int
+    imp: Imp
+    imp_json: str
+    slots: Sequence[Slot]
+    parts: list[Part]
+    deal: Deal | None
+    floor: int
+    quantity: int
+    pod_s: int
+    number: int
 
-@lru_cache(maxsize=16_384)
-def _with_parents(domain: str) -> tuple[str, ...]:
-    """A domain and its parents of two labels or more: `news.site.example`, `site.example`."""
-    labels = domain.split(".")[-_MAX_LABELS:]
-    return tuple(".".join(labels[start:]) for start in range(max(1, len(labels) - 1)))
-
-
-def _blocked(call: Call, imp: Imp) -> tuple[str, ...]:
-    """What bars a campaign from this impression, as values of `Dimension.BLOCKED`; mostly nothing does."""
-    battr = imp.banner.battr if imp.banner is not None else None
-    return (*call.blocked, *(f"attr:{attr}" for attr in battr)) if battr else call.blocked
+    def bid_id(self, epoch: int, seat: str) -> bytes:
+        """The id of a bid on it: the same opportunity redelivered in an epoch gives the same one."""
+        call = self.call
+        imp = self.imp.id
+        if self.deal is not None:
+            imp = f"{imp}\0{self.deal.id}"
+        elif self.number:
+            imp = f"{imp}\0\0{self.number}"
+        return bid_id(call.exchange.name, call.request_id, imp, epoch, seat)

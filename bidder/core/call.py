@@ -4,23 +4,22 @@ from typing import NamedTuple
 
 import msgspec
 
-from bidder.core.opportunity import Audience, audience_of
+from bidder.core.gate import Exchange, Gate, Visitor
 from bidder.core.settings import EngineSettings
 from bidder.errors import RequestError
-from bidder.money import cpm_micros_from_float
 from bidder.openrtb.codec import decode
+from bidder.openrtb.mending import path_of
 from bidder.openrtb.reasons import Reason, nbr
-from bidder.openrtb.request import BidRequest, Imp
-from bidder.openrtb.response import bid_response, no_bid_response
-from bidder.privacy.permissions import may_use_personal_data
-
-FIRST_PRICE_AT = 1
-SECOND_PRICE_AT = 2
+from bidder.openrtb.request import BidRequest
+from bidder.openrtb.response import bid_response, json_text, no_bid_response
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The log row of one opportunity: how it ended and what was known of it; amounts in CPM micros.
 
+    An opportunity is an impression in the open auction, one of its deals, or one place in its pod.
+    `bid_cpm_micros` and `floor_cpm_micros` are in the account's currency, `price_micros` in `currency`, that the bid
+    was made in (0 and empty where it is the account's). `line_item_id` is empty where it is the campaign's own.
     `error` holds the JSON path and cause of a body that could not be read. No user id stands here.
     """
 
@@ -29,11 +28,15 @@ class Decision(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     request_id: str = ""
     imp_id: str = ""
     exchange: str = ""
+    deal_id: str = ""
     campaign_id: str = ""
+    line_item_id: str = ""
     creative_id: str = ""
     bid_id: str = ""
     bid_cpm_micros: int = 0
     floor_cpm_micros: int = 0
+    currency: str = ""
+    price_micros: int = 0
     pctr: float = 0.0
     pcvr: float = 0.0
     multiplier: float = 0.0
@@ -44,7 +47,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Answer(NamedTuple):
-    """What one body got: the response for the exchange (empty where it has no id to answer to), log rows."""
+    """What one body got: the response for the exchange (empty where there is nothing to say), log rows."""
 
     response: bytes
     decisions: bytes
@@ -54,147 +57,120 @@ class Answer(NamedTuple):
 _encode = msgspec.json.Encoder().encode
 
 
+def quoted(text: str) -> str:
+    """JSON text of an id; most need no escape."""
+    return f'"{text}"' if text.isalnum() and text.isascii() else json_text(text)
+
+
 class Call:
-    """One body: its request where it can be read, the bids on it, and a decision for each impression.
+    """One body: its request where it can be read, the bids on it, and a log row for each opportunity.
 
     Args:
         body: as it came. age_ns: wall time since the exchange sent it. now_ns: the time.
-        settings: of the engine.
+        settings: of the engine. gate: judges it.
 
     Attributes:
-        request: None where it could not be read or nothing of it can be bid on.
+        request: None where it could not be read or nothing of it can be bid on. visitor: who asks, if not None.
+        rows: log rows as JSON, in the order of opportunities; empty until one has ended. reasons: of each row.
         repaired: values that were mended or dropped.
     """
 
     __slots__ = (
-        "_audience",
-        "_blocked",
         "bids",
-        "decisions",
+        "body",
         "exchange",
+        "first_bid",
+        "head",
         "now_ns",
+        "reasons",
         "repaired",
         "request",
         "request_id",
-        "rules",
+        "request_json",
+        "rows",
         "test",
+        "visitor",
     )
 
-    def __init__(self, body: bytes, age_ns: int, now_ns: int, settings: EngineSettings) -> None:
+    visitor: Visitor
+
+    def __init__(self, body: bytes, age_ns: int, now_ns: int, settings: EngineSettings, gate: Gate) -> None:
+        self.body = body
         self.now_ns = now_ns
         self.bids: list[str] = []
-        self.decisions: list[Decision] = []
+        self.rows: list[str] = []
+        self.reasons: list[int] = []
         self.request: BidRequest | None = None
-        self.request_id = ""
-        self.exchange = settings.default_exchange
+        self.request_id = self.request_json = self.first_bid = self.head = ""
         self.test = False
         self.repaired = 0
-        self._audience: Audience | None = None
-        self._blocked: tuple[str, ...] | None = None
+        self.exchange: Exchange = gate.exchange(settings.default_exchange)
         try:
             request, self.repaired = decode(body)
+            ext = request.ext
+            if ext is not None and ext.exchange:
+                self.exchange = gate.exchange(ext.exchange)
+            if self.repaired and self.exchange.strict:
+                raise RequestError(f"{self.repaired} values are of a wrong type", path_of(()))  # noqa: TRY301
+            self._name(request)
+            found = gate.admit(request, self.exchange, age_ns, now_ns, self.test)
         except RequestError as error:
-            reason = Reason.MALFORMED if error.path == "$" else Reason.INVALID
-            self.decisions.append(Decision(at_ns=now_ns, reason=reason, error=str(error)))
+            self.refuse(error)
             return
-        self.request_id = request.id
-        self.exchange = exchange_of(request, settings)
-        self.rules = settings.rules(self.exchange)
-        self.test = request.test != 0
-        refused = self._refused(request, age_ns, settings)
-        if refused is None:
-            self.request = request
-        else:
+        if isinstance(found, Reason):
             for imp in request.imp:
-                self.end(imp.id, refused)
+                self.end(self.place(), quoted(imp.id), found)
+        else:
+            self.visitor = found
+            self.request = request
 
-    def _refused(self, request: BidRequest, age_ns: int, settings: EngineSettings) -> Reason | None:
-        """Why nothing of a request can be bid on, or None."""
-        if request.at not in (FIRST_PRICE_AT, SECOND_PRICE_AT):
-            return Reason.AUCTION_TYPE
-        # An absent list means the exchange's usual currency: USD unless agreed otherwise (section 3.2.1).
-        if settings.currency not in (request.cur or ("USD",)):
-            return Reason.CURRENCY
-        if (request.wseat and settings.buyer not in request.wseat) or settings.buyer in (request.bseat or ()):
-            return Reason.SEAT
-        left_ms = (request.tmax or self.rules.default_tmax_ms) - self.rules.network_margin_ms
-        return Reason.EXPIRED if age_ns >= left_ms * 1_000_000 else None
+    def _name(self, request: BidRequest) -> None:
+        """What all its rows begin with, once for all of them."""
+        self.request_id = request.id
+        self.test = request.test != 0
+        self.request_json = quoted(request.id)
+        self.head = f',"request_id":{self.request_json},"imp_id":'
 
-    @property
-    def audience(self) -> Audience:
-        """What all its impressions share, read once."""
-        found = self._audience
-        if found is None:
-            assert self.request is not None, "only a request that can be bid on has an audience"
-            found = audience_of(self.request, self.exchange, may_use_personal_data(self.request))
-            self._audience = found
-        return found
+    def refuse(self, error: RequestError) -> None:
+        """Ends the whole request where it cannot be read, whatever was noted before."""
+        self.request = None
+        self.bids.clear()
+        reason = Reason.MALFORMED if error.path == "$" else Reason.INVALID
+        row = Decision(at_ns=self.now_ns, reason=reason, request_id=self.request_id, error=str(error))
+        self.rows = [_encode(row).decode()]
+        self.reasons = [int(reason)]
 
-    @property
-    def blocked(self) -> tuple[str, ...]:
-        """What the request bars on all its impressions, as values of `Dimension.BLOCKED`, read once."""
-        found = self._blocked
-        if found is None:
-            assert self.request is not None, "only a request that can be bid on bars something"
-            badv, bcat = self.request.badv or (), self.request.bcat or ()
-            found = (*("adv:" + domain.lower() for domain in badv), *("cat:" + category for category in bcat))
-            self._blocked = found
-        return found
+    def place(self) -> int:
+        """The place of the next opportunity among the rows."""
+        self.rows.append("")
+        self.reasons.append(0)
+        return len(self.rows) - 1
 
-    def end(self, imp_id: str, reason: Reason, floor_cpm_micros: int = 0) -> None:
-        """Notes that an impression got no bid."""
-        self.decisions.append(
-            Decision(
-                at_ns=self.now_ns,
-                reason=reason,
-                request_id=self.request_id,
-                imp_id=imp_id,
-                exchange=self.exchange,
-                floor_cpm_micros=floor_cpm_micros,
-                test=self.test,
-            )
+    def end(
+        self, place: int, imp_json: str, reason: int, floor_cpm_micros: int = 0, deal_json: str = ""
+    ) -> None:
+        """Notes that an opportunity got no bid; the same bytes as `Decision` would make."""
+        self.reasons[place] = int(reason)
+        deal = f',"deal_id":{deal_json}' if deal_json else ""
+        floor = f',"floor_cpm_micros":{floor_cpm_micros}' if floor_cpm_micros else ""
+        test = ',"test":true' if self.test else ""
+        self.rows[place] = (
+            f'{{"at_ns":{self.now_ns},"reason":{int(reason)}{self.head}{imp_json},'
+            f'"exchange":{quoted(self.exchange.name)}{deal}{floor}{test}}}'
         )
 
-    def answer(self, buyer: str, currency: str) -> Answer:
-        """The response and the log rows, once every impression has ended.
+    def answer(self, buyer: str) -> Answer:
+        """The response and the log rows, once every opportunity has ended.
 
         Args:
-            buyer: the seat name that exchanges know us by. currency: of the bids.
+            buyer: the seat name that exchanges know us by.
         """
-        self._sort()
-        decisions = self.decisions
-        rows = b"".join([_encode(decision) + b"\n" for decision in decisions])
+        rows = self.rows
+        log = (rows[0] + "\n" if len(rows) == 1 else "\n".join(rows) + "\n").encode()
         if self.bids:
-            first = next(decision.bid_id for decision in decisions if decision.bid_id)
-            return Answer(bid_response(self.request_id, first, currency, buyer, self.bids), rows, True)
-        if not self.request_id:
-            return Answer(b"", rows, False)
-        return Answer(no_bid_response(self.request_id, nbr(Reason(decisions[-1].reason))), rows, False)
-
-    def _sort(self) -> None:
-        """Puts decisions in the order of the impressions; which ended first tells where a batch was full."""
-        if self.request is not None and len(self.decisions) > 1:
-            place = {imp.id: number for number, imp in enumerate(self.request.imp)}
-            self.decisions.sort(key=lambda decision: place[decision.imp_id])
-
-
-def exchange_of(request: BidRequest, settings: EngineSettings) -> str:
-    """Name of the exchange that sent a request."""
-    ext = request.ext
-    return (ext.exchange if ext is not None else None) or settings.default_exchange
-
-
-def floor_of(imp: Imp, settings: EngineSettings) -> int | Reason:
-    """The impression's floor in CPM micros, or why it cannot be bid on."""
-    if imp.banner is None:
-        return Reason.MEDIA_TYPE
-    if imp.pmp is not None and imp.pmp.private_auction:
-        return Reason.PRIVATE_AUCTION
-    if imp.bidfloor == 0.0:
-        return 0
-    if imp.bidfloorcur != settings.currency:
-        return Reason.FLOOR_CURRENCY
-    try:
-        return cpm_micros_from_float(imp.bidfloor)
-    except ValueError:
-        return Reason.INVALID
+            response = bid_response(self.request_id, self.first_bid, self.visitor.currency, buyer, self.bids)
+            return Answer(response, log, True)
+        if not self.request_id or self.reasons == [int(Reason.MALFORMED)]:
+            return Answer(b"", log, False)
+        code = nbr(Reason(max(self.reasons)))
+        return Answer(no_bid_response(self.request_id, code, self.exchange.rules.no_bid), log, False)

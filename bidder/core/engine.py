@@ -11,22 +11,33 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bidder.core.batch import CAPACITY, Batch, Row
-from bidder.core.call import Answer, Call, Decision, floor_of
-from bidder.core.campaigns import Campaign, check_campaigns
-from bidder.core.kernels import P_CTR, P_CVR, P_MULTIPLIER, decide_rows
-from bidder.core.ledger import Ledger, Result
-from bidder.core.messages import Lease, Settlement, SettlementKind, SliceReport, SliceRow
+from bidder.core.batch import CAPACITY, Batch, Pending, Row
+from bidder.core.call import Answer, Call, quoted
+from bidder.core.campaigns import Advertiser, Campaign, check_campaigns
+from bidder.core.caps import CapBook
+from bidder.core.exposures import Exposure
+from bidder.core.funnel import STAGES, Funnel
+from bidder.core.gate import Gate
+from bidder.core.kernels import KNOWN, O_AMOUNT, O_REASON, R_FLAGS, R_QUANTITY, R_RESULT_NS, decide_rows
+from bidder.core.messages import CreativeCounts, Lease, Settlement, SettlementRow, Settlements, SliceReport
 from bidder.core.opportunity import hour_of_week
 from bidder.core.pacing import Pacer, TrafficShape
+from bidder.core.profiles import Profile
 from bidder.core.scoring import Model, empty_table
-from bidder.core.settings import NS_PER_SECOND, EngineSettings
-from bidder.core.table import CampaignTable
+from bidder.core.settings import EngineSettings
+from bidder.core.showing import Showing
+from bidder.core.specs import SlotBook
+from bidder.core.table import FAR_NS, LineTable
 from bidder.core.templates import Templates
-from bidder.core.token import TokenFields, bid_id, bid_id_bytes, bid_id_text, sign_pair
+from bidder.core.token import TokenFields, bid_id_text, sign_pair
+from bidder.core.wallet import Wallet
+from bidder.errors import RequestError
+from bidder.money import MICROS_PER_UNIT, format_decimal
 from bidder.openrtb.reasons import Reason
+from bidder.privacy.permissions import MEASURE
 
-FUNNEL = ("eligible", "flight", "unscored", "no_lease", "no_value", "below_floor", "budget", "outbid", "bid")
+FUNNEL = STAGES
+_BID = int(Reason.BID)
 
 
 def outputs_of(answers: Sequence[Answer]) -> list[bytes]:
@@ -35,7 +46,7 @@ def outputs_of(answers: Sequence[Answer]) -> list[bytes]:
 
 
 class Status(NamedTuple):
-    """Figures of one campaign at this seat, for reports."""
+    """Figures of one line item at this seat, for reports; the money is that of the budget that it is paced by."""
 
     granted_nanos: int
     reserved_nanos: int
@@ -44,11 +55,16 @@ class Status(NamedTuple):
     multiplier: float
     seen: int
     planned_share: float
+    asked: int
+    refused: dict[str, int]
     funnel: dict[str, int]
 
 
-_REASONS = {reason.value: reason for reason in Reason}
-_BID = int(Reason.BID)
+class Prepared(NamedTuple):
+    """A table and all that is made of it alone; making it may be done beside the loop, adopting it is quick."""
+
+    table: LineTable
+    line_masks: NDArray[np.uint64]
 
 
 class Engine:
@@ -71,23 +87,36 @@ class Engine:
         self.repaired = 0
         self.late_wins = 0
         # A repeat comes soon; remembered for days, hundreds of bids a second would be gigabytes.
-        self.ledger = Ledger(settings.longest_wait_ns)
-        self.table = CampaignTable({}, 0)
+        self.wallet = Wallet(settings.longest_wait_ns)
+        self.caps = CapBook(settings.users)
+        self.funnel = Funnel(settings.funnel)
+        self.gate = Gate(settings)
         self._key = key
-        self._model = model
-        self._forest = model.table if model is not None else empty_table()
-        self._request_features = model.encoder.indices if model is not None else np.zeros(0, dtype=np.int32)
-        self._model_name = model.hash[:12] if model is not None else "external"
-        self._batch = Batch(model.encoder if model is not None else None, settings.external_scores)
         self._shape = TrafficShape(settings.pacing.traffic_shape)
-        self._leases: dict[str, Lease] = {}
         self._sequence = 0
         self._templates = Templates(key, settings.public_url)
-        self._scratch_mask = np.zeros(max(1, self._forest.masks.shape[1]), dtype=np.uint64)
+        self._buyer = settings.buyer
+        self._shades = np.array(self.gate.shades, dtype=np.float64)
+        self._shown: dict[tuple[str, str], tuple[int, int]] = {}
+        self._pacer: Pacer | None = None
+        self._edge_ns = FAR_NS
+        self._turned_ns = 0
+        self._use_model(model)
+        self._install(self.prepare({}, 0), 0)
+
+    def _use_model(self, model: Model | None) -> None:
+        self._model = model
+        self._forest = forest = model.table if model is not None else empty_table()
+        self._request_features = model.encoder.indices if model is not None else np.zeros(0, dtype=np.int32)
+        self._model_name = model.hash[:12] if model is not None else "external"
+        self._batch = Batch(model.encoder if model is not None else None, self.settings, self.gate)
+        self._scratch_mask = np.zeros(max(1, forest.masks.shape[1]), dtype=np.uint64)
         self._scratch_rows = np.zeros(max(1, len(self._request_features)), dtype=np.int64)
-        self._pacer: Pacer
-        self._funnel: NDArray[np.int64]
-        self._install(self.table, 0)
+        self._model_arrays = (
+            self._request_features, forest.feature_kind, forest.first_row, forest.thr_start, forest.thresholds,
+            forest.cat_start, forest.category_rows, forest.masks, forest.leaf_values, forest.tree_start,
+            forest.knots_start, forest.knots_raw, forest.knots_probability,
+        )  # fmt: skip
 
     @property
     def superseded(self) -> bool:
@@ -109,175 +138,285 @@ class Engine:
         """
         # Rows that a failed call left behind are not of this one.
         self._batch.clear()
-        settings = self.settings
-        calls = [Call(body, age_ns, now_ns, settings) for body, age_ns in zip(bodies, ages_ns, strict=True)]
-        hour = hour_of_week(now_ns)
-        for call in calls:
-            self._gather(call, now_ns, hour)
+        self._turn(now_ns)
+        settings, gate, hour = self.settings, self.gate, hour_of_week(now_ns)
+        calls = []
+        for body, age_ns in zip(bodies, ages_ns, strict=True):
+            call = Call(body, age_ns, now_ns, settings, gate)
+            calls.append(call)
+            if call.request is not None:
+                self._gather(call, now_ns, hour)
         self._run(now_ns)
         for call in calls:
             self._count(call)
-        return [call.answer(settings.buyer, settings.currency) for call in calls]
+        buyer = self._buyer
+        return [call.answer(buyer) for call in calls]
+
+    def _turn(self, now_ns: int) -> None:
+        """Follows the clock: flights that begin or end, days that end."""
+        if now_ns >= self._edge_ns or now_ns < self._turned_ns:
+            self._wake(now_ns)
+        self.wallet.turn(now_ns)
+
+    def _wake(self, now_ns: int) -> None:
+        self._base[0], self._edge_ns = self.table.in_flight(now_ns)
+        self._turned_ns = now_ns
 
     def _gather(self, call: Call, now_ns: int, hour: int) -> None:
-        """Writes the impressions of one request into the batch, running it where it is full."""
-        request = call.request
-        if request is None:
+        """Writes the opportunities of one request into the batch, running it where it is full."""
+        if self._slots.crowded:
+            self._run(now_ns)
+            self._slots.forget()
+        batch, seat, epoch = self._batch, self.settings.seat, self.epoch
+        try:
+            found = batch.gather(call)
+        except RequestError as error:
+            call.refuse(error)
             return
-        settings, batch = self.settings, self._batch
-        for imp in request.imp:
-            floor = floor_of(imp, settings)
-            if isinstance(floor, Reason):
-                call.end(imp.id, floor)
-                continue
-            bid = bid_id(call.exchange, request.id, imp.id, self.epoch, settings.seat)
+        if not found:
+            return
+        request = call.request
+        assert request is not None, "what was gathered is of a request"
+        source, exchange = request.source, call.exchange
+        if source is not None and source.tid and exchange.dedupe_ns and not call.test:
+            if self.gate.seen(source.tid, call.request_id, now_ns, exchange.dedupe_ns):
+                for pending in found:
+                    call.end(pending.place, pending.imp_json, Reason.SAME_OPPORTUNITY)
+                return
+        first = -1
+        for number, pending in enumerate(found):
+            bid = pending.bid_id(epoch, seat)
+            room = _places_after(found, number) if pending.pod_s and not pending.number else 1
             # A repeat inside the batch must meet what its first occurrence did, as if split there.
-            if len(batch.rows) >= CAPACITY or bid in batch.ids:
+            if len(batch.rows) + room > CAPACITY or bid in batch.ids:
                 self._run(now_ns)
-            if self.ledger.knows(bid):
-                call.end(imp.id, Reason.DUPLICATE)
-                continue
-            batch.add(call, imp, bid, floor, self.table, hour)
+            if pending.pod_s and not pending.number:
+                first = len(batch.rows)
+            batch.add(pending, bid, hour, first if pending.pod_s else -1)
 
     def _run(self, now_ns: int) -> None:
         """Decides the batch's rows and takes their money."""
         batch = self._batch
-        count = len(batch.rows)
+        rows = batch.rows
+        count = len(rows)
         if not count:
             return
-        available = self.ledger.available[self._accounts]
-        forest = self._forest
-        table = self.table
-        pacer = self._pacer
+        wallet, purse, table, slots, pacer = (
+            self.wallet,
+            self.wallet.purse,
+            self.table,
+            self._slots,
+            self._pacer,
+        )
+        assert pacer is not None, "an engine has a table, and so a pacer"
+        ids = np.frombuffer(bytearray(b"".join([row.bid_id for row in rows])), dtype=np.uint8).reshape(
+            count, 12
+        )
+        columns = batch.columns
+        known = purse.known_rows(ids)
+        if known.any():
+            columns[:count, R_FLAGS] |= known * KNOWN
+        funnel, counting = self.funnel, self.funnel.counting
+        funnel.room(count)
+        creatives = table.creatives
         decide_rows(
             now_ns, count,
-            batch.values, batch.starts(), batch.value_ids(), batch.floors, batch.flags, batch.shades, batch.external,
-            table.active, table.base, table.include, table.exclude, table.columns, self._lease_until,
-            self._request_features, forest.feature_kind, forest.first_row, forest.thr_start, forest.thresholds,
-            forest.cat_start, forest.category_rows, forest.masks, forest.leaf_values, forest.tree_start,
-            forest.knots_start, forest.knots_raw, forest.knots_probability, self._campaign_masks,
-            available, pacer.multipliers, pacer.drift, pacer.seen, self._funnel,
-            batch.chosen, batch.bids, batch.reasons, batch.logged,
+            batch.values, columns, batch.record(), batch.external, batch.row_blocks(),
+            table.active, self._base, table.rows, table.refusals, table.columns, table.caps, wallet.pace,
+            table.modifier_rows, table.modifier_factors, self._shades,
+            creatives.columns, creatives.starts, creatives.rows, creatives.blocks, self._creative_shown,
+            self._creative_clicked, slots.columns, slots.lists, slots.durations, slots.native_ok,
+            *self._model_arrays, self._line_masks,
+            wallet.available, wallet.lease_until, purse.unit, wallet.chains, purse.chain_start, purse.chain_accounts,
+            *self.caps.arrays(),
+            pacer.multipliers, pacer.drift, pacer.seen, funnel.stages, funnel.counters, counting,
+            batch.out, batch.logged,
             self._scratch_left, self._scratch_mask, self._scratch_rows,
         )  # fmt: skip
         # Plain lists: reading an array number by number costs more than all of it at once.
-        chosen, bids = batch.chosen[:count].tolist(), batch.bids[:count].tolist()
-        reasons, logged = batch.reasons[:count].tolist(), batch.logged[:count].tolist()
-        for number, row in enumerate(batch.rows):
-            if chosen[number] < 0:
-                row.call.end(row.imp_id, _REASONS[reasons[number]], row.floor_cpm_micros)
-            else:
-                self._bid(row, chosen[number], bids[number], logged[number], now_ns)
-        # Pair assertion: the kernel's view of what is left and the ledger's own must agree after every batch.
-        assert np.array_equal(available, self.ledger.available[self._accounts]), "kernel and ledger disagree"
+        out = batch.out[:count].tolist()
+        reserved: list[int] = []
+        tags: list[int] = []
+        asked = 0
+        logged: list[list[float]] = []
+        for number, row in enumerate(rows):
+            line = out[number][0]
+            call = row.call
+            asked += not call.test and out[number][2] != Reason.DUPLICATE
+            if line < 0:
+                call.end(row.place, row.imp_json, out[number][O_REASON], row.floor_cpm_micros, row.deal_json)
+                continue
+            if not logged:
+                logged = batch.logged[:count].tolist()
+            user = call.visitor.user
+            if not call.test:
+                reserved.append(number)
+                tags.append(self.caps.tag(line, user))
+            self._bid(row, out[number], logged[number], now_ns)
+        if counting:
+            funnel.counted(asked)
+        if reserved:
+            self._reserve(reserved, tags, ids)
         batch.clear()
 
-    def _bid(self, row: Row, campaign_row: int, bid_nanos: int, logged: list[float], now_ns: int) -> None:
-        """Reserves a bid's money, signs its tokens and writes it."""
-        call = row.call
-        result_ns = now_ns + int(call.rules.result_seconds * NS_PER_SECOND)
-        liable_ns = result_ns + int(call.rules.billing_seconds * NS_PER_SECOND)
-        if not call.test:
-            account = int(self._accounts[campaign_row])
-            done = self.ledger.reserve(row.bid_id, account, bid_nanos, result_ns, liable_ns)
-            assert done is Result.OK, f"reservation of a bid that the kernel allowed ended in {done.name}"
-        template = self._templates.of(self.table, campaign_row, row.sizes)
-        campaign_id, settings = self.table.ids[campaign_row], self.settings
+    def _reserve(self, numbers: list[int], tags: list[int], ids: NDArray[np.uint8]) -> None:
+        """Sets the money of the batch's bids aside; the kernel has seen that it is there."""
+        batch, wallet = self._batch, self.wallet
+        picked = np.array(numbers, dtype=np.int64)
+        out, columns = batch.out[picked], batch.columns[picked]
+        result_ns = columns[:, R_RESULT_NS].copy()
+        billing_ns = np.array([batch.rows[n].call.exchange.billing_ns for n in numbers], dtype=np.int64)
+        wallet.purse.reserve_rows(
+            ids[picked],
+            wallet.chains[out[:, 0]],
+            out[:, O_AMOUNT].copy(),
+            columns[:, R_QUANTITY].copy(),
+            np.array(tags, dtype=np.uint64),
+            result_ns,
+            result_ns + billing_ns,
+        )
+        # Pair assertion: the kernel's view of what is left and the purse's own must agree after every batch.
+        assert wallet.agrees(), "kernel and purse disagree"
+
+    def _bid(self, row: Row, out: list[int], logged: list[float], now_ns: int) -> None:
+        """Signs the tokens of a bid and writes it."""
+        line_row, creative_row, _, bid_nanos, price_micros, amount_nanos = out
+        call, table = row.call, self.table
+        exchange, visitor, line = call.exchange, call.visitor, table.lines[line_row]
+        campaign, creative = table.creatives.owners[creative_row]
+        media = int(table.creatives.columns[creative_row, 0])
+        slot = next(one for one in row.slots if one.media == media)
+        template = self._templates.of(line_row, creative_row, slot, exchange.exp_s)
+        line_item_id = line.line_item_id
+        result_ns = now_ns + exchange.result_ns
         # Nothing is set aside for a bid on test traffic, so nothing of it may ever be booked.
-        cap_nanos = 0 if call.test else bid_nanos
         fields = TokenFields(
             row.bid_id,
-            campaign_id,
-            settings.seat,
+            campaign.id,
+            self.settings.seat,
             self.epoch,
             -1,
-            cap_nanos,
-            settings.currency,
+            0 if call.test else amount_nanos,
+            visitor.currency,
             result_ns,
-            liable_ns,
+            result_ns + exchange.billing_ns,
+            line_item_id,
+            creative.id,
+            now_ns,
+            visitor.rate_nanos,
+            row.quantity,
+            visitor.user if visitor.permitted & MEASURE else 0,
         )
         text = bid_id_text(row.bid_id)
         token, browser_token = sign_pair(fields, self._key)
-        call.bids.append(template.banner.bid(text, row.imp_id, bid_nanos, token, browser_token))
-        call.decisions.append(
-            Decision(
-                at_ns=now_ns,
-                reason=_BID,
-                request_id=call.request_id,
-                imp_id=row.imp_id,
-                exchange=call.exchange,
-                campaign_id=campaign_id,
-                creative_id=template.creative_id,
-                bid_id=text,
-                bid_cpm_micros=bid_nanos,
-                floor_cpm_micros=row.floor_cpm_micros,
-                pctr=logged[P_CTR],
-                pcvr=logged[P_CVR],
-                multiplier=logged[P_MULTIPLIER],
-                table_version=self.table.version,
-                model=self._model_name,
-                test=call.test,
-            )
+        price = format_decimal(price_micros, MICROS_PER_UNIT)
+        deal = f',"dealid":{row.deal_json}' if row.deal_json else ""
+        place = f',"slotinpod":{slot.slotinpod}' if slot.pod_s else ""
+        call.bids.append(template.bid(text, row.imp_json, price, token, browser_token, deal, place))
+        call.first_bid = call.first_bid or text
+        call.reasons[row.place] = _BID
+        call.rows[row.place] = self._log(row, text, out, logged, campaign.id, line_item_id, creative.id)
+
+    def _log(
+        self,
+        row: Row,
+        bid_id: str,
+        out: list[int],
+        logged: list[float],
+        campaign_id: str,
+        line_item_id: str,
+        creative_id: str,
+    ) -> str:
+        """The log row of a bid; the same bytes as `Decision` would make."""
+        call = row.call
+        deal = f',"deal_id":{row.deal_json}' if row.deal_json else ""
+        line = f',"line_item_id":"{line_item_id}"' if line_item_id else ""
+        floor = f',"floor_cpm_micros":{row.floor_cpm_micros}' if row.floor_cpm_micros else ""
+        foreign = ""
+        if call.visitor.currency != self.settings.currency:
+            foreign = f',"currency":"{call.visitor.currency}","price_micros":{out[4]}'
+        pctr, pcvr, multiplier = logged
+        scores = f',"pctr":{pctr!r}' if pctr else ""
+        if pcvr:
+            scores += f',"pcvr":{pcvr!r}'
+        version = f',"table_version":{self.table.version}' if self.table.version else ""
+        test = ',"test":true' if call.test else ""
+        return (
+            f'{{"at_ns":{call.now_ns},"reason":0{call.head}{row.imp_json},"exchange":{quoted(call.exchange.name)}'
+            f'{deal},"campaign_id":"{campaign_id}"{line},"creative_id":"{creative_id}","bid_id":"{bid_id}",'
+            f'"bid_cpm_micros":{out[3]}{floor}{foreign}{scores},"multiplier":{multiplier!r}{version},'
+            f'"model":"{self._model_name}"{test}}}'
         )
 
     def _count(self, call: Call) -> None:
         self.repaired += call.repaired
         if call.test:
             return
-        for decision in call.decisions:
+        reasons = self.reasons
+        for reason in call.reasons:
             self.opportunities += 1
-            self.reasons[decision.reason] = self.reasons.get(decision.reason, 0) + 1
+            reasons[reason] = reasons.get(reason, 0) + 1
 
     # -- settle, tick, adopt --------------------------------------------------------------------------------
 
     def settle(self, settlements: Sequence[Settlement], now_ns: int) -> None:
         """Takes over what the bank booked of this seat's bids; of another epoch only pacing hears, by leases."""
-        for settlement in settlements:
-            if settlement.seat != self.settings.seat or settlement.epoch != self.epoch:
-                continue
-            bid = bid_id_bytes(settlement.bid_id)
-            if settlement.kind is SettlementKind.WON:
-                self.ledger.win(bid)
-            elif settlement.kind is SettlementKind.VOIDED:
-                self.ledger.void(bid, now_ns)
-            else:
-                self._post(bid, settlement, now_ns)
+        seat, epoch = self.settings.seat, self.epoch
+        self._settle([one for one in settlements if one.seat == seat and one.epoch == epoch], now_ns)
 
-    def _post(self, bid: bytes, settlement: Settlement, now_ns: int) -> None:
-        account = self.ledger.account(settlement.campaign_id)
-        done = self.ledger.post(bid, account, settlement.amount_nanos, now_ns)
-        assert done is not Result.EXCEEDS, f"the bank booked {settlement} above its reservation"
-        if done is Result.EXISTS:
+    def settle_records(self, records: Sequence[Settlements], now_ns: int) -> None:
+        """`settle` of records of many rows, without an object a row."""
+        seat, epoch = self.settings.seat, self.epoch
+        own = [record.rows for record in records if record.seat == seat and record.epoch == epoch]
+        self._settle(own[0] if len(own) == 1 else [row for rows in own for row in rows], now_ns)
+
+    def _settle(self, own: Sequence[Settlement | SettlementRow], now_ns: int) -> None:
+        if not own:
             return
-        if done is Result.LATE:
-            self.late_wins += 1
-        row = self.table.index.get(settlement.campaign_id)
-        if row is not None:
-            self._pacer.spend(row, settlement.amount_nanos, int(self._shares[row]))
-            self._spent[row] = max(self._spent[row], self.ledger.posted(account))
+        assert self._pacer is not None, "an engine has a table, and so a pacer"
+        settled = self.wallet.settle(own, self.table.index, self._pacer, now_ns)
+        self.late_wins += settled.late
+        self.caps.shown(settled.posted_tags)
+        self.caps.freed(settled.freed_tags)
+
+    def expose(self, exposures: Sequence[Exposure], now_ns: int) -> None:
+        """Counts what users were shown, for caps; each bid once."""
+        self.caps.take(exposures, now_ns)
+
+    def profile(self, profiles: Sequence[Profile]) -> None:
+        """Takes user profiles: segments of our own knowledge."""
+        for one in profiles:
+            self.gate.profiles.take(one)
+
+    def count_creatives(self, counts: Sequence[CreativeCounts]) -> None:
+        """Takes how often creatives were shown and clicked, for the choice between them."""
+        creatives = self.table.creatives
+        for one in counts:
+            key = (one.campaign_id, one.creative_id)
+            self._shown[key] = (one.impressions, one.clicks)
+            row = creatives.index(*key)
+            if row >= 0:
+                self._creative_shown[row], self._creative_clicked[row] = one.impressions, one.clicks
 
     def tick(self, now_ns: int) -> SliceReport:
         """Ends what time ends, solves the plan again, and says how this seat's slices stand."""
-        self.ledger.expire(now_ns)
-        self._pacer.refresh(now_ns, self._budgets, self._spent)
+        self._turn(now_ns)
+        wallet = self.wallet
+        self.caps.freed(wallet.expire(now_ns))
+        self._refresh(now_ns)
         self._sequence += 1
-        rows = tuple(self._slice_row(campaign_id) for campaign_id in self._leases)
-        seq = self._sequence if self.epoch else 0
         return SliceReport(
             seat=self.settings.seat,
             epoch=self.epoch,
-            seq=seq,
+            seq=self._sequence if self.epoch else 0,
             start_id=self.start_id,
             at_ns=now_ns,
-            rows=rows,
+            rows=wallet.rows(),
         )
 
-    def _slice_row(self, campaign_id: str) -> SliceRow:
-        account = self.ledger.account(campaign_id)
-        ledger = self.ledger
-        return SliceRow(
-            campaign_id, ledger.granted(account), ledger.reserved(account), ledger.posted(account)
-        )
+    def _refresh(self, now_ns: int) -> None:
+        assert self._pacer is not None, "an engine has a table, and so a pacer"
+        self._pacer.refresh(now_ns, self.wallet.budgets, self.wallet.spent)
 
     def adopt_leases(self, leases: Sequence[Lease], now_ns: int) -> None:
         """Takes leases of this start; one of another seat or start is not ours to spend."""
@@ -293,86 +432,107 @@ class Engine:
                 f"epoch of a start changed from {self.epoch} to {lease.epoch}"
             )
             self.epoch = lease.epoch
-            held = self._leases.get(lease.account_id)
-            if held is not None and lease.bid_until_ns < held.bid_until_ns:
-                continue  # of the past: money that a later one took back is not given again
-            self._grant(lease, renewed=held is not None and lease.bid_until_ns > held.bid_until_ns)
-            self._leases[lease.account_id] = lease
-            self._take_lease(lease)
-        self._pacer.refresh(now_ns, self._budgets, self._spent)
+            self.wallet.lease(lease)
+        self.wallet.sync()
+        self._refresh(now_ns)
 
-    def _grant(self, lease: Lease, *, renewed: bool) -> None:
-        """Takes a lease's total: a higher one, and a lower one only where the lease was renewed by it."""
-        account = self.ledger.account(lease.account_id)
-        if renewed:
-            self.ledger.lower(account, lease.granted_nanos)
-        self.ledger.grant(account, lease.granted_nanos)
+    def prepare(
+        self,
+        campaigns: Mapping[str, Campaign],
+        version: int,
+        advertisers: Mapping[str, Advertiser] | None = None,
+    ) -> Prepared:
+        """Makes the table of campaigns; reads nothing of the engine that changes, so a thread may do it.
 
-    def _take_lease(self, lease: Lease) -> None:
-        row = self.table.index.get(lease.account_id)
-        if row is None:
-            return
-        self._lease_until[row] = lease.bid_until_ns
-        self._budgets[row] = lease.budget_nanos
-        self._shares[row] = lease.budget_nanos // max(lease.seats, 1)
-        self._spent[row] = max(lease.spent_nanos, self.ledger.posted(int(self._accounts[row])))
+        Raises:
+            InputError: a campaign that this engine cannot serve.
+        """
+        check_campaigns(campaigns, self.settings.currency)
+        table = LineTable(campaigns, version, self.settings, advertisers)
+        model = self._model
+        masks = (
+            model.line_masks(table.lines) if model is not None else np.zeros((len(table), 0), dtype=np.uint64)
+        )
+        return Prepared(table, masks)
 
-    def adopt_campaigns(self, campaigns: Mapping[str, Campaign], version: int, now_ns: int) -> None:
-        """Replaces the campaigns as a whole; money, multipliers and funnels go on where ids stay.
+    def adopt_campaigns(
+        self,
+        campaigns: Mapping[str, Campaign],
+        version: int,
+        now_ns: int,
+        advertisers: Mapping[str, Advertiser] | None = None,
+    ) -> None:
+        """Replaces the campaigns as a whole; money, multipliers, caps and funnels go on where ids stay.
 
         Raises:
             InputError: a campaign that this engine cannot serve; nothing changes then.
         """
-        check_campaigns(campaigns, self.settings.currency)
-        self._install(CampaignTable(campaigns, version), now_ns)
+        self._install(self.prepare(campaigns, version, advertisers), now_ns)
 
-    def _install(self, table: CampaignTable, now_ns: int) -> None:
+    def adopt(self, prepared: Prepared, now_ns: int) -> None:
+        """Goes on with what `prepare` made."""
+        self._install(prepared, now_ns)
+
+    def adopt_model(self, model: Model, now_ns: int) -> None:
+        """Goes on with other models; the campaigns stay."""
+        self._use_model(model)
+        self._install(Prepared(self.table, model.line_masks(self.table.lines)), now_ns)
+
+    def _install(self, prepared: Prepared, now_ns: int) -> None:
+        table = prepared.table
         pacing = self.settings.pacing
-        pacer = Pacer(table, self._shape, pacing.eta, pacing.start, pacing.weekly_opportunities)
-        funnel = np.zeros((len(table), len(FUNNEL)), dtype=np.int64)
-        old = self.table.index
-        kept = [(row, old[campaign_id]) for campaign_id, row in table.index.items() if campaign_id in old]
-        if kept:
-            pacer.adopt(self._pacer, kept)
-        for row, old_row in kept:
-            funnel[row] = self._funnel[old_row]
-        self.table = table
+        groups = self.wallet.install(table, now_ns)
+        pacer = Pacer(groups, self._shape, pacing.eta, pacing.start, pacing.weekly_opportunities)
+        if self._pacer is not None:
+            pacer.adopt(self._pacer)
         self._pacer = pacer
-        self._funnel = funnel
-        self._accounts: NDArray[np.int64] = np.array(
-            [self.ledger.account(campaign_id) for campaign_id in table.ids], dtype=np.int64
-        )
-        self._lease_until: NDArray[np.int64] = np.zeros(len(table), dtype=np.int64)
-        self._budgets: NDArray[np.int64] = np.zeros(len(table), dtype=np.int64)
-        # This seat's part: what it spends is to be balanced by the traffic that it sees alone.
-        self._shares: NDArray[np.int64] = np.zeros(len(table), dtype=np.int64)
-        self._spent: NDArray[np.int64] = np.zeros(len(table), dtype=np.int64)
+        self.table = table
+        self._line_masks = prepared.line_masks
+        self._slots = SlotBook(table)
+        self._batch.adopt(table, self._slots, Showing(table, self._slots))
+        self._templates.adopt(table)
+        self.funnel.install(table)
+        self.caps.install(table)
+        self._base = table.base.copy()
+        self._wake(now_ns)
         self._scratch_left: NDArray[np.uint64] = np.zeros(table.words, dtype=np.uint64)
-        masks = self._model.campaign_masks(table.campaigns) if self._model is not None else None
-        self._campaign_masks = masks if masks is not None else np.zeros((len(table), 0), dtype=np.uint64)
-        for lease in self._leases.values():
-            self._take_lease(lease)
-        pacer.refresh(now_ns, self._budgets, self._spent)
+        count = max(1, len(table.creatives))
+        self._creative_shown: NDArray[np.float64] = np.zeros(count, dtype=np.float64)
+        self._creative_clicked: NDArray[np.float64] = np.zeros(count, dtype=np.float64)
+        for (campaign_id, creative_id), (shown, clicked) in self._shown.items():
+            row = table.creatives.index(campaign_id, creative_id)
+            if row >= 0:
+                self._creative_shown[row], self._creative_clicked[row] = shown, clicked
+        self._refresh(now_ns)
 
     # -- what it knows, for reports -------------------------------------------------------------------------
 
     def status(self, now_ns: int) -> dict[str, Status]:
-        """Figures of each campaign at this seat."""
-        plan = self._pacer.plan(now_ns)
-        return {
-            campaign_id: self._status(row, campaign_id, plan)
-            for row, campaign_id in enumerate(self.table.ids)
-        }
+        """Figures of each line item at this seat."""
+        pacer = self._pacer
+        assert pacer is not None, "an engine has a table, and so a pacer"
+        plan = pacer.plan(now_ns)
+        counts = self.funnel.counts()
+        found: dict[str, Status] = {}
+        for row, line_id in enumerate(self.table.ids):
+            group = int(self.wallet.pace[row])
+            granted, reserved, posted, late = self.wallet.books_of(group)
+            found[line_id] = Status(
+                granted_nanos=granted,
+                reserved_nanos=reserved,
+                posted_nanos=posted,
+                late_nanos=late,
+                multiplier=float(pacer.multipliers[group]),
+                seen=int(pacer.seen[group]),
+                planned_share=float(plan[group]),
+                asked=counts[line_id].asked,
+                refused=counts[line_id].refused,
+                funnel=counts[line_id].stages,
+            )
+        return found
 
-    def _status(self, row: int, campaign_id: str, plan: NDArray[np.float64]) -> Status:
-        account = self.ledger.account(campaign_id)
-        return Status(
-            granted_nanos=self.ledger.granted(account),
-            reserved_nanos=self.ledger.reserved(account),
-            posted_nanos=self.ledger.posted(account),
-            late_nanos=self.ledger.late(account),
-            multiplier=float(self._pacer.multipliers[row]),
-            seen=int(self._pacer.seen[row]),
-            planned_share=float(plan[row]),
-            funnel=dict(zip(FUNNEL, self._funnel[row].tolist(), strict=True)),
-        )
+
+def _places_after(found: Sequence[Pending], number: int) -> int:
+    """How many places the pod has that begins with this opportunity: they must stand in one batch."""
+    first = found[number]
+    return sum(one.pod_s > 0 and one.imp is first.imp and one.deal is None for one in found[number:])

@@ -76,6 +76,10 @@ class ExposureBook:
         """Replaces the owners that have a cap. One that is new counts from now, or from the log read anew."""
         self._owners = frozenset(owners)
 
+    def keep_longer(self, keep_ns: int) -> None:
+        """Remembers bid ids at least so long from now on."""
+        self._keep_ns = max(self._keep_ns, keep_ns)
+
     def take(self, exposure: Exposure, now_ns: int, *, replayed: bool = False) -> bool:
         """Counts an exposure and ends a pending bid of its pair; False where it is not to be counted.
 

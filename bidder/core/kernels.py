@@ -9,28 +9,58 @@ where a batch is split changes nothing. Its slow twin is `tests/support/naive_en
 import numpy as np
 from numba import njit
 
+from bidder.core.creative_kernels import choose_creative, creative_fault
+from bidder.core.frequency_kernels import C_OWNER, first_refusal, pend_one
+from bidder.core.funnel_kernels import count_bits
 from models.kernels import and_rows, calibrated, feature_row, raw_score, raw_score_pair
 
-FIRST_PRICE = 1
-TEST = 2
-EXTERNAL = 4
+FIRST_PRICE, FIXED_PRICE, GUARANTEED, TEST, EXTERNAL, SECURE, KNOWN = 1, 2, 4, 8, 16, 32, 64
 """Bits of an opportunity's flags."""
 
-START_NS, END_NS, MAX_BID_NANOS, VALUE_NANOS, GOAL, ASAP = range(6)
-"""Columns of a campaign, `bidder.core.table.Column`."""
+(
+    R_FLAGS, R_FLOOR, R_EXCHANGE, R_EXCHANGE_BIT, R_USER, R_QUANTITY, R_RATE, R_RESULT_NS, R_SEED, R_BANNER, R_VIDEO,
+    R_AUDIO, R_NATIVE, R_PER_SECOND, R_FLOORS, R_FLOORS_END, R_BLOCKS, R_BLOCKS_END, R_LANGUAGE_OK,
+    R_POD_FIRST, R_POD_S, R_OUTSIDE, R_CHOSEN_DEAL,
+) = range(23)  # fmt: skip
+ROW_COLUMNS = 23
+"""Columns of an opportunity, see `bidder.core.batch`."""
 
-(F_ELIGIBLE, F_FLIGHT, F_UNSCORED, F_NO_LEASE, F_NO_VALUE, F_BELOW_FLOOR, F_BUDGET, F_OUTBID, F_BID) = range(
-    9
-)
-"""Columns of the funnel: each eligible candidate ends in exactly one of the others."""
+(MAX_BID_NANOS, VALUE_NANOS, GOAL, MIN_BID_NANOS, CAP_START, CAP_END, REFUSE_UNKNOWN, MODIFIER_START,
+ MODIFIER_END) = range(9)  # fmt: skip
+"""Columns of a line item, `bidder.core.table.Column`."""
+
+O_LINE, O_CREATIVE, O_REASON, O_BID, O_PRICE, O_AMOUNT = range(6)
+OUT_COLUMNS = 6
+"""What became of an opportunity: line item and creative (-1: none), the reason, the bid in account nanos for one
+impression, its price in micros of the currency that it is made in, and what is set aside for it."""
+
+(F_ELIGIBLE, F_CREATIVE, F_POD, F_CAPPED, F_NO_LEASE, F_UNSCORED, F_NO_VALUE, F_BELOW_FLOOR, F_BUDGET, F_OUTBID,
+ F_BID) = range(11)  # fmt: skip
+"""Columns of the funnel in the order of the stages: each eligible candidate ends in exactly one of the others."""
 
 P_CTR, P_CVR, P_MULTIPLIER = range(3)
 """Columns of what is logged of the chosen candidate."""
 
-R_BID, R_NO_CAMPAIGNS, R_DIMENSION = 0, 200, 201
-R_FLIGHT, R_UNSCORED, R_NO_LEASE, R_BELOW_FLOOR, R_BUDGET, R_NO_VALUE = 301, 302, 303, 304, 305, 306
+R_BID, R_DUPLICATE, R_NO_CAMPAIGNS = 0, 110, 200
+R_UNSCORED, R_NO_LEASE, R_BELOW_FLOOR, R_BUDGET, R_NO_VALUE, R_CAPPED, R_POD = (
+    302,
+    303,
+    304,
+    305,
+    306,
+    307,
+    308,
+)
 """`bidder.openrtb.reasons.Reason`."""
 
+END = 2**31 - 1
+"""Ends the values of one dimension in a record."""
+
+ONE = 1_000_000_000
+"""Rate of the account's own currency."""
+MILLION = 1_000_000
+MOST_FOREIGN_NANOS = 9_000_000_000
+"""Highest bid in another currency: times a rate it must fit 64 bits. Nine thousand units CPM."""
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
@@ -38,29 +68,47 @@ _ONE = np.uint64(1)
 
 
 @njit(cache=True)
-def eligible(active, base, include, exclude, row, starts, value_ids, left):
-    """Writes the campaigns that targeting leaves for one row into `left`; returns 0 or the refusing reason."""
+def eligible(active, base, rows, refusals, record, begin, left, counters, counting):
+    """Writes the line items that targeting leaves for one row into `left`.
+
+    What each dimension refuses first is added to `counters` where `counting`.
+
+    Returns:
+        0 or the refusing reason; and where the record of the next row begins.
+    """
     words = active.shape[0]
     some = False
     for w in range(words):
         left[w] = active[w]
         some |= left[w] != _ZERO
-    if not some:
-        return R_NO_CAMPAIGNS
+    refused = 0 if some else R_NO_CAMPAIGNS
+    end = begin
     for d in range(base.shape[0]):
-        some = False
-        begin, end = starts[row, d], starts[row, d + 1]
-        for w in range(words):
-            admit = base[d, w]
-            refuse = _ZERO
-            for k in range(begin, end):
-                admit |= include[value_ids[k], w]
-                refuse |= exclude[value_ids[k], w]
-            left[w] &= admit & ~refuse
-            some |= left[w] != _ZERO
-        if not some:
-            return R_DIMENSION + d
-    return 0
+        begin = end
+        while record[end] != END:
+            end += 1
+        if some:
+            some = False
+            for w in range(words):
+                before = left[w]
+                if before != _ZERO:
+                    admit = base[d, w]
+                    refuse = _ZERO
+                    for k in range(begin, end):
+                        number = record[k]
+                        if number >= 0:
+                            admit |= rows[number, w]
+                        else:
+                            refuse |= rows[~number, w]
+                    after = before & admit & ~refuse
+                    left[w] = after
+                    some |= after != _ZERO
+                    if counting and after != before:
+                        count_bits(counters, d, w, before & ~after)
+            if not some:
+                refused = refusals[d]
+        end += 1
+    return refused, end
 
 
 @njit(cache=True)
@@ -79,22 +127,86 @@ def request_mask(
 
 
 @njit(cache=True)
+def shows(record, begin, end, number):
+    """Whether the opportunity of this record shows the value of a row to include."""
+    for k in range(begin, end):
+        if record[k] == number:
+            return True
+    return False
+
+
+@njit(cache=True)
+def floor_of(row, slot, slots, durations, media, duration_s):
+    """The floor of one creative: a deal's own, else by duration, else the impression's (implementation guide 7.11)."""
+    floor = row[R_FLOOR]
+    per_second, begin, end = row[R_PER_SECOND], row[R_FLOORS], row[R_FLOORS_END]
+    if media != 2 and media != 3:
+        return floor
+    if row[R_CHOSEN_DEAL] < 0:
+        per_second, begin, end = slots[slot, 17], slots[slot, 18], slots[slot, 19]
+    if per_second >= 0:
+        floor = per_second * duration_s
+    for k in range(begin, end):
+        if durations[k, 0] <= duration_s <= durations[k, 1]:
+            floor = durations[k, 2]
+    return floor
+
+
+@njit(cache=True)
+def times_quantity(nanos, quantity):
+    """`nanos` times `quantity` millionths, rounded up."""
+    whole, part = quantity // MILLION, quantity % MILLION
+    return nanos * whole + (nanos * part + MILLION - 1) // MILLION
+
+
+@njit(cache=True)
+def pod_left(batch, out, creatives, r):
+    """Seconds that the pod of row r has left; without an end where it is in none."""
+    first = batch[r, R_POD_FIRST]
+    if first < 0:
+        return 2**31
+    left = batch[r, R_POD_S]
+    for k in range(first, r):
+        if out[k, O_LINE] >= 0:
+            left -= creatives[out[k, O_CREATIVE], 7]
+    return left
+
+
+@njit(cache=True)
+def in_pod(batch, out, r, c):
+    """Whether line item c already has a place in the pod of row r: one ad of each in a break."""
+    first = batch[r, R_POD_FIRST]
+    if first >= 0:
+        for k in range(first, r):
+            if out[k, O_LINE] == c:
+                return True
+    return False
+
+
+@njit(cache=True)
 def decide_rows(
     now_ns,
     n,
     # opportunities
-    values, starts, value_ids, floors, flags, shades, external,
-    # campaigns
-    active, base, include, exclude, columns, lease_until,
+    values, batch, record, external, row_blocks,
+    # line items
+    active, base, rows, refusals, columns, caps, pace, modifier_rows, modifier_factors, shades,
+    # creatives and slots
+    creatives, creative_starts, creative_rows, creative_blocks, shown, clicked, slots, slot_lists, durations,
+    native_ok,
     # model
     request_features, feature_kind, first_row, thr_start, thresholds, cat_start, category_rows, masks,
-    leaf_values, tree_start, knots_start, knots_raw, knots_probability, campaign_masks,
+    leaf_values, tree_start, knots_start, knots_raw, knots_probability, line_masks,
+    # money
+    available, lease_until, unit, chain_of, chain_start, chain_accounts,
+    # users
+    cap_users, cap_rows, cap_state,
     # state, changed
-    available, multipliers, drift, seen, funnel,
+    multipliers, drift, seen, funnel, counters, counting,
     # out
-    chosen, bids, reasons, logged,
+    out, logged,
     # scratch
-    left, mask, rows,
+    left, mask, scratch,
 ):  # fmt: skip
     """Decides `n` opportunities in order.
 
@@ -102,46 +214,71 @@ def decide_rows(
         now_ns: time of the batch.
         n: opportunities in the columns below.
         values: float64[n, request features], codes of `RowEncoder`.
-        starts: int32[n, dimensions + 1], where each dimension's values begin in `value_ids`.
-        value_ids: int32[], rows of include and exclude.
-        floors: int64[n], least price of one impression, nanos.
-        flags: int64[n], FIRST_PRICE, TEST, EXTERNAL.
-        shades: float64[n], share of the value to bid where the first price is paid.
-        external: float64[n, 2], campaign row and click probability where EXTERNAL.
-        active, base, include, exclude, columns: see `bidder.core.table.CampaignTable`.
-        lease_until: int64[campaigns], end of bidding on the slice.
+        batch: int64[n, 23], by R_ column.
+        record: int32[], for each row and each used dimension the rows of the values that it shows, then END.
+        external: float64[n], click probability where EXTERNAL, for line item R_OUTSIDE.
+        row_blocks: int32[], what rows bar of single creatives, see R_BLOCKS.
+        active to modifier_factors: see `bidder.core.table.LineTable`; `base` with what is in flight in row 0.
+        pace: int32[lines], pacing group. shades: float64[exchanges], share of the value bid at first price.
+        creatives to creative_blocks: see `bidder.core.creatives.Creatives`.
+        shown, clicked: float64[creatives], for the choice between creatives.
+        slots to native_ok: see `bidder.core.specs.SlotBook`.
         request_features to knots_probability: the compiled models, see `models.compile.LeafMaskTable`;
-            `campaign_masks` uint64[campaigns, trees] are ANDed from the campaigns' own features. Model 0
+            `line_masks` uint64[lines, trees] are ANDed from the line items' own features. Model 0
             gives clicks, model 1 conversions of clicks.
-        available: int64[campaigns], nanos that may still be reserved; reduced by each bid.
-        multipliers: float64[campaigns], share of the value to bid, the dual variable's inverse.
-        drift: float64[campaigns], factor on the multiplier for each eligible opportunity.
-        seen: int64[campaigns], eligible opportunities so far.
-        funnel: int64[campaigns, 9], counts by F_ column.
-        chosen: int32[n], campaign row or -1. bids: int64[n], nanos for one impression. reasons: int32[n].
-        logged: float64[n, 3], by P_ column.
-        left, mask, rows: scratch of uint64[words], uint64[trees], int64[request features].
+        available: int64[accounts], what may still be reserved; reduced by each bid.
+        lease_until: int64[accounts], end of bidding on the slice. unit, chain_start, chain_accounts: see `Purse`.
+        chain_of: int32[lines].
+        cap_users, cap_rows, cap_state: see `bidder.core.frequency_kernels`.
+        multipliers: float64[groups], share of the value to bid, the dual variable's inverse.
+        drift: float64[groups], factor on the multiplier for each eligible opportunity.
+        seen: int64[groups], eligible opportunities so far.
+        funnel: int64[lines, 11], counts by F_ column. counters: see `funnel_kernels`.
+        out: int64[n, 6], by O_ column. logged: float64[n, 3], by P_ column.
+        left, mask, scratch: uint64[words], uint64[trees], int64[request features].
     """
+    record_end = 0
     for r in range(n):
-        chosen[r] = -1
-        bids[r] = 0
-        refused = eligible(active, base, include, exclude, r, starts, value_ids, left)
-        if refused != 0:
-            reasons[r] = refused
-            continue
-        outside = flags[r] & EXTERNAL != 0
-        modelled = not outside and masks.shape[1] > 0
-        if modelled:
-            request_mask(
-                values, r, request_features, feature_kind, first_row, thr_start, thresholds, cat_start,
-                category_rows, masks, rows, mask,
-            )  # fmt: skip
-        test = flags[r] & TEST != 0
+        row = batch[r]
+        flags = row[R_FLAGS]
+        out[r, O_LINE] = -1
+        out[r, O_CREATIVE] = -1
+        out[r, O_BID] = 0
+        known = flags & KNOWN != 0
+        test = flags & TEST != 0
         count = 0 if test else 1
-        first_price = flags[r] & FIRST_PRICE != 0
-        worst = R_FLIGHT
+        record_begin = record_end
+        refused, record_end = eligible(
+            active,
+            base,
+            rows,
+            refusals,
+            record,
+            record_begin,
+            left,
+            counters,
+            counting and not test and not known,
+        )
+        if known:
+            out[r, O_REASON] = R_DUPLICATE
+            continue
+        if refused != 0:
+            out[r, O_REASON] = refused
+            continue
+        outside = flags & EXTERNAL != 0
+        modelled = not outside and masks.shape[1] > 0
+        masked = False
+        first_price = flags & FIRST_PRICE != 0
+        fixed = flags & FIXED_PRICE != 0
+        guaranteed = flags & GUARANTEED != 0
+        user = np.uint64(row[R_USER])
+        quantity = row[R_QUANTITY]
+        seconds_left = pod_left(batch, out, creatives, r)
+        furthest = 0
+        worst = R_NO_CAMPAIGNS
         best = -1
-        best_worth = 0.0
+        best_surplus = 0.0
+        best_choices = 0
         for w in range(left.shape[0]):
             word = left[w]
             bit = 0
@@ -153,17 +290,78 @@ def decide_rows(
                 word >>= _ONE
                 bit += 1
                 funnel[c, F_ELIGIBLE] += count
-                if now_ns < columns[c, START_NS] or now_ns >= columns[c, END_NS]:
-                    funnel[c, F_FLIGHT] += count
+                # -- a creative that fits
+                creative = -1
+                choices = 0
+                fault = 0
+                for k in range(creative_starts[c], creative_starts[c + 1]):
+                    one = creative_rows[k]
+                    found = creative_fault(
+                        row,
+                        flags,
+                        one,
+                        creatives,
+                        creative_blocks,
+                        slots,
+                        slot_lists,
+                        native_ok,
+                        row_blocks,
+                        seconds_left,
+                    )
+                    if found == 0:
+                        choices += 1
+                        if creative < 0:
+                            creative = one
+                    else:
+                        fault = max(fault, found)
+                if creative < 0:
+                    funnel[c, F_CREATIVE] += count
+                    if furthest <= F_CREATIVE:
+                        furthest = F_CREATIVE
+                        worst = max(worst, fault)
                     continue
+                if in_pod(batch, out, r, c):
+                    funnel[c, F_POD] += count
+                    if furthest < F_POD:
+                        furthest, worst = F_POD, R_POD
+                    continue
+                # -- the user's caps
+                begin, end = columns[c, CAP_START], columns[c, CAP_END]
+                if begin < end:
+                    if user == _ZERO:
+                        capped = columns[c, REFUSE_UNKNOWN] != 0
+                    else:
+                        capped = first_refusal(cap_users, cap_rows, caps, begin, end, user, now_ns) >= 0
+                    if capped:
+                        funnel[c, F_CAPPED] += count
+                        if furthest < F_CAPPED:
+                            furthest, worst = F_CAPPED, R_CAPPED
+                        continue
+                # -- leases of all its budgets
+                chain = chain_of[c]
+                leased = True
+                for k in range(chain_start[chain], chain_start[chain + 1]):
+                    leased &= now_ns < lease_until[chain_accounts[k]]
+                if not leased:
+                    funnel[c, F_NO_LEASE] += count
+                    if furthest < F_NO_LEASE:
+                        furthest, worst = F_NO_LEASE, R_NO_LEASE
+                    continue
+                # -- scores
                 pctr = 0.0
                 pcvr = 0.0
                 scored = modelled
                 if outside:
-                    scored = c == int(external[r, 0])
-                    pctr = external[r, 1]
+                    scored = c == row[R_OUTSIDE]
+                    pctr = external[r]
                 elif modelled:
-                    own = campaign_masks[c]
+                    if not masked:
+                        request_mask(
+                            values, r, request_features, feature_kind, first_row, thr_start, thresholds, cat_start,
+                            category_rows, masks, scratch, mask,
+                        )  # fmt: skip
+                        masked = True
+                    own = line_masks[c]
                     if columns[c, GOAL] == 1:
                         raw, second = raw_score_pair(
                             mask, own, leaf_values, tree_start[0], tree_start[1], tree_start[2]
@@ -176,52 +374,120 @@ def decide_rows(
                     pctr = calibrated(raw, knots_raw, knots_probability, knots_start[0], knots_start[1])
                 if not scored:
                     funnel[c, F_UNSCORED] += count
-                    worst = max(worst, R_UNSCORED)
+                    if furthest < F_UNSCORED:
+                        furthest, worst = F_UNSCORED, R_UNSCORED
                     continue
-                if now_ns >= lease_until[c]:
-                    funnel[c, F_NO_LEASE] += count
-                    worst = max(worst, R_NO_LEASE)
-                    continue
-                multiplier = multipliers[c]
+                # -- value, pace, price
+                group = pace[c]
+                multiplier = multipliers[group]
                 if not test:
-                    seen[c] += 1
-                    multipliers[c] = min(1.0, multiplier * drift[c])
+                    seen[group] += 1
+                    multipliers[group] = min(1.0, multiplier * drift[group])
                 value = pctr * columns[c, VALUE_NANOS]
                 if columns[c, GOAL] == 1:
                     value *= pcvr
-                worth = value * multiplier
-                if first_price:
-                    worth *= shades[r]
+                for k in range(columns[c, MODIFIER_START], columns[c, MODIFIER_END]):
+                    if shows(record, record_begin, record_end, modifier_rows[k]):
+                        value *= modifier_factors[k]
+                paced = value * multiplier
+                if choices > 1 and (row[R_VIDEO] >= 0 or row[R_AUDIO] >= 0):
+                    # The floor may depend on the duration, so the choice comes before the price.
+                    creative = choose_creative(
+                        row, flags, c, creatives, creative_starts, creative_rows, creative_blocks, slots, slot_lists,
+                        native_ok, row_blocks, seconds_left, shown, clicked,
+                    )  # fmt: skip
+                    choices = 1
+                media = creatives[creative, 0]
+                floor = floor_of(
+                    row, row[R_BANNER + media - 1], slots, durations, media, creatives[creative, 7]
+                )
+                worth = paced * shades[row[R_EXCHANGE]] if first_price else paced
+                if guaranteed:
+                    worth = max(worth, float(max(floor, 1)))
                 # Asked this way round, NaN of a model without calibration is worth nothing too.
                 if not worth >= 1.0:
                     funnel[c, F_NO_VALUE] += count
-                    worst = max(worst, R_NO_VALUE)
+                    if furthest < F_NO_VALUE:
+                        furthest, worst = F_NO_VALUE, R_NO_VALUE
                     continue
                 bid = min(int(worth), columns[c, MAX_BID_NANOS])
-                if bid < floors[r]:
+                if bid < columns[c, MIN_BID_NANOS]:
+                    funnel[c, F_NO_VALUE] += count
+                    if furthest < F_NO_VALUE:
+                        furthest, worst = F_NO_VALUE, R_NO_VALUE
+                    continue
+                if bid < floor:
                     funnel[c, F_BELOW_FLOOR] += count
-                    worst = max(worst, R_BELOW_FLOOR)
+                    if furthest < F_BELOW_FLOOR:
+                        furthest, worst = F_BELOW_FLOOR, R_BELOW_FLOOR
                     continue
-                if bid > available[c]:
+                if fixed:
+                    bid = max(floor, 1)
+                price = bid
+                cost = bid
+                if row[R_RATE] != ONE:
+                    bid = min(bid, MOST_FOREIGN_NANOS)
+                    price = bid * ONE // row[R_RATE]
+                    cost = (price * row[R_RATE] + ONE - 1) // ONE
+                    if price < 1 or bid < floor:
+                        funnel[c, F_NO_VALUE] += count
+                        if furthest < F_NO_VALUE:
+                            furthest, worst = F_NO_VALUE, R_NO_VALUE
+                        continue
+                amount = times_quantity(cost, quantity)
+                # -- every budget that it is charged to
+                paid = True
+                for k in range(chain_start[chain], chain_start[chain + 1]):
+                    account = chain_accounts[k]
+                    need = amount if unit[account] == 0 else quantity
+                    paid &= available[account] >= need
+                if not paid:
                     funnel[c, F_BUDGET] += count
-                    worst = max(worst, R_BUDGET)
+                    if furthest < F_BUDGET:
+                        furthest, worst = F_BUDGET, R_BUDGET
                     continue
-                if best >= 0 and worth <= best_worth:
+                # -- the best by expected surplus where the price to beat may be anything with equal chance
+                if fixed:
+                    surplus = paced - bid
+                elif first_price:
+                    surplus = (paced - bid) * bid
+                else:
+                    surplus = (paced - 0.5 * bid) * bid
+                if best >= 0 and surplus <= best_surplus:
                     funnel[c, F_OUTBID] += count
                     continue
                 if best >= 0:
                     funnel[best, F_OUTBID] += count
                 best = c
-                best_worth = worth
-                bids[r] = bid
+                best_surplus = surplus
+                best_choices = choices
+                out[r, O_CREATIVE] = creative
+                out[r, O_BID] = bid
+                out[r, O_PRICE] = price
+                out[r, O_AMOUNT] = amount
                 logged[r, P_CTR] = pctr
                 logged[r, P_CVR] = pcvr
                 logged[r, P_MULTIPLIER] = multiplier
         if best < 0:
-            reasons[r] = worst
+            out[r, O_CREATIVE] = -1
+            out[r, O_REASON] = worst
             continue
-        chosen[r] = best
-        reasons[r] = R_BID
+        if best_choices > 1:
+            out[r, O_CREATIVE] = choose_creative(
+                row, flags, best, creatives, creative_starts, creative_rows, creative_blocks, slots, slot_lists,
+                native_ok, row_blocks, seconds_left, shown, clicked,
+            )  # fmt: skip
+        out[r, O_LINE] = best
+        out[r, O_REASON] = R_BID
         funnel[best, F_BID] += count
-        if not test:
-            available[best] -= bids[r]
+        if test:
+            continue
+        chain = chain_of[best]
+        for k in range(chain_start[chain], chain_start[chain + 1]):
+            account = chain_accounts[k]
+            available[account] -= out[r, O_AMOUNT] if unit[account] == 0 else quantity
+        if user != _ZERO:
+            begin, end = columns[best, CAP_START], columns[best, CAP_END]
+            for k in range(begin, end):
+                if k == begin or caps[k, C_OWNER] != caps[k - 1, C_OWNER]:
+                    pend_one(cap_users, cap_rows, cap_state, user, caps[k, C_OWNER], now_ns, row[R_RESULT_NS])

@@ -5,12 +5,14 @@ Training tables are written through `raw_features` too, so what a model learned 
 
 import struct
 from functools import lru_cache
-from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bidder.openrtb.request import BidRequest, Imp
+from bidder.core.devices import Agent, agent_of, structured_agent
+from bidder.openrtb.request import BidRequest, Device, User
+from bidder.privacy.permissions import PRECISE_GEO, PROFILE
 from models.schema import SEGMENT_PREFIX, Feature, FeatureSpec
 
 RAW_FEATURES = (
@@ -46,8 +48,11 @@ def hour_of_week(now_ns: int) -> int:
     return (now_ns // NS_PER_HOUR + _EPOCH_HOUR_OF_WEEK) % HOURS_PER_WEEK
 
 
-class Audience(NamedTuple):
-    """What a request says that all its impressions share, after privacy took away what it must."""
+class Audience(msgspec.Struct, gc=False):
+    """What a request says that all its impressions share, after privacy took away what it must.
+
+    `agent` is what the device says of itself, by structured hints before the user agent (section 3.2.18).
+    """
 
     exchange: str
     domain: str | None
@@ -58,64 +63,56 @@ class Audience(NamedTuple):
     browser: str | None
     device_type: str | None
     segments: tuple[str, ...]
+    agent: Agent
 
 
-def audience_of(request: BidRequest, exchange: str, personal: bool) -> Audience:
+def audience_of(request: BidRequest, exchange: str, permitted: int) -> Audience:
     """Reads the shared values of a request.
 
     Args:
         request: the decoded request.
         exchange: name of the exchange that sent it.
-        personal: whether personal data may be used; if not, segments and city are as if absent.
+        permitted: what may be used, see `bidder.privacy.permissions`; without PROFILE segments are as if absent,
+            without PRECISE_GEO the city.
     """
-    site, app, device = request.site, request.app, request.device
+    site, app, device, user = request.site, request.app, request.device, request.user
     domain = site.domain if site is not None else app.bundle or app.domain if app is not None else None
-    geo = device.geo if device is not None else None
-    os = device.os if device is not None else None
-    ua = device.ua if device is not None else None
+    segments = _segments(user) if user is not None and user.data and permitted & PROFILE else ()
+    if domain and not domain.islower():
+        domain = domain.lower()
+    if device is None:
+        return Audience(exchange, domain, None, None, None, None, None, None, segments, agent_of(None))
+    geo, os, kind = device.geo, device.os, device.devicetype
+    agent = agent_of_device(device)
     return Audience(
-        exchange=exchange,
-        domain=domain.lower() if domain else None,
-        region=geo.region if geo is not None else None,
-        country=geo.country if geo is not None else None,
-        city=geo.city if geo is not None and personal else None,
-        os=os.lower() if os else None,
-        browser=browser_of(ua[:_MAX_UA_LENGTH]) if ua else None,
-        device_type=str(device.devicetype) if device is not None and device.devicetype is not None else None,
-        segments=_segments(request) if personal else (),
+        exchange,
+        domain or None,
+        geo.region if geo is not None else None,
+        geo.country if geo is not None else None,
+        geo.city if geo is not None and permitted & PRECISE_GEO else None,
+        os.lower() if os else None,
+        agent.family if device.ua else None,
+        _TYPES[kind] if kind is not None and 0 <= kind < 10 else None if kind is None else str(kind),
+        segments,
+        agent,
     )
 
 
-def _segments(request: BidRequest) -> tuple[str, ...]:
-    user = request.user
-    if user is None:
-        return ()
-    return tuple(segment.id for data in user.data or () for segment in data.segment or () if segment.id)
+_TYPES = tuple(map(str, range(10)))
 
 
-_BROWSERS = (
-    ("edg", "edge"),
-    ("opr", "opera"),
-    ("chrome", "chrome"),
-    ("crios", "chrome"),
-    ("firefox", "firefox"),
-    ("fxios", "firefox"),
-    ("safari", "safari"),
-    ("msie", "ie"),
-    ("trident", "ie"),
-)
-"""Marks in a user agent, the more particular first: Edge and Opera also say Chrome, Chrome also says Safari."""
+def agent_of_device(device: Device) -> Agent:
+    """What a device says of itself; structured hints where there are any (section 3.2.29), else the user agent."""
+    hints = device.sua
+    if hints is None or not (hints.browsers or hints.platform):
+        return agent_of(device.ua)
+    brands = tuple(one.brand for one in hints.browsers or ())
+    platform = hints.platform.brand if hints.platform is not None else None
+    return structured_agent(brands, platform, hints.mobile, hints.model)
 
 
-_MAX_UA_LENGTH = 512
-"""Agents are remembered, so what is remembered of one is bounded."""
-
-
-@lru_cache(maxsize=16_384)
-def browser_of(ua: str) -> str:
-    """Browser family in a user agent string; `other` where none is known. Remembered: agents repeat."""
-    text = ua.lower()
-    return next((name for mark, name in _BROWSERS if mark in text), "other")
+def _segments(user: User) -> tuple[str, ...]:
+    return tuple([one.id for data in user.data or () for one in data.segment or () if one.id])
 
 
 @lru_cache(maxsize=4_096)
@@ -124,28 +121,19 @@ def size_text(w: int, h: int) -> str:
     return f"{w}x{h}"
 
 
-def sizes_of(imp: Imp) -> tuple[str, ...]:
-    """Sizes that a banner slot takes, in the order of preference given; empty where none is known.
-
-    OpenRTB 2.6 section 3.2.6: `format` if there, else `w` and `h`.
-    """
-    banner = imp.banner
-    if banner is None:
-        return ()
-    if banner.format:
-        return tuple(size_text(size.w, size.h) for size in banner.format if size.w and size.h)
-    return (size_text(banner.w, banner.h),) if banner.w and banner.h else ()
-
-
 def raw_features(
-    audience: Audience, imp: Imp, sizes: tuple[str, ...], floor_cpm_micros: int, hour: int
+    audience: Audience,
+    tag_id: str | None,
+    size: str | None,
+    position: str | None,
+    floor_cpm_micros: int,
+    hour: int,
 ) -> tuple[Raw, ...]:
     """Values of one opportunity, in the order of `RAW_FEATURES`; None where unknown.
 
     Args:
         audience: the request's shared values.
-        imp: the impression.
-        sizes: as `sizes_of` gave them.
+        tag_id: `imp.tagid`. size, position: of the slot, see `core.specs.Slot`.
         floor_cpm_micros: floor in the account's currency.
         hour: hour of the week, see `hour_of_week`.
     """
@@ -155,9 +143,9 @@ def raw_features(
         audience.region,
         audience.city,
         audience.domain,
-        imp.tagid,
-        sizes[0] if sizes else None,
-        str(imp.banner.pos) if imp.banner is not None else None,
+        tag_id,
+        size,
+        position,
         audience.os,
         audience.browser,
         audience.device_type,
@@ -179,40 +167,49 @@ class RowEncoder:
     """
 
     def __init__(self, spec: FeatureSpec) -> None:
-        self.indices: NDArray[np.int32] = np.asarray(spec.request, dtype=np.int32)
-        self._categorical: list[tuple[int, int, dict[str, float]]] = []
-        self._numeric: list[tuple[int, int]] = []
+        self._categorical: list[tuple[int, dict[object, float]]] = []
+        self._numeric: list[int] = []
         self._segments: dict[str, int] = {}
-        self._blank = [0.0] * len(self.indices)
-        for position, index in enumerate(self.indices.tolist()):
-            self._place(position, spec.features[index])
-        self._pack = struct.Struct(f"{len(self._blank)}d").pack_into
-        self.width = len(self._blank)
+        places = {"categorical": [], "numeric": [], "segment": []}  # type: dict[str, list[int]]
+        for index in spec.request.tolist():
+            places[self._kind(spec.features[index])].append(index)
+        # Those of a kind stand together, so that a row is written in three runs without a look at each.
+        order = [*places["categorical"], *places["numeric"], *places["segment"]]
+        self.indices: NDArray[np.int32] = np.asarray(order, dtype=np.int32)
+        for index in places["categorical"]:
+            feature = spec.features[index]
+            codes: dict[object, float] = {v: float(c) for c, v in enumerate(feature.vocabulary, start=1)}
+            self._categorical.append((RAW_FEATURES.index(feature.name), codes))
+        self._numeric = [RAW_FEATURES.index(spec.features[index].name) for index in places["numeric"]]
+        for place, index in enumerate(places["segment"]):
+            self._segments[spec.features[index].name.removeprefix(SEGMENT_PREFIX)] = place
+        self.width = len(order)
+        self._blank = [0.0] * len(self._segments)
+        self._pack = struct.Struct(f"{self.width}d").pack_into
 
-    def _place(self, position: int, feature: Feature) -> None:
-        name = feature.name
-        if name.startswith(SEGMENT_PREFIX):
-            self._segments[name.removeprefix(SEGMENT_PREFIX)] = position
-        elif name not in RAW_FEATURES:
-            raise ValueError(f"feature must be one of {', '.join(RAW_FEATURES)} or segment:ID, was {name}")
-        elif feature.kind == "categorical":
-            codes = {value: float(code) for code, value in enumerate(feature.vocabulary, start=1)}
-            self._categorical.append((position, RAW_FEATURES.index(name), codes))
-        else:
-            self._numeric.append((position, RAW_FEATURES.index(name)))
+    def _kind(self, feature: Feature) -> str:
+        if feature.name.startswith(SEGMENT_PREFIX):
+            return "segment"
+        if feature.name not in RAW_FEATURES:
+            raise ValueError(
+                f"feature must be one of {', '.join(RAW_FEATURES)} or segment:ID, was {feature.name}"
+            )
+        return feature.kind
 
     def write(self, raw: tuple[Raw, ...], segments: tuple[str, ...], out: memoryview, row: int) -> None:
         """Packs one opportunity into row `row` of `out`, the bytes of a float64[rows, width] array."""
-        values = self._blank.copy()
-        for position, source, codes in self._categorical:
-            values[position] = codes.get(raw[source], 0.0)  # type: ignore[arg-type]  # None is in no vocabulary
-        for position, source in self._numeric:
-            value = raw[source]
-            values[position] = value if isinstance(value, float) else float("nan")
+        codes = [known.get(raw[source], 0.0) for source, known in self._categorical]
+        numbers = [raw[source] if isinstance(raw[source], float) else _NAN for source in self._numeric]
         wanted = self._segments
-        if wanted:
-            for segment in segments:
-                place = wanted.get(segment)
-                if place is not None:
-                    values[place] = 1.0
-        self._pack(out, row * self.width * 8, *values)
+        if not wanted:
+            self._pack(out, row * self.width * 8, *codes, *numbers)
+            return
+        marks = self._blank.copy()
+        for segment in segments:
+            place = wanted.get(segment)
+            if place is not None:
+                marks[place] = 1.0
+        self._pack(out, row * self.width * 8, *codes, *numbers, *marks)
+
+
+_NAN = float("nan")

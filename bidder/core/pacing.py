@@ -1,6 +1,6 @@
-"""Dual pacing: one multiplier a campaign, moved a little at each opportunity and each spend.
+"""Dual pacing: one multiplier a budget, moved a little at each opportunity and each spend.
 
-A campaign bids its value times m in (0, 1]. m is the inverse of the budget's dual variable, updated
+A line item bids its value times m in (0, 1]. m is the inverse of the budget's dual variable, updated
 multiplicatively (Balseiro, Lu and Mirrokni 2022, dual mirror descent with the entropy map):
 
     at an eligible opportunity:  m *= exp(+eta * r),   r = (budget left / budget) / (traffic left / traffic)
@@ -9,16 +9,18 @@ multiplicatively (Balseiro, Lu and Mirrokni 2022, dual mirror descent with the e
 T is the expected number of eligible opportunities of the flight, so that spending at the rate of the plan
 leaves m where it is. r is solved again from what is left (a practical variant outside the proof), and m is
 never above 1: a bid never passes the expected value. The plan follows the traffic's shape by hour of the week.
+Line items that share a budget share its multiplier: they are one *group*.
 """
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bidder.core.lines import Line
 from bidder.core.opportunity import HOURS_PER_WEEK, NS_PER_HOUR
-from bidder.core.table import CampaignTable, Column
 
 _WEEK_NS = HOURS_PER_WEEK * NS_PER_HOUR
 _MONDAY_NS = -72 * NS_PER_HOUR
@@ -51,46 +53,69 @@ class TrafficShape:
         return whole + np.interp(phase.astype(np.float64), self._edges, self._sums)
 
 
+class Group(NamedTuple):
+    """Line items that share a budget: its account, whether they are not paced, and the time that it is for."""
+
+    account_id: str
+    asap: bool
+    start_ns: int
+    end_ns: int
+
+
+def group_of(line: Line, account_id: str, asap: bool) -> Group:
+    """The group of a line item whose budget is `account_id`: its own or its campaign's."""
+    if account_id == line.campaign.id or not line.flights:
+        return Group(account_id, asap, line.campaign.start_ns, line.campaign.end_ns)
+    return Group(account_id, asap, line.flights[0].start_ns, max(flight.end_ns for flight in line.flights))
+
+
 class Pacer:
-    """The multipliers of one table's campaigns.
+    """The multipliers of one table's groups.
 
     Args:
-        table: campaigns.
+        groups: what they are for.
         shape: the plan's traffic shape.
         eta: step of the multiplier for one opportunity at the planned rate.
-        start: multiplier of a campaign without history, in (0, 1].
+        start: multiplier of a group without history, in (0, 1].
         weekly_opportunities: eligible opportunities expected in a week at this seat.
 
     Attributes:
-        multipliers, drift: float64[campaigns]. seen: int64[campaigns]; the kernel moves all but `drift`.
+        multipliers, drift: float64[groups]. seen: int64[groups]; the kernel moves all but `drift`.
     """
 
     def __init__(
-        self, table: CampaignTable, shape: TrafficShape, eta: float, start: float, weekly_opportunities: float
+        self,
+        groups: Sequence[Group],
+        shape: TrafficShape,
+        eta: float,
+        start: float,
+        weekly_opportunities: float,
     ) -> None:
-        self._table = table
+        self.index = {(group.account_id, group.asap): number for number, group in enumerate(groups)}
         self._shape = shape
         self._eta = eta
         self._weekly = weekly_opportunities
-        count = len(table)
-        self.multipliers = np.full(count, start, dtype=np.float64)
-        self.drift = np.ones(count, dtype=np.float64)
-        self.seen = np.zeros(count, dtype=np.int64)
-        self.asap = table.columns[:, Column.ASAP] != 0
+        self.multipliers = np.full(len(groups), start, dtype=np.float64)
+        self.drift = np.ones(len(groups), dtype=np.float64)
+        self.seen = np.zeros(len(groups), dtype=np.int64)
+        self.asap = np.array([group.asap for group in groups], dtype=np.bool_)
         self.multipliers[self.asap] = 1.0
-        self._begin = shape.weeks(table.columns[:, Column.START_NS])
-        self._total = np.maximum(shape.weeks(table.columns[:, Column.END_NS]) - self._begin, 1e-12)
+        self._begin = shape.weeks(np.array([group.start_ns for group in groups], dtype=np.int64))
+        ends = shape.weeks(np.array([group.end_ns for group in groups], dtype=np.int64))
+        self._total = np.maximum(ends - self._begin, 1e-12)
         self._expected = self._total * weekly_opportunities
 
-    def adopt(self, old: "Pacer", rows: Sequence[tuple[int, int]]) -> None:
-        """Takes over what `old` learned, for pairs of (own row, old row)."""
-        for row, old_row in rows:
-            if not self.asap[row]:
-                self.multipliers[row] = old.multipliers[old_row]
-            self.seen[row] = old.seen[old_row]
+    def adopt(self, old: "Pacer") -> None:
+        """Takes over what `old` learned of the groups that go on."""
+        for key, group in self.index.items():
+            was = old.index.get(key)
+            if was is not None:
+                if not self.asap[group]:
+                    self.multipliers[group] = old.multipliers[was]
+                self.seen[group] = old.seen[was]
 
     def plan(self, now_ns: int) -> NDArray[np.float64]:
-        """Share of each flight's traffic that is over by now, float64[campaigns] in [0, 1]."""
+        """Share of each flight's traffic that is over by now, float64[groups] in [0, 1]."""
         return np.clip((self._shape.weeks(now_ns) - self._begin) / self._total, 0.0, 1.0)
 
     def refresh(self, now_ns: int, budgets: NDArray[np.int64], spent: NDArray[np.int64]) -> None:
@@ -98,8 +123,8 @@ class Pacer:
 
         Args:
             now_ns: the time.
-            budgets: int64[campaigns], whole budgets in nanos; 0 where not known yet.
-            spent: int64[campaigns], spend over all seats in nanos.
+            budgets: int64[groups], whole budgets in nanos; 0 where not known yet.
+            spent: int64[groups], spend over all seats in nanos.
         """
         over = self.plan(now_ns)
         self._expected = (self._total * self._weekly * _PRIOR_SHARE + self.seen) / (_PRIOR_SHARE + over)
@@ -107,9 +132,9 @@ class Pacer:
         rate = np.minimum(left / np.maximum(1.0 - over, 1e-9), _MAX_RATE)
         self.drift = np.where(self.asap, 1.0, np.exp(self._eta * rate))
 
-    def spend(self, row: int, nanos: int, budget_nanos: int) -> None:
+    def spend(self, group: int, nanos: int, budget_nanos: int) -> None:
         """Moves a multiplier down for a spend of `nanos`."""
-        if self.asap[row] or budget_nanos <= 0:
+        if self.asap[group] or budget_nanos <= 0:
             return
-        step = min(self._eta * nanos * float(self._expected[row]) / budget_nanos, _MAX_SPEND_STEP)
-        self.multipliers[row] = max(self.multipliers[row] * math.exp(-step), _MIN_MULTIPLIER)
+        step = min(self._eta * nanos * float(self._expected[group]) / budget_nanos, _MAX_SPEND_STEP)
+        self.multipliers[group] = max(self.multipliers[group] * math.exp(-step), _MIN_MULTIPLIER)

@@ -6,18 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bidder.core.campaigns import Campaign
+from bidder.core.lines import Line
 from bidder.core.opportunity import RowEncoder
 from models.compile import LeafMaskTable
 from models.kernels import and_rows, feature_row
 from models.schema import FeatureSpec
 
-CAMPAIGN_FEATURES = ("campaign", "advertiser")
+CAMPAIGN_FEATURES = ("campaign", "advertiser", "line_item")
 """Campaign-side features that a model may use."""
 
 
-def campaign_features(campaign: Campaign) -> dict[str, str]:
+def campaign_features(campaign: Campaign, line_item_id: str = "") -> dict[str, str]:
     """Values of the campaign-side features, by name; training tables are written from here too."""
-    return {"campaign": campaign.id, "advertiser": campaign.advertiser}
+    return {
+        "campaign": campaign.id,
+        "advertiser": campaign.advertiser,
+        "line_item": line_item_id or campaign.id,
+    }
 
 
 @dataclass(frozen=True)
@@ -46,17 +51,17 @@ class Model:
                 )
         return cls(spec, table, RowEncoder(spec), model_hash)
 
-    def campaign_masks(self, campaigns: tuple[Campaign, ...]) -> NDArray[np.uint64]:
-        """Leaves that each campaign's own features leave open, uint64[campaigns, trees]; once for each table."""
+    def line_masks(self, lines: tuple[Line, ...]) -> NDArray[np.uint64]:
+        """Leaves that each line item's own features leave open, uint64[lines, trees]; once for each table."""
         table = self.table
         encoders = self.spec.encoders()
         features = self.spec.campaign.tolist()
-        masks = np.full((len(campaigns), table.masks.shape[1]), np.iinfo(np.uint64).max, dtype=np.uint64)
+        masks = np.full((len(lines), table.masks.shape[1]), np.iinfo(np.uint64).max, dtype=np.uint64)
         if not features:
             return masks
         rows = np.empty(len(features), dtype=np.int64)
-        for place, campaign in enumerate(campaigns):
-            values = campaign_features(campaign)
+        for place, line in enumerate(lines):
+            values = campaign_features(line.campaign, line.line_item_id)
             for position, index in enumerate(features):
                 code = encoders[index].get(values[self.spec.names[index]], 0.0)
                 rows[position] = feature_row(

@@ -1,14 +1,22 @@
 """What an engine must know beside events: fixed for its life, recorded in the journal, never read from a clock."""
 
-from typing import Annotated
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from bidder.core.campaigns import Name
+from bidder.core.traffic import TrafficRules
+from bidder.openrtb.schain import SchainPolicy
+from bidder.privacy.permissions import PrivacyPolicy
 
 NS_PER_SECOND = 1_000_000_000
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=7 * 86_400)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Currency = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")]
+NoBidForm = Literal["nbr", "empty_seatbid", "empty_object", "none"]
+GENERAL = "*"
+"""Name of the rules for exchanges that have none of their own."""
 
 
 class ExchangeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -17,7 +25,11 @@ class ExchangeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     first_price_shade: share of the value to bid where the exchange charges the bid itself (`at=1`).
     result_seconds: how long a bid's money waits for a win or loss. billing_seconds: how long after a win for
     the billing notice. network_margin_ms: taken off `tmax` for the way there and back, on the wall's clock.
-    default_tmax_ms: where a request has none.
+    default_tmax_ms: where a request has none. currency: of requests that name none. approval: whether a
+    creative of which nothing is stated may be shown (`assumed`) or not (`required`). no_bid: what is answered
+    where there is no bid (section 4.2.1): the reason, empty lists, an empty object, or nothing at all. strict: whether
+    a soft field that had to be dropped refuses the request. dedupe_seconds: how long an opportunity is known by its
+    `source.tid`, so that it is bid on once whoever offers it; 0 for never. schain_*: see `SchainPolicy`.
     """
 
     first_price_shade: Share = 0.7
@@ -25,6 +37,25 @@ class ExchangeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     billing_seconds: Seconds = 600.0
     network_margin_ms: Annotated[int, msgspec.Meta(ge=0)] = 20
     default_tmax_ms: Annotated[int, msgspec.Meta(gt=0)] = 150
+    currency: Currency = "USD"
+    approval: Literal["assumed", "required"] = "assumed"
+    no_bid: NoBidForm = "nbr"
+    strict: bool = False
+    dedupe_seconds: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 10.0
+    schain_required: bool = False
+    schain_complete: bool = False
+    schain_blocked: tuple[str, ...] = ()
+
+    def schain_policy(self) -> SchainPolicy | None:
+        """What a supply chain must be, or None where anything will do."""
+        if not (self.schain_required or self.schain_complete or self.schain_blocked):
+            return None
+        return SchainPolicy(
+            require=self.schain_required,
+            complete="required" if self.schain_complete else "any",
+            blocked_asi=tuple(name for name in self.schain_blocked if "/" not in name),
+            blocked_nodes=tuple(name for name in self.schain_blocked if "/" in name),
+        )
 
 
 class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -40,33 +71,62 @@ class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     traffic_shape: tuple[float, ...] = ()
 
 
-class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class UserSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is remembered of users, in bounded memory.
+
+    cap_pairs: pairs of user and capped line item, see `core.frequency`. profiles: users whose segments are known.
+    exposure_ids: bids whose exposure is known, so that none counts twice.
+    """
+
+    cap_pairs: Annotated[int, msgspec.Meta(gt=0, le=100_000_000)] = 262_144
+    profiles: Annotated[int, msgspec.Meta(gt=0, le=100_000_000)] = 200_000
+    exposure_ids: Annotated[int, msgspec.Meta(gt=0, le=100_000_000)] = 500_000
+
+
+class EngineSettings(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True, omit_defaults=True
+):
     """Settings of one engine.
 
     seat: the stable place that this worker holds; leases and tokens name it. buyer: the seat name that
     exchanges know us by (`seatbid.seat`, `wseat`, `bseat`). currency: of all accounts and bids.
-    exchanges: rules by exchange name; `default_exchange` names the one that requests without a name are of.
-    public_url: where exchanges reach the tracker. external_scores: whether `imp.ext.clearbid.pctr` of a request
-    is believed; for replayed logs only, or any sender could set our prices.
+    exchanges: rules by exchange name, those of `*` for all others; `default_exchange` names the one that requests
+    without a name are of. public_url: where exchanges reach the tracker. external_scores: whether
+    `imp.ext.clearbid.pctr` of a request is believed; for replayed logs only, or any sender could set our prices.
+    privacy: see `PrivacyPolicy`. traffic: see `TrafficRules`; data_centres: their networks, as CIDR text.
+    rates: exchange rates by date, see `RateTable.parse`; without them only the account's currency is bid in.
+    funnel: whether refusals are counted by line item and dimension in the hot path; where there are more than a
+    thousand line items that belongs beside it, see `core.funnel`.
     """
 
     seat: Name = "seat-1"
     buyer: Name = "clearbid"
-    currency: Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")] = "USD"
+    currency: Currency = "USD"
     exchanges: dict[str, ExchangeRules] = {}
     default_exchange: Name = "default"
     public_url: str = "http://127.0.0.1:8080"
     external_scores: bool = False
     pacing: PacingSettings = PacingSettings()
+    privacy: PrivacyPolicy = PrivacyPolicy()
+    traffic: TrafficRules = TrafficRules()
+    data_centres: tuple[str, ...] = ()
+    rates: dict[str, Any] = {}
+    users: UserSettings = UserSettings()
+    funnel: bool = True
+
+    @cached_property
+    def general(self) -> ExchangeRules:
+        """Rules of exchanges that have none of their own."""
+        return self.exchanges.get(GENERAL, _GENERAL)
 
     def rules(self, exchange: str) -> ExchangeRules:
         """Rules of an exchange; the general ones where it has none of its own."""
-        return self.exchanges.get(exchange, _GENERAL)
+        return self.exchanges.get(exchange) or self.general
 
     @property
     def longest_wait_ns(self) -> int:
         """The longest that a bid's money can wait on any exchange: for its result, then for its billing."""
-        every = [*self.exchanges.values(), _GENERAL]
+        every = [*self.exchanges.values(), self.general]
         return int(max(rules.result_seconds + rules.billing_seconds for rules in every) * NS_PER_SECOND)
 
 

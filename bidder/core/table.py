@@ -1,177 +1,283 @@
-"""The campaign table: an immutable struct of arrays with its bitset rows, made anew at each change.
+"""The line item table: an immutable struct of arrays with its rows of bits, made anew at each change.
 
-Targeting is exact and works on bits, one bit a campaign (ARCHITECTURE.md calls this the one data structure
-that carries the speed). For a dimension d and the values V that an opportunity shows in it, the campaigns
-left are
-
-    left &= (base[d] | OR of include[v], v in V) & ~(OR of exclude[v], v in V)
-
-where base[d] holds the campaigns that include nothing in d and so admit every value.
+Nothing here depends on the time but the bits of what is in flight, which the engine asks for again when the next
+flight begins or ends. Making a table of ten thousand line items takes less than a second, and may be done in a
+thread beside the loop: it reads only what it is given.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bidder.core.campaigns import Campaign, Creative, Goal, Pacing, Rule, Status
-from bidder.core.opportunity import size_text
+from bidder.core.campaigns import Advertiser, Campaign, Goal, Media, Modifier, Pacing, Rule
+from bidder.core.circles import CircleIndex, parse_circle
+from bidder.core.creatives import Creatives, ratio_code, size_code
+from bidder.core.dimensions import OPEN_AUCTION, REASONS, Dimension
+from bidder.core.expressions import Expression, compile_expression
+from bidder.core.lines import NO_RULE, Line, lines_of
+from bidder.core.rows import RowBook, ValueRows, bits_of
+from bidder.core.settings import EngineSettings
+from bidder.openrtb.taxonomy import qualified
 
-WORD_BITS = 64
-
-
-class Dimension(IntEnum):
-    """Dimensions of targeting in the order in which they are asked; `Reason` 201 + d names a refusal by d."""
-
-    EXCHANGE = 0
-    SIZE = 1
-    HOUR = 2
-    GEO = 3
-    DOMAIN = 4
-    SEGMENT = 5
-    BLOCKED = 6
+SPARE_ROWS = 512
+"""Rows kept for what only a request can say, such as a list of allowed categories; see `core.specs`."""
+FAR_NS = 2**62
 
 
 class Column(IntEnum):
-    """Columns of `CampaignTable.columns`, int64."""
+    """Columns of `LineTable.columns`, int64."""
 
-    START_NS = 0
-    END_NS = 1
-    MAX_BID_NANOS = 2
-    VALUE_NANOS = 3
-    GOAL = 4
-    ASAP = 5
+    MAX_BID_NANOS = 0
+    VALUE_NANOS = 1
+    GOAL = 2
+    MIN_BID_NANOS = 3
+    CAP_START = 4
+    CAP_END = 5
+    REFUSE_UNKNOWN = 6
+    MODIFIER_START = 7
+    MODIFIER_END = 8
 
 
 GOAL_CLICK = 0
 GOAL_CONVERSION = 1
-SECURE_MARK = "s"
-"""A size that must be served by https is another value: `s300x250`."""
+_OPEN_RULE = Rule((OPEN_AUCTION,))
 
 
-class CampaignTable:
-    """All campaigns as the kernels read them.
+class LineTable:
+    """All line items as the kernels read them.
 
     Args:
-        campaigns: by id; the order of ids is the order of rows.
-        version: grows with each change.
+        campaigns, advertisers: by id. version: grows with each change. settings: of the engine.
 
     Attributes:
-        ids: campaign ids by row. index: row by id.
-        active: uint64[words], bits of campaigns that may bid.
-        base: uint64[dimensions, words]. include, exclude: uint64[values, words].
-        values: for each dimension, value text -> row of include and exclude.
-        columns: int64[campaigns, len(Column)].
-        creatives: (row, size, or `s` + size where https is asked) -> creative.
+        lines: resolved line items in the order of ids; ids: their ids; index: row by id.
+        active: uint64[words], line items that may bid but for their flights.
+        dimensions: the used ones in order; slot: place of each dimension among them, or -1.
+        refusals: int32[used], reason of each. base: uint64[used, words].
+        rows: uint64[rows, words], see `core.rows`; from `first_spare` on they are empty.
+        values: for each dimension value text -> row numbers (sizes by `size_key`); empty where unused.
+        columns: int64[lines, len(Column)]. caps: int64[caps, 3]: owner, window_ns, limit.
+        modifier_rows: int32[], modifier_factors: float64[]: see MODIFIER_START.
+        creatives: of all line items.
+        zones: time zones that day parts are stated in.
+
+    Raises:
+        InputError: line items of one id, an expression or circle that cannot be read.
     """
 
-    def __init__(self, campaigns: Mapping[str, Campaign], version: int) -> None:
+    def __init__(
+        self,
+        campaigns: Mapping[str, Campaign],
+        version: int,
+        settings: EngineSettings | None = None,
+        advertisers: Mapping[str, Advertiser] | None = None,
+    ) -> None:
+        settings = settings or EngineSettings()
         self.version = version
-        self.ids = tuple(sorted(campaigns))
-        self.index = {campaign_id: row for row, campaign_id in enumerate(self.ids)}
-        self.campaigns = tuple(campaigns[campaign_id] for campaign_id in self.ids)
-        self.words = max(1, -(-len(self.ids) // WORD_BITS))
-        self.creatives = self._creatives()
-        self.active = self._bits(lambda campaign: campaign.status is Status.ACTIVE)
-        rules = [self._rules(dimension) for dimension in Dimension]
-        self.base = np.zeros((len(Dimension), self.words), dtype=np.uint64)
-        self.values: tuple[dict[str, int], ...]
-        self.include, self.exclude, self.values = self._rows(rules)
-        self.columns = self._columns()
+        self.campaigns = campaigns
+        self.lines = lines_of(campaigns, advertisers or {})
+        self.ids = tuple(line.id for line in self.lines)
+        self.index = {line_id: row for row, line_id in enumerate(self.ids)}
+        exchanges = tuple(sorted(settings.exchanges))
+        assumed = [name for name in exchanges if settings.rules(name).approval == "assumed"]
+        if settings.general.approval == "assumed":
+            assumed.append("")
+        self.creatives = Creatives(self.lines, exchanges, frozenset(assumed))
+        self._make_rows()
+        self.columns, self.caps = self._columns()
+        self._flights = self._flight_columns()
+        self.modifier_rows, self.modifier_factors = self._modifiers()
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def _bits(self, holds: Callable[[Campaign], bool]) -> NDArray[np.uint64]:
-        return self._rows_of(row for row, campaign in enumerate(self.campaigns) if holds(campaign))
+    # -- rows of bits ---------------------------------------------------------------------------------------
 
-    def _rows_of(self, rows: Iterable[int]) -> NDArray[np.uint64]:
-        bits = np.zeros(self.words, dtype=np.uint64)
-        for row in rows:
-            bits[row // WORD_BITS] |= np.uint64(1 << (row % WORD_BITS))
-        return bits
-
-    def _creatives(self) -> dict[tuple[int, str], Creative]:
-        found: dict[tuple[int, str], Creative] = {}
-        for row, campaign in enumerate(self.campaigns):
-            for creative in campaign.creatives:
-                size = size_text(creative.w, creative.h)
-                found.setdefault((row, size), creative)
-                if creative.secure:
-                    found.setdefault((row, SECURE_MARK + size), creative)
-        return found
-
-    def _rules(self, dimension: Dimension) -> list[Rule]:
-        """The rule of each campaign in one dimension; sizes and blocks follow from what the campaign is."""
-        if dimension is Dimension.SIZE:
-            sizes: list[list[str]] = [[] for _ in self.campaigns]
-            for row, size in self.creatives:
-                sizes[row].append(size)
-            return [Rule(include=tuple(own)) for own in sizes]
-        if dimension is Dimension.BLOCKED:
-            return [Rule(exclude=_blocks(campaign)) for campaign in self.campaigns]
-        name = dimension.name.lower()
-        return [getattr(campaign.targeting, name) for campaign in self.campaigns]
-
-    def _rows(
-        self, rules: list[list[Rule]]
-    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], tuple[dict[str, int], ...]]:
-        names: list[dict[str, int]] = []
-        include: list[NDArray[np.uint64]] = []
-        exclude: list[NDArray[np.uint64]] = []
-        for dimension, of_campaigns in enumerate(rules):
-            self.base[dimension] = self._rows_of(r for r, rule in enumerate(of_campaigns) if not rule.include)
-            wanted = _rows_by_value(rule.include for rule in of_campaigns)
-            refused = _rows_by_value(rule.exclude for rule in of_campaigns)
-            ids: dict[str, int] = {}
-            for value in sorted(wanted.keys() | refused.keys()):
-                ids[value] = len(include)
-                include.append(self._rows_of(wanted.get(value, ())))
-                exclude.append(self._rows_of(refused.get(value, ())))
-            names.append(ids)
-        shape = (len(include), self.words)
-        return (
-            np.array(include, dtype=np.uint64).reshape(shape),
-            np.array(exclude, dtype=np.uint64).reshape(shape),
-            tuple(names),
+    def _make_rows(self) -> None:
+        book = RowBook(len(self.lines))
+        self.words = book.words
+        self.active = book.bits(
+            [row for row, line in enumerate(self.lines) if line.active and line.creatives]
         )
+        stated = {dimension: self._rules(dimension) for dimension in Dimension}
+        self.expressions: list[tuple[Expression, tuple[int, ...]]] = []
+        self.dimensions = tuple(
+            dimension
+            for dimension in Dimension
+            if stated[dimension] or dimension in (Dimension.FLIGHT, Dimension.FORMAT)
+        )
+        self.slot = [-1] * len(Dimension)
+        self.refusals = np.array([REASONS[dimension] for dimension in self.dimensions], dtype=np.int32)
+        self.base = np.zeros((len(self.dimensions), self.words), dtype=np.uint64)
+        self.values: list[ValueRows] = [{} for _ in Dimension]
+        everyone = np.arange(len(self.lines), dtype=np.int64)
+        for place, dimension in enumerate(self.dimensions):
+            self.slot[dimension] = place
+            rules = stated[dimension]
+            self.values[dimension] = book.values(rules)
+            picky = np.array([row for row, rule in rules if rule.include], dtype=np.int64)
+            self.base[place] = bits_of(np.setdiff1d(everyone, picky, assume_unique=True), self.words)
+        self._find_zones()
+        self._make_circles()
+        self._compile_expressions()
+        self._add_modifier_values(book)
+        self.first_spare = len(book)
+        self.rows = book.matrix(SPARE_ROWS)
 
-    def _columns(self) -> NDArray[np.int64]:
-        columns = np.zeros((len(self.ids), len(Column)), dtype=np.int64)
-        for row, campaign in enumerate(self.campaigns):
-            columns[row, Column.START_NS] = campaign.start_ns
-            columns[row, Column.END_NS] = campaign.end_ns
+    def _rules(self, dimension: Dimension) -> list[tuple[int, Rule]]:
+        """(row, rule) of the line items that have a rule in a dimension; three follow from what they are."""
+        if dimension is Dimension.FLIGHT:
+            return []
+        if dimension is Dimension.FORMAT:
+            formats = (_formats(line) for line in self.lines)
+            return [(row, Rule(tuple(own))) for row, own in enumerate(formats)]
+        if dimension is Dimension.BLOCKED:
+            blocks = enumerate(self.creatives.full_blocks)
+            return [(row, Rule((), values)) for row, values in blocks if values]
+        name = dimension.name.lower()
+        rules = [(row, line.rules[name]) for row, line in enumerate(self.lines) if name in line.rules]
+        if dimension is Dimension.DEAL:
+            return self._deal_rules(rules)
+        if dimension is Dimension.HOUR:
+            return [(row, _zoned(rule, self.lines[row].advertiser.time_zone)) for row, rule in rules]
+        if dimension is Dimension.CONTENT:
+            return [(row, Rule(_qualified(rule.include), _qualified(rule.exclude))) for row, rule in rules]
+        return rules
+
+    def _deal_rules(self, rules: list[tuple[int, Rule]]) -> list[tuple[int, Rule]]:
+        """Whoever includes no deal wants the open auction; nobody has rules where nobody wants a deal."""
+        if not rules:
+            return []
+        stated = dict(rules)
+        return [
+            (row, rule if rule.include else Rule(_OPEN_RULE.include, rule.exclude))
+            for row, rule in ((row, stated.get(row, NO_RULE)) for row in range(len(self.lines)))
+        ]
+
+    def _find_zones(self) -> None:
+        used = {line.advertiser.time_zone for line in self.lines if "hour" in line.rules}
+        self.zones = tuple(sorted(used))
+
+    def _make_circles(self) -> None:
+        texts = list(self.values[Dimension.CIRCLE])
+        self.circle_rows = [self.values[Dimension.CIRCLE][text] for text in texts]
+        self.circles = CircleIndex([parse_circle(text) for text in texts])
+
+    def _compile_expressions(self) -> None:
+        values = self.values[Dimension.EXPRESSION]
+        self.expressions = [(compile_expression(text), rows) for text, rows in values.items()]
+
+    def _add_modifier_values(self, book: RowBook) -> None:
+        """Values that only modifiers name get empty rows, so that the kernel sees whether they are shown."""
+        for line in self.lines:
+            for modifier in line.modifiers:
+                dimension = Dimension[modifier.dimension.upper()]
+                values = self.values[dimension]
+                for value in _modifier_values(modifier, line):
+                    if not any(row >= 0 for row in values.get(value, ())):
+                        values[value] = (*values.get(value, ()), book.add(()))
+                if self.slot[dimension] < 0:
+                    self._use(dimension)
+
+    def _use(self, dimension: Dimension) -> None:
+        """Makes a dimension used in which nobody has a rule: everybody is admitted."""
+        self.slot[dimension] = len(self.dimensions)
+        self.dimensions = (*self.dimensions, dimension)
+        self.refusals = np.append(self.refusals, np.int32(REASONS[dimension]))
+        everyone = bits_of(np.arange(len(self.lines), dtype=np.int64), self.words)
+        self.base = np.vstack((self.base, everyone))
+
+    # -- numbers --------------------------------------------------------------------------------------------
+
+    def _columns(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        columns = np.zeros((len(self.lines), len(Column)), dtype=np.int64)
+        caps: list[tuple[int, int, int]] = []
+        for row, line in enumerate(self.lines):
+            begin = len(caps)
+            caps += [(cap.owner, cap.window_ns, cap.limit) for cap in line.caps]
             # A CPM micro is a nano per impression: no conversion (bidder.money).
-            columns[row, Column.MAX_BID_NANOS] = campaign.max_bid_cpm_micros
-            columns[row, Column.VALUE_NANOS] = campaign.value_nanos
-            columns[row, Column.GOAL] = GOAL_CONVERSION if campaign.goal is Goal.CONVERSION else GOAL_CLICK
-            columns[row, Column.ASAP] = campaign.pacing is Pacing.ASAP
-        return columns
+            columns[row] = (
+                line.max_bid_cpm_micros,
+                line.value_nanos,
+                GOAL_CONVERSION if line.goal is Goal.CONVERSION else GOAL_CLICK,
+                line.min_bid_cpm_micros,
+                begin,
+                len(caps),
+                bool(line.caps) and line.unknown_user == "refuse",
+                0,
+                0,
+            )
+        return columns, np.array(caps, dtype=np.int64).reshape(-1, 3)
+
+    def _modifiers(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        rows: list[int] = []
+        factors: list[float] = []
+        for row, line in enumerate(self.lines):
+            self.columns[row, Column.MODIFIER_START] = len(rows)
+            for modifier in line.modifiers:
+                values = self.values[Dimension[modifier.dimension.upper()]]
+                for value in _modifier_values(modifier, line):
+                    rows.append(next(number for number in values[value] if number >= 0))
+                    factors.append(modifier.factor)
+            self.columns[row, Column.MODIFIER_END] = len(rows)
+        return np.array(rows or [0], dtype=np.int32), np.array(factors or [1.0], dtype=np.float64)
+
+    def asap(self) -> NDArray[np.bool_]:
+        """bool[lines], line items that are not paced."""
+        return np.array([line.pacing is Pacing.ASAP for line in self.lines], dtype=np.bool_)
+
+    def in_flight(self, now_ns: int) -> tuple[NDArray[np.uint64], int]:
+        """uint64[words] of line items in flight, and when that changes next."""
+        lines, edges = self._flights
+        awake = (edges[:, 0] <= now_ns) & (now_ns < edges[:, 1])
+        later = edges[edges > now_ns]
+        return bits_of(lines[awake], self.words), int(later.min()) if later.size else FAR_NS
+
+    def _flight_columns(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """int64[flights], line item of each; int64[flights, 2], its start and end."""
+        flights = [(row, flight) for row, line in enumerate(self.lines) for flight in line.flights]
+        edges = np.array([(flight.start_ns, flight.end_ns) for _, flight in flights], dtype=np.int64)
+        return np.array([row for row, _ in flights], dtype=np.int64), edges.reshape(-1, 2)
 
 
-def _rows_by_value(values: Iterable[tuple[str, ...]]) -> dict[str, list[int]]:
-    rows: dict[str, list[int]] = {}
-    for row, own in enumerate(values):
-        for value in own:
-            rows.setdefault(value, []).append(row)
-    return rows
+def _formats(line: Line) -> Sequence[str]:
+    """Media and sizes of a line item's creatives, as FORMAT values."""
+    found: dict[str, None] = {}
+    for creative in line.creatives:
+        if creative.media is Media.BANNER:
+            found[size_value(size_code(creative.w, creative.h))] = None
+            if creative.flex:
+                found[size_value(ratio_code(creative.w, creative.h))] = None
+        elif creative.media is not Media.NATIVE:
+            found[creative.media.value] = None
+    return list(found) or ["none"]
 
 
-def _blocks(campaign: Campaign) -> tuple[str, ...]:
-    """What a request may block that bars this campaign, as values of `Dimension.BLOCKED`.
+def size_value(code: int) -> str:
+    """FORMAT value of a banner of this size or ratio code."""
+    return f"#{code}"
 
-    An advertiser domain is barred by itself and by any parent of two labels or more (`badv`), a category by
-    itself and by its parent (`bcat`: `IAB7` covers `IAB7-39`), an attribute of any creative bars the
-    campaign (`battr`): refusing too much is safe, serving what was blocked is not.
-    """
-    found: list[str] = []
-    for domain in campaign.adomain:
-        labels = domain.lower().split(".")
-        found.extend("adv:" + ".".join(labels[start:]) for start in range(max(1, len(labels) - 1)))
-    for category in campaign.cat:
-        found.append("cat:" + category)
-        if "-" in category:
-            found.append("cat:" + category.split("-", 1)[0])
-    found.extend(f"attr:{attr}" for creative in campaign.creatives for attr in creative.attr)
-    return tuple(dict.fromkeys(found))
+
+def _zoned(rule: Rule, zone: str) -> Rule:
+    return Rule(tuple(zoned_hour(zone, hour) for hour in rule.include),
+                tuple(zoned_hour(zone, hour) for hour in rule.exclude))  # fmt: skip
+
+
+def zoned_hour(zone: str, hour: str | int) -> str:
+    """HOUR value: an hour of the week by the clocks of a zone."""
+    return f"{zone}|{hour}"
+
+
+def _qualified(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple("{}:{}".format(*qualified(value)) for value in values)
+
+
+def _modifier_values(modifier: Modifier, line: Line) -> tuple[str, ...]:
+    """The value of a modifier as its dimension shows it."""
+    if modifier.dimension == "hour":
+        return (zoned_hour(line.advertiser.time_zone, modifier.value),)
+    if modifier.dimension == "content":
+        return _qualified((modifier.value,))
+    return (modifier.value,)

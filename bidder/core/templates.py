@@ -1,22 +1,17 @@
-"""Which creative a bid shows, and its response template, made when it is first needed."""
+"""Response templates of one table's creatives, each made when it is first needed."""
 
-from typing import NamedTuple
-
-from bidder.core.table import CampaignTable
-from bidder.core.token import sign_landing
+from bidder.core.specs import Slot
+from bidder.core.table import LineTable
+from bidder.core.templatebook import notice_urls, template_of, writable_protocols
 from bidder.core.urls import TrackingUrls
-from bidder.openrtb.response import TOKEN, BannerTemplate, NoticeUrls
+from bidder.openrtb.response import BidTemplate, NoticeUrls
 
-
-class Template(NamedTuple):
-    """A creative and everything of its bids that never changes."""
-
-    creative_id: str
-    banner: BannerTemplate
+CAPACITY = 65_536
+_VIDEO, _AUDIO, _NATIVE = 2, 3, 4
 
 
 class Templates:
-    """Templates by campaign and size, for the table that they were last asked for.
+    """Templates by creative, line item and what the slot asks, for the table that they were last asked for.
 
     Args:
         key: signs the landing pages. public_url: where the tracker is reached.
@@ -24,42 +19,50 @@ class Templates:
 
     def __init__(self, key: bytes, public_url: str) -> None:
         self._key = key
-        self._urls = TrackingUrls(public_url)
-        self._table: CampaignTable | None = None
-        self._made: dict[tuple[int, str], Template] = {}
+        self._tracking = TrackingUrls(public_url)
+        self._table: LineTable | None = None
+        self._made: dict[tuple[int, int, int, object], BidTemplate] = {}
+        self._urls: dict[int, NoticeUrls] = {}
 
-    def of(self, table: CampaignTable, row: int, sizes: tuple[str, ...]) -> Template:
-        """The template of a campaign's creative for the first of `sizes` that it has one for."""
-        if table is not self._table:
-            self._table = table
-            self._made.clear()
-        for size in sizes:
-            found = self._made.get((row, size))
-            if found is not None:
-                return found
-            if (row, size) in table.creatives:
-                return self._made.setdefault((row, size), self._make(table, row, size))
-        raise AssertionError(f"targeting let through campaign {table.ids[row]} without a creative of {sizes}")
+    def adopt(self, table: LineTable) -> None:
+        """Goes on with another table."""
+        self._table = table
+        self._made.clear()
+        self._urls.clear()
 
-    def _make(self, table: CampaignTable, row: int, size: str) -> Template:
-        campaign, creative = table.campaigns[row], table.creatives[row, size]
-        urls = self._urls
-        banner = BannerTemplate(
-            campaign_id=campaign.id,
-            creative_id=creative.id,
-            adomain=campaign.adomain,
-            cat=campaign.cat,
-            attr=creative.attr,
-            w=creative.w,
-            h=creative.h,
-            image_url=creative.image_url,
-            urls=NoticeUrls(
-                nurl=urls.nurl(TOKEN),
-                burl=urls.burl(TOKEN),
-                lurl=urls.lurl(TOKEN),
-                pixel=urls.pixel(TOKEN),
-                click=urls.click(TOKEN, sign_landing(creative.landing_url, self._key)),
-                conversion=urls.conversion(TOKEN),
-            ),
+    def of(self, line: int, creative: int, slot: Slot, exp_s: int) -> BidTemplate:
+        """The template of a creative in a slot.
+
+        Args:
+            line, creative: rows of the table. slot: that it fits. exp_s: stated in bids.
+        """
+        asked = (
+            slot.ask if slot.media == _NATIVE else slot.protocols if slot.media in (_VIDEO, _AUDIO) else None
         )
-        return Template(creative.id, banner)
+        key = (line, creative, exp_s, asked)
+        found = self._made.get(key)
+        if found is None:
+            if len(self._made) >= CAPACITY:
+                self._made.clear()
+            found = self._made[key] = self._make(line, creative, slot, exp_s)
+        return found
+
+    def _make(self, line: int, creative: int, slot: Slot, exp_s: int) -> BidTemplate:
+        table = self._table
+        assert table is not None, "templates are of a table"
+        campaign, record = table.creatives.owners[creative]
+        urls = self._urls.get(creative)
+        if urls is None:
+            urls = self._urls[creative] = notice_urls(record, self._tracking, self._key)
+        protocol = 0
+        if slot.protocols is not None:
+            protocol = next(one for one in writable_protocols(record) if one in slot.protocols)
+        return template_of(
+            campaign,
+            record,
+            urls,
+            line_item_id=table.lines[line].line_item_id,
+            ask=slot.ask,
+            exp_s=exp_s,
+            protocol=protocol,
+        )

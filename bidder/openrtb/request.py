@@ -4,9 +4,15 @@ A field stands here only when something reads it; unknown fields are skipped whi
 Absent means unknown unless the specification gives a default, and then the default stands here. An absent list
 is None and not an empty one: decoding a request makes a hundred fewer objects so. `gc=False` keeps these
 short-lived structs away from the garbage collector; they hold no cycles.
+
+What a slot, a deal list, a blocklist or a regulation says is the same for many requests. Such parts stay as they
+came (`msgspec.Raw`: scanned for well-formed JSON, not read) and are read once by `openrtb.parts`, which remembers them.
 """
 
 import msgspec
+
+ABSENT = msgspec.Raw()
+"""Stands for a part that is not there; false, as a part that is there is true."""
 
 
 class Struct(msgspec.Struct, gc=False):
@@ -149,12 +155,12 @@ class Imp(Struct):
     """Section 3.2.4: one impression on offer."""
 
     id: str
-    banner: Banner | None = None
-    video: Video | None = None
-    audio: Audio | None = None
-    native: Native | None = None
+    banner: msgspec.Raw = ABSENT
+    video: msgspec.Raw = ABSENT
+    audio: msgspec.Raw = ABSENT
+    native: msgspec.Raw = ABSENT
     metric: list[Metric] | None = None
-    pmp: Pmp | None = None
+    pmp: msgspec.Raw = ABSENT
     instl: int = 0
     tagid: str | None = None
     bidfloor: float = 0.0
@@ -376,11 +382,11 @@ class BidRequest(Struct):
     cur: list[str] | None = None
     wlang: list[str] | None = None
     wlangb: list[str] | None = None
-    acat: list[str] | None = None
-    bcat: list[str] | None = None
+    acat: msgspec.Raw = ABSENT
+    bcat: msgspec.Raw = ABSENT
     cattax: int = 1
-    badv: list[str] | None = None
-    bapp: list[str] | None = None
+    badv: msgspec.Raw = ABSENT
+    bapp: msgspec.Raw = ABSENT
     source: Source | None = None
-    regs: Regs | None = None
+    regs: msgspec.Raw = ABSENT
     ext: RequestExt | None = None

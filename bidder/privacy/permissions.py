@@ -31,7 +31,6 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from bidder.openrtb.request import BidRequest, Regs
 from bidder.privacy.bits import ConsentError
 from bidder.privacy.canada import read_tcf_canada
 from bidder.privacy.gpp import TCF_CANADA, TCF_EUROPE, US_PRIVACY_SECTION, in_force
@@ -172,30 +171,3 @@ def _permitted_in_us(flags: int) -> int:
 _BY_PURPOSES = tuple(_permitted_by(purposes) for purposes in range(1 << 10))
 _BY_CANADIAN_PURPOSES = tuple(_permitted_by(purposes | _STORE) for purposes in range(1 << 10))
 _BY_US_FLAGS = tuple(_permitted_in_us(flags) for flags in range(1 << 4))
-
-
-def may_use_personal_data(request: BidRequest) -> bool:
-    """Whether user id, segments and city may enter features, caps or logs.
-
-    False under COPPA (`regs.coppa`), where GDPR applies (`regs.gdpr`, and the 2.5 place `regs.ext.gdpr`),
-    where a GPP string is present, where `us_privacy` is not a plain "did not opt out", or where the device limits
-    tracking (`device.lmt`, `device.dnt`). OpenRTB 2.6 sections 3.2.3 and 3.2.18.
-    """
-    device = request.device
-    if device is not None and (device.lmt or device.dnt):
-        return False
-    return request.regs is None or not _may_be_regulated(request.regs)
-
-
-def _may_be_regulated(regs: Regs) -> bool:
-    """Both places count, that of 2.6 and that of 2.5: where they differ, the one that forbids."""
-    ext = regs.ext
-    if regs.coppa or regs.gdpr or regs.gpp or (ext is not None and (ext.gdpr or ext.gpp)):
-        return True
-    privacy = (regs.us_privacy, ext.us_privacy if ext is not None else None)
-    return any(text and not _us_allows(text) for text in privacy)
-
-
-def _us_allows(text: str) -> bool:
-    """IAB US Privacy string: version, notice, opt-out of sale, LSPA; `-` where the law does not apply."""
-    return len(text) == _US_LENGTH and text[0] == "1" and text[_US_OPT_OUT_POSITION] in "N-"

@@ -272,7 +272,7 @@ async def _start_exchange(
         speedup=speedup,
         max_open=plan.max_open,
         hold=lambda limit_ns: parts.clock.set_limit(_before_end(limit_ns, plan)),
-        unsettled=lambda: engine.ledger.open_reservations,
+        unsettled=lambda: engine.wallet.purse.open_reservations,
     )
 
 

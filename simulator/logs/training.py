@@ -10,13 +10,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bidder.core.call import exchange_of, floor_of
 from bidder.core.campaigns import Campaign
-from bidder.core.opportunity import RAW_FEATURES, audience_of, hour_of_week, raw_features, sizes_of
+from bidder.core.gate import Gate
+from bidder.core.opportunity import RAW_FEATURES, hour_of_week, raw_features
 from bidder.core.scoring import campaign_features
 from bidder.core.settings import EngineSettings
+from bidder.core.specs import first_size
+from bidder.money import cpm_micros_from_float
 from bidder.openrtb.codec import decode
-from bidder.privacy.permissions import may_use_personal_data
+from bidder.openrtb.reasons import Reason
 from simulator.logs.requests import RequestEncoder
 from simulator.logs.rows import LogRow
 
@@ -53,13 +55,14 @@ def write_training_table(
         path: of the Parquet file.
     """
     written = 0
+    gate = Gate(settings)
     chunk: list[dict[str, object]] = []
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         for row in rows:
             campaign = campaigns.get(row.campaign) if row.campaign is not None else None
             if campaign is None or row.clicked is None:
                 continue
-            chunk.append(_example(row, campaign, encoder, settings))
+            chunk.append(_example(row, campaign, encoder, gate))
             written += 1
             if len(chunk) >= _CHUNK:
                 writer.write_table(pa.Table.from_pylist(chunk, SCHEMA))
@@ -68,18 +71,18 @@ def write_training_table(
     return written
 
 
-def _example(
-    row: LogRow, campaign: Campaign, encoder: RequestEncoder, settings: EngineSettings
-) -> dict[str, object]:
+def _example(row: LogRow, campaign: Campaign, encoder: RequestEncoder, gate: Gate) -> dict[str, object]:
     request = decode(encoder.encode(row)).request
     imp = request.imp[0]
-    audience = audience_of(request, exchange_of(request, settings), may_use_personal_data(request))
-    floor = floor_of(imp, settings)
-    values = raw_features(audience, imp, sizes_of(imp), int(floor), hour_of_week(row.at_ns))
+    visitor = gate.admit(request, gate.exchange(row.exchange), 0, row.at_ns, test=True)
+    assert not isinstance(visitor, Reason), f"row {row.id} of the log would be refused by {visitor}"
+    size, position = first_size(imp)
+    floor = cpm_micros_from_float(imp.bidfloor)
+    values = raw_features(visitor.audience, imp.tagid, size, position, floor, hour_of_week(row.at_ns))
     return {
         **dict(zip(RAW_FEATURES, values, strict=True)),
         **campaign_features(campaign),
-        "segments": list(audience.segments),
+        "segments": list(visitor.audience.segments),
         "at_ns": row.at_ns,
         "click": int(bool(row.clicked)),
         "conversion": None if row.converted is None else int(row.converted),

@@ -1,0 +1,147 @@
+"""Line items as the tables read them: each with what its campaign and its advertiser say too.
+
+See `core.campaigns` for which of the three has the word. Everything here is made once for each change of campaigns.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from bidder.core.campaigns import (
+    DIMENSIONS,
+    Advertiser,
+    Campaign,
+    Cap,
+    Creative,
+    Flight,
+    Goal,
+    LineItem,
+    Modifier,
+    Pacing,
+    Rule,
+    Status,
+    UnknownUser,
+)
+from bidder.core.frequency import Cap as OwnedCap
+from bidder.core.frequency import Level, owner_number
+from bidder.errors import InputError
+
+NO_RULE = Rule()
+NS_PER_SECOND = 1_000_000_000
+
+
+class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One line item, resolved; `item` is None where the campaign is its own."""
+
+    id: str
+    campaign: Campaign
+    advertiser: Advertiser
+    item: LineItem | None
+    active: bool
+    flights: tuple[Flight, ...]
+    goal: Goal
+    value_nanos: int
+    max_bid_cpm_micros: int
+    min_bid_cpm_micros: int
+    pacing: Pacing
+    rules: dict[str, Rule]
+    modifiers: tuple[Modifier, ...]
+    caps: tuple[OwnedCap, ...]
+    unknown_user: UnknownUser
+    creatives: tuple[Creative, ...]
+
+    @property
+    def line_item_id(self) -> str:
+        """As messages name it: empty where the line item is the campaign's own."""
+        return "" if self.item is None else self.item.id
+
+
+def lines_of(campaigns: Mapping[str, Campaign], advertisers: Mapping[str, Advertiser]) -> tuple[Line, ...]:
+    """All line items in the order of their ids.
+
+    Args:
+        campaigns: by id. advertisers: by id; one that is not there is as `Advertiser` has it by default.
+
+    Raises:
+        InputError: two line items of one id.
+    """
+    lines: dict[str, Line] = {}
+    for campaign in campaigns.values():
+        advertiser = advertisers.get(campaign.advertiser) or Advertiser(id=campaign.advertiser)
+        for item in campaign.line_items or (None,):
+            line = line_of(campaign, item, advertiser)
+            if line.id in lines:
+                raise InputError(
+                    f"ids of line items must be of their own, {line.id} of campaign {campaign.id} is one of "
+                    f"campaign {lines[line.id].campaign.id} too"
+                )
+            lines[line.id] = line
+    return tuple(lines[line_id] for line_id in sorted(lines))
+
+
+def line_of(campaign: Campaign, item: LineItem | None, advertiser: Advertiser) -> Line:
+    """One line item with what its campaign and its advertiser say; `item` None is the campaign's own."""
+    own = item or LineItem(id=campaign.id)
+    statuses = (advertiser.status, campaign.status, own.status)
+    whole = Flight(start_ns=campaign.start_ns, end_ns=campaign.end_ns)
+    return Line(
+        id=own.id,
+        campaign=campaign,
+        advertiser=advertiser,
+        item=item,
+        active=all(status is Status.ACTIVE for status in statuses),
+        flights=_within(own.flights, whole) if own.flights else (whole,),
+        goal=own.goal or campaign.goal,
+        value_nanos=own.value_nanos or campaign.value_nanos,
+        max_bid_cpm_micros=own.max_bid_cpm_micros or campaign.max_bid_cpm_micros,
+        min_bid_cpm_micros=own.min_bid_cpm_micros or campaign.min_bid_cpm_micros,
+        pacing=own.pacing or campaign.pacing,
+        rules=_rules(campaign, item),
+        modifiers=campaign.modifiers + own.modifiers if own.modifiers else campaign.modifiers,
+        caps=_caps(campaign, item, advertiser),
+        unknown_user=own.unknown_user or campaign.unknown_user,
+        creatives=_creatives(campaign, own),
+    )
+
+
+def _within(flights: tuple[Flight, ...], whole: Flight) -> tuple[Flight, ...]:
+    """The parts of a line item's flights that lie in its campaign's, in order of time."""
+    parts = ((max(flight.start_ns, whole.start_ns), min(flight.end_ns, whole.end_ns)) for flight in flights)
+    return tuple(Flight(start_ns=start, end_ns=end) for start, end in sorted(parts) if start < end)
+
+
+def _rules(campaign: Campaign, item: LineItem | None) -> dict[str, Rule]:
+    """Rules by dimension, those that say nothing left out."""
+    found: dict[str, Rule] = {}
+    for name in DIMENSIONS:
+        above: Rule = getattr(campaign.targeting, name)
+        if item is not None:
+            own: Rule = getattr(item.targeting, name)
+            if own != NO_RULE:
+                above = Rule(own.include or above.include, above.exclude + own.exclude)
+        if above.include or above.exclude:
+            found[name] = above
+    return found
+
+
+def _caps(campaign: Campaign, item: LineItem | None, advertiser: Advertiser) -> tuple[OwnedCap, ...]:
+    """Caps of all three levels, each with whose impressions it counts; those of one owner stand together."""
+    levels: list[tuple[Level, str, tuple[Cap, ...]]] = [
+        (Level.LINE_ITEM, item.id if item is not None else "", item.caps if item is not None else ()),
+        (Level.CAMPAIGN, campaign.id, campaign.caps),
+        (Level.ADVERTISER, advertiser.id, advertiser.caps),
+    ]
+    return tuple(
+        OwnedCap(owner_number(level, name), cap.seconds * NS_PER_SECOND, cap.impressions)
+        for level, name, caps in levels
+        for cap in caps
+    )
+
+
+def _creatives(campaign: Campaign, item: LineItem) -> tuple[Creative, ...]:
+    """The creatives that may be shown, in the campaign's order."""
+    shown = [creative for creative in campaign.creatives if creative.status is Status.ACTIVE]
+    if not item.creatives:
+        return tuple(shown)
+    wanted = set(item.creatives)
+    return tuple(creative for creative in shown if creative.id in wanted)

@@ -1,0 +1,382 @@
+"""What an opportunity shows in each used dimension: the rows of its values, in the words of one table.
+
+A *part* is what one dimension shows: numbers of rows, ended by `END`. The parts of all used dimensions, in their
+order, are the record that `core.kernels.eligible` reads.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from bidder.core.dimensions import OPEN_AUCTION, Dimension
+from bidder.core.kernels import END
+from bidder.core.opportunity import NS_PER_HOUR, Audience
+from bidder.core.specs import Slot, SlotBook
+from bidder.core.table import LineTable, zoned_hour
+from bidder.openrtb.parts import texts_of
+from bidder.openrtb.request import BidRequest, Device, Imp, Place
+from bidder.openrtb.taxonomy import ancestors
+from bidder.privacy.permissions import PRECISE_GEO
+from bidder.zones import local_hour_of_week, zone_offsets
+
+Part = tuple[int, ...]
+NOTHING: Part = (END,)
+_MAX_HOST_LENGTH = 253
+"""Of a host by RFC 1035; the parents of a longer text, all dots, would take a minute to write."""
+_MAX_LABELS = 8
+"""Labels of a host that are looked at: rules name registrable domains, senders may send anything."""
+_DEVICES = {2: "desktop", 3: "tv", 4: "phone", 5: "tablet", 6: "console", 7: "box", 8: "dooh"}
+"""AdCOM "Device Types" but for 1, which says phone or tablet: the agent knows which."""
+_CONNECTIONS = {
+    1: "ethernet",
+    2: "wifi",
+    3: "cellular",
+    4: "cellular",
+    5: "cellular",
+    6: "cellular",
+    7: "cellular",
+}
+_QUARTER_NS = NS_PER_HOUR // 4
+_ZONE_SPAN_NS = 400 * 24 * NS_PER_HOUR
+
+
+class Showing:
+    """Reads requests in the words of one table.
+
+    Args:
+        table: whose values count. slots: of the same table.
+    """
+
+    def __init__(self, table: LineTable, slots: SlotBook) -> None:
+        self._table = table
+        self._slots = slots
+        self._values = table.values
+        self._used = [slot >= 0 for slot in table.slot]
+        # Of a dimension that shows one value at most, what it brings can be kept ended.
+        self._ended = [{value: (*rows, END) for value, rows in values.items()} for values in table.values]
+        self.open_auction = self._ended[Dimension.DEAL].get(OPEN_AUCTION, NOTHING)
+        self.has_deals = self._used[Dimension.DEAL]
+        self.has_expressions = bool(table.expressions)
+        self._hour_part = NOTHING
+        self._hour_until_ns = self._hour_from_ns = 0
+        self._where = {dimension: table.slot[dimension] for dimension in Dimension}
+        self._readers = [
+            (table.slot[dimension], reader)
+            for dimension, reader in (
+                (Dimension.INVENTORY, self._inventory),
+                (Dimension.GEO, self._geo),
+                (Dimension.CITY, self._city),
+                (Dimension.DEVICE, self._device),
+                (Dimension.OS, self._os),
+                (Dimension.BROWSER, self._browser),
+                (Dimension.CARRIER, self._carrier),
+                (Dimension.CONNECTION, self._connection),
+                (Dimension.LANGUAGE, self._language),
+                (Dimension.DOMAIN, self._domain),
+                (Dimension.CONTENT, self._content),
+                (Dimension.KEYWORD, self._keyword),
+            )
+            if self._used[dimension]
+        ]
+        self._blank = [NOTHING] * len(table.dimensions)
+
+    # -- of the request -------------------------------------------------------------------------------------
+
+    def of_request(
+        self,
+        request: BidRequest,
+        audience: Audience,
+        permitted: int,
+        own_segments: tuple[str, ...],
+        now_ns: int,
+    ) -> list[Part]:
+        """Parts of all used dimensions, those of impressions still empty.
+
+        Args:
+            request: the request. audience: what its impressions share. permitted: what may be used of it.
+            own_segments: that we know of its user. now_ns: the time.
+        """
+        parts = self._blank.copy()
+        where = self._where
+        slot = where[Dimension.EXCHANGE]
+        if slot >= 0:
+            parts[slot] = self._ended[Dimension.EXCHANGE].get(audience.exchange, NOTHING)
+        slot = where[Dimension.HOUR]
+        if slot >= 0:
+            parts[slot] = self._hour(now_ns)
+        for place, reader in self._readers:
+            parts[place] = reader(request, audience)
+        slot = where[Dimension.SEGMENT]
+        if slot >= 0:
+            segments = audience.segments + own_segments if own_segments else audience.segments
+            parts[slot] = self._several(Dimension.SEGMENT, segments)
+        slot = where[Dimension.CIRCLE]
+        if slot >= 0 and permitted & PRECISE_GEO:
+            parts[slot] = self._circle(request.device)
+        slot = where[Dimension.BLOCKED]
+        if slot >= 0:
+            parts[slot] = self._blocked(request)
+        return parts
+
+    def _several(self, dimension: Dimension, shown: Iterable[str]) -> Part:
+        values = self._values[dimension]
+        found = [row for value in shown if value in values for row in values[value]]
+        if not found:
+            return NOTHING
+        found.append(END)
+        return tuple(found)
+
+    def _hour(self, now_ns: int) -> Part:
+        """The hour of the week in every zone that a line item goes by; asked anew each quarter of an hour."""
+        if not self._hour_from_ns <= now_ns < self._hour_until_ns:
+            self._hour_from_ns = now_ns - now_ns % _QUARTER_NS
+            self._hour_until_ns = self._hour_from_ns + _QUARTER_NS
+            first_ns = max(0, now_ns - now_ns % _ZONE_SPAN_NS)
+            shown = [
+                zoned_hour(
+                    zone, local_hour_of_week(zone_offsets(zone, first_ns, first_ns + _ZONE_SPAN_NS), now_ns)
+                )
+                for zone in self._table.zones
+            ]
+            self._hour_part = self._several(Dimension.HOUR, shown)
+        return self._hour_part
+
+    def _inventory(self, request: BidRequest, audience: Audience) -> Part:
+        kind = "site" if request.site is not None else "app" if request.app is not None else None
+        kind = "dooh" if request.dooh is not None else kind
+        return self._ended[Dimension.INVENTORY].get(kind, NOTHING) if kind is not None else NOTHING
+
+    def _geo(self, request: BidRequest, audience: Audience) -> Part:
+        region, country = audience.region, audience.country
+        if country is None:
+            return self._ended[Dimension.GEO].get(region, NOTHING) if region is not None else NOTHING
+        if region is None:
+            return self._ended[Dimension.GEO].get(country, NOTHING)
+        return self._several(Dimension.GEO, (region, country, f"{country}-{region}"))
+
+    def _city(self, request: BidRequest, audience: Audience) -> Part:
+        city = audience.city
+        if not city:
+            return NOTHING
+        name = city.lower()
+        return self._several(Dimension.CITY, (name, f"{audience.country}/{name}"))
+
+    def _circle(self, device: Device | None) -> Part:
+        geo = device.geo if device is not None else None
+        if geo is None or geo.lat is None or geo.lon is None:
+            return NOTHING
+        rows = self._table.circle_rows
+        found = [row for circle in self._table.circles.containing(geo.lat, geo.lon) for row in rows[circle]]
+        return (*found, END)
+
+    def _device(self, request: BidRequest, audience: Audience) -> Part:
+        kind = request.device.devicetype if request.device is not None else None
+        name = _DEVICES.get(kind) if kind is not None else None
+        return self._ended[Dimension.DEVICE].get(name or audience.agent.device_class or "", NOTHING)
+
+    def _os(self, request: BidRequest, audience: Audience) -> Part:
+        return self._ended[Dimension.OS].get(audience.agent.os or audience.os or "", NOTHING)
+
+    def _browser(self, request: BidRequest, audience: Audience) -> Part:
+        return self._ended[Dimension.BROWSER].get(audience.agent.browser or "", NOTHING)
+
+    def _carrier(self, request: BidRequest, audience: Audience) -> Part:
+        carrier = request.device.carrier if request.device is not None else None
+        return self._ended[Dimension.CARRIER].get(carrier.lower(), NOTHING) if carrier else NOTHING
+
+    def _connection(self, request: BidRequest, audience: Audience) -> Part:
+        kind = request.device.connectiontype if request.device is not None else None
+        name = _CONNECTIONS.get(kind) if kind is not None else None
+        return self._ended[Dimension.CONNECTION].get(name, NOTHING) if name is not None else NOTHING
+
+    def _language(self, request: BidRequest, audience: Audience) -> Part:
+        language = request.device.language if request.device is not None else None
+        return self._ended[Dimension.LANGUAGE].get(language[:2].lower(), NOTHING) if language else NOTHING
+
+    def _domain(self, request: BidRequest, audience: Audience) -> Part:
+        """Rules name registrable domains, requests also the hosts below them."""
+        domain = audience.domain
+        if domain is None:
+            return NOTHING
+        if request.site is None or len(domain) > _MAX_HOST_LENGTH:
+            return self._ended[Dimension.DOMAIN].get(domain, NOTHING)
+        return self._several(Dimension.DOMAIN, _hosts(domain))
+
+    def _content(self, request: BidRequest, audience: Audience) -> Part:
+        place = place_of(request)
+        if place is None:
+            return NOTHING
+        shown: dict[str, None] = {}
+        for categories in (place.cat, place.sectioncat, place.pagecat):
+            for category in categories or ():
+                shown.update(dict.fromkeys(_category(place.cattax, category)))
+        content = place.content
+        if content is not None:
+            for category in content.cat or ():
+                shown.update(dict.fromkeys(_category(content.cattax, category)))
+        return self._several(Dimension.CONTENT, shown)
+
+    def _keyword(self, request: BidRequest, audience: Audience) -> Part:
+        place = place_of(request)
+        if place is None:
+            return NOTHING
+        shown: dict[str, None] = {}
+        for one in (place, place.content):
+            if one is not None:
+                words = [*(one.keywords or "").split(","), *(one.kwarray or ())]
+                shown.update(dict.fromkeys(word.strip().lower() for word in words))
+        return self._several(Dimension.KEYWORD, shown)
+
+    # -- what is barred -------------------------------------------------------------------------------------
+
+    def _blocked(self, request: BidRequest) -> Part:
+        values = self._values[Dimension.BLOCKED]
+        if not (request.badv or request.bcat or request.bapp or request.acat):
+            return NOTHING
+        found = [row for text in blocked_of(request) if text in values for row in values[text]]
+        if request.acat:
+            found.append(~self._unlike(bytes(request.acat), request.cattax))
+        return (*found, END)
+
+    def _unlike(self, acat: bytes, cattax: int) -> int:
+        """Row of the line items with a creative of a category that is not among the allowed ones.
+
+        One without categories in the list's taxonomy cannot be known to be allowed.
+        """
+        allowed = {f"cat:{cattax}:{category}" for category in texts_of("acat", acat)[0]}
+        owners = self._table.creatives
+        return self._slots.spare_row(
+            (acat, cattax),
+            lambda line: (
+                not all(owners.covered(creative, allowed, cattax) for creative in owners.of_line(line))
+            ),
+        )
+
+    def row_blocks(self, request: BidRequest) -> list[int]:
+        """What a request bars of single creatives, as numbers in `Creatives.block_ids`."""
+        known = self._table.creatives.block_ids
+        if not known or not (request.badv or request.bcat or request.bapp):
+            return []
+        return [known[text] for text in blocked_of(request) if text in known]
+
+    # -- of the impression ----------------------------------------------------------------------------------
+
+    def of_imp(
+        self, parts: list[Part], imp: Imp, slots: list[Slot], personal: bool, body: bytes
+    ) -> list[Part]:
+        """The request's parts with those of one impression.
+
+        Args:
+            parts: of the request. imp: one of its impressions. slots: its media.
+            personal: whether expressions may read personal fields. body: of the request, for expressions.
+        """
+        own = parts.copy()
+        where = self._where
+        if len(slots) == 1:
+            own[where[Dimension.FORMAT]] = (*slots[0].formats, END)
+        else:
+            own[where[Dimension.FORMAT]] = (*(row for slot in slots for row in slot.formats), END)
+        place = where[Dimension.DEAL]
+        if place >= 0:
+            own[place] = self.open_auction
+        place = where[Dimension.PLACEMENT]
+        if place >= 0:
+            own[place] = self._several(Dimension.PLACEMENT, _placements(imp, slots))
+        place = where[Dimension.VIEWABILITY]
+        if place >= 0:
+            own[place] = self._several(Dimension.VIEWABILITY, _viewabilities(imp))
+        place = where[Dimension.EXPRESSION]
+        if place >= 0:
+            own[place] = self._expressions(imp, personal, body)
+        return own
+
+    def wants(self, deal: str) -> bool:
+        """Whether any line item wants a deal."""
+        return deal != OPEN_AUCTION and deal in self._ended[Dimension.DEAL]
+
+    def for_deal(self, parts: list[Part], deal: str, wadomain: tuple[str, ...]) -> list[Part] | None:
+        """An impression's parts as one of its deals shows them; None where no line item wants the deal."""
+        part = self._ended[Dimension.DEAL].get(deal)
+        if part is None or deal == OPEN_AUCTION:
+            return None
+        own = parts.copy()
+        own[self._where[Dimension.DEAL]] = part
+        if wadomain:
+            # Stands in the deal's own dimension: the deal is not for advertisers beyond its list.
+            own[self._where[Dimension.DEAL]] = (*part[:-1], ~self._outsiders(wadomain), END)
+        return own
+
+    def _outsiders(self, wadomain: tuple[str, ...]) -> int:
+        allowed = {"adv:" + domain.lower() for domain in wadomain}
+        owners = self._table.creatives
+        return self._slots.spare_row(
+            ("wadomain", wadomain),
+            lambda line: not all(owners.named(creative, allowed) for creative in owners.of_line(line)),
+        )
+
+    def _expressions(self, imp: Imp, personal: bool, body: bytes) -> Part:
+        """Rows of the expressions that hold; the body is read whole only where a table has any."""
+        tree = _tree(body)
+        node: Any = next((one for one in tree.get("imp", ()) if str(one.get("id")) == imp.id), {})
+        found = [row for expression, rows in self._table.expressions if expression.matches(tree, node, personal)
+                 for row in rows]  # fmt: skip
+        return (*found, END)
+
+
+@lru_cache(maxsize=4)
+def _tree(body: bytes) -> dict[str, Any]:
+    """The body as plain dicts; its last impressions and deals ask for the same one."""
+    tree: dict[str, Any] = orjson.loads(body)
+    return tree
+
+
+def place_of(request: BidRequest) -> Place | None:
+    """The site, app or screen that a request is for."""
+    return request.site or request.app or request.dooh
+
+
+def blocked_of(request: BidRequest) -> list[str]:
+    """What a request bars, as values of BLOCKED."""
+    found: list[str] = []
+    if request.badv:
+        found += ["adv:" + domain.lower() for domain in texts_of("badv", bytes(request.badv))[0]]
+    if request.bcat:
+        taxonomy = request.cattax
+        found += [f"cat:{taxonomy}:{category}" for category in texts_of("bcat", bytes(request.bcat))[0]]
+    if request.bapp:
+        found += ["app:" + bundle for bundle in texts_of("bapp", bytes(request.bapp))[0]]
+    return found
+
+
+@lru_cache(maxsize=16_384)
+def _hosts(domain: str) -> tuple[str, ...]:
+    """A domain and its parents of two labels or more: `news.site.example`, `site.example`."""
+    labels = domain.split(".")[-_MAX_LABELS:]
+    return tuple(".".join(labels[start:]) for start in range(max(1, len(labels) - 1)))
+
+
+@lru_cache(maxsize=16_384)
+def _category(cattax: int, category: str) -> tuple[str, ...]:
+    """A category and all above it, as values of CONTENT."""
+    return tuple(f"{cattax}:{one}" for one in ancestors(cattax, category))
+
+
+def _placements(imp: Imp, slots: list[Slot]) -> list[str]:
+    shown = [value for slot in slots for value in slot.placements]
+    if imp.instl:
+        shown.append("instl")
+    if imp.rwdd:
+        shown.append("rewarded")
+    if imp.tagid:
+        shown.append("tag:" + imp.tagid)
+    return shown
+
+
+def _viewabilities(imp: Imp) -> list[str]:
+    """Thresholds in steps of ten that the measured viewability reaches (section 3.2.5); none where it is unknown."""
+    for metric in imp.metric or ():
+        if metric.type == "viewability" and 0.0 <= metric.value <= 1.0:
+            return [str(step) for step in range(10, int(metric.value * 100 + 1e-9) // 10 * 10 + 1, 10)]
+    return []

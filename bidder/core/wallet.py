@@ -1,0 +1,239 @@
+"""A seat's money: what it was leased, what its bids have set aside, and which budgets each line item is charged to.
+
+The amounts live in `core.purse`; here is who owes them. A line item's *chain* are its budgets of all levels on the
+day of the bid (`core.budgets`), so the chains of line items with daily budgets change at the end of their day.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bidder.core.budgets import FOREVER_NS, accounts_of
+from bidder.core.lines import Line
+from bidder.core.messages import Lease, Settlement, SettlementKind, SettlementRow, SliceRow
+from bidder.core.pacing import Group, Pacer, group_of
+from bidder.core.purse import Purse, Result, Unit
+from bidder.core.table import LineTable
+from bidder.core.token import bid_id_bytes
+
+
+class Settled(NamedTuple):
+    """What settling came to: tags of bids that hold no money any more, by whether they were shown; late posts."""
+
+    posted_tags: list[int]
+    freed_tags: list[int]
+    late: int
+
+
+class Wallet:
+    """Leases, chains and reservations of one seat and epoch.
+
+    Args:
+        keep_ns: how long ended reservations are remembered.
+
+    Attributes:
+        purse: the amounts. available: int64[accounts], the kernel's own view of what is free.
+        lease_until: int64[accounts]. chains: int32[lines] of the table. pace: int32[lines], pacing groups.
+        budgets, shares, spent: int64[groups], for pacing: whole budget, this seat's part of it, spend of all seats.
+    """
+
+    def __init__(self, keep_ns: int) -> None:
+        self.purse = Purse(keep_ns)
+        self.leases: dict[str, Lease] = {}
+        self.available: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self.lease_until: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._next_day_ns = FOREVER_NS
+        self._lines: tuple[Line, ...] = ()
+        self._daily: list[int] = []
+        self._daily_rows: frozenset[int] = frozenset()
+        self._chains: dict[str, int] = {}
+        self._group_accounts: list[int] = []
+        self._groups_of: dict[str, list[int]] = {}
+
+    # -- budgets of line items ------------------------------------------------------------------------------
+
+    def install(self, table: LineTable, now_ns: int) -> list[Group]:
+        """Opens the accounts of a table's line items; returns the pacing groups, numbered as in `pace`."""
+        self._lines = table.lines
+        self.chains: NDArray[np.int32] = np.zeros(len(table), dtype=np.int32)
+        self.pace: NDArray[np.int32] = np.zeros(len(table), dtype=np.int32)
+        self._daily.clear()
+        self._next_day_ns = FOREVER_NS
+        groups: dict[Group, int] = {}
+        for row, (line, asap) in enumerate(zip(table.lines, table.asap().tolist(), strict=True)):
+            daily = self._charge(row, line, now_ns)
+            if daily:
+                self._daily.append(row)
+            own = f"l/{line.id}/money"
+            account = own if line.item is not None and line.item.budgets.lifetime_nanos else line.campaign.id
+            group = group_of(line, account, asap)
+            self.pace[row] = groups.setdefault(group, len(groups))
+        self._daily_rows = frozenset(self._daily)
+        self._group_accounts = [self.purse.account(group.account_id) for group in groups]
+        self.budgets: NDArray[np.int64] = np.zeros(len(groups), dtype=np.int64)
+        self.shares: NDArray[np.int64] = np.zeros(len(groups), dtype=np.int64)
+        self.spent: NDArray[np.int64] = np.zeros(len(groups), dtype=np.int64)
+        self._groups_of = {}
+        for group, number in groups.items():
+            self._groups_of.setdefault(group.account_id, []).append(number)
+        self._grow()
+        for lease in self.leases.values():
+            self._learn(lease)
+        self.sync()
+        return list(groups)
+
+    def _charge(self, row: int, line: Line, now_ns: int) -> bool:
+        """Sets a line item's chain for the day of `now_ns`; whether it has one of the day."""
+        budgets = accounts_of(line.campaign, line.item, line.advertiser, now_ns)
+        accounts = tuple(self.purse.account(one.account_id, Unit(one.unit)) for one in budgets)
+        chain = self.purse.chain(accounts)
+        self.chains[row] = chain
+        self._chains[line.id] = chain
+        ends = [one.end_ns for one in budgets if "/d" in one.account_id]
+        if ends:
+            self._next_day_ns = min(self._next_day_ns, *ends)
+        return bool(ends)
+
+    def turn(self, now_ns: int) -> None:
+        """Goes on to the next day's budgets where a day has ended."""
+        if now_ns < self._next_day_ns:
+            return
+        self._next_day_ns = FOREVER_NS
+        for row in self._daily:
+            self._charge(row, self._lines[row], now_ns)
+        self._grow()
+        self.sync()
+
+    def _grow(self) -> None:
+        """Makes room for accounts that were opened."""
+        more = len(self.purse.available) - len(self.lease_until)
+        if more > 0:
+            self.lease_until = np.append(self.lease_until, np.zeros(more, dtype=np.int64))
+            for lease in self.leases.values():
+                self.lease_until[self.purse.account(lease.account_id, _unit_of(lease.account_id))] = (
+                    lease.bid_until_ns
+                )
+
+    def sync(self) -> None:
+        """Lets the kernel see what is free now."""
+        self.available = self.purse.available.copy()
+
+    def agrees(self) -> bool:
+        """Whether the kernel's view of what is free and the purse's own are the same."""
+        return np.array_equal(self.available, self.purse.available)
+
+    # -- leases ---------------------------------------------------------------------------------------------
+
+    def lease(self, lease: Lease) -> None:
+        """Takes a lease; one of the past changes nothing: money that a later one took back is not given again."""
+        held = self.leases.get(lease.account_id)
+        if held is not None and lease.bid_until_ns < held.bid_until_ns:
+            return
+        account = self.purse.account(lease.account_id, _unit_of(lease.account_id))
+        self._grow()
+        if held is not None and lease.bid_until_ns > held.bid_until_ns:
+            self.purse.lower(account, lease.granted_nanos)
+        self.purse.grant(account, lease.granted_nanos)
+        self.leases[lease.account_id] = lease
+        self.lease_until[account] = lease.bid_until_ns
+        self._learn(lease)
+
+    def _learn(self, lease: Lease) -> None:
+        """What pacing needs of a lease."""
+        for group in self._groups_of.get(lease.account_id, ()):
+            self.budgets[group] = lease.budget_nanos
+            self.shares[group] = lease.budget_nanos // max(lease.seats, 1)
+            self.spent[group] = max(lease.spent_nanos, self.purse.posted(self._group_accounts[group]))
+
+    def books_of(self, group: int) -> tuple[int, int, int, int]:
+        """Granted, reserved, posted and late nanos of the budget of a pacing group."""
+        granted, reserved, posted, late = self.purse.books[self._group_accounts[group]].tolist()
+        return granted, reserved, posted, late
+
+    def rows(self) -> tuple[SliceRow, ...]:
+        """How each leased account stands."""
+        purse = self.purse
+        numbers = [purse.account(account_id, _unit_of(account_id)) for account_id in self.leases]
+        books = purse.books[numbers].tolist() if numbers else []
+        return tuple(
+            SliceRow(account_id, granted, reserved, posted)
+            for account_id, (granted, reserved, posted, _) in zip(self.leases, books, strict=True)
+        )
+
+    # -- settling -------------------------------------------------------------------------------------------
+
+    def settle(
+        self, rows: Sequence[Settlement | SettlementRow], index: dict[str, int], pacer: Pacer, now_ns: int
+    ) -> Settled:
+        """Takes over what the bank booked, in order.
+
+        Args:
+            rows: of this seat and epoch. index: rows of the table by line item. pacer: hears of spend.
+            now_ns: the time.
+        """
+        count = len(rows)
+        ids = np.frombuffer(b"".join([bid_id_bytes(row.bid_id) for row in rows]), dtype=np.uint8)
+        kinds = np.array([row.kind for row in rows], dtype=np.uint8)
+        amounts = np.array([row.amount_nanos for row in rows], dtype=np.int64)
+        chains = np.array(
+            [self._chain_of(row, index) if row.amount_nanos else 0 for row in rows], dtype=np.int32
+        )
+        impressions = np.array([row.impressions for row in rows], dtype=np.int64)
+        results, tags = np.zeros(count, dtype=np.uint8), np.zeros(count, dtype=np.uint64)
+        self.purse.settle_rows(
+            ids.reshape(count, 12).copy(), kinds, chains, amounts, now_ns, results, tags, impressions
+        )
+        settled = Settled([], [], int((results == Result.LATE).sum()))
+        for row, result, tag in zip(rows, results.tolist(), tags.tolist(), strict=True):
+            if row.kind is SettlementKind.POSTED:
+                assert result != Result.EXCEEDS, f"the bank booked {row} above its reservation"
+                if result != Result.EXISTS:
+                    self._spend(row, index, pacer)
+                if tag and result == Result.OK:
+                    settled.posted_tags.append(tag)
+            elif tag and result == Result.OK and row.kind is SettlementKind.VOIDED:
+                settled.freed_tags.append(tag)
+        self.sync()
+        return settled
+
+    def _spend(self, row: Settlement | SettlementRow, index: dict[str, int], pacer: Pacer) -> None:
+        place = index.get(row.line_item_id or row.campaign_id)
+        if place is None:
+            return
+        group = int(self.pace[place])
+        pacer.spend(group, row.amount_nanos, int(self.shares[group]))
+        self.spent[group] = max(self.spent[group], self.purse.posted(self._group_accounts[group]))
+
+    def _chain_of(self, row: Settlement | SettlementRow, index: dict[str, int]) -> int:
+        """Who owes a spend that came after its reservation had ended: the line item's budgets of the bid's day."""
+        line_id = row.line_item_id or row.campaign_id
+        place = index.get(line_id)
+        if (
+            place is not None
+            and row.bid_at_ns
+            and self._lines[place].id == line_id
+            and place in self._daily_rows
+        ):
+            line = self._lines[place]
+            budgets = accounts_of(line.campaign, line.item, line.advertiser, row.bid_at_ns)
+            accounts = tuple(self.purse.account(one.account_id, Unit(one.unit)) for one in budgets)
+            self._grow()
+            return self.purse.chain(accounts)
+        chain = self._chains.get(line_id)
+        if chain is None:
+            chain = self._chains[line_id] = self.purse.chain((self.purse.account(row.campaign_id),))
+            self._grow()
+        return chain
+
+    def expire(self, now_ns: int) -> list[int]:
+        """Frees what time frees; returns the tags of those bids."""
+        tags, _ = self.purse.expire_rows(now_ns)
+        self.sync()
+        return [tag for tag in tags.tolist() if tag]
+
+
+def _unit_of(account_id: str) -> Unit:
+    """What an account of this name counts, see `core.budgets`."""
+    return Unit.IMPRESSIONS if "/imps" in account_id else Unit.MONEY
