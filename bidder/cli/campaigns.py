@@ -241,11 +241,13 @@ def _read(file: Path, config: Path | None) -> "Sheet":
 
 
 def _count(sheet: "Sheet") -> str:
-    counts = [f"{len(sheet.campaigns)} campaigns"]
     items = sum(len(campaign.line_items) for campaign in sheet.campaigns)
-    counts += [f"{items} line items"] if items else []
-    counts += [f"{len(sheet.advertisers)} advertisers"] if sheet.advertisers else []
-    return ", ".join(counts)
+    counts = (
+        (len(sheet.campaigns), "campaign"),
+        (items, "line item"),
+        (len(sheet.advertisers), "advertiser"),
+    )
+    return ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts if count)
 
 
 def _became(result: "PutResult") -> str:

@@ -80,7 +80,9 @@ def _circle(text: str) -> str:
     try:
         parse_circle(text)
     except InputError as error:
-        raise ValueError(str(error).removeprefix("circle ")) from None
+        message = str(error)
+        form = message.startswith("circle ")
+        raise ValueError(message.removeprefix("circle ") if form else f"must be circles: {message}") from None
     return text
 
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bidder.cli.main import build_app
-from bidder.core.campaigns import Campaign, Status
+from bidder.core.campaigns import Advertiser, Campaign, Status
 from bidder.errors import InputError, SheetError
 from bidder.store.campaigns import AuditRow, CampaignStore
 from bidder.store.database import Database
@@ -17,6 +17,48 @@ spring,Spring sale,acme,acme.example,500.00,2026-05-01T00:00:00Z,2026-06-01T00:0
 b1|300|250|https://cdn.acme.example/b1.png|https://acme.example/
 summer,Summer sale,acme,acme.example,20.00,2026-06-01T00:00:00Z,2026-07-01T00:00:00Z,2.00,8.50,\
 b1|300|250|https://cdn.acme.example/b1.png|https://acme.example/
+"""
+
+
+TREE = """
+[[advertiser]]
+id = "acme"
+name = "Acme [bold]"
+time_zone = "Europe/Berlin"
+daily_budget = "90"
+
+[[campaign]]
+id = "spring"
+name = "Spring sale"
+advertiser = "acme"
+adomain = ["acme.example"]
+budget = "500"
+start = 2026-05-01T00:00:00Z
+end = 2026-06-01T00:00:00Z
+value = "2"
+max_bid_cpm = "8.50"
+caps = ["3/day"]
+[[campaign.creatives]]
+id = "b1"
+w = 300
+h = 250
+image_url = "https://cdn.acme.example/b1.png"
+landing_url = "https://acme.example/"
+[[campaign.creatives]]
+id = "v1"
+media = "video"
+media_url = "https://cdn.acme.example/v1.mp4"
+mime = "video/mp4"
+duration_s = 15
+landing_url = "https://acme.example/"
+[[campaign.line_item]]
+id = "spring-phone"
+budget = "100"
+device = ["phone"]
+creatives = ["b1"]
+[[campaign.line_item]]
+id = "spring-rest"
+exclude_device = ["phone"]
 """
 
 
@@ -43,6 +85,10 @@ class Desk:
     def campaigns(self) -> dict[str, Campaign]:
         with Database(self.db) as database:
             return CampaignStore(database).all()
+
+    def advertisers(self) -> dict[str, Advertiser]:
+        with Database(self.db) as database:
+            return CampaignStore(database).advertisers()
 
     def audit(self) -> list[AuditRow]:
         with Database(self.db) as database:
@@ -167,3 +213,166 @@ def test_the_database_of_the_configuration_is_used(tmp_path: Path) -> None:
     assert CliRunner().invoke(build_app(), arguments).exit_code == 0
     with Database(tmp_path / "own.db") as database:
         assert CampaignStore(database).all()["spring"].currency == "EUR"
+
+
+def test_a_tree_is_imported_with_its_advertisers(desk: Desk) -> None:
+    assert desk.run("import", desk.sheet(TREE, "tree.toml")) == (
+        "tree.toml: 1 added, 0 changed, 0 as they were\n"
+        "tree.toml, advertisers: 1 added, 0 changed, 0 as they were\n"
+    )
+    assert [item.id for item in desk.campaigns()["spring"].line_items] == ["spring-phone", "spring-rest"]
+    assert desk.advertisers()["acme"].time_zone == "Europe/Berlin"
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "toml"])
+def test_an_export_of_a_tree_imported_again_is_the_same(desk: Desk, kind: str) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    before = desk.campaigns(), desk.advertisers()
+    export = desk.sheet(desk.run("list", f"--{kind}"), f"export.{kind}")
+    assert "0 added, 0 changed, 1 as they were" in desk.run("import", export)
+    desk.db.unlink()
+    desk.run("import", export)
+    assert (desk.campaigns(), desk.advertisers()) == before
+
+
+def test_list_indents_line_items_below_campaigns_below_advertisers(desk: Desk) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    lines = [line for line in desk.run("list").splitlines() if line.strip()]
+    ids = [line.split(" active")[0].rstrip() for line in lines if " active " in line]
+    margin = ids[0].index("acme")
+    assert [(line[margin:].split()[0], line.index(line.split()[0]) - margin) for line in ids] == [
+        ("acme", 0),
+        ("spring", 2),
+        ("spring-phone", 4),
+        ("spring-rest", 4),
+    ]
+    assert "Acme [bold]" in ids[0]
+    assert any("90 a day" in line for line in lines)
+
+
+def test_check_says_what_would_change_and_writes_nothing(desk: Desk) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    before = desk.db.read_bytes(), len(desk.audit())
+    changed = TREE.replace('budget = "100"', 'budget = "120"').replace('caps = ["3/day"]', 'caps = ["4/day"]')
+    shown = desk.run("check", desk.sheet(changed + SUMMER, "next.toml"))
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["spring", "caps", "3/day", "4/day"] in rows
+    assert ["spring", "/", "spring-phone", "budget", "100", "120"] in rows
+    assert ["summer", "added"] in rows
+    assert shown.endswith(
+        "next.toml: 2 campaigns, 2 line items, 1 advertiser, all right; nothing was written\n"
+    )
+    assert (desk.db.read_bytes(), len(desk.audit())) == before
+
+
+SUMMER = TREE[TREE.index("[[campaign]]") : TREE.index("[[campaign.line_item]]")].replace("spring", "summer")
+
+
+def test_check_of_what_is_there_already_shows_no_change(desk: Desk) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    assert desk.run("check", desk.sheet(TREE, "tree.toml")) == (
+        "tree.toml: 1 campaign, 2 line items, 1 advertiser, all right; nothing was written\n"
+    )
+
+
+def test_check_needs_no_database_and_makes_none(desk: Desk) -> None:
+    rows = [line.split() for line in desk.run("check", desk.sheet(TREE, "tree.toml")).splitlines()]
+    assert ["advertiser", "acme", "added"] in rows
+    assert ["spring", "added", "with", "2", "line", "items"] in rows
+    assert not desk.db.exists()
+
+
+def test_check_sees_a_clash_with_a_line_item_of_the_store(desk: Desk) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    other = SHEET.replace("summer,Summer", "spring-rest,Summer").replace("spring,Spring", "other,Spring")
+    with pytest.raises(InputError, match="was 'spring-rest' in campaigns spring and spring-rest"):
+        desk.run("check", desk.sheet(other))
+
+
+def test_check_tells_the_errors_of_a_sheet(desk: Desk) -> None:
+    with pytest.raises(SheetError, match=r"device must be desktop, .*nearest is phone"):
+        desk.run("check", desk.sheet(TREE.replace('["phone"]', '["phones"]', 1), "tree.toml"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["spring", "20", "--daily"], "spring: daily budget 20 USD"),
+        (["spring", "none", "--daily"], "spring: daily budget none"),
+        (["spring", "70.5", "--line-item", "spring-rest"], "spring, line item spring-rest: budget 70.5 USD"),
+        (["spring", "none", "--line-item", "spring-phone"], "spring, line item spring-phone: budget none"),
+        (
+            ["spring", "5", "--daily", "--line-item", "spring-rest"],
+            "spring, line item spring-rest: daily budget 5 USD",
+        ),
+    ],
+)
+def test_set_budget_reaches_days_and_line_items(desk: Desk, arguments: list[str], said: str) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    assert desk.run("set-budget", *arguments) == f"{said}\n"
+    campaign = desk.campaigns()["spring"]
+    holder = next((item for item in campaign.line_items if item.id in arguments), campaign)
+    amount = 0 if arguments[1] == "none" else round(float(arguments[1]) * 10**9)
+    budgets = holder.budgets
+    assert (budgets.daily_nanos if "--daily" in arguments else budgets.lifetime_nanos) == amount
+    assert campaign.budget_nanos == 500 * 10**9
+
+
+def test_the_budget_of_a_flight_cannot_be_taken_away(desk: Desk) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    with pytest.raises(
+        InputError, match="budget of campaign spring must be an amount > 0, was none: pause it"
+    ):
+        desk.run("set-budget", "spring", "none")
+    with pytest.raises(InputError, match="budget of line item spring-rest must be > 0, or `none`"):
+        desk.run("set-budget", "spring", "0", "--line-item", "spring-rest")
+
+
+def test_pause_and_resume_reach_line_items_and_advertisers(desk: Desk) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    assert (
+        desk.run("pause", "spring", "--line-item", "spring-rest") == "spring, line item spring-rest: paused\n"
+    )
+    assert desk.campaigns()["spring"].line_items[1].status is Status.PAUSED
+    assert desk.run("pause", "--advertiser", "acme") == "advertiser acme: paused\n"
+    assert desk.advertisers()["acme"].status is Status.PAUSED
+    assert desk.run("resume", "--advertiser", "acme") == "advertiser acme: active\n"
+    assert desk.advertisers()["acme"].status is Status.ACTIVE
+    assert desk.campaigns()["spring"].status is Status.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "either a campaign or --advertiser must be named, was neither"),
+        (["spring", "--advertiser", "acme"], "either a campaign or --advertiser must be named, was both"),
+        (["--advertiser", "acme", "--line-item", "spring-rest"], "--line-item must stand with its campaign"),
+    ],
+)
+def test_what_to_pause_must_be_clear(desk: Desk, arguments: list[str], words: str) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    with pytest.raises(InputError, match=words):
+        desk.run("pause", *arguments)
+
+
+def test_history_shows_a_replaced_campaign_by_what_changed(desk: Desk) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    desk.run("import", desk.sheet(TREE.replace('budget = "100"', 'budget = "120"'), "tree.toml"))
+    desk.run("set-budget", "spring", "7", "--daily", "--line-item", "spring-rest")
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:-1]]
+        for line in desk.run("history", "spring").splitlines()
+    ]
+    assert [row[3:] for row in rows if row] == [
+        ["spring", "create", "", ""],
+        ["spring / spring-phone", "budget", "100", "120"],
+        ["spring / spring-rest", "daily_budget", "none", "7"],
+    ]
+
+
+def test_history_of_an_advertiser_is_its_own(desk: Desk) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    desk.run("pause", "--advertiser", "acme")
+    rows = [line for line in desk.run("history", "--advertiser", "acme").splitlines() if "│" in line]
+    assert [row.split("│")[4].strip() for row in rows] == ["advertiser acme"] * 2
+    assert "paused" in rows[1]

@@ -8,10 +8,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bidder.core.campaigns import Campaign, Creative, Goal, Pacing, Rule, Status, Targeting
+from bidder.core.campaigns import (
+    DIMENSIONS,
+    Advertiser,
+    Approval,
+    Budgets,
+    Campaign,
+    Cap,
+    Creative,
+    Flight,
+    Goal,
+    LineItem,
+    Media,
+    Modifier,
+    Native,
+    Pacing,
+    Rule,
+    Status,
+    Targeting,
+)
+from bidder.core.devices import agent_of, system_of
 from bidder.errors import SheetError
 from bidder.store.columns_cells import format_instant, parse_instant
-from bidder.store.sheet import parse_sheet, read_sheet, to_csv, to_json
+from bidder.store.columns_targeting import BROWSERS, DEVICES, SYSTEMS, TARGETING
+from bidder.store.sheet import parse_sheet, read_sheet, to_csv, to_json, to_toml
 
 HEADER = "id,name,advertiser,adomain,budget,start,end,value,max_bid_cpm,creatives"
 ROW = (
@@ -201,6 +221,56 @@ def test_a_negative_budget_is_one_line_with_row_column_and_what_is_allowed() -> 
         ),
         ("id", "", "must be given, was empty"),
         ("creatives", "", "must be given, was empty"),
+        ("daily_budget", "0", "must be > 0, was 0"),
+        ("impressions", "1.5", "must be a whole number from 1 to 1000000000000, was '1.5'"),
+        ("daily_impressions", "0", "must be a whole number from 1"),
+        ("min_bid_cpm", "8.51", "must be at most max_bid_cpm, was 8.51"),
+        ("caps", "3 a day", "must be impressions in a time such as 3/day"),
+        ("caps", "33/day", "must be 1 to 32 impressions, was '33/day'"),
+        ("caps", "3/91d", "must be of 1 second to 90 days, was '3/91d'"),
+        ("unknown_user", "maybe", "must be refuse or allow, was 'maybe'"),
+        ("geo", "U.S.", "must be countries or regions such as USA, CA or USA-CA, was 'U.S.'"),
+        ("city", "FRA/paris/1", "must be names such as paris or FRA/paris"),
+        ("circle", "48.85,2.35", "must be latitude,longitude,radius such as"),
+        ("exclude_circle", "91,2.35,5km", "latitude of a circle must be from -90 to 90, was 91.0"),
+        ("inventory", "web", "must be site, app or dooh, was 'web'"),
+        ("device", "phones", "was 'phones'; nearest is phone"),
+        ("os", "iso", "was 'iso'; nearest is ios"),
+        ("browser", "netscape", "must be chrome, edge"),
+        ("connection", "wi-fi", "was 'wi-fi'; nearest is wifi"),
+        ("language", "eng", "must be languages of two letters such as en, was 'eng'"),
+        ("domain", "https://news.example/", "must be domains or app bundles such as"),
+        ("content", "news", "must be ids such as IAB1-2, or 9:150 with the cattax, was 'news'"),
+        ("content", "x:1", "must be an id such as IAB1-2, or 9:150 with its cattax"),
+        ("placement", "pos:8", "must be instl, rewarded, pos:0 to pos:7"),
+        ("viewability", "75", "must be a share in steps of ten from 10 to 100, was '75'"),
+        ("viewability", "0", "must be a share in steps of ten from 10 to 100, was '0'"),
+        ("viewability", "50;60", "must be one value, was 50; 60"),
+        ("hour", "20-8", "must be hours from the lower to the higher, was '20-8'"),
+        ("hour", "8-200", "must be hours of the week from 0 to 167, was '200'"),
+        ("segment", "x" * 201, "must be values of up to 200 characters"),
+        ("expression", "device.w >", "must have"),
+        ("modifiers", "phone*1.2", "must be dimension=value*factor such as device=phone*1.2"),
+        ("modifiers", "devise=phone*1.2", "must name a dimension, was 'devise'; nearest is device"),
+        ("modifiers", "device=phone*11", "must have factors from 0 to 10 such as 1.2"),
+        ("modifiers", "device=phones*1.2", "nearest is phone, in modifier 'device=phones*1.2'"),
+        (
+            "creatives",
+            "id=v1|media=video|landing_url=http://a.example",
+            "video creative v1 must have media_url",
+        ),
+        (
+            "creatives",
+            "id=v1|colour=red|landing_url=http://a.example",
+            "must have fields of a creative, was 'colour'",
+        ),
+        ("creatives", "id=v1|id=v2|landing_url=http://a.example", "must have each field once, was id twice"),
+        ("creatives", "id=v1|w=300", "must have an id and a landing_url each, was without landing_url"),
+        (
+            "creatives",
+            "id=n|media=native|native.icon_w=0|landing_url=http://a.example",
+            "must be pixels from 1 to 10000, was '0', in creative n, field native.icon_w",
+        ),
     ],
 )
 def test_a_wrong_cell_is_named_with_what_is_allowed(column: str, cell: str, words: str) -> None:
@@ -280,59 +350,6 @@ def test_a_sheet_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
         read_sheet(path)
 
 
-_visible = st.characters(codec="utf-8", exclude_categories=["C", "Z"])
-_text = st.text(_visible, min_size=1, max_size=12)
-_identifier = st.from_regex(r"\A[A-Za-z0-9._:-]{1,12}\Z")
-_domain = st.from_regex(r"\A[a-z0-9-]{1,5}\.[a-z]{2,5}\Z")
-_url = st.builds("https://{}/{}".format, _domain, st.text("abc;|\\,\"'?=&%", max_size=8))
-_nanos = st.integers(1, 9_000_000_000_000_000_000)
-_lists = st.lists(_text, max_size=3, unique=True).map(tuple)
-_uppers = st.lists(st.from_regex(r"\A[A-Z0-9-]{1,6}\Z"), max_size=3).map(tuple)
-_hours = st.lists(st.integers(0, 167).map(str), max_size=3).map(tuple)
-_creative = st.builds(
-    Creative,
-    id=_identifier,
-    w=st.integers(1, 10_000),
-    h=st.integers(1, 10_000),
-    image_url=_url,
-    landing_url=_url,
-    attr=st.lists(st.integers(1, 17), max_size=3).map(tuple),
-)
-_targeting = st.builds(
-    Targeting,
-    geo=st.builds(Rule, _uppers, _uppers),
-    exchange=st.builds(Rule, _lists, _lists),
-    domain=st.builds(Rule, st.lists(_domain, max_size=2).map(tuple)),
-    segment=st.builds(Rule, _lists, _lists),
-    hour=st.builds(Rule, _hours, _hours),
-)
-_campaign = st.builds(
-    Campaign,
-    id=_identifier,
-    name=_text,
-    advertiser=_identifier,
-    adomain=st.lists(_domain, min_size=1, max_size=3).map(tuple),
-    cat=_lists,
-    status=st.sampled_from(Status),
-    currency=st.from_regex(r"\A[A-Z]{3}\Z"),
-    budget_nanos=_nanos,
-    start_ns=st.integers(0, 10**18),
-    end_ns=st.integers(10**18 + 1, 7 * 10**18),
-    goal=st.sampled_from(Goal),
-    value_nanos=_nanos,
-    max_bid_cpm_micros=st.integers(1, 10**15),
-    pacing=st.sampled_from(Pacing),
-    targeting=_targeting,
-    creatives=st.lists(_creative, min_size=1, max_size=3, unique_by=lambda creative: creative.id).map(tuple),
-)
-
-
-@given(st.lists(_campaign, min_size=1, max_size=3, unique_by=lambda campaign: campaign.id))
-def test_an_export_is_an_import_of_the_same_campaigns(campaigns: list[Campaign]) -> None:
-    assert parse_sheet(to_csv(campaigns), ".csv", "s.csv").campaigns == campaigns
-    assert parse_sheet(to_json(campaigns), ".json", "s.json").campaigns == campaigns
-
-
 def test_the_json_export_has_amounts_as_text() -> None:
     (plain,) = json.loads(to_json([one(f"{HEADER}\n{ROW}\n")]))["campaign"]
     assert (plain["budget"], plain["max_bid_cpm"], plain["end"]) == ("500", "8.5", "2026-05-31T22:00:00Z")
@@ -347,3 +364,251 @@ def test_an_instant_is_written_and_read_to_the_nanosecond(at_ns: int) -> None:
 def test_an_instant_is_the_same_in_any_zone(second: int, offset_minutes: int) -> None:
     zone = dt.timezone(dt.timedelta(minutes=offset_minutes))
     assert parse_instant(dt.datetime.fromtimestamp(second, zone).isoformat()) == second * 10**9
+
+
+TREE = """level,campaign,id,name,advertiser,adomain,status,budget,daily_budget,start,end,value,max_bid_cpm,caps,geo,\
+creatives,time_zone,flights
+advertiser,,acme,Acme,,,,1000,,,,,,2/week,,,Europe/Berlin,
+,,spring,Spring sale,acme,acme.example,,500.00,20,2026-05-01T00:00:00Z,2026-06-01T00:00:00Z,2,8.5,3/day;10/2h,USA,\
+b1|300|250|https://cdn.acme.example/b1.png|https://acme.example/,,
+line item,spring,spring-phone,Phones,,,paused,100,,2026-05-02T00:00:00Z,2026-05-03T00:00:00Z,,4,,,b1,,
+line_item,spring,spring-rest,,,,,,,,,,,,DEU;FRA,,,\
+2026-05-01T00:00:00Z/2026-05-02T00:00:00Z;2026-05-10T00:00:00Z/2026-05-11T00:00:00Z
+"""
+DAY = 86_400 * 10**9
+MAY = 1_777_593_600_000_000_000
+
+
+def test_rows_of_three_levels_are_a_tree() -> None:
+    sheet = parse_sheet(TREE, ".csv", "s.csv")
+    assert sheet.advertisers == [
+        Advertiser(
+            id="acme",
+            name="Acme",
+            time_zone="Europe/Berlin",
+            budgets=Budgets(lifetime_nanos=1000 * 10**9),
+            caps=(Cap(impressions=2, seconds=604_800),),
+        )
+    ]
+    (campaign,) = sheet.campaigns
+    assert campaign.budgets == Budgets(daily_nanos=20 * 10**9)
+    assert campaign.caps == (Cap(impressions=3, seconds=86_400), Cap(impressions=10, seconds=7_200))
+    assert campaign.line_items == (
+        LineItem(
+            id="spring-phone",
+            name="Phones",
+            status=Status.PAUSED,
+            budgets=Budgets(lifetime_nanos=100 * 10**9),
+            flights=(Flight(start_ns=MAY + DAY, end_ns=MAY + 2 * DAY),),
+            max_bid_cpm_micros=4_000_000,
+            creatives=("b1",),
+        ),
+        LineItem(
+            id="spring-rest",
+            flights=(
+                Flight(start_ns=MAY, end_ns=MAY + DAY),
+                Flight(start_ns=MAY + 9 * DAY, end_ns=MAY + 10 * DAY),
+            ),
+            targeting=Targeting(geo=Rule(("DEU", "FRA"))),
+        ),
+    )
+
+
+TREE_TOML = (
+    TOML
+    + """
+[[campaign.line_item]]
+id = "spring-phone"
+budget = "100"
+device = ["phone"]
+[[campaign.line_item]]
+id = "spring-rest"
+exclude_device = ["phone"]
+[[advertiser]]
+id = "acme"
+daily_budget = 50
+caps = ["2/week"]
+"""
+)
+
+
+def test_tables_within_a_campaign_are_its_line_items() -> None:
+    sheet = parse_sheet(TREE_TOML, ".toml", "s.toml")
+    assert [item.id for item in sheet.campaigns[0].line_items] == ["spring-phone", "spring-rest"]
+    assert sheet.campaigns[0].line_items[1].targeting.device == Rule((), ("phone",))
+    assert sheet.advertisers[0].budgets == Budgets(daily_nanos=50 * 10**9)
+
+
+def test_the_tree_is_the_same_in_all_formats() -> None:
+    sheet = parse_sheet(TREE, ".csv", "s.csv")
+    for write, suffix in ((to_csv, ".csv"), (to_json, ".json"), (to_toml, ".toml")):
+        assert parse_sheet(write(*sheet), suffix, "s") == sheet
+
+
+def test_a_sheet_may_hold_advertisers_alone() -> None:
+    sheet = parse_sheet('[[advertiser]]\nid = "acme"\n', ".toml", "s.toml")
+    assert sheet == ([], [Advertiser(id="acme")])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "line item,",
+            "lineitem,",
+            "level must be advertiser or campaign or line_item, was 'lineitem' (row 4",
+        ),
+        (
+            "line item,spring,",
+            "line item,sprin,",
+            "campaign must be the id of a campaign of this sheet, was 'sprin'",
+        ),
+        ("line item,spring,", "line item,,", "campaign must be the id of a campaign of this sheet, was ''"),
+        (",,spring,", ",acme,spring,", "campaign must be blank but for line items, was 'acme'"),
+        (
+            "spring-phone,Phones,,",
+            "spring-phone,Phones,acme,",
+            "advertiser must be blank in a row of level line_item",
+        ),
+        (
+            "spring-rest,",
+            "spring-phone,",
+            "id must be unique among line items, was 'spring-phone' in row 4 too",
+        ),
+        (",4,,,b1,", ",4,,,b2,", "creatives must be ids of the campaign's creatives, was 'b2'; nearest: b1"),
+        ("2026-05-11T", "2026-07-11T", "flights must lie within the campaign's start and end"),
+        ("2026-05-03T", "2026-05-01T", "end must be after start, was 2026-05-01T00:00:00Z (row 4"),
+        (",2026-05-03T00:00:00Z,", ",,", "end must be given with start, was empty"),
+        (
+            "Europe/Berlin",
+            "Europe/Berln",
+            "time_zone must be a name of the IANA database, was 'Europe/Berln'; nearest",
+        ),
+    ],
+)
+def test_a_wrong_row_of_a_tree_is_named(old: str, new: str, words: str) -> None:
+    assert old in TREE
+    message = error_of(TREE.replace(old, new, 1))
+    assert words in message
+    assert "nothing was applied" in message
+
+
+def test_a_line_item_must_not_have_the_id_of_another_campaign() -> None:
+    other = TREE.replace("spring-rest", "summer") + (
+        ",,summer,Summer,acme,acme.example,,5,,2026-05-01T00:00:00Z,2026-06-01T00:00:00Z,2,8,,,"
+        "b1|300|250|https://cdn.acme.example/b1.png|https://acme.example/,,\n"
+    )
+    assert "id must be unique among line items, was 'summer' in row 5 too (row 6" in error_of(other)
+
+
+def test_errors_of_line_items_are_told_beside_those_of_their_campaign() -> None:
+    lines = error_of(TREE.replace("500.00", "-5").replace(",4,,,b1", ",x,,,b1")).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["budget", "max_bid_cpm"]
+
+
+def test_an_error_of_a_line_item_in_toml_names_the_line_of_its_table() -> None:
+    text = TREE_TOML.replace('["phone"]', '["phones"]', 1)
+    line = text.splitlines().index("[[campaign.line_item]]") + 1
+    assert f"(row {line}, sheet.toml)" in error_of(text, ".toml")
+
+
+def test_an_error_of_a_line_item_in_json_names_it_by_number() -> None:
+    sheet = json.loads(to_json(*parse_sheet(TREE, ".csv", "s.csv")))
+    sheet["campaign"][0]["line_item"][1]["geo"] = ["?"]
+    assert "(row 1, line item 2, sheet.json)" in error_of(json.dumps(sheet), ".json")
+
+
+def test_a_column_that_line_items_do_not_have_is_named_in_a_table() -> None:
+    text = TREE_TOML.replace('budget = "100"', 'adomain = ["a.example"]')
+    assert "adomain is no column; " in error_of(text, ".toml")
+
+
+CREATIVES = (
+    "id=v1|media=video|mime=video/mp4|media_url=https://cdn.acme.example/v1.mp4|duration_s=15|protocols=2 3|api=7"
+    "|linearity=2|landing_url=https://acme.example/|approvals=alpha:approved beta\\ x:pending;"
+    "ID = n1|media=native|native.title=Shoes \\| more|native.icon_url=https://cdn.acme.example/i.png"
+    "|landing_url=https://acme.example/|status=paused;"
+    "id=h1|w=300|h=250|flex=yes|html=<a href='${CLICK_URL}'>x\\;y</a>\\ |landing_url=https://acme.example/|btype=1;"
+    "b1|300|250|https://cdn.acme.example/b1.png|https://acme.example/"
+)
+
+
+def test_creatives_of_every_media_are_read_from_a_cell() -> None:
+    video, native, markup, image = one(csv_of(creatives=CREATIVES)).creatives
+    assert video == Creative(
+        id="v1",
+        media=Media.VIDEO,
+        mime="video/mp4",
+        media_url="https://cdn.acme.example/v1.mp4",
+        duration_s=15,
+        protocols=(2, 3),
+        api=(7,),
+        linearity=2,
+        landing_url="https://acme.example/",
+        approvals={"alpha": Approval.APPROVED, "beta x": Approval.PENDING},
+    )
+    assert (native.native, native.status) == (
+        Native(title="Shoes | more", icon_url="https://cdn.acme.example/i.png"),
+        Status.PAUSED,
+    )
+    assert (markup.html, markup.flex, markup.btype) == ("<a href='${CLICK_URL}'>x;y</a> ", True, 1)
+    assert image.media is Media.BANNER
+
+
+def test_creatives_in_tables_are_those_of_the_cell() -> None:
+    campaign = one(csv_of(creatives=CREATIVES))
+    tables = json.loads(to_json([campaign]))["campaign"][0]["creatives"]
+    assert tables[0]["approvals"] == {"alpha": "approved", "beta x": "pending"}
+    assert tables[1]["native"] == {"title": "Shoes | more", "icon_url": "https://cdn.acme.example/i.png"}
+    assert one(to_json([campaign]), ".json") == one(to_csv([campaign])) == campaign
+
+
+def test_every_dimension_has_columns_to_include_and_to_exclude() -> None:
+    assert tuple(TARGETING) == DIMENSIONS
+    value = {"geo": "USA", "content": "IAB7", "hour": "8-10;12", "viewability": "70%", "language": "EN"}
+    read = one(
+        csv_of(**value, **{f"exclude_{name}": "x" for name in ("carrier", "keyword", "deal")})
+    ).targeting
+    assert (read.hour, read.viewability) == (Rule(("8", "9", "10", "12")), Rule(("70",)))
+    assert read.language == Rule(("en",))
+    assert read.carrier == read.keyword == read.deal == Rule((), ("x",))
+
+
+def test_modifiers_are_read_with_the_values_of_their_dimension() -> None:
+    read = one(csv_of(modifiers='device=Phone*1.2; geo=usa*0;expression=device.make == "a*b" * 10')).modifiers
+    assert read == (
+        Modifier(dimension="device", value="phone", factor=1.2),
+        Modifier(dimension="geo", value="USA", factor=0.0),
+        Modifier(dimension="expression", value='device.make == "a*b"', factor=10.0),
+    )
+
+
+def test_words_for_devices_are_those_that_agents_are_read_as() -> None:
+    assert {
+        system_of(name) for name in ("Windows 10", "macOS", "iOS", "Android", "Chrome OS", "Tizen", "Linux")
+    } <= set(SYSTEMS)
+    chrome = agent_of(
+        "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 Mobile "
+        "Safari/537.36"
+    )
+    assert chrome.browser in BROWSERS
+    assert chrome.device_class in DEVICES
+
+
+def test_a_list_longer_than_a_cell_of_the_reader_is_read_back() -> None:
+    domains = tuple(f"site-{number}.news.example" for number in range(10_000))
+    campaign = one(csv_of(domain=";".join(domains)))
+    assert campaign.targeting.domain.include == domains
+    assert one(to_csv([campaign])) == campaign
+
+
+def test_an_export_holds_no_column_that_says_nothing() -> None:
+    header = to_csv([one(f"{HEADER}\n{ROW}\n")]).splitlines()[0].split(",")
+    assert set(header) == {*HEADER.split(","), "status", "currency", "goal", "pacing", "unknown_user"}
+
+
+def test_ends_of_lines_within_a_cell_stay_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    cell = "id=h1|w=300|h=250|html=<a>\r\n</a>|landing_url=https://acme.example/"
+    path.write_bytes(csv_of(creatives=cell).encode())
+    assert read_sheet(path).campaigns[0].creatives[0].html == "<a>\r\n</a>"
