@@ -1,59 +1,53 @@
-"""The money of one campaign at the bank: its budget, what is booked and what is granted.
+"""One budget at the bank: its limit, what is booked on it and what is granted of it.
 
-    room = budget - committed
+    room = limit - committed
     committed = booked + outstanding
     outstanding = sum over grants that are not freed of max(0, granted - posted)
 
-A grant moves money from room to outstanding, a booking from outstanding to booked, freeing from outstanding
-back to room. So the rule that is checked after each operation is
+A grant moves room to outstanding, a booking outstanding to booked, freeing outstanding back to room. So the rule
+that is checked after each operation is
 
-    committed <= budget + uncovered + cut
+    committed <= limit + uncovered + cut
 
 where `uncovered` is spend that came when its grant had no room left (after the grant was freed, or beyond it)
-and `cut` is by how much a lowered budget fell below what was committed already. Both are counted and neither
+and `cut` is by how much a lowered limit fell below what was committed already. Both are counted and neither
 comes from granting: where no notice is late, no worker bids beyond its grant and no budget is lowered, both
-are 0 and spend never passes the budget.
+are 0 and spend never passes the limit.
+
+All amounts are in the account's unit: nanos of money, or millionths of an impression.
 """
 
 from typing import NamedTuple
 
 from bidder.core.bookings import AccountRow, GrantKey, GrantRow
-from bidder.core.campaigns import Campaign, Status
+from bidder.core.budgets import FOREVER_NS, Budget, Unit
+from bidder.core.lines import Line
+from bidder.core.messages import ONE_IMPRESSION
 from bidder.errors import InvariantError
-from bidder.money import MAX_NANOS
 
 
 class Sent(NamedTuple):
-    """What a seat was last told of a grant: granted, bid until and budget, the spend, and when."""
+    """What a seat was last told of a grant: granted, bid until and limit, the spend, and when."""
 
     terms: tuple[int, int, int]
-    spent_nanos: int
+    spent: int
     at_ns: int
 
 
 class Grant:
-    """What one epoch of a seat may spend of one campaign; `granted_nanos` grows, but for `Account.shrink`.
+    """What one epoch of a seat may spend of one account; `granted` grows, but for `Account.shrink`.
 
     `sent` is the state in which the seat was last told, to tell it again only where something changed.
     """
 
-    __slots__ = (
-        "bid_until_ns",
-        "campaign_id",
-        "epoch",
-        "freed",
-        "granted_nanos",
-        "posted_nanos",
-        "seat",
-        "sent",
-    )
+    __slots__ = ("account_id", "bid_until_ns", "epoch", "freed", "granted", "posted", "seat", "sent")
 
     def __init__(self, row: GrantRow) -> None:
-        self.campaign_id = row.campaign_id
+        self.account_id = row.account_id
         self.seat = row.seat
         self.epoch = row.epoch
-        self.granted_nanos = row.granted_nanos
-        self.posted_nanos = row.posted_nanos
+        self.granted = row.granted
+        self.posted = row.posted
         self.bid_until_ns = row.bid_until_ns
         self.freed = bool(row.freed)
         self.sent: Sent | None = None
@@ -61,87 +55,132 @@ class Grant:
     @property
     def key(self) -> GrantKey:
         """Its name."""
-        return GrantKey(self.campaign_id, self.seat, self.epoch)
+        return GrantKey(self.account_id, self.seat, self.epoch)
 
-    def tell(self, terms: tuple[int, int, int], spent_nanos: int, now_ns: int) -> None:
+    def tell(self, terms: tuple[int, int, int], spent: int, now_ns: int) -> None:
         """Notes what the seat is told now."""
-        self.sent = Sent(terms, spent_nanos, now_ns)
+        self.sent = Sent(terms, spent, now_ns)
 
     @property
-    def unposted_nanos(self) -> int:
+    def unposted(self) -> int:
         """Granted and not posted, whether or not it still counts."""
-        return max(0, self.granted_nanos - self.posted_nanos)
+        return max(0, self.granted - self.posted)
 
     @property
-    def outstanding_nanos(self) -> int:
+    def outstanding(self) -> int:
         """What the epoch may still post; 0 once freed."""
-        return 0 if self.freed else self.unposted_nanos
+        return 0 if self.freed else self.unposted
 
     def row(self) -> GrantRow:
         """The grant as it is kept."""
         return GrantRow(
-            self.campaign_id,
+            self.account_id,
             self.seat,
             self.epoch,
-            self.granted_nanos,
-            self.posted_nanos,
+            self.granted,
+            self.posted,
             self.bid_until_ns,
             self.freed,
         )
 
 
 class Account:
-    """Budget, spend and grants of one campaign.
+    """Limit, spend and grants of one budget.
 
     Args:
         row: counters so far.
-        campaign: the campaign as it now is; None where it was removed: its budget is then 0.
+
+    Attributes:
+        limit: the least that any of its line items states; 0 where none does any more.
+        step: the most that one bid costs of it.
+        lines: the line items that charge to it and the limit each states, by their id.
+        closed: its day is over: what it limited then stays as it was, and nobody is granted of it.
+        written: the row that was last given out to be kept.
     """
 
-    def __init__(self, row: AccountRow, campaign: Campaign | None = None) -> None:
-        self.id = row.campaign_id
-        self.campaign = campaign
-        self.budget_nanos = campaign.budget_nanos if campaign else 0
-        self.booked_nanos = row.booked_nanos
-        self.late_nanos = row.late_nanos
-        self.uncovered_nanos = row.uncovered_nanos
-        self.wins = row.wins
-        self.impressions = row.impressions
-        self.clicks = row.clicks
-        self.conversions = row.conversions
-        self.value_nanos = row.value_nanos
-        self.late_wins = row.late_wins
-        self.unbilled = row.unbilled
-        self.refused: dict[str, int] = {}
+    __slots__ = (
+        "begin_ns",
+        "booked",
+        "closed",
+        "cut",
+        "end_ns",
+        "grants",
+        "id",
+        "keep_until_ns",
+        "late",
+        "limit",
+        "lines",
+        "outstanding",
+        "step",
+        "uncovered",
+        "unit",
+        "written",
+    )
+
+    def __init__(self, row: AccountRow) -> None:
+        self.id = row.account_id
+        self.unit = Unit(row.unit)
+        self.limit = row.limit_units
+        self.begin_ns = row.begin_ns
+        self.end_ns = row.end_ns
+        self.keep_until_ns = row.keep_until_ns
+        self.booked = row.booked
+        self.late = row.late
+        self.uncovered = row.uncovered
+        self.step = 1
+        self.lines: dict[tuple[str, str], tuple[Line, int]] = {}
         self.grants: dict[tuple[str, int], Grant] = {}
-        self.outstanding_nanos = 0
-        self.cut_nanos = 0
+        self.outstanding = 0
+        self.cut = 0
+        self.closed = False
+        self.written: AccountRow | None = None
         self._measure_cut()
 
-    @property
-    def committed_nanos(self) -> int:
-        """Booked, or granted and not freed."""
-        return self.booked_nanos + self.outstanding_nanos
-
-    @property
-    def room_nanos(self) -> int:
-        """What may still be granted."""
-        return max(0, self.budget_nanos - self.committed_nanos)
-
-    def biddable(self, now_ns: int, lead_ns: int) -> bool:
-        """Whether seats may hold leases now; `lead_ns` before its start a campaign already gets them."""
-        campaign = self.campaign
-        return (
-            campaign is not None
-            and campaign.status is Status.ACTIVE
-            and campaign.start_ns - lead_ns <= now_ns < campaign.end_ns
+    @classmethod
+    def opened(cls, budget: Budget, keep_until_ns: int) -> "Account":
+        """A budget that nothing was booked on yet; until `keep_until_ns` something may be."""
+        return cls(
+            AccountRow(
+                budget.account_id,
+                int(budget.unit),
+                budget.limit,
+                budget.begin_ns,
+                budget.end_ns,
+                keep_until_ns=keep_until_ns,
+            )
         )
 
-    def adopt(self, campaign: Campaign | None) -> None:
-        """Takes a changed campaign, its budget above all."""
-        self.campaign = campaign
-        self.budget_nanos = campaign.budget_nanos if campaign else 0
+    @property
+    def daily(self) -> bool:
+        """Whether it is of one day."""
+        return self.keep_until_ns < FOREVER_NS
+
+    @property
+    def committed(self) -> int:
+        """Booked, or granted and not freed."""
+        return self.booked + self.outstanding
+
+    @property
+    def room(self) -> int:
+        """What may still be granted."""
+        return max(0, self.limit - self.committed)
+
+    def biddable(self, now_ns: int, lead_ns: int) -> bool:
+        """Whether seats may hold leases now; so early before its begin they already get them."""
+        if self.closed or not self.begin_ns - lead_ns <= now_ns < self.end_ns:
+            return False
+        return any(_in_flight(line, now_ns, lead_ns) for line, _ in self.lines.values())
+
+    def restate(self) -> bool:
+        """Takes the limit and the largest bid of its line items; whether the limit changed."""
+        before = self.limit
+        self.limit = min((limit for _, limit in self.lines.values()), default=0)
+        if self.unit is Unit.MONEY:  # CPM micros are nanos an impression
+            self.step = max((line.max_bid_cpm_micros for line, _ in self.lines.values()), default=1)
+        else:
+            self.step = ONE_IMPRESSION
         self._measure_cut()
+        return self.limit != before
 
     def open(self, seat: str, epoch: int) -> Grant:
         """A new grant with nothing in it."""
@@ -153,33 +192,33 @@ class Account:
         """A grant that was kept, as it was."""
         grant = Grant(row)
         self.grants[grant.seat, grant.epoch] = grant
-        self.outstanding_nanos += grant.outstanding_nanos
+        self.outstanding += grant.outstanding
         self._measure_cut()
         return grant
 
-    def give(self, grant: Grant, nanos: int) -> None:
-        """Grants `nanos` more."""
-        if not 0 < nanos <= self.room_nanos or grant.freed:
+    def give(self, grant: Grant, units: int) -> None:
+        """Grants so much more."""
+        if not 0 < units <= self.room or grant.freed:
             raise InvariantError(
-                f"a grant of campaign {self.id} must be from 1 to the room of {self.room_nanos} nanos and not "
-                f"freed, was {nanos}, freed {grant.freed}"
+                f"a grant of account {self.id} must be from 1 to the room of {self.room} and not "
+                f"freed, was {units}, freed {grant.freed}"
             )
-        before_nanos = grant.outstanding_nanos
-        grant.granted_nanos += nanos
-        self.outstanding_nanos += grant.outstanding_nanos - before_nanos
+        before = grant.outstanding
+        grant.granted += units
+        self.outstanding += grant.outstanding - before
 
     def free(self, grant: Grant) -> None:
         """Takes back what the grant did not post; the caller knows that nothing can still come in time."""
-        self.outstanding_nanos -= grant.outstanding_nanos
+        self.outstanding -= grant.outstanding
         grant.freed = True
         self._measure_cut()
 
     def reopen(self, grant: Grant) -> bool:
         """Lets a freed grant count again if all of it fits: its epoch may still believe in it."""
-        if grant.unposted_nanos > self.room_nanos:
+        if grant.unposted > self.room:
             return False
         grant.freed = False
-        self.outstanding_nanos += grant.outstanding_nanos
+        self.outstanding += grant.outstanding
         return True
 
     def shrink(self, grant: Grant) -> None:
@@ -189,68 +228,62 @@ class Account:
         """
         if not grant.freed:
             raise InvariantError(f"grant {grant.key} must be freed before it is shrunk")
-        grant.granted_nanos = min(grant.granted_nanos, grant.posted_nanos)
+        grant.granted = min(grant.granted, grant.posted)
         grant.freed = False
 
     def drop(self, grant: Grant) -> None:
-        """Forgets a freed grant of an epoch that is over."""
+        """Forgets a freed grant of an epoch or a day that is over."""
         if not grant.freed:
             raise InvariantError(f"grant {grant.key} must be freed before it is dropped")
         del self.grants[grant.seat, grant.epoch]
 
-    def book(self, nanos: int, grant: Grant | None, *, late: bool) -> None:
-        """Books `nanos` of spend, against its grant as far as that has room."""
-        covered_nanos = 0
+    def book(self, units: int, grant: Grant | None, *, late: bool) -> None:
+        """Books spend, against its grant as far as that has room."""
+        covered = 0
         if grant is not None:
-            before_nanos = grant.outstanding_nanos
-            grant.posted_nanos += nanos
-            covered_nanos = before_nanos - grant.outstanding_nanos
-        self.outstanding_nanos -= covered_nanos
-        self.booked_nanos += nanos
-        self.uncovered_nanos += nanos - covered_nanos
+            before = grant.outstanding
+            grant.posted += units
+            covered = before - grant.outstanding
+        self.outstanding -= covered
+        self.booked += units
+        self.uncovered += units - covered
         if late:
-            self.late_nanos += nanos
-            self.late_wins += 1
-
-    def convert(self, value_nanos: int) -> None:
-        """Counts one conversion; the sum stays at the largest amount rather than wrap."""
-        self.conversions += 1
-        self.value_nanos = min(MAX_NANOS, self.value_nanos + value_nanos)
+            self.late += units
 
     def check(self) -> None:
-        """Raises `InvariantError` where the books of this campaign do not add up."""
-        outstanding_nanos = sum(grant.outstanding_nanos for grant in self.grants.values())
-        if outstanding_nanos != self.outstanding_nanos:
+        """Raises `InvariantError` where the books of this account do not add up."""
+        outstanding = sum(grant.outstanding for grant in self.grants.values())
+        if outstanding != self.outstanding:
             raise InvariantError(
-                f"outstanding grants of campaign {self.id} must sum to {self.outstanding_nanos} nanos, "
-                f"was {outstanding_nanos}"
+                f"outstanding grants of account {self.id} must sum to {self.outstanding}, was {outstanding}"
             )
-        allowed_nanos = self.budget_nanos + self.uncovered_nanos + self.cut_nanos
-        if self.committed_nanos > allowed_nanos:
+        allowed = self.limit + self.uncovered + self.cut
+        if self.committed > allowed:
             raise InvariantError(
-                f"booked and granted money of campaign {self.id} must be at most {allowed_nanos} nanos "
-                f"(budget {self.budget_nanos}, uncovered {self.uncovered_nanos}, cut {self.cut_nanos}), "
-                f"was {self.committed_nanos}"
+                f"what is booked on and granted of account {self.id} must be at most {allowed} (limit "
+                f"{self.limit}, uncovered {self.uncovered}, cut {self.cut}), was {self.committed}"
             )
-        if self.late_nanos > self.booked_nanos or self.uncovered_nanos > self.booked_nanos:
-            raise InvariantError(f"late and uncovered spend of campaign {self.id} must be within its spend")
+        if self.late > self.booked or self.uncovered > self.booked:
+            raise InvariantError(f"late and uncovered spend of account {self.id} must be within its spend")
 
     def row(self) -> AccountRow:
-        """The counters as they are kept."""
+        """The account as it is kept."""
         return AccountRow(
             self.id,
-            self.booked_nanos,
-            self.late_nanos,
-            self.uncovered_nanos,
-            self.wins,
-            self.impressions,
-            self.clicks,
-            self.conversions,
-            self.value_nanos,
-            self.late_wins,
-            self.unbilled,
+            int(self.unit),
+            self.limit,
+            self.begin_ns,
+            self.end_ns,
+            self.booked,
+            self.late,
+            self.uncovered,
+            self.keep_until_ns,
         )
 
     def _measure_cut(self) -> None:
-        """Only where the budget or the grants change from outside, or where money comes back: never on a grant."""
-        self.cut_nanos = max(0, self.committed_nanos - self.uncovered_nanos - self.budget_nanos)
+        """Only where the limit or the grants change from outside, or where units come back: never on a grant."""
+        self.cut = max(0, self.committed - self.uncovered - self.limit)
+
+
+def _in_flight(line: Line, now_ns: int, lead_ns: int) -> bool:
+    return line.active and any(flight.start_ns - lead_ns <= now_ns < flight.end_ns for flight in line.flights)

@@ -1,34 +1,44 @@
 """The bank: the only owner of budgets. A pure state machine, `Effects` out for each step.
 
-Inputs: `Notice` and `SliceReport` messages, changed campaigns, and ticks. Outputs: `Settlement` and `Lease`
-messages and the rows to keep. Whoever runs it writes the rows and the consumed offsets in one transaction,
-then publishes the messages (`runtime.bank`).
+Inputs: `Notice` and `SliceReport` messages, changed campaigns and advertisers, and ticks. Outputs: `Settlement`,
+`Lease`, `Exposure` and `CreativeCounts` messages and the rows to keep. Whoever runs it writes the rows and the
+consumed offsets in one transaction, then publishes the messages (`runtime.bank`).
 
 | part | knows |
 |---|---|
-| `core.account` | the money of one campaign, and the rule that it must keep, stated exactly |
+| `core.budgets` | what the budgets of an advertiser, campaign or line item are called and limit |
+| `core.account` | one of them, and the rule that it must keep, stated exactly |
+| `core.chart` | which of them there are today, and which a line item charges |
 | `core.bidbook` | what each bid has had, and the rules by which notices are refused |
-| `core.leasing` | seats, epochs, chunks, renewal, and when money comes back |
+| `core.leasing` | seats, epochs, chunks, renewal, and when what was granted comes back |
+| `core.tally` | what came of the bids of a line item and of a creative, and the reports |
 
 Each bid's money event books once, by bid id, whichever URL or kind repeats: BILLING, or WIN where
-`money_event` says so. It books only a price > 0 that is at most the cap in the token. One that came after its
-reservation's own end is still owed: it is booked, flagged `late` and counted. What is not taken is counted by
-rule; nothing is dropped silently. OpenRTB 2.6 implementation guide, section 7.8.
+`money_event` says so. It books only a price > 0 that is at most the cap in the token, on all accounts that the
+line item charges on the day of the bid: on accounts of money the price, on accounts of impressions what the bid
+bought. One that came after its reservation's own end is still owed: it is booked, flagged `late` and counted.
+What is not taken is counted by rule; nothing is dropped silently. OpenRTB 2.6 implementation guide, section 7.8.
+
+The first notice that tells that a bid's impression was shown, its IMPRESSION or its money event, makes one
+`Exposure` where the user is known.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
 from bidder.core.account import Account
 from bidder.core.bankrules import BankRules, Rule
 from bidder.core.bidbook import BidBook
-from bidder.core.bookings import AccountRow, BankState, Booking
-from bidder.core.campaigns import Campaign
-from bidder.core.effects import Draft, Effects
+from bidder.core.bookings import BankState, Booking, CreativeRow
+from bidder.core.budgets import Unit
+from bidder.core.campaigns import Advertiser, Campaign
+from bidder.core.chart import Chart
+from bidder.core.effects import Draft, Effects, PlacedExposure
+from bidder.core.exposures import Exposure
 from bidder.core.leasing import Leasing
 from bidder.core.messages import (
+    AdvertiserChange,
     CampaignChange,
+    CreativeCounts,
     Lease,
     Notice,
     NoticeKind,
@@ -36,31 +46,22 @@ from bidder.core.messages import (
     SettlementKind,
     SliceReport,
 )
+from bidder.core.tally import (
+    AccountReport,
+    CampaignBook,
+    CampaignReport,
+    CreativeTally,
+    LineItemReport,
+    Tally,
+    account_report,
+    campaign_report,
+    line_item_report,
+)
+from bidder.core.users import key_text
+from bidder.errors import InvariantError
 from bidder.money import MAX_NANOS
 
-
-class CampaignReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The books of one campaign.
-
-    `leased_nanos` is granted and still open, `late_nanos` the spend that came after its reservation's end,
-    `uncovered_nanos` the spend for which no grant had room, `unbilled` clicks and conversions of bids without
-    spend, `refused` notices not taken, by rule.
-    """
-
-    id: str
-    budget_nanos: int
-    spend_nanos: int
-    leased_nanos: int
-    late_nanos: int
-    uncovered_nanos: int
-    wins: int
-    impressions: int
-    clicks: int
-    conversions: int
-    value_nanos: int
-    late_wins: int
-    unbilled: int
-    refused: dict[str, int]
+__all__ = ["AccountReport", "Bank", "CampaignReport", "LineItemReport"]
 
 
 class Bank:
@@ -70,24 +71,32 @@ class Bank:
         rules: what to go by.
         campaigns: all campaigns by id.
         state: what was kept; empty at the very first start. Starting is recovering.
+        advertisers: by id those that are stated; another has no limits, and days of UTC.
 
     Raises:
         InvariantError: by every method, where the books stop adding up; the process must stop.
     """
 
     def __init__(
-        self, rules: BankRules, campaigns: Mapping[str, Campaign], state: BankState | None = None
+        self,
+        rules: BankRules,
+        campaigns: Mapping[str, Campaign],
+        state: BankState | None = None,
+        advertisers: Mapping[str, Advertiser] | None = None,
     ) -> None:
         state = state or BankState()
         self.rules = rules
         self._bids = BidBook(rules)
         self._unknown: dict[str, int] = {}
-        self._accounts = _recover_accounts(campaigns, state)
+        self._chart = Chart(rules, campaigns, advertisers or {}, state.accounts, state.grants)
+        self._books = _recover_books(campaigns, state, self._chart)
+        self._creatives = {row[:2]: CreativeTally(row) for row in state.creatives}
+        self._untold: dict[tuple[str, str], CreativeTally] = {}
         for refusal in state.refusals:
-            self._refusals_of(self._accounts.get(refusal.campaign_id))[refusal.rule] = refusal.times
+            self._refusals_of(self._books.get(refusal.campaign_id))[refusal.rule] = refusal.times
         for booking in state.bookings:
             self._bids.remember(booking)
-        self._leasing = Leasing(rules, self._accounts, state.seats)
+        self._leasing = Leasing(rules, self._chart.offered, state.seats)
         self._draft = Draft()
         self.check()
 
@@ -106,16 +115,15 @@ class Bank:
                 self._leasing.take(message, now_ns, self._draft)
         return self._close()
 
-    def adopt(self, changes: Iterable[CampaignChange]) -> Effects:
-        """Takes changed campaigns; leases with new budgets follow on the next tick."""
+    def adopt(self, changes: Iterable[CampaignChange | AdvertiserChange]) -> Effects:
+        """Takes changed campaigns and advertisers; leases with new budgets follow on the next tick."""
         for change in changes:
-            account = self._accounts.get(change.campaign_id)
-            if account is None:
-                account = Account(AccountRow(change.campaign_id), change.campaign)
-                self._accounts[account.id] = account
+            if isinstance(change, AdvertiserChange):
+                self._chart.adopt_advertiser(change.advertiser_id, change.advertiser, self._draft)
             else:
-                account.adopt(change.campaign)
-            self._draft.moved[account.id] = account
+                book = self._books.setdefault(change.campaign_id, CampaignBook(change.campaign_id))
+                book.adopt(change.campaign)
+                self._chart.adopt_campaign(change.campaign_id, change.campaign, self._draft)
         self._leasing.look_again()
         return self._close()
 
@@ -133,7 +141,10 @@ class Bank:
         self._bids.evict(now_ns)
         if free:
             self._leasing.free(seen_ns, self._draft)
+        if self._chart.roll(now_ns, self._draft):
+            self._leasing.look_again()
         self._leasing.serve(now_ns, seen_ns, self._draft)
+        self._tell_creatives(now_ns)
         return self._close()
 
     def count_malformed(self, messages: int) -> Effects:
@@ -146,76 +157,159 @@ class Bank:
         """Every lease of a current epoch that may still be bid on, to be told again after a start."""
         return self._leasing.live(now_ns)
 
+    def creative_counts(self) -> tuple[CreativeCounts, ...]:
+        """What is counted of every creative, to be told again after a start."""
+        return tuple(creative.counts() for creative in self._creatives.values())
+
     def report(self) -> list[CampaignReport]:
         """The books by campaign, in the order of their ids."""
-        return [_report(account) for _, account in sorted(self._accounts.items())]
+        return [campaign_report(book, self._chart.flight(book.id)) for _, book in sorted(self._books.items())]
+
+    def line_items(self) -> list[LineItemReport]:
+        """What came of each line item that had a notice, in the order of campaigns and line items."""
+        return [
+            line_item_report(tally)
+            for _, book in sorted(self._books.items())
+            for _, tally in sorted(book.tallies.items())
+        ]
+
+    def accounts(self) -> list[AccountReport]:
+        """Every budget on which something may still be booked, in the order of their ids."""
+        return [account_report(account) for _, account in sorted(self._chart.accounts.items())]
 
     def refused(self) -> dict[str, int]:
         """Refused notices by rule, over all campaigns and those of unknown ones."""
         totals = dict(self._unknown)
-        for account in self._accounts.values():
-            for rule, times in account.refused.items():
+        for book in self._books.values():
+            for rule, times in book.refused.items():
                 totals[rule] = totals.get(rule, 0) + times
         return totals
 
     def check(self) -> None:
-        """Raises `InvariantError` where the books of any campaign do not add up."""
-        for account in self._accounts.values():
+        """Raises `InvariantError` where the books of any account or campaign do not add up."""
+        for account in self._chart.accounts.values():
             account.check()
+        for book in self._books.values():
+            spend_nanos, booked = book.spend_nanos, self._chart.flight(book.id).booked
+            if spend_nanos != booked:
+                raise InvariantError(
+                    f"spend of the line items of campaign {book.id} must sum to {booked} nanos, was {spend_nanos}"
+                )
+
+    # -- notices --------------------------------------------------------------------------------------------
 
     def _take_notice(self, notice: Notice, now_ns: int, *, quiet: bool) -> None:
-        account = self._accounts.get(notice.campaign_id)
-        if account is None:
+        book = self._books.get(notice.campaign_id)
+        if book is None:
             rule: Rule | None = Rule.UNKNOWN_CAMPAIGN
         else:
-            rule = self._bids.verdict(notice, now_ns) or self._overflow(account, notice)
-        if account is None or rule is not None:
-            if not quiet and rule is not None:
-                self._refuse(account, rule)
-        elif notice.kind is self._bids.money_kind:
-            self._post(account, notice, now_ns)
-        elif notice.kind is NoticeKind.LOSS:
+            rule = self._bids.verdict(notice, now_ns) or self._taken(book, notice, now_ns)
+        if rule is not None and not quiet:
+            self._refuse(book, rule)
+
+    def _taken(self, book: CampaignBook, notice: Notice, now_ns: int) -> Rule | None:
+        """Does what a notice says that no rule of the bid book refuses; the rule that refuses it all the same."""
+        if notice.kind is self._bids.money_kind:
+            return self._post(book, notice, now_ns)
+        if notice.kind is NoticeKind.LOSS:
             self._void(notice)
         else:
-            self._count(account, notice, now_ns)
+            self._count(book, notice, now_ns)
+        return None
 
-    def _overflow(self, account: Account, notice: Notice) -> Rule | None:
-        """Refuses spend that would take a campaign's books past the largest amount that there is."""
-        spends = notice.kind is self._bids.money_kind
-        return Rule.BAD_VALUE if spends and account.booked_nanos + notice.price_nanos > MAX_NANOS else None
+    def _post(self, book: CampaignBook, notice: Notice, now_ns: int) -> Rule | None:
+        """The money event: books what it spends on every account of its line item, and tells the seat.
 
-    def _post(self, account: Account, notice: Notice, now_ns: int) -> None:
-        """The money event: books the price and tells the seat."""
-        grant = account.grants.get((notice.seat, notice.epoch))
-        account.book(notice.price_nanos, grant, late=_late(notice))
-        if grant is not None:
-            self._draft.move(account, grant)
-        account.wins += not self._bids.won(notice.bid_id)
-        self._keep(account, notice, now_ns, amount_nanos=notice.price_nanos)
+        Spend that would take an account past the largest amount that there is, is refused.
+        """
+        charges = self._charges(notice, now_ns)
+        if any(account.booked + units > MAX_NANOS for account, units in charges):
+            return Rule.BAD_VALUE
+        late = _late(notice)
+        for account, units in charges:
+            grant = account.grants.get((notice.seat, notice.epoch))
+            account.book(units, grant, late=late)
+            self._draft.touch(account)
+            if grant is not None:
+                self._draft.move(account, grant)
+        tally = book.tally(_line_item(notice))
+        tally.spend(notice.price_nanos, late=late)
+        tally.wins += not self._bids.won(notice.bid_id)
+        self._show(book, notice)
+        others = " ".join(account.id for account, _ in charges[1:])
+        self._keep(tally, notice, now_ns, amount_nanos=notice.price_nanos, accounts=others)
         self._settle(notice, SettlementKind.POSTED, notice.price_nanos)
+        return None
 
-    def _count(self, account: Account, notice: Notice, now_ns: int) -> None:
+    def _charges(self, notice: Notice, now_ns: int) -> list[tuple[Account, int]]:
+        """The accounts that a money event is booked on, the campaign's own first, with what each is charged."""
+        accounts = self._chart.charged(notice.campaign_id, _line_item(notice), _bid_at_ns(notice), now_ns)
+        return [
+            (account, notice.price_nanos if account.unit is Unit.MONEY else notice.impressions)
+            for account in accounts
+        ]
+
+    def _count(self, book: CampaignBook, notice: Notice, now_ns: int) -> None:
         """A notice that books no spend: an impression, click, conversion, or a win or billing for information."""
         kind = notice.kind
         spent = self._bids.spent(notice.bid_id)
         unbilled = not spent and kind in {NoticeKind.CLICK, NoticeKind.CONVERSION}
-        account.unbilled += unbilled
+        tally = book.tally(_line_item(notice))
+        tally.unbilled += unbilled
         if kind is NoticeKind.IMPRESSION:
-            account.impressions += 1
+            tally.impressions += 1
+            self._show(book, notice)
         elif kind is NoticeKind.CLICK:
-            account.clicks += 1
+            tally.clicks += 1
+            self._count_creative(notice, clicks=1)
         elif kind is NoticeKind.CONVERSION:
-            account.convert(notice.value_nanos)
+            tally.convert(notice.value_nanos)
         else:
-            account.wins += not self._bids.won(notice.bid_id)
+            tally.wins += not self._bids.won(notice.bid_id)
             if kind is NoticeKind.WIN and not spent:
                 self._settle(notice, SettlementKind.WON, 0)
-        self._keep(account, notice, now_ns, unbilled=unbilled)
+        self._keep(tally, notice, now_ns, unbilled=unbilled)
 
     def _void(self, notice: Notice) -> None:
         """A loss leaves no row: voiding twice is voiding once, and only booked spend outweighs it."""
         if not self._bids.spent(notice.bid_id):
             self._settle(notice, SettlementKind.VOIDED, 0)
+
+    def _show(self, book: CampaignBook, notice: Notice) -> None:
+        """Counts a bid's impression once: for its creative, and for the caps of its user."""
+        if self._bids.shown(notice.bid_id):
+            return
+        self._count_creative(notice, impressions=1)
+        if notice.user and book.advertiser:
+            exposure = Exposure(
+                bid_id=notice.bid_id,
+                user=key_text(notice.user),
+                line_item_id=_line_item(notice),
+                campaign_id=notice.campaign_id,
+                advertiser=book.advertiser,
+                at_ns=notice.at_ns,
+            )
+            self._draft.exposures.append(PlacedExposure(exposure, notice.partition))
+
+    def _count_creative(self, notice: Notice, *, impressions: int = 0, clicks: int = 0) -> None:
+        if not notice.creative_id:
+            return
+        key = (notice.campaign_id, notice.creative_id)
+        creative = self._creatives.get(key)
+        if creative is None:
+            creative = self._creatives[key] = CreativeTally(CreativeRow(*key))
+        creative.impressions += impressions
+        creative.clicks += clicks
+        self._untold[key] = self._draft.creatives[key] = creative
+
+    def _tell_creatives(self, now_ns: int) -> None:
+        """Tells of creatives whose counts changed, of each at most every `spent_refresh_ns`."""
+        before_ns = now_ns - self.rules.spent_refresh_ns
+        due = [key for key, creative in self._untold.items() if creative.told_ns <= before_ns]
+        for key in due:
+            creative = self._untold.pop(key)
+            creative.told_ns = now_ns
+            self._draft.creative_counts.append(creative.counts())
 
     def _settle(self, notice: Notice, kind: SettlementKind, amount_nanos: int) -> None:
         self._draft.settlements.append(
@@ -227,11 +321,21 @@ class Bank:
                 campaign_id=notice.campaign_id,
                 amount_nanos=amount_nanos,
                 late=_late(notice),
+                line_item_id=notice.line_item_id,
+                bid_at_ns=_bid_at_ns(notice),
+                impressions=notice.impressions,
             )
         )
 
     def _keep(
-        self, account: Account, notice: Notice, now_ns: int, *, amount_nanos: int = 0, unbilled: bool = False
+        self,
+        tally: Tally,
+        notice: Notice,
+        now_ns: int,
+        *,
+        amount_nanos: int = 0,
+        unbilled: bool = False,
+        accounts: str = "",
     ) -> None:
         booking = Booking(
             notice.bid_id,
@@ -248,18 +352,23 @@ class Bank:
             _late(notice),
             unbilled,
             notice.liable_until_ns + self.rules.keep_ns,
+            tally.line_item_id,
+            notice.creative_id,
+            _bid_at_ns(notice),
+            notice.impressions,
+            accounts,
         )
         self._bids.remember(booking)
         self._draft.bookings.append(booking)
-        self._draft.counted[account.id] = account
+        self._draft.tallies[tally.campaign_id, tally.line_item_id] = tally
 
-    def _refuse(self, account: Account | None, rule: Rule) -> None:
-        refusals = self._refusals_of(account)
+    def _refuse(self, book: CampaignBook | None, rule: Rule) -> None:
+        refusals = self._refusals_of(book)
         refusals[rule.value] = refusals.get(rule.value, 0) + 1
-        self._draft.refusals[account.id if account else "", rule.value] = refusals[rule.value]
+        self._draft.refusals[book.id if book else "", rule.value] = refusals[rule.value]
 
-    def _refusals_of(self, account: Account | None) -> dict[str, int]:
-        return self._unknown if account is None else account.refused
+    def _refusals_of(self, book: CampaignBook | None) -> dict[str, int]:
+        return self._unknown if book is None else book.refused
 
     def _close(self) -> Effects:
         draft, self._draft = self._draft, Draft()
@@ -270,34 +379,23 @@ def _late(notice: Notice) -> bool:
     return notice.at_ns > notice.liable_until_ns
 
 
-def _recover_accounts(campaigns: Mapping[str, Campaign], state: BankState) -> dict[str, Account]:
-    """Accounts in the order of their ids, with their grants."""
-    grants = tuple(state.grants)
-    rows = {row.campaign_id: AccountRow(row.campaign_id) for row in grants}
-    rows |= {row.campaign_id: row for row in state.accounts}
-    accounts = {
-        campaign_id: Account(rows.get(campaign_id) or AccountRow(campaign_id), campaigns.get(campaign_id))
-        for campaign_id in sorted({*campaigns, *rows})
-    }
-    for row in grants:
-        accounts[row.campaign_id].restore(row)
-    return accounts
+def _line_item(notice: Notice) -> str:
+    """Id of the line item: the campaign's where the campaign is its own."""
+    return notice.line_item_id or notice.campaign_id
 
 
-def _report(account: Account) -> CampaignReport:
-    return CampaignReport(
-        id=account.id,
-        budget_nanos=account.budget_nanos,
-        spend_nanos=account.booked_nanos,
-        leased_nanos=account.outstanding_nanos,
-        late_nanos=account.late_nanos,
-        uncovered_nanos=account.uncovered_nanos,
-        wins=account.wins,
-        impressions=account.impressions,
-        clicks=account.clicks,
-        conversions=account.conversions,
-        value_nanos=account.value_nanos,
-        late_wins=account.late_wins,
-        unbilled=account.unbilled,
-        refused=dict(sorted(account.refused.items())),
-    )
+def _bid_at_ns(notice: Notice) -> int:
+    """When the bid was made, or where that is not said when it was first noticed."""
+    return notice.bid_at_ns or notice.at_ns
+
+
+def _recover_books(
+    campaigns: Mapping[str, Campaign], state: BankState, chart: Chart
+) -> dict[str, CampaignBook]:
+    """Books of all campaigns that there are or that have an account or a tally."""
+    flights = (account_id for account_id in chart.accounts if "/" not in account_id)
+    books = {each: CampaignBook(each, campaigns.get(each)) for each in {*campaigns, *flights}}
+    for row in state.tallies:
+        book = books.setdefault(row.campaign_id, CampaignBook(row.campaign_id))
+        book.tallies[row.line_item_id] = Tally(row)
+    return books

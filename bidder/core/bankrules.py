@@ -37,8 +37,8 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
     time from a bid to the end of its reservation. margin_ns: for clock skew and for notices under way.
     money_event: the notice that books spend. min_chunk_bids: a grant is never below so many maximum bids,
     unless that is all that is left. accept_ns: how long after its reservation a bid's notices are taken.
-    conversion_ns: the same for conversions. spent_refresh_ns: how often a seat hears of a campaign's spend
-    alone, for pacing.
+    conversion_ns: the same for conversions. spent_refresh_ns: how often a seat hears of an account's spend
+    alone, for pacing, and everyone of what a creative's counts are.
     """
 
     lease_ns: int = 30_000_000_000

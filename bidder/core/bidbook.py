@@ -5,6 +5,7 @@ from bidder.core.bookings import Booking
 from bidder.core.messages import Notice, NoticeKind
 
 _SPENT = 1  # the money is booked; the bits above it are 1 << NoticeKind
+_SHOWN = 1 << NoticeKind.IMPRESSION | _SPENT
 _WON = 1 << NoticeKind.WIN | 1 << NoticeKind.BILLING | _SPENT
 
 
@@ -34,6 +35,10 @@ class BidBook:
     def won(self, bid_id: str) -> bool:
         """Whether a notice said that the bid won."""
         return bool(self._bits.get(bid_id, 0) & _WON)
+
+    def shown(self, bid_id: str) -> bool:
+        """Whether an impression of the bid was noticed, or its money booked, which says the same."""
+        return bool(self._bits.get(bid_id, 0) & _SHOWN)
 
     def verdict(self, notice: Notice, now_ns: int) -> Rule | None:
         """The rule that refuses this notice of a known campaign, or None.

@@ -8,6 +8,8 @@ nothing.
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from bidder.money import MAX_NANOS
+
 
 class Booking(NamedTuple):
     """One notice that the bank took, unique by (bid_id, kind, event_id).
@@ -24,6 +26,11 @@ class Booking(NamedTuple):
         late: whether it came after the end of its reservation.
         unbilled: whether a click or conversion came for a bid without booked spend.
         keep_until_ns: until when a repeat of this bid's notices must be recognised.
+        line_item_id: whose bid it was; the campaign's id where the campaign is its own line item.
+        creative_id: what was shown; empty where it is not known.
+        bid_at_ns: when the bid was made; the day of what it charged.
+        impressions: what it bought, in millionths.
+        accounts: ids of the accounts that its spend was booked on beside the campaign's own, parted by spaces.
     """
 
     bid_id: str
@@ -40,19 +47,38 @@ class Booking(NamedTuple):
     late: bool
     unbilled: bool
     keep_until_ns: int
+    line_item_id: str
+    creative_id: str
+    bid_at_ns: int
+    impressions: int
+    accounts: str
 
 
 class AccountRow(NamedTuple):
-    """The counters of one campaign, absolute.
+    """One budget and what was booked on it, absolute; amounts in its unit (`core.budgets.Unit`).
 
-    `late_nanos` is the part of `booked_nanos` that came late; `uncovered_nanos` the part for which no grant
-    had room left.
+    `late` is the part of `booked` that came late; `uncovered` the part for which no grant had room left. After
+    `keep_until_ns` nothing can be booked on it any more.
     """
 
+    account_id: str
+    unit: int = 0
+    limit_units: int = 0
+    begin_ns: int = 0
+    end_ns: int = MAX_NANOS
+    booked: int = 0
+    late: int = 0
+    uncovered: int = 0
+    keep_until_ns: int = MAX_NANOS
+
+
+class TallyRow(NamedTuple):
+    """What came of the bids of one line item, absolute."""
+
     campaign_id: str
-    booked_nanos: int = 0
+    line_item_id: str
+    spend_nanos: int = 0
     late_nanos: int = 0
-    uncovered_nanos: int = 0
     wins: int = 0
     impressions: int = 0
     clicks: int = 0
@@ -62,14 +88,23 @@ class AccountRow(NamedTuple):
     unbilled: int = 0
 
 
-class GrantRow(NamedTuple):
-    """What one epoch of a seat was granted of one campaign, and what was posted against it; absolute."""
+class CreativeRow(NamedTuple):
+    """How often a creative was shown and clicked, absolute."""
 
     campaign_id: str
+    creative_id: str
+    impressions: int = 0
+    clicks: int = 0
+
+
+class GrantRow(NamedTuple):
+    """What one epoch of a seat was granted of one account, and what was posted against it; absolute."""
+
+    account_id: str
     seat: str
     epoch: int
-    granted_nanos: int
-    posted_nanos: int
+    granted: int
+    posted: int
     bid_until_ns: int
     freed: bool
 
@@ -93,7 +128,7 @@ class RefusalRow(NamedTuple):
 class GrantKey(NamedTuple):
     """Names one grant."""
 
-    campaign_id: str
+    account_id: str
     seat: str
     epoch: int
 
@@ -103,6 +138,8 @@ class Rows(NamedTuple):
 
     bookings: tuple[Booking, ...] = ()
     accounts: tuple[AccountRow, ...] = ()
+    tallies: tuple[TallyRow, ...] = ()
+    creatives: tuple[CreativeRow, ...] = ()
     refusals: tuple[RefusalRow, ...] = ()
     grants: tuple[GrantRow, ...] = ()
     dropped: tuple[GrantKey, ...] = ()
@@ -116,10 +153,13 @@ class Rows(NamedTuple):
 class BankState(NamedTuple):
     """What a bank starts from: all rows of the store.
 
-    Bookings only where a repeat may still come; seats with older epochs first.
+    Accounts only where something may still be booked on them, bookings only where a repeat may still come; seats
+    with older epochs first.
     """
 
     accounts: Iterable[AccountRow] = ()
+    tallies: Iterable[TallyRow] = ()
+    creatives: Iterable[CreativeRow] = ()
     refusals: Iterable[RefusalRow] = ()
     grants: Iterable[GrantRow] = ()
     seats: Iterable[SeatRow] = ()

@@ -3,8 +3,17 @@
 from typing import NamedTuple
 
 from bidder.core.account import Account, Grant
-from bidder.core.bookings import Booking, GrantKey, RefusalRow, Rows, SeatRow
-from bidder.core.messages import Lease, Settlement
+from bidder.core.bookings import AccountRow, Booking, GrantKey, RefusalRow, Rows, SeatRow
+from bidder.core.exposures import Exposure
+from bidder.core.messages import CreativeCounts, Lease, Settlement
+from bidder.core.tally import CreativeTally, Tally
+
+
+class PlacedExposure(NamedTuple):
+    """An exposure and the partition of its bid's request, where its user is owned; -1 where there was none."""
+
+    exposure: Exposure
+    partition: int
 
 
 class Effects(NamedTuple):
@@ -13,42 +22,54 @@ class Effects(NamedTuple):
     settlements: tuple[Settlement, ...]
     leases: tuple[Lease, ...]
     rows: Rows
+    exposures: tuple[PlacedExposure, ...] = ()
+    creative_counts: tuple[CreativeCounts, ...] = ()
 
 
 class Draft:
-    """Effects of the step under way; `moved` are accounts whose grants changed, `counted` whose counters did."""
+    """Effects of the step under way; `touched` are accounts of which anything changed."""
 
     __slots__ = (
         "bookings",
-        "counted",
+        "creative_counts",
+        "creatives",
         "dropped",
+        "exposures",
         "grants",
         "leases",
-        "moved",
         "refusals",
         "seats",
         "settlements",
+        "tallies",
+        "touched",
     )
 
     def __init__(self) -> None:
         self.settlements: list[Settlement] = []
         self.leases: list[Lease] = []
+        self.exposures: list[PlacedExposure] = []
+        self.creative_counts: list[CreativeCounts] = []
         self.bookings: list[Booking] = []
-        self.counted: dict[str, Account] = {}
-        self.moved: dict[str, Account] = {}
+        self.touched: dict[str, Account] = {}
+        self.tallies: dict[tuple[str, str], Tally] = {}
+        self.creatives: dict[tuple[str, str], CreativeTally] = {}
         self.refusals: dict[tuple[str, str], int] = {}
         self.grants: dict[GrantKey, Grant] = {}
         self.dropped: list[GrantKey] = []
         self.seats: list[SeatRow] = []
 
+    def touch(self, account: Account) -> None:
+        """Notes that an account changed."""
+        self.touched[account.id] = account
+
     def move(self, account: Account, grant: Grant) -> None:
         """Notes that a grant changed."""
-        self.moved[account.id] = account
+        self.touched[account.id] = account
         self.grants[grant.key] = grant
 
     def drop(self, account: Account, grant: Grant) -> None:
         """Notes that a grant is no more."""
-        self.moved[account.id] = account
+        self.touched[account.id] = account
         self.grants.pop(grant.key, None)
         self.dropped.append(grant.key)
 
@@ -58,14 +79,32 @@ class Draft:
         Raises:
             InvariantError: where the books of one of them do not add up.
         """
-        for account in {**self.moved, **self.counted}.values():
+        for account in self.touched.values():
             account.check()
         rows = Rows(
             bookings=tuple(self.bookings),
-            accounts=tuple(account.row() for account in self.counted.values()),
+            accounts=self._accounts(),
+            tallies=tuple(tally.row() for tally in self.tallies.values()),
+            creatives=tuple(creative.row() for creative in self.creatives.values()),
             refusals=tuple(RefusalRow(*key, times) for key, times in self.refusals.items()),
             grants=tuple(grant.row() for grant in self.grants.values()),
             dropped=tuple(self.dropped),
             seats=tuple(self.seats),
         )
-        return Effects(tuple(self.settlements), tuple(self.leases), rows)
+        return Effects(
+            tuple(self.settlements),
+            tuple(self.leases),
+            rows,
+            tuple(self.exposures),
+            tuple(self.creative_counts),
+        )
+
+    def _accounts(self) -> tuple[AccountRow, ...]:
+        """Rows of accounts that differ from what was last written: a lease alone changes none."""
+        rows = []
+        for account in self.touched.values():
+            row = account.row()
+            if row != account.written:
+                account.written = row
+                rows.append(row)
+        return tuple(rows)

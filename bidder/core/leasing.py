@@ -1,10 +1,11 @@
 """Seats, their epochs, and the leases they hold: how budgets reach the workers and come back.
 
 A seat asks for an epoch with a fresh `start_id` and gets the next one; leases of older epochs are never
-renewed. Money is granted in chunks, as an absolute counter a (campaign, seat, epoch). A lease may be bid on
-until `bid_until_ns`, renewed while the seat reports and the campaign may bid. What a grant did not post comes
-back `longest_reservation_ns + margin_ns` after its `bid_until_ns`. The counter grows as long as the grant
-stands; where the money came back and a budget was cut meanwhile, a renewal may lower it.
+renewed. Each account is leased on its own, in chunks of its unit, as an absolute counter a (account, seat,
+epoch). A lease may be bid on until `bid_until_ns`, renewed while the seat reports and a line item that charges
+the account may bid; that of a day's account ends with the day. What a grant did not post comes back
+`longest_reservation_ns + margin_ns` after its `bid_until_ns`. The counter grows as long as the grant
+stands; where it came back and a limit was cut meanwhile, a renewal may lower it.
 """
 
 import heapq
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from bidder.core.account import Account, Grant
 from bidder.core.bankrules import BankRules
 from bidder.core.bookings import GrantKey, SeatRow
+from bidder.core.budgets import Unit
 from bidder.core.effects import Draft
 from bidder.core.messages import Lease, SliceReport, SliceRow
 
@@ -50,7 +52,7 @@ class Leasing:
 
     Args:
         rules: lease times and chunk sizes.
-        accounts: accounts by campaign id; shared with the bank, which adds to it.
+        accounts: accounts by id that seats may hold grants of; shared with the chart, which changes it.
         epochs: every epoch of every seat as it was kept, older ones first.
     """
 
@@ -126,16 +128,16 @@ class Leasing:
                 seat.dirty = False
 
     def free(self, seen_until_ns: int, draft: Draft) -> None:
-        """Frees grants that nothing can be posted to in time any more; forgets those of old epochs."""
+        """Frees grants that nothing can be posted to in time any more; forgets those of old epochs and days."""
         while self._frees and self._frees[0][0] < seen_until_ns:
             _, key = heapq.heappop(self._frees)
-            account = self._accounts[key.campaign_id]
-            grant = account.grants.get((key.seat, key.epoch))
-            if grant is None or grant.freed or self._free_at_ns(grant) >= seen_until_ns:
+            account = self._accounts.get(key.account_id)
+            grant = account.grants.get((key.seat, key.epoch)) if account is not None else None
+            if account is None or grant is None or grant.freed or self._free_at_ns(grant) >= seen_until_ns:
                 continue  # renewed since: its later entry is in the heap
             account.free(grant)
             draft.move(account, grant)
-            if not self._current(grant):
+            if account.closed or not self._current(grant):
                 account.drop(grant)
                 draft.drop(account, grant)
 
@@ -173,11 +175,16 @@ class Leasing:
     def _renew(self, account: Account, grant: Grant, seat: Seat, until_ns: int, draft: Draft) -> None:
         """Lets the seat bid until `until_ns` where that is at least a third of a lease more.
 
-        A campaign whose budget was cut below what is committed is not renewed: its leases end, and what they
-        did not post comes back. A grant that came back and does not fit any more as a whole begins again with
-        nothing free in it, to be topped up by what fits.
+        A day's account goes up to the end of its day, however little more that is. An account whose limit was
+        cut below what is committed is not renewed: its leases end, and what they did not post comes back. A
+        grant that came back and does not fit any more as a whole begins again with nothing free in it, to be
+        topped up by what fits.
         """
-        if account.cut_nanos or (until_ns - grant.bid_until_ns) * 3 < self._rules.lease_ns:
+        last = account.daily and until_ns >= account.end_ns
+        if last:
+            until_ns = account.end_ns
+        gain_ns = until_ns - grant.bid_until_ns
+        if account.cut or gain_ns <= 0 or (gain_ns * 3 < self._rules.lease_ns and not last):
             return
         if grant.freed and not account.reopen(grant):
             if not self._idle(seat, grant):
@@ -192,41 +199,42 @@ class Leasing:
 
         It cannot have bid since then; so all that it believes to be free may be taken from it.
         """
-        row = seat.rows.get(grant.campaign_id)
+        row = seat.rows.get(grant.account_id)
         return (
             row is not None
             and seat.told_ns > grant.bid_until_ns
             and row.reserved_nanos == 0
-            and row.posted_nanos >= grant.posted_nanos
+            and row.posted_nanos >= grant.posted
         )
 
     def _top_up(self, account: Account, grant: Grant, seat: Seat, seats: int, draft: Draft) -> None:
         """Grants one more chunk where less than half of one is unspent.
 
-        A chunk is a quarter of the seat's even share of what is left, and never below `min_chunk_bids`
-        maximum bids; where that is more than is left, or would leave less than one bid, all of it is granted.
+        A chunk is a quarter of the seat's even share of what is left, in whole impressions where it counts these,
+        and never below `min_chunk_bids` of the largest bids; where that is more than is left, or would leave
+        less than one bid, all of it is granted.
         """
-        room_nanos = account.room_nanos
-        if not room_nanos or account.campaign is None:
+        room, step = account.room, account.step
+        if not room:
             return
-        max_bid_nanos = account.campaign.max_bid_cpm_micros  # CPM micros are nanos an impression
-        chunk_nanos = max(room_nanos // (4 * seats), self._rules.min_chunk_bids * max_bid_nanos)
+        chunk = max(room // (4 * seats), self._rules.min_chunk_bids * step)
+        if account.unit is Unit.IMPRESSIONS:
+            chunk += -chunk % step
         row = seat.rows.get(account.id)
-        used_nanos = row.posted_nanos + row.reserved_nanos if row else 0
-        if (grant.granted_nanos - used_nanos) * 2 >= chunk_nanos:
+        used = row.posted_nanos + row.reserved_nanos if row else 0
+        if (grant.granted - used) * 2 >= chunk:
             return
-        rest_nanos = room_nanos - chunk_nanos
-        account.give(grant, room_nanos if rest_nanos < max_bid_nanos else chunk_nanos)
+        account.give(grant, room if room - chunk < step else chunk)
         draft.move(account, grant)
 
     def _announce(self, account: Account, grant: Grant, seats: int, now_ns: int, draft: Draft) -> None:
         """Tells the seat of a lease that changed; of spend alone only every `spent_refresh_ns`."""
-        terms = (grant.granted_nanos, grant.bid_until_ns, account.budget_nanos)
+        terms = (grant.granted, grant.bid_until_ns, account.limit)
         if grant.sent is not None and grant.sent.terms == terms:
             quiet_ns = now_ns - grant.sent.at_ns
-            if grant.sent.spent_nanos == account.booked_nanos or quiet_ns < self._rules.spent_refresh_ns:
+            if grant.sent.spent == account.booked or quiet_ns < self._rules.spent_refresh_ns:
                 return
-        grant.tell(terms, account.booked_nanos, now_ns)
+        grant.tell(terms, account.booked, now_ns)
         draft.leases.append(self._lease(account, grant, seats))
 
     def _lease(self, account: Account, grant: Grant, seats: int) -> Lease:
@@ -234,11 +242,11 @@ class Leasing:
             seat=grant.seat,
             epoch=grant.epoch,
             start_id=self._seats[grant.seat].start_id,
-            account_id=grant.campaign_id,
-            granted_nanos=grant.granted_nanos,
+            account_id=grant.account_id,
+            granted_nanos=grant.granted,
             bid_until_ns=grant.bid_until_ns,
-            budget_nanos=account.budget_nanos,
-            spent_nanos=account.booked_nanos,
+            budget_nanos=account.limit,
+            spent_nanos=account.booked,
             seats=seats,
         )
 

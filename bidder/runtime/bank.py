@@ -27,17 +27,22 @@ from bidder.core.bookings import Rows
 from bidder.core.effects import Effects
 from bidder.core.messages import (
     CAMPAIGNS,
+    CREATIVES,
+    EXPOSURES,
     LEASES,
     NOTICES,
     SETTLEMENTS,
     SLICES,
     VERSION,
+    AdvertiserChange,
     CampaignChange,
+    CreativeCounts,
     Lease,
     Notice,
-    Settlement,
+    Settlements,
     SliceReport,
     encode,
+    in_bulk,
 )
 from bidder.core.settings import NS_PER_SECOND
 from bidder.errors import DeliveryError, InvariantError
@@ -108,15 +113,19 @@ class BankService:
         books, campaigns = Books(database), CampaignStore(database)
         books.claim()
         version = campaigns.version()  # before the campaigns: one that changes in between is told twice
-        bank = Bank(rules, campaigns.all(), books.load(now_ns))
+        bank = Bank(rules, campaigns.all(), books.load(now_ns), campaigns.advertisers())
         return cls(bank, books, campaigns, version, now_ns)
 
     def restate(self, now_ns: int) -> list[Outbound]:
-        """All campaigns, all live leases, and what may not have been told: at a start, or after a failed send."""
+        """All that counts, and what may not have been told: at a start, or after a failed send.
+
+        Advertisers and campaigns, live leases, and what is counted of creatives.
+        """
         self._posted, letters = self._books.outbox()
-        told = [_campaign_message(change) for change in self._campaigns.changes_since(0)]
+        told = [_change_message(change) for change in self._campaigns.changes_since(0)]
         told += [_lease_message(lease) for lease in self.bank.live_leases(now_ns)]
-        return told + [Outbound(letter.topic, letter.key, letter.value) for letter in letters]
+        told += [_outbound(_counts_letter(counts)) for counts in self.bank.creative_counts()]
+        return told + [_outbound(letter) for letter in letters]
 
     def on_messages(self, messages: Sequence[Message], now_ns: int) -> list[Outbound]:
         """Books a batch; what it returns is to be published.
@@ -142,7 +151,7 @@ class BankService:
         steps.append(self.bank.apply(new, now_ns))
         if malformed:
             steps.append(self.bank.count_malformed(malformed))
-        letters = [_letter(settlement) for step in steps for settlement in step.settlements]
+        letters = _letters(steps)
         moved = {
             place: (self._offsets.get(place, 0), end)
             for place, end in ends.items()
@@ -152,10 +161,10 @@ class BankService:
         if rows or moved or letters:
             self._write(Batch(rows, moved, letters))
             self._offsets = ends
-        return [Outbound(letter.topic, letter.key, letter.value) for letter in letters]
+        return [_outbound(letter) for letter in letters]
 
     def on_tick(self, now_ns: int, seen_until_ns: int | None = None) -> list[Outbound]:
-        """Takes changed campaigns, frees, grants and renews; what it returns is to be published.
+        """Takes changed campaigns and advertisers, frees, grants and renews; what it returns is to be published.
 
         Args:
             now_ns: the time now.
@@ -166,13 +175,14 @@ class BankService:
         steps = [self.bank.adopt(changes)] if changes else []
         seen_ns = now_ns if seen_until_ns is None else seen_until_ns
         steps.append(self.bank.tick(now_ns, seen_ns, free=now_ns >= self._hold_until_ns))
-        rows = _rows(steps)
-        if rows:
-            self._write(Batch(rows))
+        rows, letters = _rows(steps), _letters(steps)
+        if rows or letters:
+            self._write(Batch(rows, letters=letters))
         if changes:
             self._version = changes[-1].version
-        told = [_campaign_message(change) for change in changes]
-        return told + [_lease_message(lease) for step in steps for lease in step.leases]
+        told = [_change_message(change) for change in changes]
+        told += [_lease_message(lease) for step in steps for lease in step.leases]
+        return told + [_outbound(letter) for letter in letters]
 
     def published(self) -> None:
         """Notes that all returned so far was acknowledged; the outbox is struck with the next write."""
@@ -184,7 +194,7 @@ class BankService:
             self._write(Batch())
 
     def report(self) -> list[CampaignReport]:
-        """The books by campaign."""
+        """The books by campaign; by line item and by budget the bank has them."""
         return self.bank.report()
 
     def verify(self) -> None:
@@ -214,8 +224,30 @@ def _rows(steps: Sequence[Effects]) -> list[Rows]:
     return [step.rows for step in steps if step.rows]
 
 
-def _letter(settlement: Settlement) -> Letter:
-    return Letter(SETTLEMENTS, settlement.seat.encode(), encode(settlement))
+def _letters(steps: Sequence[Effects]) -> list[Letter]:
+    """What must be told in any case, in the order in which it happened."""
+    bulk = in_bulk(settlement for step in steps for settlement in step.settlements)
+    letters = [_settlements_letter(settlements) for settlements in bulk]
+    for step in steps:
+        letters += [
+            Letter(EXPOSURES, placed.exposure.user.encode(), encode(placed.exposure), placed.partition)
+            for placed in step.exposures
+        ]
+        letters += [_counts_letter(counts) for counts in step.creative_counts]
+    return letters
+
+
+def _settlements_letter(settlements: Settlements) -> Letter:
+    return Letter(SETTLEMENTS, settlements.seat.encode(), encode(settlements))
+
+
+def _counts_letter(counts: CreativeCounts) -> Letter:
+    return Letter(CREATIVES, f"{counts.campaign_id}/{counts.creative_id}".encode(), encode(counts))
+
+
+def _outbound(letter: Letter) -> Outbound:
+    partition = letter.partition if letter.partition >= 0 else None
+    return Outbound(letter.topic, letter.key, letter.value, partition)
 
 
 def _lease_message(lease: Lease) -> Outbound:
@@ -223,8 +255,10 @@ def _lease_message(lease: Lease) -> Outbound:
     return Outbound(LEASES, f"{lease.seat} {lease.account_id}".encode(), encode(lease))
 
 
-def _campaign_message(change: CampaignChange) -> Outbound:
-    return Outbound(CAMPAIGNS, change.campaign_id.encode(), encode(change))
+def _change_message(change: CampaignChange | AdvertiserChange) -> Outbound:
+    # No id of a campaign holds a slash, so an advertiser of its name has another key.
+    key = f"advertiser/{change.advertiser_id}" if isinstance(change, AdvertiserChange) else change.campaign_id
+    return Outbound(CAMPAIGNS, key.encode(), encode(change))
 
 
 async def run_bank(
@@ -242,7 +276,7 @@ async def run_bank(
         service: what to run; its calls are made in one thread beside the loop, since a commit waits for the disk.
         source: of `notices` and `slices`; it says up to when all has been read, and until it does nothing is
             freed and no lease is renewed.
-        sink: for `settlements`, `leases` and `campaigns`.
+        sink: for `settlements`, `leases`, `campaigns`, `exposures` and `creatives`.
         clock: the shared clock.
         stop: ends the run.
         tick_s: wall seconds between ticks.

@@ -11,7 +11,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from bidder.core.bookings import AccountRow, BankState, Booking, GrantRow, RefusalRow, Rows, SeatRow
+from bidder.core.bookings import (
+    AccountRow,
+    BankState,
+    Booking,
+    CreativeRow,
+    GrantRow,
+    RefusalRow,
+    Rows,
+    SeatRow,
+    TallyRow,
+)
 from bidder.errors import DependencyError, InvariantError
 from bidder.store.database import Database
 
@@ -21,11 +31,12 @@ class BooksTaken(DependencyError):
 
 
 class Letter(NamedTuple):
-    """One message to send: topic, key and value."""
+    """One message to send: topic, key and value; with a partition of 0 or more, to that one."""
 
     topic: str
-    key: bytes
+    key: bytes | None
     value: bytes
+    partition: int = -1
 
 
 class Batch(NamedTuple):
@@ -47,6 +58,8 @@ class Batch(NamedTuple):
 _letters = msgspec.msgpack.Decoder(list[Letter])
 _UPSERTS = {
     "accounts": ("accounts", AccountRow, 1),
+    "tallies": ("tallies", TallyRow, 2),
+    "creatives": ("creatives", CreativeRow, 2),
     "refusals": ("refusals", RefusalRow, 2),
     "grants": ("grants", GrantRow, 3),
 }
@@ -72,10 +85,22 @@ class Books:
         return self._owner
 
     def load(self, now_ns: int) -> BankState:
-        """All that a bank is rebuilt from; bookings only while a repeat of them may still be taken."""
+        """All that a bank is rebuilt from.
+
+        Accounts only while something may be booked on them, bookings while a repeat of them may be taken.
+        """
         with self._database.reading() as connection:
             return BankState(
-                accounts=[AccountRow(*row) for row in connection.execute(_select("accounts", AccountRow))],
+                accounts=[
+                    AccountRow(*row)
+                    for row in connection.execute(
+                        _select("accounts", AccountRow) + " WHERE keep_until_ns >= ?", (now_ns,)
+                    )
+                ],
+                tallies=[TallyRow(*row) for row in connection.execute(_select("tallies", TallyRow))],
+                creatives=[
+                    CreativeRow(*row) for row in connection.execute(_select("creatives", CreativeRow))
+                ],
                 refusals=[RefusalRow(*row) for row in connection.execute(_select("refusals", RefusalRow))],
                 grants=[GrantRow(*row) for row in connection.execute(_select("grants", GrantRow))],
                 seats=[
@@ -91,6 +116,12 @@ class Books:
                     )
                 ],
             )
+
+    def accounts(self) -> list[AccountRow]:
+        """Every budget that there ever was, those of days long over among them, in the order of their ids."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_select("accounts", AccountRow) + " ORDER BY account_id").fetchall()
+        return [AccountRow(*row) for row in rows]
 
     def offsets(self) -> dict[tuple[str, int], int]:
         """By (topic, partition), the offset to read next."""
@@ -130,23 +161,26 @@ class Books:
         return (rows[-1][0] if rows else 0), letters
 
     def verify(self) -> None:
-        """Adds up all bookings and compares them with the accounts' counters.
+        """Adds up all bookings and compares them with the tallies of line items and with every account.
 
         Raises:
-            InvariantError: naming the first campaign that differs, and both sums.
+            InvariantError: naming the first line item or account that differs, and both sums.
         """
         with self._database.reading() as connection:
-            booked = connection.execute(_SUMS).fetchall()
-            kept = connection.execute(
-                """SELECT campaign_id, booked_nanos, late_nanos, wins, impressions, clicks, conversions,
-                          late_wins, unbilled FROM accounts ORDER BY campaign_id"""
+            counted = connection.execute(_SUMS).fetchall()
+            tallies = connection.execute(
+                """SELECT campaign_id, line_item_id, spend_nanos, late_nanos, wins, impressions, clicks, conversions,
+                          late_wins, unbilled FROM tallies ORDER BY campaign_id, line_item_id"""
             ).fetchall()
-        if booked != kept:
-            pairs = [pair for pair in zip(booked, kept, strict=False) if pair[0] != pair[1]]
-            raise InvariantError(
-                f"bookings must add up to the accounts, were {len(booked)} and {len(kept)}; first to differ: "
-                f"{pairs[0] if pairs else 'a campaign that only one of them has'}"
-            )
+            booked = _booked(connection)
+            kept = {
+                account_id: (units, late)
+                for account_id, units, late in connection.execute(
+                    "SELECT account_id, booked, late FROM accounts WHERE booked > 0"
+                )
+            }
+        _compare("line items", counted, tallies)
+        _compare("accounts", sorted(booked.items()), sorted(kept.items()))
 
     def _check_owner(self, connection: sqlite3.Connection) -> None:
         (owner,) = connection.execute("SELECT value FROM numbers WHERE name = 'bank_owner'").fetchone()
@@ -159,10 +193,38 @@ class Books:
 
 # Kinds are numbers of NoticeKind: WIN 1, BILLING 2, IMPRESSION 4, CLICK 5, CONVERSION 6.
 _SUMS = """
-    SELECT campaign_id, sum(amount_nanos), sum(CASE WHEN late THEN amount_nanos ELSE 0 END),
+    SELECT campaign_id, line_item_id, sum(amount_nanos), sum(CASE WHEN late THEN amount_nanos ELSE 0 END),
            count(DISTINCT CASE WHEN kind IN (1, 2) THEN bid_id END), sum(kind = 4), sum(kind = 5), sum(kind = 6),
            sum(late AND amount_nanos > 0), sum(unbilled)
-    FROM bookings GROUP BY campaign_id ORDER BY campaign_id"""
+    FROM bookings GROUP BY campaign_id, line_item_id ORDER BY campaign_id, line_item_id"""
+
+
+def _booked(connection: sqlite3.Connection) -> dict[str, tuple[int, int]]:
+    """By account, what its bookings add up to, and the late part of that; accounts with nothing left out."""
+    sums: dict[str, tuple[int, int]] = {
+        campaign_id: (nanos, late)
+        for campaign_id, nanos, late in connection.execute(
+            """SELECT campaign_id, sum(amount_nanos), sum(CASE WHEN late THEN amount_nanos ELSE 0 END)
+               FROM bookings WHERE amount_nanos > 0 GROUP BY campaign_id"""
+        )
+    }
+    for accounts, nanos, impressions, late in connection.execute(
+        "SELECT accounts, amount_nanos, impressions, late FROM bookings WHERE accounts <> ''"
+    ):
+        for account_id in accounts.split(" "):
+            units = impressions if "/imps" in account_id else nanos
+            before, late_before = sums.get(account_id, (0, 0))
+            sums[account_id] = (before + units, late_before + units * late)
+    return {account_id: each for account_id, each in sums.items() if each[0]}
+
+
+def _compare(what: str, booked: Sequence[object], kept: Sequence[object]) -> None:
+    if booked != kept:
+        pairs = [pair for pair in zip(booked, kept, strict=False) if pair[0] != pair[1]]
+        raise InvariantError(
+            f"bookings must add up to the {what}, were {len(booked)} and {len(kept)}; first to differ: "
+            f"{pairs[0] if pairs else 'one that only one of them has'}"
+        )
 
 
 def _select(table: str, row: type[NamedTuple]) -> str:
@@ -186,9 +248,7 @@ def _write_rows(connection: sqlite3.Connection, rows: Rows) -> None:
         values = getattr(rows, field)
         if values:
             connection.executemany(_upsert(table, row, keys), values)
-    connection.executemany(
-        "DELETE FROM grants WHERE campaign_id = ? AND seat = ? AND epoch = ?", rows.dropped
-    )
+    connection.executemany("DELETE FROM grants WHERE account_id = ? AND seat = ? AND epoch = ?", rows.dropped)
     connection.executemany(_insert("epochs", SeatRow), rows.seats)
 
 

@@ -146,6 +146,62 @@ MIGRATIONS = (
             "CREATE INDEX audit_by_advertiser ON audit (advertiser_id, id)",
         ),
     ),
+    Migration(
+        3,
+        "budgets at every level",
+        (
+            # What was counted of a campaign was counted of its only line item, which has its id.
+            """CREATE TABLE tallies (
+                campaign_id TEXT NOT NULL,
+                line_item_id TEXT NOT NULL,
+                spend_nanos INTEGER NOT NULL CHECK (spend_nanos >= 0),
+                late_nanos INTEGER NOT NULL,
+                wins INTEGER NOT NULL,
+                impressions INTEGER NOT NULL,
+                clicks INTEGER NOT NULL,
+                conversions INTEGER NOT NULL,
+                value_nanos INTEGER NOT NULL,
+                late_wins INTEGER NOT NULL,
+                unbilled INTEGER NOT NULL,
+                PRIMARY KEY (campaign_id, line_item_id)
+            ) STRICT, WITHOUT ROWID""",
+            """INSERT INTO tallies SELECT campaign_id, campaign_id, booked_nanos, late_nanos, wins, impressions,
+               clicks, conversions, value_nanos, late_wins, unbilled FROM accounts""",
+            """CREATE TABLE creatives (
+                campaign_id TEXT NOT NULL,
+                creative_id TEXT NOT NULL,
+                impressions INTEGER NOT NULL,
+                clicks INTEGER NOT NULL,
+                PRIMARY KEY (campaign_id, creative_id)
+            ) STRICT, WITHOUT ROWID""",
+            """CREATE TABLE budgets (
+                account_id TEXT PRIMARY KEY,
+                unit INTEGER NOT NULL,
+                limit_units INTEGER NOT NULL CHECK (limit_units >= 0),
+                begin_ns INTEGER NOT NULL,
+                end_ns INTEGER NOT NULL,
+                booked INTEGER NOT NULL CHECK (booked >= 0),
+                late INTEGER NOT NULL,
+                uncovered INTEGER NOT NULL,
+                keep_until_ns INTEGER NOT NULL
+            ) STRICT""",
+            # 9000000000000000000 is `MAX_NANOS`: a campaign's money is kept for ever.
+            """INSERT INTO budgets SELECT campaign_id, 0, 0, 0, 9000000000000000000, booked_nanos, late_nanos,
+               uncovered_nanos, 9000000000000000000 FROM accounts""",
+            "DROP TABLE accounts",
+            "ALTER TABLE budgets RENAME TO accounts",
+            "CREATE INDEX accounts_by_end ON accounts (keep_until_ns)",
+            "ALTER TABLE grants RENAME COLUMN campaign_id TO account_id",
+            "ALTER TABLE grants RENAME COLUMN granted_nanos TO granted",
+            "ALTER TABLE grants RENAME COLUMN posted_nanos TO posted",
+            "ALTER TABLE bookings ADD COLUMN line_item_id TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE bookings ADD COLUMN creative_id TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE bookings ADD COLUMN bid_at_ns INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE bookings ADD COLUMN impressions INTEGER NOT NULL DEFAULT 1000000",
+            "ALTER TABLE bookings ADD COLUMN accounts TEXT NOT NULL DEFAULT ''",
+            "UPDATE bookings SET line_item_id = campaign_id, bid_at_ns = at_ns",
+        ),
+    ),
 )
 
 

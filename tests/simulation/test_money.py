@@ -82,7 +82,7 @@ def test_the_budgets_of_these_runs_bind(name: str) -> None:
 
 def _grant_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bank that forgets what it granted already."""
-    monkeypatch.setattr(Account, "room_nanos", property(lambda account: account.budget_nanos))
+    monkeypatch.setattr(Account, "room", property(lambda account: account.limit))
 
 
 def test_a_bank_that_grants_twice_overspends_and_these_tests_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_a_bank_that_grants_twice_overspends_and_these_tests_see_it(monkeypatch:
 def test_a_bank_that_grants_twice_stops_by_its_own_check(monkeypatch: pytest.MonkeyPatch) -> None:
     _grant_twice(monkeypatch)
     with pytest.raises(
-        InvariantError, match=r"booked and granted money of campaign aurora-\w+ must be at most"
+        InvariantError, match=r"what is booked on and granted of account aurora-\w+ must be at most"
     ):
         with_faults(NO_FAULTS)
 

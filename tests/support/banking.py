@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bidder.core.campaigns import Campaign, Creative
+from bidder.core.campaigns import Advertiser, Budgets, Campaign, Creative, LineItem
 from bidder.core.messages import Notice, NoticeKind, SliceReport, SliceRow
 
 S = 1_000_000_000
@@ -30,7 +30,22 @@ def campaign(campaign_id: str = "c1", **changes: Any) -> Campaign:
             ),
         ),
     }
-    return Campaign(id=campaign_id, **(fields | changes))
+    return Campaign(id=campaign_id, **(fields | _with_budgets(changes)))
+
+
+def item(line_item_id: str, **changes: Any) -> LineItem:
+    """A line item; what concerns `Budgets` may be given by itself."""
+    return LineItem(id=line_item_id, **_with_budgets(changes))
+
+
+def advertiser(advertiser_id: str = "acme", **changes: Any) -> Advertiser:
+    """An advertiser; what concerns `Budgets` may be given by itself."""
+    return Advertiser(id=advertiser_id, **_with_budgets(changes))
+
+
+def _with_budgets(changes: dict[str, Any]) -> dict[str, Any]:
+    limits = {name: changes.pop(name) for name in Budgets.__struct_fields__ if name in changes}
+    return changes | ({"budgets": Budgets(**limits)} if limits else {})
 
 
 def bid_id(name: str) -> str:
@@ -69,7 +84,8 @@ def used(
     start_id: str = "a",
     seat: str = "s1",
     at_ns: int = 0,
+    account_id: str = "c1",
 ) -> SliceReport:
-    """A seat's report of what it did with `c1`."""
-    row = SliceRow(account_id="c1", granted_nanos=0, reserved_nanos=reserved, posted_nanos=posted)
+    """A seat's report of what it did with an account, `c1` unless told otherwise."""
+    row = SliceRow(account_id=account_id, granted_nanos=0, reserved_nanos=reserved, posted_nanos=posted)
     return SliceReport(seat=seat, epoch=epoch, seq=seq, start_id=start_id, at_ns=at_ns, rows=(row,))

@@ -22,6 +22,7 @@ from bidder.core.messages import (
     Lease,
     NoticeKind,
     Settlement,
+    Settlements,
     encode,
 )
 from bidder.core.messages import Message as Record
@@ -55,7 +56,14 @@ _TOPIC_OF = {Settlement: SETTLEMENTS, Lease: LEASES, CampaignChange: CAMPAIGNS}
 
 
 def told(out: Sequence[Outbound], kind: type[_Record]) -> list[_Record]:
-    """Messages of a kind, from its topic."""
+    """Messages of a kind, from its topic; settlements one by one."""
+    if kind is Settlement:
+        records = [
+            msgspec.json.decode(each.value, type=Settlement | Settlements)
+            for each in out
+            if each.topic == SETTLEMENTS
+        ]
+        return [row for one in records for row in (one.each() if isinstance(one, Settlements) else [one])]
     return [msgspec.json.decode(each.value, type=kind) for each in out if each.topic == _TOPIC_OF[kind]]
 
 

@@ -70,7 +70,7 @@ def test_a_booking_that_is_missing_is_found(books: Books, database: Database) ->
     books.write(Batch(steps=steps))
     with database.transaction() as connection:
         connection.execute("DELETE FROM bookings WHERE kind = 5")
-    with pytest.raises(InvariantError, match="bookings must add up to the accounts"):
+    with pytest.raises(InvariantError, match="bookings must add up to the line items"):
         books.verify()
 
 
@@ -86,7 +86,7 @@ def test_a_batch_that_began_elsewhere_is_refused_as_a_whole(books: Books) -> Non
     with pytest.raises(BooksTaken, match="offset of notices 0 in the books must be 3"):
         books.write(Batch(steps=steps, offsets={PLACE: (3, 9)}))
     assert books.offsets() == {PLACE: 7}
-    assert listed(books.load(0)) == [[]] * 5
+    assert listed(books.load(0)) == [[]] * 7
 
 
 def test_a_bank_that_was_replaced_cannot_write(books: Books, database: Database) -> None:
