@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from bidder.privacy import tcf
 from bidder.privacy.bits import Bits, ConsentError, bits_of, sextets_of
 from bidder.privacy.canada import read_tcf_canada
 from bidder.privacy.tcf import Restriction, TcfVerdict, TcString, decode_tcf, purpose, read_tcf
@@ -294,6 +295,29 @@ class TestRefused:
         for segment in ("", "A", "AAAA", consent.text_of("100" + "0" * 40), consent.disclosed((1,))[:4]):
             with pytest.raises(ConsentError):
                 decode_tcf(f"{Tcf().text}.{segment}")
+
+
+class TestKept:
+    FIELDS = Tcf(vendors=(1, 5, 9), as_ranges=True, restrictions=[(3, 0, (US,))])
+
+    def test_lists_of_two_strings_that_differ_in_time_alone_are_read_once(self) -> None:
+        for lists in (tcf._range_list, tcf._restrictions):
+            lists.cache_clear()
+        found = {read_tcf(self.FIELDS._replace(updated_ms=100 * at).text, US) for at in range(50)}
+        assert len(found) == 1
+        # Two lists of vendors and the restrictions; of each string's own nothing is kept.
+        assert tcf._range_list.cache_info().currsize == 2
+        assert tcf._restrictions.cache_info().currsize == 1
+
+    def test_lists_of_long_strings_are_not_kept(self) -> None:
+        for lists in (tcf._range_list, tcf._restrictions):
+            lists.cache_clear()
+        long = self.FIELDS.text + "AAAA" * 600
+        assert read_tcf(long, US) == read_tcf(long, US)
+        assert tcf._range_list.cache_info().currsize == tcf._restrictions.cache_info().currsize == 0
+
+    def test_what_is_kept_is_kept_by_vendor(self) -> None:
+        assert basis(self.FIELDS, US) != basis(self.FIELDS, 9)
 
 
 class TestSegments:
