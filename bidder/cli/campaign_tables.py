@@ -69,7 +69,7 @@ def show_review(
     sheet: "Sheet", campaigns: Mapping[str, Campaign], advertisers: Mapping[str, Advertiser]
 ) -> None:
     """What importing a sheet would change of what is in the store; nothing where it would change nothing."""
-    table = Table(_whole("what"), "change", "now", "then", box=SIMPLE_HEAD)
+    table = Table(_whole("what"), *map(_folding, ("change", "now", "then")), box=SIMPLE_HEAD)
     pairs: list[tuple[str, Campaign | Advertiser | None, Campaign | Advertiser]] = [
         (f"advertiser {own.id}", advertisers.get(own.id), own) for own in sheet.advertisers
     ]
@@ -94,7 +94,8 @@ def _changes(
 
 def show_history(rows: "Sequence[AuditRow]") -> None:
     """Changes, oldest first; one that replaced the whole is shown by what it changed."""
-    table = Table("version", "at", "by", _whole("campaign"), "what", "old", "new")
+    heads = (*map(_whole, ("version", "at")), _folding("by"), _whole("campaign"))
+    table = Table(*heads, *map(_folding, ("what", "old", "new")))
     for row in rows:
         at = format_instant(row.at_ns // NANOS_PER_UNIT * NANOS_PER_UNIT)
         for called, what, was, now in _audited(row):
@@ -143,3 +144,8 @@ def _shown(cell: str) -> Text:
 def _whole(heading: str) -> Column:
     """A column whose cells must stand whole: ids are copied into other commands."""
     return Column(heading, no_wrap=True, overflow="fold")
+
+
+def _folding(heading: str) -> Column:
+    """A column whose cells may take several lines, and of which nothing is left out."""
+    return Column(heading, overflow="fold")
