@@ -12,18 +12,25 @@ import pytest
 from bidder.config import load_config
 from bidder.core.bankrules import BankRules
 from bidder.core.campaigns import Status
+from bidder.core.exposures import Exposure
 from bidder.core.messages import (
     CAMPAIGNS,
+    CREATIVES,
+    EXPOSURES,
     LEASES,
     NOTICES,
     SETTLEMENTS,
     SLICES,
+    AdvertiserChange,
     CampaignChange,
+    CreativeCounts,
     Lease,
     NoticeKind,
     Settlement,
+    SettlementKind,
     Settlements,
     encode,
+    in_bulk,
 )
 from bidder.core.messages import Message as Record
 from bidder.errors import DeliveryError, InvariantError
@@ -34,10 +41,10 @@ from bidder.runtime.clock import SystemClock, VirtualClock
 from bidder.runtime.transport import Message, Outbound
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
-from tests.support.banking import S, ask, bid_id, campaign, notice, used
+from tests.support.banking import S, advertiser, ask, bid_id, campaign, item, notice, used
 
 BILLING = NoticeKind.BILLING
-_Record = TypeVar("_Record", Settlement, Lease, CampaignChange)
+_Record = TypeVar("_Record", Settlement, Lease, CampaignChange, AdvertiserChange, Exposure, CreativeCounts)
 RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S)
 
 
@@ -52,18 +59,20 @@ def wire(*records: Record, topic: str = NOTICES, first: int = 0) -> list[Message
     return [Message(topic, 0, first + number, None, encode(each), 0) for number, each in enumerate(records)]
 
 
-_TOPIC_OF = {Settlement: SETTLEMENTS, Lease: LEASES, CampaignChange: CAMPAIGNS}
+_TOPIC_OF = {Lease: LEASES, Exposure: EXPOSURES, CreativeCounts: CREATIVES}
 
 
 def told(out: Sequence[Outbound], kind: type[_Record]) -> list[_Record]:
     """Messages of a kind, from its topic; settlements one by one."""
     if kind is Settlement:
-        records = [
-            msgspec.json.decode(each.value, type=Settlement | Settlements)
-            for each in out
-            if each.topic == SETTLEMENTS
+        bulk = [
+            msgspec.json.decode(each.value, type=Settlements) for each in out if each.topic == SETTLEMENTS
         ]
-        return [row for one in records for row in (one.each() if isinstance(one, Settlements) else [one])]
+        return [row for settlements in bulk for row in settlements.each()]
+    changes = CampaignChange | AdvertiserChange
+    if kind in {CampaignChange, AdvertiserChange}:
+        found = [msgspec.json.decode(each.value, type=changes) for each in out if each.topic == CAMPAIGNS]
+        return [change for change in found if isinstance(change, kind)]
     return [msgspec.json.decode(each.value, type=kind) for each in out if each.topic == _TOPIC_OF[kind]]
 
 
@@ -231,8 +240,8 @@ def test_a_number_of_any_length_is_counted_and_passed(database: Database, number
         {"seat": ""},
         {"seat": "s\0"},
         {"start_id": "a" * 256},
-        {"rows": [{"campaign_id": "c1", "granted_nanos": 0, "reserved_nanos": -1, "posted_nanos": 0}]},
-        {"rows": [{"campaign_id": "c1", "granted_nanos": 0, "reserved_nanos": 0, "posted_nanos": 2**63}]},
+        {"rows": [{"account_id": "c1", "granted_nanos": 0, "reserved_nanos": -1, "posted_nanos": 0}]},
+        {"rows": [{"account_id": "c1", "granted_nanos": 0, "reserved_nanos": 0, "posted_nanos": 2**63}]},
     ],
 )
 def test_a_report_that_the_books_cannot_keep_is_counted_and_passed(
@@ -298,7 +307,7 @@ async def run_until(service: BankService, bus: Bus, done: asyncio.Event) -> None
 
 
 def make_bus() -> Bus:
-    return Bus(dict.fromkeys((NOTICES, SLICES, SETTLEMENTS, LEASES, CAMPAIGNS), 1))
+    return Bus(dict.fromkeys((NOTICES, SLICES, SETTLEMENTS, LEASES, CAMPAIGNS, EXPOSURES, CREATIVES), 1))
 
 
 async def appears(bus: Bus, topic: str, count: int) -> list[Message]:
@@ -505,3 +514,156 @@ def test_reports_of_a_seat_keep_its_lease(database: Database) -> None:
     service.on_messages(wire(used(0, 0, seq=1), topic=SLICES, first=1), 15 * S)
     (lease,) = told(service.on_tick(15 * S), Lease)
     assert lease.bid_until_ns == 45 * S
+
+
+# Settlements in bulk
+
+
+def test_settlements_of_a_batch_are_one_record_a_seat_and_epoch(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    batch = [
+        notice(BILLING, "b-1"),
+        notice(BILLING, "b-2", seat="s2"),
+        notice(NoticeKind.LOSS, "b-3"),
+        notice(BILLING, "b-4", epoch=2),
+    ]
+    out = service.on_messages(wire(*batch), 10 * S)
+    records = [msgspec.json.decode(each.value, type=Settlements) for each in out]
+    assert [(each.key, record.seat, record.epoch) for each, record in zip(out, records, strict=True)] == [
+        (b"s1", "s1", 1),
+        (b"s2", "s2", 1),
+        (b"s1", "s1", 2),
+    ]
+    assert [row.bid_id for row in records[0].rows] == [bid_id("b-1"), bid_id("b-3")]
+
+
+def test_a_record_holds_so_many_settlements_and_loses_none() -> None:
+    rows = [
+        Settlement(
+            kind=SettlementKind.POSTED,
+            seat="s1",
+            epoch=1,
+            bid_id=bid_id(f"b-{number}"),
+            campaign_id="c1",
+            amount_nanos=number + 1,
+            late=number % 2 == 0,
+            line_item_id="shoes",
+            bid_at_ns=number,
+            impressions=3,
+        )
+        for number in range(1_001)
+    ]
+    records = in_bulk(rows)
+    assert [len(record.rows) for record in records] == [500, 500, 1]
+    again = [msgspec.json.decode(encode(record), type=Settlements) for record in records]
+    assert [row for record in again for row in record.each()] == rows
+
+
+# Advertisers, exposures, creatives
+
+
+def test_a_changed_advertiser_is_told_under_a_key_of_its_own_and_limits_with_the_next_tick(
+    database: Database,
+) -> None:
+    service = BankService.open(database, RULES, 0)
+    service.on_messages(wire(ask(), topic=SLICES), 0)
+    service.on_tick(0)
+    stated = advertiser(lifetime_nanos=8 * S)
+    CampaignStore(database).put_advertisers([stated], at_ns=1)
+    out = service.on_tick(1 * S)
+    (change,) = told(out, AdvertiserChange)
+    assert (change.advertiser_id, change.advertiser) == ("acme", stated)
+    assert [each.key for each in out if each.topic == CAMPAIGNS] == [b"advertiser/acme"]
+    assert [(lease.account_id, lease.budget_nanos) for lease in told(out, Lease)] == [("a/acme/money", 8 * S)]
+    assert told(service.on_tick(2 * S), AdvertiserChange) == []
+
+
+def test_a_start_knows_and_tells_all_advertisers(database: Database) -> None:
+    stated = advertiser(lifetime_nanos=8 * S)
+    CampaignStore(database).put_advertisers([stated], at_ns=1)
+    service = BankService.open(database, RULES, 0)
+    assert [change.advertiser for change in told(service.restate(0), AdvertiserChange)] == [stated]
+    service.on_messages(wire(ask(), topic=SLICES), 0)
+    assert {lease.account_id for lease in told(service.on_tick(0), Lease)} == {"c1", "a/acme/money"}
+
+
+def test_days_and_line_items_survive_a_crash(database: Database) -> None:
+    store = CampaignStore(database)
+    store.put([campaign(line_items=(item("shoes", daily_nanos=S, daily_impressions=9),))], at_ns=1)
+    service = BankService.open(database, RULES, 0)
+    service.on_messages(wire(ask(), topic=SLICES), 0)
+    service.on_tick(0)
+    bill = notice(BILLING, line_item_id="shoes", bid_at_ns=5 * S, creative_id="b1")
+    service.on_messages(wire(bill), 10 * S)
+    service.on_tick(86_400 * S)
+    again = BankService.open(database, RULES, 86_400 * S)
+    again.on_tick(86_400 * S)
+    assert again.bank.accounts() == service.bank.accounts()
+    assert [each.id for each in again.bank.accounts() if each.booked] == [
+        "c1",
+        "l/shoes/imps/d0",
+        "l/shoes/money/d0",
+    ]
+    assert again.bank.line_items() == service.bank.line_items()
+    again.verify()
+
+
+def shown(bid: str = "b-1", **changes: Any) -> Record:
+    fields: dict[str, Any] = {"user": 0xABC, "partition": 3, "creative_id": "b1"}
+    return notice(NoticeKind.IMPRESSION, bid, **(fields | changes))
+
+
+def test_an_exposure_goes_to_the_partition_of_its_bids_request(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    out = service.on_messages(wire(shown(), shown("b-2", partition=-1)), 10 * S)
+    assert [(each.key, each.partition) for each in out if each.topic == EXPOSURES] == [
+        (b"0000000000000abc", 3),
+        (b"0000000000000abc", None),
+    ]
+    assert [exposure.bid_id for exposure in told(out, Exposure)] == [bid_id("b-1"), bid_id("b-2")]
+
+
+def test_an_exposure_that_was_not_acknowledged_is_told_again(database: Database) -> None:
+    out = BankService.open(database, RULES, 0).on_messages(wire(shown()), 10 * S)
+    again = BankService.open(database, RULES, 11 * S).restate(11 * S)
+    assert [each for each in again if each.topic == EXPOSURES] == [
+        each for each in out if each.topic == EXPOSURES
+    ]
+
+
+def test_counts_of_creatives_are_told_by_creative_and_again_after_a_start(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    service.on_messages(wire(shown(), notice(NoticeKind.CLICK, creative_id="b1")), 10 * S)
+    out = service.on_tick(10 * S)
+    counts = CreativeCounts(campaign_id="c1", creative_id="b1", impressions=1, clicks=1)
+    assert [(each.key, told([each], CreativeCounts)) for each in out if each.topic == CREATIVES] == [
+        (b"c1/b1", [counts])
+    ]
+    service.published()
+    service.close()
+    assert told(BankService.open(database, RULES, 11 * S).restate(11 * S), CreativeCounts) == [counts]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"user": 2**64},
+        {"user": -1},
+        {"user": 10**30},
+        {"line_item_id": "a/b"},
+        {"line_item_id": "x" * 65},
+        {"creative_id": "b\0"},
+        {"bid_at_ns": -1},
+        {"bid_at_ns": 2**63},
+        {"impressions": -1},
+        {"impressions": 10**12 + 1},
+        {"partition": -2},
+        {"partition": 2**31},
+    ],
+)
+def test_a_notice_of_a_bid_that_cannot_be_is_counted_and_passed(
+    database: Database, fields: dict[str, object]
+) -> None:
+    service = BankService.open(database, RULES, 0)
+    service.on_messages([Message(NOTICES, 0, 0, None, altered(shown(), **fields), 0)], 10 * S)
+    assert service.bank.refused() == {"malformed": 1}

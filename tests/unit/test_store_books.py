@@ -1,8 +1,10 @@
 """The bank's books: one transaction a batch, once each, by their owner only."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bidder.core.bank import Bank
@@ -11,8 +13,8 @@ from bidder.core.bookings import BankState, Rows
 from bidder.core.messages import NOTICES, NoticeKind
 from bidder.errors import InvariantError
 from bidder.store.books import Batch, Books, BooksTaken, Letter
-from bidder.store.database import Database
-from tests.support.banking import S, ask, campaign, notice
+from bidder.store.database import MIGRATIONS, Database
+from tests.support.banking import S, advertiser, ask, campaign, item, notice
 
 PLACE = (NOTICES, 0)
 
@@ -121,3 +123,103 @@ def test_bookings_are_loaded_only_while_a_repeat_may_be_taken(books: Books) -> N
     keep_until_ns = 100 * S + BankRules().keep_ns
     assert len(list(books.load(keep_until_ns).bookings)) == 6
     assert list(books.load(keep_until_ns + 1).bookings) == []
+
+
+# Budgets of several levels
+
+DAY = 86_400 * S
+SHOES = item("shoes", daily_nanos=S, lifetime_impressions=100)
+CAMPAIGNS = {"c1": campaign(line_items=(SHOES,))}
+SHOP = {"acme": advertiser(daily_impressions=50, lifetime_nanos=S)}
+
+
+def rows_of_two_days() -> tuple[Bank, list[Rows]]:
+    """A bank whose bids charge five accounts, on two days."""
+    bank = Bank(BankRules(), CAMPAIGNS, None, SHOP)
+    bids = [notice(NoticeKind.BILLING, line_item_id="shoes", creative_id="b1", bid_at_ns=10 * S)]
+    bids += [notice(NoticeKind.BILLING, "b-2", line_item_id="shoes", bid_at_ns=DAY, impressions=2_500_000)]
+    bids += [notice(NoticeKind.BILLING, "b-3", line_item_id="shoes", bid_at_ns=10 * S, at_ns=101 * S)]
+    steps = [bank.apply([ask()], 0), bank.tick(0), bank.apply(bids, 200 * S), bank.tick(DAY)]
+    return bank, [step.rows for step in steps]
+
+
+def test_accounts_of_every_level_come_back_as_they_were(books: Books) -> None:
+    bank, steps = rows_of_two_days()
+    books.write(Batch(steps=steps))
+    books.verify()
+    again = Bank(BankRules(), CAMPAIGNS, books.load(DAY), SHOP)
+    again.tick(DAY)
+    assert again.accounts() == bank.accounts()
+    assert again.line_items() == bank.line_items()
+    assert again.creative_counts() == bank.creative_counts() != ()
+    assert sum(each.booked > 0 for each in again.accounts()) == 7
+
+
+@pytest.mark.parametrize("account_id", ["c1", "a/acme/imps/d0", "l/shoes/money/d1"])
+def test_an_account_that_does_not_have_what_was_booked_on_it_is_found(
+    books: Books, database: Database, account_id: str
+) -> None:
+    _, steps = rows_of_two_days()
+    books.write(Batch(steps=steps))
+    with database.transaction() as connection:
+        connection.execute("UPDATE accounts SET booked = booked + 1 WHERE account_id = ?", (account_id,))
+    with pytest.raises(InvariantError, match=f"bookings must add up to the accounts.*{account_id}"):
+        books.verify()
+
+
+def test_an_account_of_a_day_long_over_is_kept_and_no_more_loaded(books: Books) -> None:
+    _, steps = rows_of_two_days()
+    books.write(Batch(steps=steps))
+    rules = BankRules()
+    keep_until_ns = DAY + rules.longest_reservation_ns + rules.keep_ns
+    loaded = {row.account_id for row in books.load(keep_until_ns).accounts}
+    later = {row.account_id for row in books.load(keep_until_ns + 1).accounts}
+    assert loaded - later == {"l/shoes/money/d0", "a/acme/imps/d0"}
+    assert loaded <= {row.account_id for row in books.accounts()}
+
+
+def test_a_letter_keeps_the_partition_it_is_for(books: Books) -> None:
+    books.write(Batch(letters=[Letter("exposures", None, b"{}", 3)]))
+    assert books.outbox()[1] == [Letter("exposures", None, b"{}", 3)]
+
+
+def test_a_letter_of_before_there_were_partitions_is_for_any(books: Books, database: Database) -> None:
+    old = msgspec.msgpack.encode([("settlements", b"s1", b"{}")])
+    with database.transaction() as connection:
+        connection.execute("INSERT INTO outbox (messages) VALUES (?)", (old,))
+    assert books.outbox()[1] == [Letter("settlements", b"s1", b"{}", -1)]
+
+
+OLD_BOOKS = """
+    INSERT INTO bookings VALUES
+        ('b-1-------------', 1, '', 'c1', 's1', 1, 7, 0, 0, 10, 11, 0, 0, 9000000000000000000),
+        ('b-1-------------', 2, '', 'c1', 's1', 1, 7, 7, 0, 10, 11, 0, 0, 9000000000000000000),
+        ('b-2-------------', 5, '', 'c1', 's1', 1, 0, 0, 0, 10, 11, 0, 1, 9000000000000000000);
+    INSERT INTO accounts VALUES ('c1', 7, 0, 2, 1, 0, 1, 0, 0, 0, 1);
+    INSERT INTO grants VALUES ('c1', 's1', 1, 50, 5, 99, 0), ('c2', 's1', 1, 60, 0, 99, 0);
+    INSERT INTO epochs VALUES ('s1', 1, 'a');
+    INSERT INTO refusals VALUES ('c1', 'duplicate', 3);
+"""
+
+
+def test_books_of_before_budgets_had_levels_are_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "old.db"
+    with monkeypatch.context() as patch:
+        patch.setattr("bidder.store.database.MIGRATIONS", MIGRATIONS[:2])
+        Database(path, durable=False).close()
+    connection = sqlite3.connect(path)
+    connection.executescript(OLD_BOOKS)
+    connection.close()
+    with Database(path, durable=False) as database:
+        books = Books(database)
+        books.claim()
+        books.verify()
+        bank = Bank(BankRules(), {"c1": campaign(), "c2": campaign("c2")}, books.load(12))
+        first, second = bank.report()
+        assert (first.spend_nanos, first.uncovered_nanos, first.wins, first.clicks) == (7, 2, 1, 1)
+        assert (first.leased_nanos, second.leased_nanos, first.refused) == (45, 60, {"duplicate": 3})
+        late = bank.apply([notice(NoticeKind.BILLING, "b-3")], 10 * S)
+        books.write(Batch(steps=[late.rows]))
+        books.verify()
