@@ -235,9 +235,10 @@ class TestRefused:
     def test_not_an_id_that_one_may_have(self, cmp_id: int) -> None:
         assert basis(Tcf(cmp_id=cmp_id)) == [1, 2, 3, 4, 7]
 
-    def test_the_global_scope(self) -> None:
+    @pytest.mark.parametrize("others", [False, True])
+    def test_the_global_scope(self, others: bool) -> None:
         with pytest.raises(ConsentError, match="was global"):
-            read_tcf(Tcf(service_specific=False).text, US)
+            read_tcf(Tcf(service_specific=False, non_standard_texts=others).text, US)
         assert not decode_tcf(Tcf(service_specific=False).text).service_specific
 
     def test_a_length_that_no_base64_has(self) -> None:
@@ -249,6 +250,19 @@ class TestRefused:
         for read in (lambda text: read_tcf(text, US), decode_tcf):
             with pytest.raises(ConsentError, match="8192"):
                 read(Tcf().text + "A" * 8192)
+
+    def test_a_last_id_that_lost_its_last_zeros(self) -> None:
+        bits = Tcf(restrictions=[(2, 0, range(1, 32_769))]).bits
+        assert bits.endswith("1" + "0" * 15)
+        sizes = [
+            size
+            for size in range(len(bits) // 6 - 2, len(bits) // 6 + 1)
+            if size % 4 != 1 and 6 * size < len(bits)
+        ]
+        assert sizes
+        for size in sizes:
+            with pytest.raises(ConsentError, match="truncated"):
+                read_tcf(consent.text_of(bits)[:size], US)
 
     def test_a_bit_set_after_the_last_field(self) -> None:
         text = Tcf().text
