@@ -151,7 +151,7 @@ def _read_fields(table: Mapping[Any, Any], readers: Mapping[str, _Read]) -> dict
     for name, cell in table.items():
         if name not in readers:
             raise ValueError(_unknown(str(name), tuple(readers)))
-        if cell in ("", [], {}) or cell is None:
+        if _is_blank(cell):
             continue
         try:
             values[name] = readers[name](cell)
@@ -162,6 +162,10 @@ def _read_fields(table: Mapping[Any, Any], readers: Mapping[str, _Read]) -> dict
     return values
 
 
+def _is_blank(cell: object) -> bool:
+    return cell is None or cell in ("", [], {})
+
+
 def _unknown(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"nearest is {near[0]}" if near else f"allowed are {', '.join(known)}"
@@ -169,7 +173,7 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 
 
 def _creative(fields: Mapping[Any, Any]) -> Creative:
-    missing = [name for name in ("id", "landing_url") if fields.get(name) in (None, "")]
+    missing = [name for name in ("id", "landing_url") if _is_blank(fields.get(name))]
     if missing:
         raise ValueError(f"must have an id and a landing_url each, was without {' and '.join(missing)}")
     creative_id = fields["id"]

@@ -1,5 +1,7 @@
 """Any tree of advertisers, campaigns, line items and creatives survives every format of a sheet."""
 
+import copy
+import json
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -26,7 +28,9 @@ from bidder.core.campaigns import (
     Status,
     Targeting,
 )
+from bidder.errors import SheetError
 from bidder.money import MAX_NANOS
+from bidder.store.columns import COLUMNS, Level
 from bidder.store.columns_targeting import BROWSERS, CONNECTIONS, DEVICES, INVENTORIES, SYSTEMS
 from bidder.store.sheet import Sheet, parse_sheet, to_csv, to_json, to_toml
 
@@ -260,7 +264,9 @@ _sheets = st.builds(
     .flatmap(lambda ids: st.tuples(*map(_advertiser, ids)))
     .map(list),
 )
-_fewer = settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+_fewer = settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 @_fewer
@@ -279,3 +285,64 @@ def test_a_json_export_is_an_import_of_the_same_tree(sheet: Sheet) -> None:
 @given(_sheets)
 def test_a_toml_export_is_an_import_of_the_same_tree(sheet: Sheet) -> None:
     assert parse_sheet(to_toml(*sheet), ".toml", "s.toml") == sheet
+
+
+_junk = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 10**20)
+    | st.floats()
+    | st.sampled_from(["", " ", "x", "a=b*c", "1/", "\\", "|"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["id", "native", "w", "x"]), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+_base = json.loads(
+    to_json(
+        [
+            Campaign(
+                id="a",
+                name="A",
+                advertiser="acme",
+                adomain=("acme.example",),
+                budget_nanos=1,
+                start_ns=START_NS,
+                end_ns=END_NS,
+                value_nanos=1,
+                max_bid_cpm_micros=1,
+                creatives=(Creative(id="b", w=1, h=1, html="<a>", landing_url="https://a.example/"),),
+                line_items=(LineItem(id="a-1"),),
+            )
+        ],
+        [Advertiser(id="acme")],
+    )
+)
+_PLACES: dict[str, tuple[str, ...]] = {
+    "advertiser": tuple(COLUMNS[Level.ADVERTISER]),
+    "campaign": (*COLUMNS[Level.CAMPAIGN], "line_item"),
+    "line_item": tuple(COLUMNS[Level.LINE_ITEM]),
+    "creatives": (*Creative.__struct_fields__, "native"),
+}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(list(_PLACES)).flatmap(
+        lambda kind: st.tuples(st.just(kind), st.sampled_from(_PLACES[kind]))
+    ),
+    _junk,
+)
+def test_whatever_stands_in_a_cell_is_read_or_named(place: tuple[str, str], junk: Any) -> None:
+    kind, column = place
+    sheet = copy.deepcopy(_base)
+    (campaign,) = sheet["campaign"]
+    tables = {"campaign": campaign, "advertiser": sheet["advertiser"][0]}
+    table = tables.get(kind) or campaign[kind][0]
+    table[column] = junk
+    try:
+        read = parse_sheet(json.dumps(sheet), ".json", "s.json")
+    except SheetError:
+        return  # any other error is a failure
+    assert parse_sheet(to_csv(*read), ".csv", "s.csv") == read
