@@ -209,7 +209,8 @@ class Purse:
 
         A total below what is posted and reserved changes nothing (`EXCEEDS`): a bid keeps what it reserved.
         """
-        less = self.granted(account) - self._checked(account, granted)
+        checked = self._checked(account, granted)
+        less = self.granted(account) - checked
         if less <= 0:
             return Result.EXISTS
         if granted < self.posted(account) + self.reserved(account):
