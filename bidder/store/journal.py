@@ -2,12 +2,17 @@
 
 An append-only binary file of frames, all numbers little endian:
 
-    frame     u32 length of the payload | u8 kind | u32 crc32 of payload | u16 check of these three | payload
+    frame     u32 length of the payload | u8 kind | u64 xxh3_64 of payload | u16 check of these three | payload
     HEADER    JSON object: `journal` (version of this layout) and what the writer was given
     DECIDE    i64 now_ns | u32 n | n x u32 length of a body | n x i64 age_ns | the bodies, one after another
     CONTROL   i64 now_ns | u32 n | n x (u16 length of the name, u32 length of the value) | names and values
     TICK      i64 now_ns
     OUTPUT    16 bytes: digest of what the engine answered to the input before it
+    ADOPT     i64 now_ns | u64 n: the table of the campaigns as they were after the first n CONTROL frames
+    MODEL     i64 now_ns | hash of the bundle that decides from here on, as text
+
+A table is made beside the loop and takes up to a second, so the frame that adopts it stands where it was adopted,
+and names the last change that it knows of.
 
 A crash can tear the last frame only, and a reader stops cleanly there. A frame that is wrong anywhere else is
 damage: the replay of a journal with a hole would be a replay of something that never happened. The check of
@@ -17,24 +22,27 @@ the head tells the two apart: without it a damaged length would look like a torn
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
 
 import orjson
+from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
 from bidder.errors import InputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DIGEST_BYTES = 16
 
-_HEADER, _DECIDE, _CONTROL, _TICK, _OUTPUT = range(1, 6)
-_HEAD = struct.Struct("<IBI")
+_HEADER, _DECIDE, _CONTROL, _TICK, _OUTPUT, _ADOPT, _MODEL = range(1, 8)
+_HEAD = struct.Struct("<IBQ")
 _CHECK = struct.Struct("<H")
-_FRAME = struct.Struct("<IBIH")
+_FRAME = struct.Struct("<IBQH")
 _NOW = struct.Struct("<q")
 _NOW_COUNT = struct.Struct("<qI")
+_NOW_CONTROLS = struct.Struct("<qQ")
+_FIRST_HEAD, _FIRST_FRAME = struct.Struct("<IBI"), struct.Struct("<IBIH")
+"""Frames of version 1, whose checks were crc32: read only to tell what a file is."""
 _ITEM = struct.Struct("<HI")
 _BUFFER_BYTES = 1 << 20
 
@@ -66,15 +74,30 @@ class Output(NamedTuple):
     digest: bytes
 
 
-Entry = Decide | Control | Tick | Output
+class Adopt(NamedTuple):
+    """The table of the campaigns as they were after the first `controls` control entries took its place."""
+
+    now_ns: int
+    controls: int
+
+
+class ModelChange(NamedTuple):
+    """Another bundle decides from here on; `hash` names it."""
+
+    now_ns: int
+    hash: str
+
+
+Entry = Decide | Control | Tick | Output | Adopt | ModelChange
 
 
 def output_digest(outputs: Sequence[bytes]) -> bytes:
-    """16 bytes that differ when any byte of `outputs`, their order or where one ends differs (blake2b)."""
-    lengths = struct.pack(f"<{len(outputs)}I", *map(len, outputs))
-    digest = blake2b(lengths, digest_size=DIGEST_BYTES)
-    digest.update(b"".join(outputs))
-    return digest.digest()
+    """16 bytes that differ when any byte of `outputs`, their order or where one ends differs (XXH3, 128 bits).
+
+    It finds what differs by accident. Who wants to forge a journal must be kept from it by other means: no digest in
+    it is secret.
+    """
+    return xxh3_128_digest(struct.pack(f"<{len(outputs)}I", *map(len, outputs)) + b"".join(outputs))
 
 
 class JournalWriter:
@@ -128,6 +151,14 @@ class JournalWriter:
         assert len(digest) == DIGEST_BYTES, f"a digest has {DIGEST_BYTES} bytes, was {len(digest)}"
         self._write(_OUTPUT, digest)
 
+    def adopt(self, now_ns: int, controls: int) -> None:
+        """Notes that a table was adopted: of the campaigns as they were after `controls` control entries."""
+        self._write(_ADOPT, _NOW_CONTROLS.pack(now_ns, controls))
+
+    def model(self, now_ns: int, bundle_hash: str) -> None:
+        """Notes that another bundle was adopted."""
+        self._write(_MODEL, _NOW.pack(now_ns) + bundle_hash.encode())
+
     def flush(self) -> None:
         """Hands what is buffered to the operating system; a crash of the process then loses nothing."""
         self._file.flush()
@@ -147,8 +178,9 @@ class JournalWriter:
         self.close()
 
     def _write(self, kind: int, payload: bytes) -> None:
-        head = _HEAD.pack(len(payload), kind, zlib.crc32(payload))
-        self._file.write(b"".join((head, _CHECK.pack(zlib.crc32(head) & 0xFFFF), payload)))
+        head = _HEAD.pack(len(payload), kind, xxh3_64_intdigest(payload))
+        self._file.write(head + _CHECK.pack(zlib.crc32(head) & 0xFFFF))
+        self._file.write(payload)
 
 
 class Journal:
@@ -178,6 +210,7 @@ class Journal:
         self._file.close()
 
     def _read_meta(self) -> dict[str, Any]:
+        self._refuse_first_version()
         frame = self._next_frame()
         if frame is None or frame[1] != _HEADER:
             raise InputError(f"{self._path} is no journal: it must begin with a whole header")
@@ -187,20 +220,33 @@ class Journal:
             raise InputError(f"version of journal {self._path} must be {FORMAT_VERSION}, was {version}")
         return meta
 
+    def _refuse_first_version(self) -> None:
+        """Names what version 1 wrote: what its engine answered, this one would not answer again."""
+        start = self._file.read(_FIRST_FRAME.size)
+        self._file.seek(0)
+        if len(start) < _FIRST_FRAME.size:
+            return
+        _, kind, _, check = _FIRST_FRAME.unpack(start)
+        if kind == _HEADER and zlib.crc32(start[: _FIRST_HEAD.size]) & 0xFFFF == check:
+            raise InputError(
+                f"version of journal {self._path} must be {FORMAT_VERSION}, was 1: replay it with the version of "
+                "Clearbid that wrote it"
+            )
+
     def _next_frame(self) -> tuple[int, int, bytes] | None:
         offset = self._offset
         head = self._file.read(_FRAME.size)
         if len(head) < _FRAME.size:
             self.truncated = bool(head)
             return None
-        length, kind, crc, check = _FRAME.unpack(head)
+        length, kind, sum_, check = _FRAME.unpack(head)
         if zlib.crc32(head[: _HEAD.size]) & 0xFFFF != check:
             raise self._damage(offset, "no head of a frame")
         payload = self._file.read(length)
         if len(payload) < length:
             self.truncated = True
             return None
-        if zlib.crc32(payload) != crc:
+        if xxh3_64_intdigest(payload) != sum_:
             raise self._damage(offset, "a frame whose checksum does not match")
         self._offset += _FRAME.size + length
         return offset, kind, payload
@@ -269,11 +315,21 @@ def _decode_tick(payload: bytes) -> Tick:
     return Tick(*_NOW.unpack(payload))
 
 
+def _decode_adopt(payload: bytes) -> Adopt:
+    return Adopt(*_NOW_CONTROLS.unpack(payload))
+
+
+def _decode_model(payload: bytes) -> ModelChange:
+    return ModelChange(*_NOW.unpack_from(payload), payload[_NOW.size :].decode())
+
+
 _DECODERS: dict[int, Callable[[bytes], Entry]] = {
     _DECIDE: _decode_decide,
     _CONTROL: _decode_control,
     _TICK: _decode_tick,
     _OUTPUT: _decode_output,
+    _ADOPT: _decode_adopt,
+    _MODEL: _decode_model,
 }
 
 

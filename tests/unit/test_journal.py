@@ -1,5 +1,7 @@
 """The input journal of a worker."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +11,12 @@ from hypothesis import strategies as st
 
 from bidder.errors import InputError
 from bidder.store.journal import (
+    Adopt,
     Control,
     Decide,
     Entry,
     JournalWriter,
+    ModelChange,
     Output,
     Tick,
     output_digest,
@@ -34,6 +38,8 @@ ENTRIES = st.one_of(
     ),
     st.builds(Tick, TIMES),
     st.builds(Output, st.binary(min_size=16, max_size=16)),
+    st.builds(Adopt, TIMES, st.integers(0, 2**64 - 1)),
+    st.builds(ModelChange, TIMES, st.text(max_size=70)),
 )
 META = {"numpy": "2.3.1", "seat": "s1", "config": b'{"a":1}'}
 
@@ -54,6 +60,10 @@ def write(path: Path, entries: list[Entry]) -> list[int]:
                     writer.tick(now_ns)
                 case Output(digest):
                     writer.output(digest)
+                case Adopt(now_ns, controls):
+                    writer.adopt(now_ns, controls)
+                case ModelChange(now_ns, bundle_hash):
+                    writer.model(now_ns, bundle_hash)
             writer.flush()
     return [*starts, path.stat().st_size]
 
@@ -75,7 +85,7 @@ SOME: list[Entry] = [
 def test_what_is_read_is_what_was_written(path: Path, entries: list[Entry]) -> None:
     write(path, entries)
     journal = read_journal(path)
-    assert journal.meta == {"journal": 1, "numpy": "2.3.1", "seat": "s1", "config": '{"a":1}'}
+    assert journal.meta == {"journal": 2, "numpy": "2.3.1", "seat": "s1", "config": '{"a":1}'}
     assert list(journal) == entries
     assert not journal.truncated
 
@@ -105,7 +115,7 @@ def test_a_changed_byte_is_found_with_the_offset_of_its_frame(path: Path, data: 
 def test_entries_before_the_damage_are_still_read(path: Path) -> None:
     starts = write(path, SOME)
     content = bytearray(path.read_bytes())
-    content[starts[2] + 12] ^= 1
+    content[starts[2] + 16] ^= 1
     path.write_bytes(content)
     entries = iter(read_journal(path))
     assert [next(entries), next(entries)] == SOME[:2]
@@ -146,11 +156,20 @@ def test_a_file_that_is_no_journal_is_named(tmp_path: Path, content: bytes) -> N
 
 
 def test_a_journal_of_another_version_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bidder.store.journal.FORMAT_VERSION", 2)
+    monkeypatch.setattr("bidder.store.journal.FORMAT_VERSION", 3)
     write(path, [])
     monkeypatch.undo()
-    with pytest.raises(InputError, match=r"version of journal .* must be 1, was 2"):
+    with pytest.raises(InputError, match=r"version of journal .* must be 2, was 3"):
         read_journal(path)
+
+
+def test_a_journal_of_version_1_is_refused_by_name(tmp_path: Path) -> None:
+    payload = b'{"journal":1}'
+    head = struct.pack("<IBI", len(payload), 1, zlib.crc32(payload))
+    old = tmp_path / "old"
+    old.write_bytes(head + struct.pack("<H", zlib.crc32(head) & 0xFFFF) + payload)
+    with pytest.raises(InputError, match=r"version of journal .*old must be 2, was 1: replay it with"):
+        read_journal(old)
 
 
 @pytest.mark.parametrize("use", [read_journal, lambda path: JournalWriter(path, {})])
