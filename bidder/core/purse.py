@@ -106,7 +106,7 @@ class Purse:
 
     A reservation, and one that ended until it is forgotten, takes 64 bytes and 13 to 27 of the index; nothing that
     was taken is given back. The index is full at 60 % and then doubles, between batches, which moves all: some
-    0.2 us a reservation, most of it the system's for new pages. `capacity` spares that; memory is taken when used.
+    0.3 us a reservation, most of it the system's for new pages. `capacity` spares that; memory is taken when used.
 
     Args:
         keep_ns: how long an ended reservation is remembered, >= 0, so that repeats and late wins are known for
