@@ -15,6 +15,7 @@ from bidder.core.batch import CAPACITY, Batch, Pending, Row
 from bidder.core.call import Answer, Call, quoted
 from bidder.core.campaigns import Advertiser, Campaign, check_campaigns
 from bidder.core.caps import CapBook
+from bidder.core.charges import Charges
 from bidder.core.exposures import Exposure
 from bidder.core.funnel import STAGES, Funnel
 from bidder.core.gate import Gate
@@ -65,6 +66,7 @@ class Prepared(NamedTuple):
 
     table: LineTable
     line_masks: NDArray[np.uint64]
+    charges: Charges
 
 
 class Engine:
@@ -117,6 +119,11 @@ class Engine:
             forest.cat_start, forest.category_rows, forest.masks, forest.leaf_values, forest.tree_start,
             forest.knots_start, forest.knots_raw, forest.knots_probability,
         )  # fmt: skip
+
+    @property
+    def model_hash(self) -> str:
+        """Names the model that decides; empty where scores come from outside."""
+        return self._model.hash if self._model is not None else ""
 
     @property
     def superseded(self) -> bool:
@@ -453,7 +460,7 @@ class Engine:
         masks = (
             model.line_masks(table.lines) if model is not None else np.zeros((len(table), 0), dtype=np.uint64)
         )
-        return Prepared(table, masks)
+        return Prepared(table, masks, Charges(table))
 
     def adopt_campaigns(
         self,
@@ -469,20 +476,28 @@ class Engine:
         """
         self._install(self.prepare(campaigns, version, advertisers), now_ns)
 
+    def open_accounts(self, prepared: Prepared, begin: int, end: int, now_ns: int) -> None:
+        """Opens the accounts of some rows ahead of `adopt`, which is quick then; otherwise changes nothing."""
+        self.wallet.open(prepared.charges, begin, end, now_ns)
+
     def adopt(self, prepared: Prepared, now_ns: int) -> None:
         """Goes on with what `prepare` made."""
         self._install(prepared, now_ns)
 
-    def adopt_model(self, model: Model, now_ns: int) -> None:
-        """Goes on with other models; the campaigns stay."""
+    def adopt_model(
+        self, model: Model, now_ns: int, line_masks: NDArray[np.uint64] | None = None
+    ) -> None:
+        """Goes on with other models; the campaigns stay. `line_masks` are its own of this table, where they are made."""
         self._use_model(model)
-        self._install(Prepared(self.table, model.line_masks(self.table.lines)), now_ns)
+        masks = model.line_masks(self.table.lines) if line_masks is None else line_masks
+        self._install(Prepared(self.table, masks, self._charges), now_ns)
 
     def _install(self, prepared: Prepared, now_ns: int) -> None:
         table = prepared.table
         pacing = self.settings.pacing
-        groups = self.wallet.install(table, now_ns)
-        pacer = Pacer(groups, self._shape, pacing.eta, pacing.start, pacing.weekly_opportunities)
+        self._charges = prepared.charges
+        self.wallet.install(table, prepared.charges, now_ns)
+        pacer = Pacer(prepared.charges.groups, self._shape, pacing.eta, pacing.start, pacing.weekly_opportunities)
         if self._pacer is not None:
             pacer.adopt(self._pacer)
         self._pacer = pacer

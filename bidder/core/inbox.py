@@ -4,7 +4,8 @@ A message that cannot be read or served is counted and left out, never guessed: 
 does not bid, a lease that is not taken is not spent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -105,8 +106,12 @@ class Inbox:
         return changed
 
     def prepare(self) -> Prepared:
-        """The table of the campaigns as they now are; may be made in a thread of its own."""
-        return self._engine.prepare(dict(self._campaigns), self._version, dict(self._advertisers))
+        """The table of the campaigns as they now are."""
+        return self.preparing()()
+
+    def preparing(self) -> Callable[[], Prepared]:
+        """What makes the table of the campaigns as they now are, to be called in a thread of its own."""
+        return partial(self._engine.prepare, dict(self._campaigns), self._version, dict(self._advertisers))
 
     def _settle(self, settlements: Sequence[Settlements | Settlement], now_ns: int) -> None:
         """In the order of their coming, runs of one kind at once."""

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bidder.core.budgets import FOREVER_NS, accounts_of
-from bidder.core.lines import Line
+from bidder.core.budgets import FOREVER_NS
+from bidder.core.charges import AccountKeys, Charge, Charges
 from bidder.core.messages import Lease, Settlement, SettlementKind, SettlementRow, SliceRow
-from bidder.core.pacing import Group, Pacer, group_of
+from bidder.core.pacing import Pacer
 from bidder.core.purse import Purse, Result, Unit
 from bidder.core.table import LineTable
 from bidder.core.token import bid_id_bytes
@@ -45,56 +45,64 @@ class Wallet:
         self.available: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self.lease_until: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._next_day_ns = FOREVER_NS
-        self._lines: tuple[Line, ...] = ()
+        self._ids: tuple[str, ...] = ()
+        self._charges: list[Charge] = []
         self._daily: list[int] = []
         self._daily_rows: frozenset[int] = frozenset()
         self._chains: dict[str, int] = {}
+        self._chain_of_keys: dict[AccountKeys, int] = {}
         self._group_accounts: list[int] = []
         self._groups_of: dict[str, list[int]] = {}
 
     # -- budgets of line items ------------------------------------------------------------------------------
 
-    def install(self, table: LineTable, now_ns: int) -> list[Group]:
-        """Opens the accounts of a table's line items; returns the pacing groups, numbered as in `pace`."""
-        self._lines = table.lines
-        self.chains: NDArray[np.int32] = np.zeros(len(table), dtype=np.int32)
-        self.pace: NDArray[np.int32] = np.zeros(len(table), dtype=np.int32)
-        self._daily.clear()
+    def open(self, charges: Charges, begin: int, end: int, now_ns: int) -> None:
+        """Opens the accounts of some rows of a table before it is installed, which then has them to look up only."""
+        for charge in charges.lines[begin:end]:
+            self._chain(charge.on(now_ns)[0])
+        self._grow()
+
+    def install(self, table: LineTable, charges: Charges, now_ns: int) -> None:
+        """Opens the accounts of a table's line items.
+
+        Args:
+            table: the line items. charges: their budgets; its groups pace them. now_ns: the day of daily budgets.
+        """
+        self._ids = table.ids
+        self._charges = charges.lines
+        self.pace = charges.pace
+        self._daily = charges.daily
+        self._daily_rows = frozenset(charges.daily)
         self._next_day_ns = FOREVER_NS
-        groups: dict[Group, int] = {}
-        for row, (line, asap) in enumerate(zip(table.lines, table.asap().tolist(), strict=True)):
-            daily = self._charge(row, line, now_ns)
-            if daily:
-                self._daily.append(row)
-            own = f"l/{line.id}/money"
-            account = own if line.item is not None and line.item.budgets.lifetime_nanos else line.campaign.id
-            group = group_of(line, account, asap)
-            self.pace[row] = groups.setdefault(group, len(groups))
-        self._daily_rows = frozenset(self._daily)
+        chains = [self._charge(charge, now_ns) for charge in charges.lines]
+        self.chains: NDArray[np.int32] = np.array(chains, dtype=np.int32)
+        self._chains.update(zip(table.ids, chains, strict=True))
+        groups = charges.groups
         self._group_accounts = [self.purse.account(group.account_id) for group in groups]
         self.budgets: NDArray[np.int64] = np.zeros(len(groups), dtype=np.int64)
         self.shares: NDArray[np.int64] = np.zeros(len(groups), dtype=np.int64)
         self.spent: NDArray[np.int64] = np.zeros(len(groups), dtype=np.int64)
         self._groups_of = {}
-        for group, number in groups.items():
+        for number, group in enumerate(groups):
             self._groups_of.setdefault(group.account_id, []).append(number)
         self._grow()
         for lease in self.leases.values():
             self._learn(lease)
         self.sync()
-        return list(groups)
 
-    def _charge(self, row: int, line: Line, now_ns: int) -> bool:
-        """Sets a line item's chain for the day of `now_ns`; whether it has one of the day."""
-        budgets = accounts_of(line.campaign, line.item, line.advertiser, now_ns)
-        accounts = tuple(self.purse.account(one.account_id, Unit(one.unit)) for one in budgets)
-        chain = self.purse.chain(accounts)
-        self.chains[row] = chain
-        self._chains[line.id] = chain
-        ends = [one.end_ns for one in budgets if "/d" in one.account_id]
-        if ends:
-            self._next_day_ns = min(self._next_day_ns, *ends)
-        return bool(ends)
+    def _charge(self, charge: Charge, now_ns: int) -> int:
+        """The chain of a line item on the day of `now_ns`; notes when that day ends."""
+        keys, end_ns = charge.on(now_ns)
+        if end_ns:
+            self._next_day_ns = min(self._next_day_ns, end_ns)
+        return self._chain(keys)
+
+    def _chain(self, keys: AccountKeys) -> int:
+        chain = self._chain_of_keys.get(keys)
+        if chain is None:
+            accounts = tuple([self.purse.account(account_id, Unit(unit)) for account_id, unit in keys])
+            chain = self._chain_of_keys[keys] = self.purse.chain(accounts)
+        return chain
 
     def turn(self, now_ns: int) -> None:
         """Goes on to the next day's budgets where a day has ended."""
@@ -102,7 +110,7 @@ class Wallet:
             return
         self._next_day_ns = FOREVER_NS
         for row in self._daily:
-            self._charge(row, self._lines[row], now_ns)
+            self.chains[row] = self._chains[self._ids[row]] = self._charge(self._charges[row], now_ns)
         self._grow()
         self.sync()
 
@@ -210,22 +218,15 @@ class Wallet:
         """Who owes a spend that came after its reservation had ended: the line item's budgets of the bid's day."""
         line_id = row.line_item_id or row.campaign_id
         place = index.get(line_id)
-        if (
-            place is not None
-            and row.bid_at_ns
-            and self._lines[place].id == line_id
-            and place in self._daily_rows
-        ):
-            line = self._lines[place]
-            budgets = accounts_of(line.campaign, line.item, line.advertiser, row.bid_at_ns)
-            accounts = tuple(self.purse.account(one.account_id, Unit(one.unit)) for one in budgets)
+        if place is not None and row.bid_at_ns and self._ids[place] == line_id and place in self._daily_rows:
+            chain = self._chain(self._charges[place].on(row.bid_at_ns)[0])
             self._grow()
-            return self.purse.chain(accounts)
-        chain = self._chains.get(line_id)
-        if chain is None:
-            chain = self._chains[line_id] = self.purse.chain((self.purse.account(row.campaign_id),))
+            return chain
+        known = self._chains.get(line_id)
+        if known is None:
+            known = self._chains[line_id] = self.purse.chain((self.purse.account(row.campaign_id),))
             self._grow()
-        return chain
+        return known
 
     def expire(self, now_ns: int) -> list[int]:
         """Frees what time frees; returns the tags of those bids."""
