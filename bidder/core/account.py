@@ -37,25 +37,21 @@ class Sent(NamedTuple):
 class Grant:
     """What one epoch of a seat may spend of one account; `granted` grows, but for `Account.shrink`.
 
-    `sent` is the state in which the seat was last told, to tell it again only where something changed.
+    `key` is its name. `sent` is the state in which the seat was last told, to tell it again only where that changed.
     """
 
-    __slots__ = ("account_id", "bid_until_ns", "epoch", "freed", "granted", "posted", "seat", "sent")
+    __slots__ = ("account_id", "bid_until_ns", "epoch", "freed", "granted", "key", "posted", "seat", "sent")
 
     def __init__(self, row: GrantRow) -> None:
         self.account_id = row.account_id
         self.seat = row.seat
         self.epoch = row.epoch
+        self.key = GrantKey(row.account_id, row.seat, row.epoch)
         self.granted = row.granted
         self.posted = row.posted
         self.bid_until_ns = row.bid_until_ns
         self.freed = bool(row.freed)
         self.sent: Sent | None = None
-
-    @property
-    def key(self) -> GrantKey:
-        """Its name."""
-        return GrantKey(self.account_id, self.seat, self.epoch)
 
     def tell(self, terms: tuple[int, int, int], spent: int, now_ns: int) -> None:
         """Notes what the seat is told now."""
@@ -241,9 +237,9 @@ class Account:
         """Books spend, against its grant as far as that has room."""
         covered = 0
         if grant is not None:
-            before = grant.outstanding
+            if not grant.freed:
+                covered = min(units, grant.unposted)
             grant.posted += units
-            covered = before - grant.outstanding
         self.outstanding -= covered
         self.booked += units
         self.uncovered += units - covered

@@ -229,8 +229,9 @@ class Bank:
         for account, units in charges:
             grant = account.grants.get((notice.seat, notice.epoch))
             account.book(units, grant, late=late)
-            self._draft.touch(account)
-            if grant is not None:
+            if grant is None:
+                self._draft.touch(account)
+            else:
                 self._draft.move(account, grant)
         tally = book.tally(_line_item(notice))
         tally.spend(notice.price_nanos, late=late)
@@ -372,6 +373,7 @@ class Bank:
 
     def _close(self) -> Effects:
         draft, self._draft = self._draft, Draft()
+        self._leasing.changed(draft.touched)
         return draft.close()
 
 

@@ -19,16 +19,31 @@ from bidder.core.effects import Draft
 from bidder.core.messages import Lease, SliceReport, SliceRow
 
 _NEVER_NS = -(2**62)
+_LOOKS_A_LEASE = 30
+"""How often in the time of a lease all accounts of a seat are looked at, to renew them and to see flights begin."""
 
 
 class Seat:
     """A seat, every start it had, and what it last reported of its epoch.
 
-    `dirty` until the bank has looked at the report. Starts are kept so that a worker that was replaced, or a
-    request that is read again, never opens an epoch anew.
+    `dirty` until the bank has looked at the report: at `stale` accounts, of which something changed, and from
+    `whole_ns` on at all. Starts are kept so that a worker that was replaced, or a request that is read again,
+    never opens an epoch anew.
     """
 
-    __slots__ = ("dirty", "epoch", "name", "reported_ns", "rows", "seq", "start_id", "starts", "told_ns")
+    __slots__ = (
+        "dirty",
+        "epoch",
+        "name",
+        "reported_ns",
+        "rows",
+        "seq",
+        "stale",
+        "start_id",
+        "starts",
+        "told_ns",
+        "whole_ns",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -45,6 +60,15 @@ class Seat:
         self.seq = -1
         self.rows: dict[str, SliceRow] = {}
         self.told_ns = _NEVER_NS
+        self.stale: set[str] = set()
+        self.whole_ns = _NEVER_NS
+
+    def report(self, report: SliceReport) -> None:
+        """Takes a newer report of the epoch."""
+        before = self.rows
+        self.rows = {row.account_id: row for row in report.rows}
+        self.stale.update([name for name, row in self.rows.items() if row != before.get(name)])
+        self.seq, self.told_ns = report.seq, report.at_ns
 
 
 class Leasing:
@@ -82,9 +106,7 @@ class Leasing:
         elif report.epoch == 0:
             self._forget_sent(seat)
         elif report.epoch == seat.epoch and report.seq > seat.seq:
-            seat.seq = report.seq
-            seat.rows = {row.account_id: row for row in report.rows}
-            seat.told_ns = report.at_ns
+            seat.report(report)
         else:
             return
         seat.reported_ns = max(seat.reported_ns, now_ns)
@@ -102,15 +124,22 @@ class Leasing:
 
     def _forget_sent(self, seat: Seat) -> None:
         """A start that asks again may have missed its leases: all are told again."""
+        seat.whole_ns = _NEVER_NS
         for account in self._accounts.values():
             grant = account.grants.get((seat.name, seat.epoch))
             if grant is not None:
                 grant.sent = None
 
     def look_again(self) -> None:
-        """Makes the next `serve` look at every seat: budgets changed."""
+        """Makes the next `serve` look at all of every seat: budgets changed."""
         for seat in self._seats.values():
             seat.dirty = True
+            seat.whole_ns = _NEVER_NS
+
+    def changed(self, account_ids: Iterable[str]) -> None:
+        """Makes the next look at a seat see these accounts: something was booked on them or came back."""
+        for seat in self._seats.values():
+            seat.stale.update(account_ids)
 
     def serve(self, now_ns: int, seen_until_ns: int, draft: Draft) -> None:
         """Brings the leases of all seats that reported up to date, and tells each seat what changed.
@@ -159,18 +188,32 @@ class Leasing:
         return seat is not None and seat.epoch == grant.epoch
 
     def _serve_seat(self, seat: Seat, now_ns: int, until_ns: int, seats: int, draft: Draft) -> None:
-        for account in self._accounts.values():
-            biddable = account.biddable(now_ns, self._rules.lease_ns)
-            grant = account.grants.get((seat.name, seat.epoch))
-            if grant is None:
-                if not biddable:
-                    continue
-                grant = account.open(seat.name, seat.epoch)
-            if biddable:
-                self._renew(account, grant, seat, until_ns, draft)
-                if not grant.freed:
-                    self._top_up(account, grant, seat, seats, draft)
-            self._announce(account, grant, seats, now_ns, draft)
+        """Looks at the accounts of which something changed, and at all of them many times a lease."""
+        stale = seat.stale
+        if now_ns >= seat.whole_ns:
+            seat.whole_ns = now_ns + self._rules.lease_ns // _LOOKS_A_LEASE
+            accounts: Iterable[Account] = self._accounts.values()
+        else:
+            accounts = [self._accounts[name] for name in sorted(stale) if name in self._accounts]
+        seat.stale = set()
+        for account in accounts:
+            self._serve_account(seat, account, now_ns, until_ns, seats, draft)
+
+    def _serve_account(
+        self, seat: Seat, account: Account, now_ns: int, until_ns: int, seats: int, draft: Draft
+    ) -> None:
+        biddable = account.biddable(now_ns, self._rules.lease_ns)
+        grant = account.grants.get((seat.name, seat.epoch))
+        if grant is None:
+            if not biddable:
+                return
+            grant = account.open(seat.name, seat.epoch)
+        if biddable:
+            self._renew(account, grant, seat, until_ns, draft)
+            if not grant.freed:
+                self._top_up(account, grant, seat, seats, draft)
+        if not self._announce(account, grant, seats, now_ns, draft):
+            seat.stale.add(account.id)
 
     def _renew(self, account: Account, grant: Grant, seat: Seat, until_ns: int, draft: Draft) -> None:
         """Lets the seat bid until `until_ns` where that is at least a third of a lease more.
@@ -227,15 +270,21 @@ class Leasing:
         account.give(grant, room if room - chunk < step else chunk)
         draft.move(account, grant)
 
-    def _announce(self, account: Account, grant: Grant, seats: int, now_ns: int, draft: Draft) -> None:
-        """Tells the seat of a lease that changed; of spend alone only every `spent_refresh_ns`."""
+    def _announce(self, account: Account, grant: Grant, seats: int, now_ns: int, draft: Draft) -> bool:
+        """Tells the seat of a lease that changed; of spend alone only every `spent_refresh_ns`.
+
+        Returns:
+            Whether it knows all there is to tell.
+        """
         terms = (grant.granted, grant.bid_until_ns, account.limit)
         if grant.sent is not None and grant.sent.terms == terms:
-            quiet_ns = now_ns - grant.sent.at_ns
-            if grant.sent.spent == account.booked or quiet_ns < self._rules.spent_refresh_ns:
-                return
+            if grant.sent.spent == account.booked:
+                return True
+            if now_ns - grant.sent.at_ns < self._rules.spent_refresh_ns:
+                return False
         grant.tell(terms, account.booked, now_ns)
         draft.leases.append(self._lease(account, grant, seats))
+        return True
 
     def _lease(self, account: Account, grant: Grant, seats: int) -> Lease:
         return Lease(
