@@ -2,9 +2,8 @@
 
 import struct
 from collections.abc import Sequence
-from itertools import chain
-from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,17 +44,35 @@ _ANY = -1
 _NONE = -1
 
 
-class Row(NamedTuple):
-    """What answering needs of one row and the kernel does not."""
+class Opportunity(msgspec.Struct, gc=False):
+    """One opportunity on its way: what answering needs of it and the kernel does not.
+
+    `deal` is None in the open auction, `number` the place in a pod of `pod_s` seconds, `bid_id` that of a bid on it.
+    """
 
     call: Call
     place: int
+    imp: Imp
     imp_json: str
-    bid_id: bytes
     slots: Sequence[Slot]
-    deal_json: str
-    floor_cpm_micros: int
+    parts: list[Part]
+    deal: Deal | None
+    floor: int
     quantity: int
+    pod_s: int
+    number: int
+    bid_id: bytes = b""
+
+    def name(self, epoch: int, seat: str) -> bytes:
+        """The id of a bid on it: the same opportunity redelivered in an epoch gives the same one."""
+        call = self.call
+        imp = self.imp.id
+        if self.deal is not None:
+            imp = f"{imp}\0{self.deal.id}"
+        elif self.number:
+            imp = f"{imp}\0\0{self.number}"
+        self.bid_id = bid_id(call.exchange.name, call.request_id, imp, epoch, seat)
+        return self.bid_id
 
 
 class Batch:
@@ -82,7 +99,7 @@ class Batch:
         self.external: NDArray[np.float64] = np.zeros(CAPACITY, dtype=np.float64)
         self.out: NDArray[np.int64] = np.zeros((CAPACITY, OUT_COLUMNS), dtype=np.int64)
         self.logged: NDArray[np.float64] = np.zeros((CAPACITY, 3), dtype=np.float64)
-        self.rows: list[Row] = []
+        self.rows: list[Opportunity] = []
         self.ids: set[bytes] = set()
         self._parts: list[Part] = []
         self._row_blocks: list[int] = []
@@ -102,7 +119,7 @@ class Batch:
 
     def record(self) -> NDArray[np.int32]:
         """int32[]: parts of all rows, one after the other."""
-        return np.fromiter(chain.from_iterable(self._parts), dtype=np.int32)
+        return np.frombuffer(bytearray(b"".join(self._parts)), dtype=np.int32)
 
     def row_blocks(self) -> NDArray[np.int32]:
         """int32[]: what rows bar of single creatives."""
@@ -110,7 +127,7 @@ class Batch:
 
     # -- gathering ------------------------------------------------------------------------------------------
 
-    def gather(self, call: Call) -> "list[Pending]":
+    def gather(self, call: Call) -> list[Opportunity]:
         """The opportunities of a request that may be bid on, in order; those that may not are ended.
 
         Args:
@@ -125,7 +142,7 @@ class Batch:
         parts = self._showing.of_request(
             request, visitor.audience, visitor.permitted, visitor.segments, call.now_ns
         )
-        found: list[Pending] = []
+        found: list[Opportunity] = []
         for number, imp in enumerate(request.imp):
             self._impression(call, imp, ("imp", number), parts, found)
         return found
@@ -136,7 +153,7 @@ class Batch:
         imp: Imp,
         at: tuple[Step, ...],
         parts: list[Part],
-        found: "list[Pending]",
+        found: list[Opportunity],
     ) -> None:
         imp_json = quoted(imp.id)
         rate = _ONE if imp.bidfloorcur == self._currency else self._gate.rate(imp.bidfloorcur, call.now_ns)
@@ -170,7 +187,9 @@ class Batch:
                     call.end(place, imp_json, refused, 0, deal.json)
                 else:
                     found.append(
-                        Pending(call, place, imp, imp_json, slots, shown, deal, deal.floor, quantity, 0, 0)
+                        Opportunity(
+                            call, place, imp, imp_json, slots, shown, deal, deal.floor, quantity, 0, 0
+                        )
                     )
 
     def _open(
@@ -182,14 +201,16 @@ class Batch:
         parts: list[Part],
         floor: int,
         quantity: int,
-        found: "list[Pending]",
+        found: list[Opportunity],
     ) -> None:
         """The open auction of an impression: one place, or as many as a dynamic pod has."""
         pod_s = slots[0].pod_s if len(slots) == 1 else 0
         places = min(slots[0].slots or MOST_IN_A_POD, MOST_IN_A_POD) if pod_s else 1
         for number in range(places):
             found.append(
-                Pending(call, call.place(), imp, imp_json, slots, parts, None, floor, quantity, pod_s, number)
+                Opportunity(
+                    call, call.place(), imp, imp_json, slots, parts, None, floor, quantity, pod_s, number
+                )
             )
 
     def _media(self, imp: Imp, at: tuple[Step, ...], rate_nanos: int) -> list[Slot]:
@@ -221,11 +242,11 @@ class Batch:
 
     # -- rows -----------------------------------------------------------------------------------------------
 
-    def add(self, pending: "Pending", bid: bytes, hour: int, pod_first: int) -> None:
+    def add(self, pending: Opportunity, hour: int, pod_first: int) -> None:
         """Writes one opportunity as the next row.
 
         Args:
-            pending: as `gather` gave it. bid: id that a bid on it would have. hour: hour of the week.
+            pending: as `gather` gave it, with its bid id. hour: hour of the week.
             pod_first: row of the first place in its pod, -1 where it is in none.
         """
         call, imp, slots, deal = pending.call, pending.imp, pending.slots, pending.deal
@@ -262,7 +283,7 @@ class Batch:
             pending.quantity,
             visitor.rate_nanos,
             call.now_ns + exchange.result_ns,
-            int.from_bytes(bid[:7], "big"),
+            int.from_bytes(pending.bid_id[:7], "big"),
             *media,
             *(
                 (floors.per_second_nanos, floors.begin, floors.end)
@@ -277,13 +298,8 @@ class Batch:
             outside,
             0 if deal is not None else _NONE,
         )
-        self.rows.append(
-            Row(
-                call, pending.place, pending.imp_json, bid, slots, deal.json if deal is not None else "",
-                pending.floor, pending.quantity,
-            )
-        )  # fmt: skip
-        self.ids.add(bid)
+        self.rows.append(pending)
+        self.ids.add(pending.bid_id)
 
     def _flags(self, call: Call, request: BidRequest, imp: Imp, deal: Deal | None) -> int:
         at = request.at if deal is None or deal.at is None else deal.at
@@ -316,29 +332,3 @@ class Batch:
 def _tongues(languages: Sequence[str]) -> list[str]:
     """Languages in small letters, and the plain language of each that names a region: `pt-br` lets `pt` in."""
     return [name for language in languages for name in {language.lower(), language.lower().split("-", 1)[0]}]
-
-
-class Pending(NamedTuple):
-    """One opportunity before it has a row: `deal` None in the open auction, `number` its place in a pod."""
-
-    call: Call
-    place: int
-    imp: Imp
-    imp_json: str
-    slots: Sequence[Slot]
-    parts: list[Part]
-    deal: Deal | None
-    floor: int
-    quantity: int
-    pod_s: int
-    number: int
-
-    def bid_id(self, epoch: int, seat: str) -> bytes:
-        """The id of a bid on it: the same opportunity redelivered in an epoch gives the same one."""
-        call = self.call
-        imp = self.imp.id
-        if self.deal is not None:
-            imp = f"{imp}\0{self.deal.id}"
-        elif self.number:
-            imp = f"{imp}\0\0{self.number}"
-        return bid_id(call.exchange.name, call.request_id, imp, epoch, seat)

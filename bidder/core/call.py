@@ -9,9 +9,9 @@ from bidder.core.settings import EngineSettings
 from bidder.errors import RequestError
 from bidder.openrtb.codec import decode
 from bidder.openrtb.mending import path_of
-from bidder.openrtb.reasons import Reason, nbr
+from bidder.openrtb.reasons import NBR, Reason
 from bidder.openrtb.request import BidRequest
-from bidder.openrtb.response import bid_response, json_text, no_bid_response
+from bidder.openrtb.response import json_text, no_bid_response
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -54,12 +54,15 @@ class Answer(NamedTuple):
     bid: bool
 
 
+_MALFORMED = [int(Reason.MALFORMED)]
 _encode = msgspec.json.Encoder().encode
 
 
 def quoted(text: str) -> str:
     """JSON text of an id; most need no escape."""
-    return f'"{text}"' if text.isalnum() and text.isascii() else json_text(text)
+    # Letters, digits and these marks stand for themselves; a long text is dearer to look at than to encode.
+    plain = text.replace("-", "a").replace("_", "a")
+    return f'"{text}"' if plain.isalnum() and plain.isascii() else json_text(text)
 
 
 class Call:
@@ -156,21 +159,25 @@ class Call:
         test = ',"test":true' if self.test else ""
         self.rows[place] = (
             f'{{"at_ns":{self.now_ns},"reason":{int(reason)}{self.head}{imp_json},'
-            f'"exchange":{quoted(self.exchange.name)}{deal}{floor}{test}}}'
+            f'"exchange":{self.exchange.json}{deal}{floor}{test}}}'
         )
 
-    def answer(self, buyer: str) -> Answer:
+    def answer(self, buyer_json: str) -> Answer:
         """The response and the log rows, once every opportunity has ended.
 
         Args:
-            buyer: the seat name that exchanges know us by.
+            buyer_json: JSON text of the seat name that exchanges know us by.
         """
         rows = self.rows
         log = (rows[0] + "\n" if len(rows) == 1 else "\n".join(rows) + "\n").encode()
         if self.bids:
-            response = bid_response(self.request_id, self.first_bid, self.visitor.currency, buyer, self.bids)
+            bids = self.bids[0] if len(self.bids) == 1 else ",".join(self.bids)
+            response = (
+                f'{{"id":{self.request_json},"bidid":"{self.first_bid}","cur":"{self.visitor.currency}",'
+                f'"seatbid":[{{"seat":{buyer_json},"bid":[{bids}]}}]}}'
+            ).encode()
             return Answer(response, log, True)
-        if not self.request_id or self.reasons == [int(Reason.MALFORMED)]:
+        if not self.request_id or self.reasons == _MALFORMED:
             return Answer(b"", log, False)
-        code = nbr(Reason(max(self.reasons)))
+        code = NBR[max(self.reasons)]
         return Answer(no_bid_response(self.request_id, code, self.exchange.rules.no_bid), log, False)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bidder.core.batch import CAPACITY, Batch, Pending, Row
-from bidder.core.call import Answer, Call, quoted
+from bidder.core.batch import CAPACITY, Batch, Opportunity
+from bidder.core.call import Answer, Call
 from bidder.core.campaigns import Advertiser, Campaign, check_campaigns
 from bidder.core.caps import CapBook
 from bidder.core.charges import Charges
@@ -30,15 +30,16 @@ from bidder.core.showing import Showing
 from bidder.core.specs import SlotBook
 from bidder.core.table import FAR_NS, LineTable
 from bidder.core.templates import Templates
-from bidder.core.token import TokenFields, bid_id_text, sign_pair
+from bidder.core.token import Signer, bid_id_text, names_of
 from bidder.core.wallet import Wallet
 from bidder.errors import RequestError
 from bidder.money import MICROS_PER_UNIT, format_decimal
 from bidder.openrtb.reasons import Reason
+from bidder.openrtb.response import json_text
 from bidder.privacy.permissions import MEASURE
 
 FUNNEL = STAGES
-_BID = int(Reason.BID)
+_BID, _DUPLICATE = int(Reason.BID), int(Reason.DUPLICATE)
 
 
 def outputs_of(answers: Sequence[Answer]) -> list[bytes]:
@@ -93,11 +94,11 @@ class Engine:
         self.caps = CapBook(settings.users)
         self.funnel = Funnel(settings.funnel)
         self.gate = Gate(settings)
-        self._key = key
+        self._signer = Signer(key)
         self._shape = TrafficShape(settings.pacing.traffic_shape)
         self._sequence = 0
         self._templates = Templates(key, settings.public_url)
-        self._buyer = settings.buyer
+        self._buyer_json = json_text(settings.buyer)
         self._shades = np.array(self.gate.shades, dtype=np.float64)
         self._shown: dict[tuple[str, str], tuple[int, int]] = {}
         self._pacer: Pacer | None = None
@@ -156,7 +157,7 @@ class Engine:
         self._run(now_ns)
         for call in calls:
             self._count(call)
-        buyer = self._buyer
+        buyer = self._buyer_json
         return [call.answer(buyer) for call in calls]
 
     def _turn(self, now_ns: int) -> None:
@@ -192,14 +193,14 @@ class Engine:
                 return
         first = -1
         for number, pending in enumerate(found):
-            bid = pending.bid_id(epoch, seat)
+            bid = pending.name(epoch, seat)
             room = _places_after(found, number) if pending.pod_s and not pending.number else 1
             # A repeat inside the batch must meet what its first occurrence did, as if split there.
             if len(batch.rows) + room > CAPACITY or bid in batch.ids:
                 self._run(now_ns)
             if pending.pod_s and not pending.number:
                 first = len(batch.rows)
-            batch.add(pending, bid, hour, first if pending.pod_s else -1)
+            batch.add(pending, hour, first if pending.pod_s else -1)
 
     def _run(self, now_ns: int) -> None:
         """Decides the batch's rows and takes their money."""
@@ -249,9 +250,16 @@ class Engine:
         for number, row in enumerate(rows):
             line = out[number][0]
             call = row.call
-            asked += not call.test and out[number][2] != Reason.DUPLICATE
+            asked += not call.test and out[number][2] != _DUPLICATE
             if line < 0:
-                call.end(row.place, row.imp_json, out[number][O_REASON], row.floor_cpm_micros, row.deal_json)
+                deal = row.deal
+                call.end(
+                    row.place,
+                    row.imp_json,
+                    out[number][O_REASON],
+                    row.floor,
+                    deal.json if deal is not None else "",
+                )
                 continue
             if not logged:
                 logged = batch.logged[:count].tolist()
@@ -285,7 +293,7 @@ class Engine:
         # Pair assertion: the kernel's view of what is left and the purse's own must agree after every batch.
         assert wallet.agrees(), "kernel and purse disagree"
 
-    def _bid(self, row: Row, out: list[int], logged: list[float], now_ns: int) -> None:
+    def _bid(self, row: Opportunity, out: list[int], logged: list[float], now_ns: int) -> None:
         """Signs the tokens of a bid and writes it."""
         line_row, creative_row, _, bid_nanos, price_micros, amount_nanos = out
         call, table = row.call, self.table
@@ -296,28 +304,24 @@ class Engine:
         template = self._templates.of(line_row, creative_row, slot, exchange.exp_s)
         line_item_id = line.line_item_id
         result_ns = now_ns + exchange.result_ns
+        text = bid_id_text(row.bid_id)
         # Nothing is set aside for a bid on test traffic, so nothing of it may ever be booked.
-        fields = TokenFields(
+        token, browser_token = self._signer.pair(
             row.bid_id,
-            campaign.id,
-            self.settings.seat,
+            names_of(campaign.id, line_item_id, creative.id, self.settings.seat),
             self.epoch,
             -1,
             0 if call.test else amount_nanos,
-            visitor.currency,
+            visitor.currency.encode(),
             result_ns,
             result_ns + exchange.billing_ns,
-            line_item_id,
-            creative.id,
             now_ns,
             visitor.rate_nanos,
             row.quantity,
             visitor.user if visitor.permitted & MEASURE else 0,
         )
-        text = bid_id_text(row.bid_id)
-        token, browser_token = sign_pair(fields, self._key)
         price = format_decimal(price_micros, MICROS_PER_UNIT)
-        deal = f',"dealid":{row.deal_json}' if row.deal_json else ""
+        deal = f',"dealid":{row.deal.json}' if row.deal is not None else ""
         place = f',"slotinpod":{slot.slotinpod}' if slot.pod_s else ""
         call.bids.append(template.bid(text, row.imp_json, price, token, browser_token, deal, place))
         call.first_bid = call.first_bid or text
@@ -326,7 +330,7 @@ class Engine:
 
     def _log(
         self,
-        row: Row,
+        row: Opportunity,
         bid_id: str,
         out: list[int],
         logged: list[float],
@@ -336,9 +340,9 @@ class Engine:
     ) -> str:
         """The log row of a bid; the same bytes as `Decision` would make."""
         call = row.call
-        deal = f',"deal_id":{row.deal_json}' if row.deal_json else ""
+        deal = f',"deal_id":{row.deal.json}' if row.deal is not None else ""
         line = f',"line_item_id":"{line_item_id}"' if line_item_id else ""
-        floor = f',"floor_cpm_micros":{row.floor_cpm_micros}' if row.floor_cpm_micros else ""
+        floor = f',"floor_cpm_micros":{row.floor}' if row.floor else ""
         foreign = ""
         if call.visitor.currency != self.settings.currency:
             foreign = f',"currency":"{call.visitor.currency}","price_micros":{out[4]}'
@@ -349,7 +353,7 @@ class Engine:
         version = f',"table_version":{self.table.version}' if self.table.version else ""
         test = ',"test":true' if call.test else ""
         return (
-            f'{{"at_ns":{call.now_ns},"reason":0{call.head}{row.imp_json},"exchange":{quoted(call.exchange.name)}'
+            f'{{"at_ns":{call.now_ns},"reason":0{call.head}{row.imp_json},"exchange":{call.exchange.json}'
             f'{deal},"campaign_id":"{campaign_id}"{line},"creative_id":"{creative_id}","bid_id":"{bid_id}",'
             f'"bid_cpm_micros":{out[3]}{floor}{foreign}{scores},"multiplier":{multiplier!r}{version},'
             f'"model":"{self._model_name}"{test}}}'
@@ -484,9 +488,7 @@ class Engine:
         """Goes on with what `prepare` made."""
         self._install(prepared, now_ns)
 
-    def adopt_model(
-        self, model: Model, now_ns: int, line_masks: NDArray[np.uint64] | None = None
-    ) -> None:
+    def adopt_model(self, model: Model, now_ns: int, line_masks: NDArray[np.uint64] | None = None) -> None:
         """Goes on with other models; the campaigns stay. `line_masks` are its own of this table, where they are made."""
         self._use_model(model)
         masks = model.line_masks(self.table.lines) if line_masks is None else line_masks
@@ -497,7 +499,9 @@ class Engine:
         pacing = self.settings.pacing
         self._charges = prepared.charges
         self.wallet.install(table, prepared.charges, now_ns)
-        pacer = Pacer(prepared.charges.groups, self._shape, pacing.eta, pacing.start, pacing.weekly_opportunities)
+        pacer = Pacer(
+            prepared.charges.groups, self._shape, pacing.eta, pacing.start, pacing.weekly_opportunities
+        )
         if self._pacer is not None:
             pacer.adopt(self._pacer)
         self._pacer = pacer
@@ -547,7 +551,7 @@ class Engine:
         return found
 
 
-def _places_after(found: Sequence[Pending], number: int) -> int:
+def _places_after(found: Sequence[Opportunity], number: int) -> int:
     """How many places the pod has that begins with this opportunity: they must stand in one batch."""
     first = found[number]
     return sum(one.pod_s > 0 and one.imp is first.imp and one.deal is None for one in found[number:])

@@ -20,6 +20,7 @@ from bidder.core.users import user_key
 from bidder.openrtb.parts import REGS
 from bidder.openrtb.reasons import Reason
 from bidder.openrtb.request import BidRequest, Regs, RegsExt, Schain, User
+from bidder.openrtb.response import json_text
 from bidder.openrtb.schain import SchainFilter
 from bidder.privacy.permissions import ALL, IDENTIFY, PROFILE, permissions
 
@@ -43,7 +44,8 @@ class Exchange:
     """One exchange as the hot path reads it.
 
     Attributes:
-        name: as configured or as requests name it. rules: for it. index: of its shade in `Gate.shades`.
+        name: as configured or as requests name it. json: JSON text of it. rules: for it.
+        index: of its shade in `Gate.shades`.
         margin_ns, default_tmax_ms, result_ns, billing_ns: see `ExchangeRules`. exp_s: stated in bids (section
             4.2.3): seconds that we wait between auction and billing. schain: filter of supply chains, or None.
     """
@@ -55,6 +57,7 @@ class Exchange:
         "default_tmax_ms",
         "exp_s",
         "index",
+        "json",
         "margin_ms",
         "name",
         "result_ns",
@@ -65,6 +68,7 @@ class Exchange:
 
     def __init__(self, name: str, rules: ExchangeRules, index: int) -> None:
         self.name = name
+        self.json = json_text(name)
         self.rules = rules
         self.index = index
         self.margin_ms = rules.network_margin_ms
@@ -235,15 +239,18 @@ class Gate:
         gdpr = regs.gdpr if regs.gdpr is not None else ext.gdpr
         if regs.gdpr is not None and ext.gdpr is not None:
             gdpr = max(regs.gdpr, ext.gdpr)
+        # The list of sections in force may stand in the other place than the string that holds them.
+        sids = regs.gpp_sid or ext.gpp_sid
+        own_sids = sids if regs.gpp or not ext.gpp else None
         permitted = ALL
         for consent in consents or (None,):
             permitted &= permissions(
-                regs.coppa, gdpr, consent, regs.us_privacy, regs.gpp, regs.gpp_sid or ext.gpp_sid, marks & 1,
-                marks & 2, self._policy,
+                regs.coppa, gdpr, consent, regs.us_privacy, regs.gpp, own_sids, marks & 1, marks & 2,
+                self._policy,
             )  # fmt: skip
         if ext.us_privacy or ext.gpp:
             permitted &= permissions(
-                0, 0, None, ext.us_privacy, ext.gpp, ext.gpp_sid or regs.gpp_sid, 0, 0, self._policy
+                0, 0, None, ext.us_privacy, ext.gpp, sids if ext.gpp else None, 0, 0, self._policy
             )
         return permitted
 

@@ -5,6 +5,7 @@ Training tables are written through `raw_features` too, so what a model learned 
 
 import struct
 from functools import lru_cache
+from operator import itemgetter
 
 import msgspec
 import numpy as np
@@ -167,7 +168,7 @@ class RowEncoder:
     """
 
     def __init__(self, spec: FeatureSpec) -> None:
-        self._categorical: list[tuple[int, dict[object, float]]] = []
+        self._codes: list[dict[object, float]] = []
         self._numeric: list[int] = []
         self._segments: dict[str, int] = {}
         places = {"categorical": [], "numeric": [], "segment": []}  # type: dict[str, list[int]]
@@ -179,7 +180,11 @@ class RowEncoder:
         for index in places["categorical"]:
             feature = spec.features[index]
             codes: dict[object, float] = {v: float(c) for c, v in enumerate(feature.vocabulary, start=1)}
-            self._categorical.append((RAW_FEATURES.index(feature.name), codes))
+            self._codes.append(codes)
+        names = [spec.features[index].name for index in places["categorical"]]
+        # One of two places is asked for more, as a getter of a single one gives no tuple.
+        self._pick = itemgetter(*map(RAW_FEATURES.index, names), 0, 0)
+        self._zeros = [0.0] * len(names)
         self._numeric = [RAW_FEATURES.index(spec.features[index].name) for index in places["numeric"]]
         for place, index in enumerate(places["segment"]):
             self._segments[spec.features[index].name.removeprefix(SEGMENT_PREFIX)] = place
@@ -198,7 +203,7 @@ class RowEncoder:
 
     def write(self, raw: tuple[Raw, ...], segments: tuple[str, ...], out: memoryview, row: int) -> None:
         """Packs one opportunity into row `row` of `out`, the bytes of a float64[rows, width] array."""
-        codes = [known.get(raw[source], 0.0) for source, known in self._categorical]
+        codes = map(_get, self._codes, self._pick(raw), self._zeros)
         numbers = [raw[source] if isinstance(raw[source], float) else _NAN for source in self._numeric]
         wanted = self._segments
         if not wanted:
@@ -213,3 +218,4 @@ class RowEncoder:
 
 
 _NAN = float("nan")
+_get = dict.get

@@ -1,12 +1,14 @@
 """What an opportunity shows in each used dimension: the rows of its values, in the words of one table.
 
 A *part* is what one dimension shows: numbers of rows, ended by `END`. The parts of all used dimensions, in their
-order, are the record that `core.kernels.eligible` reads.
+order, are the record that `core.kernels.eligible` reads. Parts are kept as the bytes of int32 numbers: putting
+bytes together costs a tenth of making an array of numbers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from struct import pack
+from typing import Any, TypeVar
 
 import orjson
 
@@ -21,8 +23,20 @@ from bidder.openrtb.taxonomy import ancestors
 from bidder.privacy.permissions import PRECISE_GEO
 from bidder.zones import local_hour_of_week, zone_offsets
 
-Part = tuple[int, ...]
-NOTHING: Part = (END,)
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+Part = bytes
+_END = pack("=i", END)
+NOTHING: Part = _END
+(_EXCHANGE, _DEAL, _FORMAT, _HOUR, _CIRCLE, _PLACEMENT, _VIEWABILITY, _SEGMENT, _EXPRESSION, _BLOCKED) = map(
+    int,
+    (
+        Dimension.EXCHANGE, Dimension.DEAL, Dimension.FORMAT, Dimension.HOUR, Dimension.CIRCLE, Dimension.PLACEMENT,
+        Dimension.VIEWABILITY, Dimension.SEGMENT, Dimension.EXPRESSION, Dimension.BLOCKED,
+    ),
+)  # fmt: skip
+"""Plain numbers: a member of an enumeration costs a call wherever it is a key."""
 _MAX_HOST_LENGTH = 253
 """Of a host by RFC 1035; the parents of a longer text, all dots, would take a minute to write."""
 _MAX_LABELS = 8
@@ -38,6 +52,7 @@ _CONNECTIONS = {
     6: "cellular",
     7: "cellular",
 }
+_MOST_REMEMBERED = 8_192
 _QUARTER_NS = NS_PER_HOUR // 4
 _ZONE_SPAN_NS = 400 * 24 * NS_PER_HOUR
 
@@ -54,14 +69,19 @@ class Showing:
         self._slots = slots
         self._values = table.values
         self._used = [slot >= 0 for slot in table.slot]
+        self._bytes = [{value: rows_bytes(rows) for value, rows in values.items()} for values in table.values]
         # Of a dimension that shows one value at most, what it brings can be kept ended.
-        self._ended = [{value: (*rows, END) for value, rows in values.items()} for values in table.values]
-        self.open_auction = self._ended[Dimension.DEAL].get(OPEN_AUCTION, NOTHING)
-        self.has_deals = self._used[Dimension.DEAL]
+        self._ended = [{value: rows + _END for value, rows in values.items()} for values in self._bytes]
+        self.open_auction = self._ended[_DEAL].get(OPEN_AUCTION, NOTHING)
+        self.has_deals = self._used[_DEAL]
         self.has_expressions = bool(table.expressions)
         self._hour_part = NOTHING
+        self._barred: dict[tuple[bytes, bytes, bytes, bytes, int], tuple[Part, list[int]]] = {}
+        self._forgotten = slots.forgotten
+        self._geos: dict[tuple[str | None, str | None], Part] = {}
+        self._domains: dict[str, Part] = {}
         self._hour_until_ns = self._hour_from_ns = 0
-        self._where = {dimension: table.slot[dimension] for dimension in Dimension}
+        self._where = list(table.slot)
         self._readers = [
             (table.slot[dimension], reader)
             for dimension, reader in (
@@ -100,33 +120,29 @@ class Showing:
         """
         parts = self._blank.copy()
         where = self._where
-        slot = where[Dimension.EXCHANGE]
+        slot = where[_EXCHANGE]
         if slot >= 0:
-            parts[slot] = self._ended[Dimension.EXCHANGE].get(audience.exchange, NOTHING)
-        slot = where[Dimension.HOUR]
+            parts[slot] = self._ended[_EXCHANGE].get(audience.exchange, NOTHING)
+        slot = where[_HOUR]
         if slot >= 0:
             parts[slot] = self._hour(now_ns)
         for place, reader in self._readers:
             parts[place] = reader(request, audience)
-        slot = where[Dimension.SEGMENT]
+        slot = where[_SEGMENT]
         if slot >= 0:
             segments = audience.segments + own_segments if own_segments else audience.segments
-            parts[slot] = self._several(Dimension.SEGMENT, segments)
-        slot = where[Dimension.CIRCLE]
+            parts[slot] = self._several(_SEGMENT, segments)
+        slot = where[_CIRCLE]
         if slot >= 0 and permitted & PRECISE_GEO:
             parts[slot] = self._circle(request.device)
-        slot = where[Dimension.BLOCKED]
+        slot = where[_BLOCKED]
         if slot >= 0:
             parts[slot] = self._blocked(request)
         return parts
 
-    def _several(self, dimension: Dimension, shown: Iterable[str]) -> Part:
-        values = self._values[dimension]
-        found = [row for value in shown if value in values for row in values[value]]
-        if not found:
-            return NOTHING
-        found.append(END)
-        return tuple(found)
+    def _several(self, dimension: int, shown: Iterable[str]) -> Part:
+        values = self._bytes[dimension]
+        return b"".join([values[value] for value in shown if value in values]) + _END
 
     def _hour(self, now_ns: int) -> Part:
         """The hour of the week in every zone that a line item goes by; asked anew each quarter of an hour."""
@@ -140,7 +156,7 @@ class Showing:
                 )
                 for zone in self._table.zones
             ]
-            self._hour_part = self._several(Dimension.HOUR, shown)
+            self._hour_part = self._several(_HOUR, shown)
         return self._hour_part
 
     def _inventory(self, request: BidRequest, audience: Audience) -> Part:
@@ -149,12 +165,13 @@ class Showing:
         return self._ended[Dimension.INVENTORY].get(kind, NOTHING) if kind is not None else NOTHING
 
     def _geo(self, request: BidRequest, audience: Audience) -> Part:
-        region, country = audience.region, audience.country
-        if country is None:
-            return self._ended[Dimension.GEO].get(region, NOTHING) if region is not None else NOTHING
-        if region is None:
-            return self._ended[Dimension.GEO].get(country, NOTHING)
-        return self._several(Dimension.GEO, (region, country, f"{country}-{region}"))
+        key = (audience.country, audience.region)
+        part = self._geos.get(key)
+        if part is None:
+            country, region = key
+            shown = [text for text in (region, country, f"{country}-{region}") if text]
+            part = self._remember(self._geos, key, self._several(Dimension.GEO, shown))
+        return part
 
     def _city(self, request: BidRequest, audience: Audience) -> Part:
         city = audience.city
@@ -169,7 +186,7 @@ class Showing:
             return NOTHING
         rows = self._table.circle_rows
         found = [row for circle in self._table.circles.containing(geo.lat, geo.lon) for row in rows[circle]]
-        return (*found, END)
+        return rows_bytes(found) + _END
 
     def _device(self, request: BidRequest, audience: Audience) -> Part:
         kind = request.device.devicetype if request.device is not None else None
@@ -202,7 +219,10 @@ class Showing:
             return NOTHING
         if request.site is None or len(domain) > _MAX_HOST_LENGTH:
             return self._ended[Dimension.DOMAIN].get(domain, NOTHING)
-        return self._several(Dimension.DOMAIN, _hosts(domain))
+        part = self._domains.get(domain)
+        if part is None:
+            part = self._remember(self._domains, domain, self._several(Dimension.DOMAIN, _hosts(domain)))
+        return part
 
     def _content(self, request: BidRequest, audience: Audience) -> Part:
         place = place_of(request)
@@ -232,13 +252,35 @@ class Showing:
     # -- what is barred -------------------------------------------------------------------------------------
 
     def _blocked(self, request: BidRequest) -> Part:
-        values = self._values[Dimension.BLOCKED]
         if not (request.badv or request.bcat or request.bapp or request.acat):
             return NOTHING
-        found = [row for text in blocked_of(request) if text in values for row in values[text]]
-        if request.acat:
-            found.append(~self._unlike(bytes(request.acat), request.cattax))
-        return (*found, END)
+        return self._bars(request)[0]
+
+    def _bars(self, request: BidRequest) -> tuple[Part, list[int]]:
+        """What a request bars of line items and of single creatives; publishers send the same lists again and again."""
+        badv, bcat, bapp, acat = request.badv, request.bcat, request.bapp, request.acat
+        key = (bytes(badv), bytes(bcat), bytes(bapp), bytes(acat), request.cattax)
+        if self._forgotten != self._slots.forgotten:
+            self._barred.clear()
+            self._forgotten = self._slots.forgotten
+        found = self._barred.get(key)
+        if found is None:
+            texts = blocked_of(request)
+            values, known = self._values[_BLOCKED], self._table.creatives.block_ids
+            rows = [row for text in texts if text in values for row in values[text]]
+            if acat:
+                rows.append(~self._unlike(key[3], request.cattax))
+            part = rows_bytes(rows) + _END
+            found = self._remember(
+                self._barred, key, (part, [known[text] for text in texts if text in known])
+            )
+        return found
+
+    def _remember(self, known: dict[_K, _V], key: _K, value: _V) -> _V:
+        if len(known) >= _MOST_REMEMBERED:
+            known.clear()
+        known[key] = value
+        return value
 
     def _unlike(self, acat: bytes, cattax: int) -> int:
         """Row of the line items with a creative of a category that is not among the allowed ones.
@@ -256,10 +298,9 @@ class Showing:
 
     def row_blocks(self, request: BidRequest) -> list[int]:
         """What a request bars of single creatives, as numbers in `Creatives.block_ids`."""
-        known = self._table.creatives.block_ids
-        if not known or not (request.badv or request.bcat or request.bapp):
+        if not (request.badv or request.bcat or request.bapp):
             return []
-        return [known[text] for text in blocked_of(request) if text in known]
+        return self._bars(request)[1]
 
     # -- of the impression ----------------------------------------------------------------------------------
 
@@ -274,38 +315,37 @@ class Showing:
         """
         own = parts.copy()
         where = self._where
-        if len(slots) == 1:
-            own[where[Dimension.FORMAT]] = (*slots[0].formats, END)
-        else:
-            own[where[Dimension.FORMAT]] = (*(row for slot in slots for row in slot.formats), END)
-        place = where[Dimension.DEAL]
+        own[where[_FORMAT]] = (
+            slots[0].formats + _END if len(slots) == 1 else b"".join([slot.formats for slot in slots]) + _END
+        )
+        place = where[_DEAL]
         if place >= 0:
             own[place] = self.open_auction
-        place = where[Dimension.PLACEMENT]
+        place = where[_PLACEMENT]
         if place >= 0:
-            own[place] = self._several(Dimension.PLACEMENT, _placements(imp, slots))
-        place = where[Dimension.VIEWABILITY]
+            own[place] = self._several(_PLACEMENT, _placements(imp, slots))
+        place = where[_VIEWABILITY]
         if place >= 0:
-            own[place] = self._several(Dimension.VIEWABILITY, _viewabilities(imp))
-        place = where[Dimension.EXPRESSION]
+            own[place] = self._several(_VIEWABILITY, _viewabilities(imp))
+        place = where[_EXPRESSION]
         if place >= 0:
             own[place] = self._expressions(imp, personal, body)
         return own
 
     def wants(self, deal: str) -> bool:
         """Whether any line item wants a deal."""
-        return deal != OPEN_AUCTION and deal in self._ended[Dimension.DEAL]
+        return deal != OPEN_AUCTION and deal in self._ended[_DEAL]
 
     def for_deal(self, parts: list[Part], deal: str, wadomain: tuple[str, ...]) -> list[Part] | None:
         """An impression's parts as one of its deals shows them; None where no line item wants the deal."""
-        part = self._ended[Dimension.DEAL].get(deal)
+        part = self._ended[_DEAL].get(deal)
         if part is None or deal == OPEN_AUCTION:
             return None
         own = parts.copy()
-        own[self._where[Dimension.DEAL]] = part
+        own[self._where[_DEAL]] = part
         if wadomain:
             # Stands in the deal's own dimension: the deal is not for advertisers beyond its list.
-            own[self._where[Dimension.DEAL]] = (*part[:-1], ~self._outsiders(wadomain), END)
+            own[self._where[_DEAL]] = part[: -len(_END)] + rows_bytes((~self._outsiders(wadomain),)) + _END
         return own
 
     def _outsiders(self, wadomain: tuple[str, ...]) -> int:
@@ -322,7 +362,12 @@ class Showing:
         node: Any = next((one for one in tree.get("imp", ()) if str(one.get("id")) == imp.id), {})
         found = [row for expression, rows in self._table.expressions if expression.matches(tree, node, personal)
                  for row in rows]  # fmt: skip
-        return (*found, END)
+        return rows_bytes(found) + _END
+
+
+def rows_bytes(rows: Sequence[int]) -> bytes:
+    """Numbers of rows as parts hold them."""
+    return pack(f"={len(rows)}i", *rows)
 
 
 @lru_cache(maxsize=4)

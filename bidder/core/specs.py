@@ -7,6 +7,7 @@ creatives, and ends with the table.
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
+from struct import pack
 
 import msgspec
 import numpy as np
@@ -57,14 +58,14 @@ class S(IntEnum):
 class Slot(msgspec.Struct, gc=False):
     """One medium of an impression.
 
-    row: in `SlotBook.columns`. media: its `mtype`. formats: rows of FORMAT that it shows. placements: values of PLACEMENT that it
+    row: in `SlotBook.columns`. media: its `mtype`. formats: rows of FORMAT that it shows, as parts hold them (`core.showing`). placements: values of PLACEMENT that it
     shows. size, position: as features. pod_s: seconds of a dynamic pod, 0 where it is none; slots: most ads in it.
     ask: what a native slot asks for. protocols: that a video or audio slot lists, None for any. floored: whether it has floors by duration. repaired: values that had to be mended.
     """
 
     row: int
     media: int
-    formats: tuple[int, ...]
+    formats: bytes
     placements: tuple[str, ...]
     size: str | None
     position: str | None
@@ -273,7 +274,7 @@ class SlotBook:
         values[S.MIME_OK] = ALL_BITS if not mimes else own.mimes.bits(mime.lower() for mime in mimes)
         values[S.PER_SECOND] = NO_FLOOR
 
-    def _ask_row(self, text: str, ask: NativeAsk) -> tuple[int, tuple[int, ...]]:
+    def _ask_row(self, text: str, ask: NativeAsk) -> tuple[int, bytes]:
         """Row of `native_ok`, and the spare row of line items with a creative that answers."""
         row = self._asks.get(text)
         if row is None:
@@ -286,9 +287,8 @@ class SlotBook:
                 self.native_ok[row, number] = native is not None and answer(ask, native, mime) is not None
         own = self._creatives
         fits = {creative for number, creative in enumerate(own.natives) if self.native_ok[row, number]}
-        return row, (
-            self.spare_row(("native", text), lambda line: any(c in fits for c in own.of_line(line))),
-        )
+        spare = self.spare_row(("native", text), lambda line: any(c in fits for c in own.of_line(line)))
+        return row, pack("=i", spare)
 
     def _row(self, values: list[int]) -> int:
         row = self._count
@@ -302,11 +302,11 @@ class SlotBook:
         self.lists[begin : self._listed] = np.array(numbers, dtype=np.int64).astype(np.int32)
         return begin, self._listed
 
-    def _shows(self, values: Iterable[str]) -> tuple[int, ...]:
+    def _shows(self, values: Iterable[str]) -> bytes:
         found: list[int] = []
         for value in values:
             found += self._formats.get(value, ())
-        return tuple(found)
+        return pack(f"={len(found)}i", *found)
 
     def floors(self, per_second: float | None, durations: list[DurFloor] | None, rate_nanos: int) -> Floors:
         """Floors by duration in the account's money, rounded up.

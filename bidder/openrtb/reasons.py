@@ -103,3 +103,7 @@ def nbr(reason: Reason) -> int:
     Reasons of our own business have no standard code: they are 500 + the reason, in the list's own range.
     """
     return _NBR.get(reason, EXCHANGE_SPECIFIC + reason)
+
+
+NBR: dict[int, int] = {int(reason): nbr(reason) for reason in Reason}
+"""`nbr` of every reason by its number, for the hot path."""
