@@ -110,7 +110,7 @@ class Purse:
 
     Args:
         keep_ns: how long an ended reservation is remembered, >= 0, so that repeats and late wins are known for
-            what they are.
+            what they are. Below the longest wait of a bid a settlement takes half as long again.
         capacity: reservations to have room for at first.
 
     Attributes:
