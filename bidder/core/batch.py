@@ -38,7 +38,7 @@ CAPACITY = 256
 """Rows of a batch; a longer list of requests is taken in several, which changes nothing."""
 MOST_IN_A_POD = 8
 """Places of a dynamic pod that are bid on, where the request does not say how many there are."""
-_MOST_QUANTITY = 10**12
+_MOST_MULTIPLIER = 1e6
 _ONE = 1_000_000_000
 _ANY = -1
 _NONE = -1
@@ -166,8 +166,9 @@ class Batch:
         own = self._showing.of_imp(parts, imp, slots, bool(call.visitor.permitted & PROFILE), call.body)
         quantity = ONE_IMPRESSION
         if imp.qty is not None:
-            quantity = round(imp.qty.multiplier * ONE_IMPRESSION) if imp.qty.multiplier > 0 else 0
-            if not 0 < quantity <= _MOST_QUANTITY:
+            multiplier = imp.qty.multiplier
+            quantity = round(multiplier * ONE_IMPRESSION) if 0 < multiplier <= _MOST_MULTIPLIER else 0
+            if quantity < 1:
                 call.end(call.place(), imp_json, Reason.INVALID)
                 return
         if offers is None or not offers.private:

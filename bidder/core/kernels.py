@@ -62,6 +62,9 @@ MILLION = 1_000_000
 MOST_FOREIGN_NANOS = 9_000_000_000
 """Highest bid in another currency: times a rate it must fit 64 bits. Nine thousand units CPM."""
 
+MOST_NANOS = 9_000_000_000_000_000_000
+"""`bidder.money.MAX_NANOS`."""
+
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 """Typed, because Numba mixes uint64 and a plain int into a signed number and the shift would drag the sign."""
@@ -410,7 +413,10 @@ def decide_rows(
                     if furthest < F_NO_VALUE:
                         furthest, worst = F_NO_VALUE, R_NO_VALUE
                     continue
-                bid = min(int(worth), columns[c, MAX_BID_NANOS])
+                # Not `min` of the two: worth may be beyond what an integer holds.
+                bid = columns[c, MAX_BID_NANOS]
+                if worth < bid:
+                    bid = int(worth)
                 if bid < columns[c, MIN_BID_NANOS]:
                     funnel[c, F_NO_VALUE] += count
                     if furthest < F_NO_VALUE:
@@ -434,9 +440,10 @@ def decide_rows(
                         if furthest < F_NO_VALUE:
                             furthest, worst = F_NO_VALUE, R_NO_VALUE
                         continue
-                amount = times_quantity(cost, quantity)
+                # An amount beyond what an integer holds is beyond every budget too.
+                paid = cost <= MOST_NANOS // (quantity // MILLION + 1)
+                amount = times_quantity(cost, quantity) if paid else 0
                 # -- every budget that it is charged to
-                paid = True
                 for k in range(chain_start[chain], chain_start[chain + 1]):
                     account = chain_accounts[k]
                     need = amount if unit[account] == 0 else quantity

@@ -8,6 +8,7 @@ creatives, and ends with the table.
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from struct import pack
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,6 +29,9 @@ from bidder.openrtb.request import Banner, DurFloor, Imp, Linear, Native, Video
 CAPACITY = 4_096
 MAX_LISTED = 65_536
 NO_FLOOR = -1
+_FAR = 2**62
+"""Beyond every number that a slot is held to; a sender may write one that fits no column."""
+_NO_SIZE = -1
 
 
 class S(IntEnum):
@@ -231,8 +235,8 @@ class SlotBook:
             placements=_placements_of(linear),
             size=None,
             position=str(linear.pos) if isinstance(linear, Video) else None,
-            pod_s=linear.poddur or 0,
-            slots=linear.maxseq or 0,
+            pod_s=_near(linear.poddur or 0),
+            slots=max(linear.maxseq or 0, 0),
             slotinpod=linear.slotinpod,
             ask=None,
             protocols=tuple(protocols) if protocols is not None else None,
@@ -279,6 +283,7 @@ class SlotBook:
         row = self._asks.get(text)
         if row is None:
             row = self._asks[text] = len(self._asks)
+            self.native_ok = _with_room(self.native_ok, row + 1)
             for number, creative in enumerate(self._creatives.natives):
                 native, mime = (
                     self._creatives.owners[creative][1].native,
@@ -293,13 +298,14 @@ class SlotBook:
     def _row(self, values: list[int]) -> int:
         row = self._count
         self._count += 1
-        self.columns[row] = values
+        self.columns[row] = [value if -_FAR < value < _FAR else _near(value) for value in values]
         return row
 
     def _list(self, numbers: Sequence[int]) -> tuple[int, int]:
         begin = self._listed
         self._listed += len(numbers)
-        self.lists[begin : self._listed] = np.array(numbers, dtype=np.int64).astype(np.int32)
+        self.lists = _with_room(self.lists, self._listed)
+        self.lists[begin : self._listed] = [one if -(2**31) <= one < 2**31 else _NO_SIZE for one in numbers]
         return begin, self._listed
 
     def _shows(self, values: Iterable[str]) -> bytes:
@@ -317,10 +323,11 @@ class SlotBook:
         if per_second is None and not durations:
             return NO_FLOORS
         begin = self._floors
+        self.durations = _with_room(self.durations, begin + len(durations or ()))
         for one in durations or ():
             self.durations[self._floors] = (
-                one.mindur,
-                one.maxdur or 2**31,
+                _near(one.mindur),
+                _near(one.maxdur) or 2**31,
                 _in_account(one.bidfloor, rate_nanos),
             )
             self._floors += 1
@@ -334,9 +341,23 @@ class SlotBook:
         row = self._spare.get(key)
         if row is None:
             row = self._spare[key] = self._table.first_spare + len(self._spare)
+            self._table.rows = _with_room(self._table.rows, row + 1)
             lines = [line for line in range(len(self._table)) if holds(line)]
             self._table.rows[row] = bits_of(np.array(lines, dtype=np.int64), self._table.words)
         return row
+
+
+def _near(number: int) -> int:
+    """A number as it was if it is one that matters, else one as far from all that do."""
+    return max(-_FAR, min(number, _FAR))
+
+
+def _with_room(rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """The array, twice as long where it has not as many rows: one request may bring more than any before it."""
+    if count <= len(rows):
+        return rows
+    more = max(len(rows), count - len(rows))
+    return np.concatenate((rows, np.zeros((more, *rows.shape[1:]), dtype=rows.dtype)))
 
 
 def _in_account(cpm: float, rate_nanos: int) -> int:

@@ -119,10 +119,10 @@ class LineTable:
             self.values[dimension] = book.values(rules)
             picky = np.array([row for row, rule in rules if rule.include], dtype=np.int64)
             self.base[place] = bits_of(np.setdiff1d(everyone, picky, assume_unique=True), self.words)
+        self._add_modifier_values(book)
         self._find_zones()
         self._make_circles()
         self._compile_expressions()
-        self._add_modifier_values(book)
         self.first_spare = len(book)
         self.rows = book.matrix(SPARE_ROWS)
 
@@ -147,8 +147,8 @@ class LineTable:
         return rules
 
     def _deal_rules(self, rules: list[tuple[int, Rule]]) -> list[tuple[int, Rule]]:
-        """Whoever includes no deal wants the open auction; nobody has rules where nobody wants a deal."""
-        if not rules:
+        """Whoever includes no deal wants the open auction; nobody has rules where nobody names a deal."""
+        if not rules and not any(one.dimension == "deal" for line in self.lines for one in line.modifiers):
             return []
         stated = dict(rules)
         return [
@@ -157,7 +157,11 @@ class LineTable:
         ]
 
     def _find_zones(self) -> None:
-        used = {line.advertiser.time_zone for line in self.lines if "hour" in line.rules}
+        used = {
+            line.advertiser.time_zone
+            for line in self.lines
+            if "hour" in line.rules or any(one.dimension == "hour" for one in line.modifiers)
+        }
         self.zones = tuple(sorted(used))
 
     def _make_circles(self) -> None:
@@ -170,14 +174,19 @@ class LineTable:
         self.expressions = [(compile_expression(text), rows) for text, rows in values.items()]
 
     def _add_modifier_values(self, book: RowBook) -> None:
-        """Values that only modifiers name get empty rows, so that the kernel sees whether they are shown."""
+        """Values that modifiers name get empty rows, so that the kernel sees whether they are shown.
+
+        Rows of their own: the one that a value is included by may be that of a long list.
+        """
+        self._modifier_rows: dict[tuple[Dimension, str], int] = {}
         for line in self.lines:
             for modifier in line.modifiers:
                 dimension = Dimension[modifier.dimension.upper()]
                 values = self.values[dimension]
                 for value in _modifier_values(modifier, line):
-                    if not any(row >= 0 for row in values.get(value, ())):
-                        values[value] = (*values.get(value, ()), book.add(()))
+                    if (dimension, value) not in self._modifier_rows:
+                        row = self._modifier_rows[dimension, value] = book.add(())
+                        values[value] = (*values.get(value, ()), row)
                 if self.slot[dimension] < 0:
                     self._use(dimension)
 
@@ -217,9 +226,9 @@ class LineTable:
         for row, line in enumerate(self.lines):
             self.columns[row, Column.MODIFIER_START] = len(rows)
             for modifier in line.modifiers:
-                values = self.values[Dimension[modifier.dimension.upper()]]
+                dimension = Dimension[modifier.dimension.upper()]
                 for value in _modifier_values(modifier, line):
-                    rows.append(next(number for number in values[value] if number >= 0))
+                    rows.append(self._modifier_rows[dimension, value])
                     factors.append(modifier.factor)
             self.columns[row, Column.MODIFIER_END] = len(rows)
         return np.array(rows or [0], dtype=np.int32), np.array(factors or [1.0], dtype=np.float64)
