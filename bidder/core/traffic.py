@@ -59,8 +59,12 @@ class TrafficFilter:
         self._crawlers = rules.crawlers
         self._impossible = rules.impossible_devices
         self._networks = networks if rules.data_centres and len(networks) else None
-        self._user_hit = _hit(users, rules.user_per_minute)
-        self._address_hit = _hit(addresses, rules.address_per_minute)
+        self._most = (rules.user_per_minute, rules.address_per_minute)
+        self._limiters = (
+            _limiter(users, rules.user_per_minute),
+            _limiter(addresses, rules.address_per_minute),
+        )
+        self._user_hit, self._address_hit = map(_hit_of, self._limiters)
         self.bad_addresses = 0
 
     def verdict(
@@ -104,6 +108,14 @@ class TrafficFilter:
         if self._impossible and impossible(agent, device_type, os, is_app):
             return IMPOSSIBLE_DEVICE
         return USER_RATE if user_over else ADDRESS_RATE if address_over else 0
+
+    def over(self, user_key: int, address_key: int, now_ns: int) -> tuple[bool, bool]:
+        """Whether one request more of this user and of this address would be over its rate; nothing is counted."""
+        user, address = (
+            limiter is not None and key != 0 and limiter.count(key, now_ns) >= most
+            for limiter, most, key in zip(self._limiters, self._most, (user_key, address_key), strict=True)
+        )
+        return user, address
 
     def _in_data_centre(self, networks: NetworkSet, ip: str | None, ipv6: str | None) -> bool:
         four = networks.find(ip) if ip else 0
@@ -162,5 +174,9 @@ def _contradiction(said: str, os: str) -> int:
     return _OF_A_PHONE if named in _PHONE_SYSTEMS else _FLAT
 
 
-def _hit(capacity: int, per_minute: int) -> Callable[[int, int], bool] | None:
-    return RateLimiter(capacity, NS_PER_MINUTE, per_minute).hit if per_minute else None
+def _limiter(capacity: int, per_minute: int) -> RateLimiter | None:
+    return RateLimiter(capacity, NS_PER_MINUTE, per_minute) if per_minute else None
+
+
+def _hit_of(limiter: RateLimiter | None) -> Callable[[int, int], bool] | None:
+    return limiter.hit if limiter is not None else None

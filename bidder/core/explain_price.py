@@ -1,0 +1,189 @@
+"""What a line item would bid and whether the price holds: value, pace, floor, currency, one trial of each."""
+
+import msgspec
+
+from bidder.core.explain_trial import (
+    Accounts,
+    Result,
+    Stage,
+    State,
+    Trial,
+    for_scores,
+    in_account,
+    without_floor,
+    without_least,
+)
+from bidder.core.kernels import (
+    FIRST_PRICE,
+    ONE,
+    R_BANNER,
+    R_EXCHANGE,
+    R_FLAGS,
+    R_FLOOR,
+    R_RATE,
+    floor_of,
+    shows,
+)
+from bidder.core.table import GOAL_CONVERSION, Column
+from bidder.money import MICROS_PER_UNIT, format_decimal
+from bidder.openrtb.reasons import Reason
+
+PriceRule = tuple[str, bool | None, str, str]
+"""Name, whether it passed, what is wanted and what is shown."""
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a bid is made up; amounts in nanos for one impression, which are CPM micros.
+
+    `value_nanos` is what the impression is thought to be worth, `modifiers` the factor in it that they make; times
+    `multiplier` (pacing) and `shade` (at first price) it is what may be bid. `bid_nanos` is 0 where nothing can be
+    bid, else the bid without regard to the floor. `price_micros` is the CPM in `currency`. `creative_id` is shown.
+    """
+
+    pctr: float
+    pcvr: float
+    modifiers: float
+    value_nanos: float
+    multiplier: float
+    shade: float
+    max_bid_nanos: int
+    min_bid_nanos: int
+    bid_nanos: int
+    floor_nanos: int
+    price_micros: int
+    currency: str
+    creative_id: str = ""
+
+
+class Pricing:
+    """Trials of one line item in one row.
+
+    Args:
+        stage: with the batch. line: the line item. r: the row. now_ns: the time. state: before the row, with the
+            multipliers that the line item meets. accounts: see `Accounts`.
+    """
+
+    def __init__(
+        self, stage: Stage, line: int, r: int, now_ns: int, state: State, accounts: Accounts
+    ) -> None:
+        self._stage, self._line, self._r, self._now_ns = stage, line, r, now_ns
+        self._state, self._accounts = state, accounts
+
+    def ask(self, *, fits: bool, currency: str) -> tuple[Price | None, list[PriceRule], int | None]:
+        """The price, its rules in the engine's order, and what the bid would cost; None where there is none.
+
+        Args:
+            fits: whether a creative fits; if not, one that does stands in. currency: that is bid in.
+        """
+        own = self._stage.trial(self._r, self._line, fits=fits)
+        scores = self._try(for_scores(own, self._line))
+        scored = scores.reason != Reason.UNSCORED
+        unscored = ("unscored", scored, "a score", _scores(scores) if scored else "none")
+        if not scored:
+            unknown = (("no_value", "a value"), ("below_floor", "the floor"))
+            return None, [unscored, *((name, None, wants, "no score") for name, wants in unknown)], None
+        home = in_account(own)
+        bare = self._try(without_floor(own))
+        held = self._try(home)
+        floor = self._floor(
+            own, bare if bare.reason == Reason.BID else self._try(without_least(home, self._line))
+        )
+        whole = self._try(own)
+        price = self._price(scores, bare, floor, currency, fits=fits)
+        rules = [unscored, self._value_rule(price, held), self._floor_rule(price, home, held)]
+        if own.row[R_RATE] != ONE:
+            rules.append(self._foreign_rule(own, price, held, whole))
+        best = whole if whole.reason == Reason.BID else bare
+        return price, rules, best.amount if best.reason == Reason.BID else None
+
+    def _try(self, trial: Trial) -> Result:
+        return self._stage.try_line(self._r, self._line, trial, self._now_ns, self._state, self._accounts)
+
+    # -- rules ----------------------------------------------------------------------------------------------
+
+    def _value_rule(self, price: Price, held: Result) -> PriceRule:
+        least = f"at least {_cpm(max(price.min_bid_nanos, 1))} CPM"
+        shown = f"worth {_cpm(int(price.value_nanos))} CPM, bid {_cpm(price.bid_nanos)}"
+        return "no_value", held.reason != Reason.NO_VALUE, least, shown
+
+    def _floor_rule(self, price: Price, home: Trial, held: Result) -> PriceRule:
+        """Asked too where the value refuses already: by a trial without a least bid."""
+        free = self._try(without_least(home, self._line)) if held.reason == Reason.NO_VALUE else held
+        passed: bool | None = free.reason != Reason.BELOW_FLOOR
+        if free.reason == Reason.NO_VALUE:
+            passed = None if price.floor_nanos == 0 else False
+        return (
+            "below_floor",
+            passed,
+            f"at least {_cpm(price.floor_nanos)} CPM",
+            f"bid {_cpm(price.bid_nanos)}",
+        )
+
+    def _foreign_rule(self, own: Trial, price: Price, held: Result, whole: Result) -> PriceRule:
+        """A price that is nothing in the other currency, or a bid too high to be changed into it."""
+        found = (
+            whole if held.reason == Reason.BID else self._try(without_least(without_floor(own), self._line))
+        )
+        passed = found.reason != Reason.NO_VALUE
+        return "foreign_price", passed, f"a price in {price.currency}", _cpm(price.price_micros)
+
+    # -- figures --------------------------------------------------------------------------------------------
+
+    def _price(self, scores: Result, bare: Result, floor: int, currency: str, *, fits: bool) -> Price:
+        table, row = self._stage.table, self._stage.batch.columns[self._r]
+        columns = table.columns[self._line]
+        modifiers = self._modifiers()
+        known = scores.reason == Reason.BID
+        pctr, pcvr = (scores.pctr, scores.pcvr) if known else (0.0, 0.0)
+        value = pctr * int(columns[Column.VALUE_NANOS]) * modifiers
+        if columns[Column.GOAL] == GOAL_CONVERSION:
+            value *= pcvr
+        first_price = bool(row[R_FLAGS] & FIRST_PRICE)
+        bid = bare.reason == Reason.BID
+        chosen = bid and fits
+        return Price(
+            pctr=pctr,
+            pcvr=pcvr,
+            modifiers=modifiers,
+            value_nanos=value,
+            multiplier=float(self._state.multipliers[self._stage.engine.wallet.pace[self._line]]),
+            shade=self._stage.shade(int(row[R_EXCHANGE])) if first_price else 1.0,
+            max_bid_nanos=int(columns[Column.MAX_BID_NANOS]),
+            min_bid_nanos=int(columns[Column.MIN_BID_NANOS]),
+            bid_nanos=bare.bid_nanos if bid else 0,
+            floor_nanos=floor,
+            price_micros=bare.price_micros if bid else 0,
+            currency=currency,
+            creative_id=table.creatives.owners[bare.creative][1].id if chosen else "",
+        )
+
+    def _modifiers(self) -> float:
+        """The factor of all modifiers that the opportunity calls for."""
+        table = self._stage.table
+        record = self._stage.record_of(self._r)
+        begin, end = table.columns[self._line, [Column.MODIFIER_START, Column.MODIFIER_END]].tolist()
+        factor = 1.0
+        for place in range(begin, end):
+            if shows(record, 0, len(record), table.modifier_rows[place]):
+                factor *= float(table.modifier_factors[place])
+        return factor
+
+    def _floor(self, trial: Trial, found: Result) -> int:
+        """The floor of the creative that would be shown; of the impression where none is chosen."""
+        row = trial.row
+        if found.creative < 0:
+            return int(row[R_FLOOR])
+        creatives = trial.creatives
+        columns = creatives.columns[found.creative]
+        media = int(columns[0])
+        slot = row[R_BANNER + media - 1]
+        return int(floor_of(row, slot, creatives.slots, creatives.durations, media, columns[7]))
+
+
+def _scores(scores: Result) -> str:
+    conversions = f", conversion {scores.pcvr:.4g}" if scores.pcvr else ""
+    return f"click {scores.pctr:.4g}{conversions}" if scores.reason == Reason.BID else "click 0"
+
+
+def _cpm(micros: int) -> str:
+    return format_decimal(micros, MICROS_PER_UNIT)
