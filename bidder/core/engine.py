@@ -39,6 +39,7 @@ from bidder.openrtb.response import json_text
 from bidder.privacy.permissions import MEASURE
 
 FUNNEL = STAGES
+_TICKS_A_WHOLE_REPORT = 100
 _BID, _DUPLICATE = int(Reason.BID), int(Reason.DUPLICATE)
 
 
@@ -97,6 +98,7 @@ class Engine:
         self._signer = Signer(key)
         self._shape = TrafficShape(settings.pacing.traffic_shape)
         self._sequence = 0
+        self._told_epoch = 0
         self._templates = Templates(key, settings.public_url)
         self._buyer_json = json_text(settings.buyer)
         self._shades = np.array(self.gate.shades, dtype=np.float64)
@@ -416,13 +418,18 @@ class Engine:
         self.caps.freed(wallet.expire(now_ns))
         self._refresh(now_ns)
         self._sequence += 1
+        # Whole at the begin of an epoch and now and then, for a bank that has just started.
+        due = self.epoch != self._told_epoch or self._sequence % _TICKS_A_WHOLE_REPORT == 0
+        self._told_epoch = self.epoch
+        whole, rows = wallet.rows(now_ns, whole=due)
         return SliceReport(
             seat=self.settings.seat,
             epoch=self.epoch,
             seq=self._sequence if self.epoch else 0,
             start_id=self.start_id,
             at_ns=now_ns,
-            rows=wallet.rows(),
+            rows=rows,
+            whole=whole,
         )
 
     def _refresh(self, now_ns: int) -> None:

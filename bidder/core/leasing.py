@@ -66,8 +66,9 @@ class Seat:
     def report(self, report: SliceReport) -> None:
         """Takes a newer report of the epoch."""
         before = self.rows
-        self.rows = {row.account_id: row for row in report.rows}
-        self.stale.update([name for name, row in self.rows.items() if row != before.get(name)])
+        told = {row.account_id: row for row in report.rows}
+        self.stale.update([name for name, row in told.items() if row != before.get(name)])
+        self.rows = told if report.whole else before | told
         self.seq, self.told_ns = report.seq, report.at_ns
 
 

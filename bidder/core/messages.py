@@ -254,7 +254,8 @@ class SliceReport(Message, frozen=True, tag="slices"):
 
     `seq` counts the reports of an epoch; the bank ignores one that is not newer than the last it took. A seat
     asks for an epoch with `epoch=0`, `seq=0` and a fresh `start_id`; the bank answers by leases of a new
-    epoch for that `start_id` and of no older one.
+    epoch for that `start_id` and of no older one. A report that is not `whole` leaves out the accounts that stand
+    as they were told before: with ten thousand line items few change between two ticks.
     """
 
     seat: Label
@@ -263,6 +264,7 @@ class SliceReport(Message, frozen=True, tag="slices"):
     start_id: Label
     at_ns: Instant
     rows: tuple[SliceRow, ...]
+    whole: bool = True
 
 
 class CampaignChange(Message, frozen=True, tag="campaign"):

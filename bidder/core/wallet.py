@@ -42,6 +42,9 @@ class Wallet:
     def __init__(self, keep_ns: int) -> None:
         self.purse = Purse(keep_ns)
         self.leases: dict[str, Lease] = {}
+        self._leased: list[str] = []
+        self._leased_numbers: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._told: NDArray[np.int64] = np.zeros((0, 4), dtype=np.int64)
         self.available: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self.lease_until: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._next_day_ns = FOREVER_NS
@@ -160,15 +163,38 @@ class Wallet:
         granted, reserved, posted, late = self.purse.books[self._group_accounts[group]].tolist()
         return granted, reserved, posted, late
 
-    def rows(self) -> tuple[SliceRow, ...]:
-        """How each leased account stands."""
-        purse = self.purse
-        numbers = [purse.account(account_id, _unit_of(account_id)) for account_id in self.leases]
-        books = purse.books[numbers].tolist() if numbers else []
-        return tuple(
-            SliceRow(account_id, granted, reserved, posted)
-            for account_id, (granted, reserved, posted, _) in zip(self.leases, books, strict=True)
+    def rows(self, now_ns: int, *, whole: bool) -> tuple[bool, tuple[SliceRow, ...]]:
+        """Whether these are all, and how leased accounts stand: all, or those that changed since they were told.
+
+        With all of them, those of days that are over are forgotten once nothing waits on them.
+        """
+        if whole:
+            self._forget_days(now_ns)
+        if len(self._leased) != len(self.leases):
+            self._leased = list(self.leases)
+            numbers = [self.purse.account(account_id, _unit_of(account_id)) for account_id in self._leased]
+            self._leased_numbers = np.array(numbers, dtype=np.int64)
+            whole = True
+        books = self.purse.books[self._leased_numbers]
+        if whole:
+            changed = list(range(len(books)))
+            rows = books.tolist()
+        else:
+            places = np.flatnonzero((books != self._told).any(axis=1))
+            changed, rows = places.tolist(), books[places].tolist()
+        self._told = books
+        leased = self._leased
+        return whole, tuple(
+            SliceRow(leased[place], granted, reserved, posted)
+            for place, (granted, reserved, posted, _) in zip(changed, rows, strict=True)
         )
+
+    def _forget_days(self, now_ns: int) -> None:
+        over = [name for name, lease in self.leases.items() if "/d" in name and lease.bid_until_ns < now_ns]
+        for name in over:
+            if not self.purse.reserved(self.purse.account(name, _unit_of(name))):
+                del self.leases[name]
+                self._leased = []
 
     # -- settling -------------------------------------------------------------------------------------------
 
