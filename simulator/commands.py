@@ -17,7 +17,10 @@ def register(app: typer.Typer) -> None:
 
 def replay(
     run: Annotated[Path, typer.Argument(help="Folder of a run: journal, key, and model where one served.")],
-    model: Annotated[Path | None, typer.Option(help="The model that served, if it is elsewhere.")] = None,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="A model that served, if it is elsewhere; again for each where it was changed."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Replays the journal of a run; exit code 0 only when every output is the same, byte for byte."""
@@ -28,7 +31,7 @@ def replay(
 
     served = run / "model"
     key = read_key(run)
-    found = replay_journal(run / JOURNAL, model or (served if served.exists() else None), key)
+    found = replay_journal(run / JOURNAL, model or ([served] if served.exists() else []), key)
     if json:
         summary = {**found._asdict(), "identical": found.identical, "rows_per_second": _rate(found)}
         sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")

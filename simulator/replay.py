@@ -1,23 +1,37 @@
 """Replay of a worker's input journal: the same inputs at the same times must give the same bytes.
 
 Only inputs are read; every output is made again by the same engine and compared, call by call, with the
-digest that the live worker noted.
+digest that the live worker noted. Tables and models, which the worker makes beside its loop, are adopted where it
+adopted them.
 """
 
 import gc
 import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from bidder.core.engine import Engine, outputs_of
+from bidder.core.engine import Engine, Prepared, outputs_of
 from bidder.core.inbox import Inbox
+from bidder.core.scoring import Model
 from bidder.core.settings import EngineSettings
 from bidder.core.warm import warm_kernels
 from bidder.errors import InputError
-from bidder.store.journal import Control, Decide, Journal, Output, Tick, output_digest, read_journal
+from bidder.store.journal import (
+    Adopt,
+    Control,
+    Decide,
+    Entry,
+    Journal,
+    ModelChange,
+    Output,
+    Tick,
+    output_digest,
+    read_journal,
+)
 from bidder.store.model import load_model
 from bidder.store.seat import EXTERNAL_MODEL, versions
 
@@ -56,30 +70,60 @@ class Replayed(NamedTuple):
         return self.calls > 0 and self.same == self.calls and not self.broken_off
 
 
-def replay_journal(journal_path: Path, model_directory: Path | None, key: bytes) -> Replayed:
+def replay_journal(journal_path: Path, model_directories: Sequence[Path], key: bytes) -> Replayed:
     """Makes the outputs of a journal again and compares them.
 
     Args:
         journal_path: the journal.
-        model_directory: the model bundle that served, or None where scores came from outside.
+        model_directories: the model bundles that served, in any order; none where scores came from outside.
         key: the key that signed the tokens; bytes depend on it, so it is not in the journal.
 
     Raises:
-        InputError: a journal that is missing or damaged, or a model other than the one that served.
+        InputError: a journal that is missing or damaged, or models other than those that served.
     """
     with closing(read_journal(journal_path)) as journal:
-        return _Replay(journal, _engine_of(journal, journal_path, model_directory, key)).run()
+        models = Models(journal_path, model_directories)
+        return _Replay(journal, engine_of(journal, journal_path, models, key), models).run()
 
 
-def _engine_of(journal: Journal, path: Path, model_directory: Path | None, key: bytes) -> Engine:
+class Models:
+    """The bundles that a replay was given, by their hashes; read when the first is asked for.
+
+    Args:
+        journal_path: for errors. directories: of the bundles.
+    """
+
+    def __init__(self, journal_path: Path, directories: Sequence[Path]) -> None:
+        self._path = journal_path
+        self._directories = directories
+        self._models: dict[str, Model] | None = None
+
+    def named(self, wanted: str) -> Model:
+        """The bundle of a hash.
+
+        Raises:
+            InputError: it is not among them, or one of them cannot be read.
+        """
+        if self._models is None:
+            self._models = {model.hash: model for model in map(load_model, self._directories)}
+        model = self._models.get(wanted)
+        if model is None:
+            found = " and ".join(sorted(name[:12] for name in self._models)) or EXTERNAL_MODEL
+            raise InputError(
+                f"model of journal {self._path} must be {wanted[:12]}, was {found}; name it with --model"
+            )
+        return model
+
+
+def engine_of(journal: Journal, path: Path, models: Models, key: bytes) -> Engine:
+    """An engine as the journal's own was when it began.
+
+    Raises:
+        InputError: the header is not as a bidder wrote it, or its model is not there.
+    """
     meta = journal.meta
     wanted = meta.get("model", EXTERNAL_MODEL)
-    model = load_model(model_directory) if model_directory is not None and wanted != EXTERNAL_MODEL else None
-    found = model.hash if model is not None else EXTERNAL_MODEL
-    if found != wanted:
-        raise InputError(
-            f"model of journal {path} must be {wanted[:12]}, was {found[:12]}; name it with --model"
-        )
+    model = models.named(wanted) if wanted != EXTERNAL_MODEL else None
     try:
         settings = msgspec.convert(meta["settings"], EngineSettings)
         start_id = msgspec.convert(meta["start_id"], str)
@@ -92,13 +136,50 @@ def _engine_of(journal: Journal, path: Path, model_directory: Path | None, key: 
     return Engine(settings, key, model, start_id)
 
 
+class ControlReplay:
+    """Control messages and tables, taken and adopted where a worker did.
+
+    Args:
+        engine: of the replay.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._inbox = Inbox(engine)
+        self._controls = 0
+        self._changes: dict[int, Callable[[], Prepared]] = {}
+
+    def take(self, entry: Control) -> None:
+        """Applies messages but for the change of campaigns that they come to, which waits for its adoption."""
+        self._controls += 1
+        if self._inbox.take(entry.items, entry.now_ns):
+            self._changes[self._controls] = self._inbox.preparing()
+
+    def adopt(self, entry: Adopt) -> None:
+        """Adopts the table of the campaigns as they were at the control entry that `entry` names.
+
+        Raises:
+            InputError: no campaigns had changed by then.
+        """
+        known = [number for number in self._changes if number <= entry.controls]
+        if not known:
+            raise InputError(
+                f"table adopted at {entry.now_ns} must follow a change of campaigns in the first {entry.controls} "
+                "control entries of the journal, there is none"
+            )
+        self._engine.adopt(self._changes[known[-1]](), entry.now_ns)
+        for number in known:
+            del self._changes[number]
+
+
 class _Replay:
     """One journal on its way through an engine."""
 
-    def __init__(self, journal: Journal, engine: Engine) -> None:
+    def __init__(self, journal: Journal, engine: Engine, models: Models) -> None:
         self._journal = journal
         self._engine = engine
-        self._inbox = Inbox(engine)
+        self._models = models
+        self._control = ControlReplay(engine)
         self._calls = self._requests = self._same = self._spent_ns = 0
         self._difference: Difference | None = None
         self._digest = b""
@@ -131,15 +212,19 @@ class _Replay:
             other_versions=_other_versions(self._journal.meta),
         )
 
-    def _feed(self, entry: Decide | Control | Tick) -> None:
+    def _feed(self, entry: Entry) -> None:
         if isinstance(entry, Decide):
             answers = self._engine.decide(entry.bodies, entry.ages_ns, entry.now_ns)
             self._digest, self._last = output_digest(outputs_of(answers)), entry
             self._calls += 1
             self._requests += len(entry.bodies)
         elif isinstance(entry, Control):
-            self._inbox.apply(entry.items, entry.now_ns)
-        else:
+            self._control.take(entry)
+        elif isinstance(entry, Adopt):
+            self._control.adopt(entry)
+        elif isinstance(entry, ModelChange):
+            self._engine.adopt_model(self._models.named(entry.hash), entry.now_ns)
+        elif isinstance(entry, Tick):
             self._engine.tick(entry.now_ns)
 
     def _compare(self, entry: Output) -> None:

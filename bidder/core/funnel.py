@@ -42,6 +42,15 @@ class Counts(NamedTuple):
         ended = sum(stages.values()) - stages["eligible"]
         return ended == stages["eligible"] and sum(self.refused.values()) + stages["eligible"] == self.asked
 
+    def plus(self, more: "Counts") -> "Counts":
+        """The sum of two."""
+        names = self.refused.keys() | more.refused.keys()
+        return Counts(
+            self.asked + more.asked,
+            {name: self.refused.get(name, 0) + more.refused.get(name, 0) for name in sorted(names)},
+            {name: times + more.stages[name] for name, times in self.stages.items()},
+        )
+
 
 class Funnel:
     """Counts of all line items of the current table, and of those that were before.
@@ -62,24 +71,46 @@ class Funnel:
         self.counters: NDArray[np.uint64] = np.zeros((0, SLICES, 1), dtype=np.uint64)
         self._refused: NDArray[np.int64] = np.zeros((0, len(Dimension) + 1), dtype=np.int64)
         self._asked: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._told_stages = self.stages.copy()
+        self._told_refused = self._refused.copy()
+        self._told_asked = self._asked.copy()
+        self._untold: dict[str, Counts] = {}
 
     def install(self, table: LineTable) -> None:
-        """Goes on with another table; counts of line items that stay go on."""
-        old = {} if self._table is None else self.counts()
-        self._gone |= old
-        count = len(table)
-        self.stages = np.zeros((count, len(STAGES)), dtype=np.int64)
-        self._refused = np.zeros((count, len(Dimension) + 1), dtype=np.int64)
-        self._asked = np.zeros(count, dtype=np.int64)
+        """Goes on with another table; counts of line items that stay, or come back, go on."""
+        old = self._table
+        self._drain()
+        was = old.index if old is not None else {}
+        # Row by row in arrays: with thousands of line items an object for each would hold up the loop.
+        rows = np.array([was.get(line_id, -1) for line_id in table.ids], dtype=np.int64)
+        kept = rows >= 0
+        self._part(np.setdiff1d(np.arange(len(was), dtype=np.int64), rows[kept]))
+        self.stages, self._told_stages = (
+            _moved(each, rows, kept) for each in (self.stages, self._told_stages)
+        )
+        self._refused, self._told_refused = (
+            _moved(each, rows, kept) for each in (self._refused, self._told_refused)
+        )
+        self._asked, self._told_asked = (_moved(each, rows, kept) for each in (self._asked, self._told_asked))
         self.counters = np.zeros((len(table.dimensions), SLICES, table.words), dtype=np.uint64)
         self._table = table
-        for row, line_id in enumerate(table.ids):
-            counts = self._gone.pop(line_id, None)
-            if counts is not None:
-                self.stages[row] = list(counts.stages.values())
-                self._asked[row] = counts.asked
-                for name, times in counts.refused.items():
-                    self._refused[row, _column(name)] = times
+        for line_id in [line_id for line_id in self._gone if line_id in table.index]:
+            self._restore(table.index[line_id], self._gone.pop(line_id))
+
+    def _part(self, rows: NDArray[np.int64]) -> None:
+        """Keeps counts of line items that leave the table, and what was not told of them."""
+        counted = rows[(self._asked[rows] > 0) | (self.stages[rows].any(axis=1))]
+        untold = self._changes(counted)
+        self._gone |= self._counts(counted, self._asked, self._refused, self.stages)
+        for line_id, counts in untold.items():
+            before = self._untold.get(line_id)
+            self._untold[line_id] = counts if before is None else before.plus(counts)
+
+    def _restore(self, row: int, counts: Counts) -> None:
+        self.stages[row] = self._told_stages[row] = list(counts.stages.values())
+        self._asked[row] = self._told_asked[row] = counts.asked
+        for name, times in counts.refused.items():
+            self._refused[row, _column(name)] = self._told_refused[row, _column(name)] = times
 
     def room(self, rows: int) -> None:
         """Makes sure that the counters can take so many rows more."""
@@ -115,18 +146,64 @@ class Funnel:
     def counts(self) -> dict[str, Counts]:
         """Counts of every line item of the table, by id."""
         self._drain()
-        table = self._table
-        if table is None:
+        return self._counts(
+            np.arange(len(self._asked), dtype=np.int64), self._asked, self._refused, self.stages
+        )
+
+    def untold(self) -> dict[str, Counts]:
+        """What was counted since this was last asked, of each line item of which anything was, by id."""
+        self._drain()
+        changed = (
+            (self._asked != self._told_asked)
+            | (self.stages != self._told_stages).any(axis=1)
+            | (self._refused != self._told_refused).any(axis=1)
+        )
+        found, self._untold = self._untold, {}
+        for line_id, counts in self._changes(np.flatnonzero(changed)).items():
+            before = found.get(line_id)
+            found[line_id] = counts if before is None else before.plus(counts)
+        self._told_stages = self.stages.copy()
+        self._told_refused = self._refused.copy()
+        self._told_asked = self._asked.copy()
+        return found
+
+    def _changes(self, rows: NDArray[np.int64]) -> dict[str, Counts]:
+        return self._counts(
+            rows,
+            self._asked - self._told_asked,
+            self._refused - self._told_refused,
+            self.stages - self._told_stages,
+        )
+
+    def _counts(
+        self,
+        rows: NDArray[np.int64],
+        asked: NDArray[np.int64],
+        refused: NDArray[np.int64],
+        stages: NDArray[np.int64],
+    ) -> dict[str, Counts]:
+        """Some rows of the arrays, by line item."""
+        if self._table is None:
             return {}
-        stages, refused, asked = self.stages.tolist(), self._refused.tolist(), self._asked.tolist()
+        ids = self._table.ids
+        by_row = zip(
+            rows.tolist(), asked[rows].tolist(), refused[rows].tolist(), stages[rows].tolist(), strict=True
+        )
         return {
-            line_id: Counts(
-                asked[row],
-                {_name(place): times for place, times in enumerate(refused[row]) if times},
-                dict(zip(STAGES, stages[row], strict=True)),
+            ids[row]: Counts(
+                times_asked,
+                {_name(place): times for place, times in enumerate(times_refused) if times},
+                dict(zip(STAGES, times_ended, strict=True)),
             )
-            for row, line_id in enumerate(table.ids)
+            for row, times_asked, times_refused, times_ended in by_row
         }
+
+
+def _moved(counts: NDArray[np.int64], rows: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Counts of the rows of another table: those that were at `rows` where `kept`, else 0."""
+    moved = np.zeros((len(rows), *counts.shape[1:]), dtype=np.int64)
+    moved[kept] = counts[rows[kept]]
+    return moved
 
 
 def _name(place: int) -> str:

@@ -10,12 +10,14 @@ who wants several workers gives each its own group or its own topic.
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 
 from bidder.errors import ConfigError, InvariantError, UnknownTopic
-from bidder.runtime.partitioner import Partitioner
+from bidder.runtime.partitioner import Partitioner, check_partition
 from bidder.runtime.shares import fair_shares
-from bidder.runtime.transport import Message, Outbound
+from bidder.runtime.transport import Message, Outbound, Run
 
 
 def _wall_ms() -> int:
@@ -75,6 +77,22 @@ class Bus:
         for (topic, key, value, _), partition, log in zip(messages, chosen, logs, strict=True):
             partition_log = log[partition]
             partition_log.append(Message(topic, partition, len(partition_log), key, value, now_ms))
+        for event in self._arrivals:
+            event.set()
+
+    def extend(self, runs: Sequence[Run]) -> None:
+        """Takes all messages of `runs` or, when a topic or partition is not there, none."""
+        logs = [self.log(run.topic) for run in runs]
+        for run, log in zip(runs, logs, strict=True):
+            check_partition(run.topic, run.partition, len(log))
+        now_ms = self._timestamp_ms()
+        for (topic, partition, values), log in zip(runs, logs, strict=True):
+            partition_log = log[partition]
+            first = len(partition_log)
+            partition_log += [
+                Message(topic, partition, first + number, None, value, now_ms)
+                for number, value in enumerate(values)
+            ]
         for event in self._arrivals:
             event.set()
 
@@ -179,6 +197,14 @@ class BusSource:
         """Opens; raises `UnknownTopic`."""
         self.open()
 
+    async def begin(self, since_ms: Mapping[str, int]) -> None:
+        """See `HistorySource`."""
+        self.open()
+        assert self._next is not None
+        for topic, partition in self._next:
+            log, since = self._bus.log(topic)[partition], since_ms.get(topic, 0)
+            self._next[topic, partition] = bisect_left(log, since, key=attrgetter("timestamp_ms"))
+
     async def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
         """See `Source`; with `timeout_s` 0 it does not even yield to the event loop."""
         messages = self.take(max_messages)
@@ -230,6 +256,10 @@ class BusSink:
     async def publish(self, messages: Sequence[Outbound]) -> None:
         """See `put`."""
         self.put(messages)
+
+    async def send(self, runs: Sequence[Run]) -> None:
+        """Takes all messages of `runs` or none; raises `UnknownTopic`."""
+        self._bus.extend(runs)
 
     async def flush(self) -> None:
         """Everything is delivered already."""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from bidder.runtime.kafka import KafkaSink, KafkaSource, ensure_topics
-from bidder.runtime.transport import Message, Outbound
+from bidder.runtime.transport import Message, Outbound, Run
 
 
 class KafkaPlace:
@@ -32,6 +32,7 @@ class KafkaPlace:
             group=self.prefix + group if group is not None else None,
             client_id=client_id,
             from_beginning=True,
+            prefix=self.prefix,
         )
         return PlacedSource(source, self.prefix)
 
@@ -41,7 +42,7 @@ class KafkaPlace:
 
 
 class PlacedSource:
-    """A `ControlSource` and `MarkedSource` whose messages have their topic without the prefix."""
+    """A `HistorySource` and `MarkedSource` whose messages have their topic without the prefix."""
 
     def __init__(self, source: KafkaSource, prefix: str) -> None:
         self._source = source
@@ -51,13 +52,13 @@ class PlacedSource:
         """Connects."""
         await self._source.start()
 
+    async def begin(self, since_ms: Mapping[str, int]) -> None:
+        """Begins, topics that are named at a time; for a source without a group, instead of `start`."""
+        await self._source.begin({self._prefix + topic: since for topic, since in since_ms.items()})
+
     async def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
         """Whatever is there now, at most `max_messages`."""
-        messages = await self._source.poll(max_messages, timeout_s)
-        if not self._prefix:
-            return messages
-        cut = len(self._prefix)
-        return [message._replace(topic=message.topic[cut:]) for message in messages]
+        return await self._source.poll(max_messages, timeout_s)
 
     async def commit(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
         """Stores the offsets to read next."""
@@ -98,6 +99,12 @@ class PlacedSink:
         if self._prefix:
             messages = [message._replace(topic=self._prefix + message.topic) for message in messages]
         await self._sink.publish(messages)
+
+    async def send(self, runs: Sequence[Run]) -> None:
+        """Takes runs of messages for delivery."""
+        if self._prefix:
+            runs = [Run(self._prefix + topic, partition, values) for topic, partition, values in runs]
+        await self._sink.send(runs)
 
     async def flush(self) -> None:
         """Returns when all published messages are acknowledged."""

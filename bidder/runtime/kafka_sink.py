@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -31,18 +31,15 @@ from bidder.runtime.kafka_link import (
     unanswered,
     unknown_topics,
 )
-from bidder.runtime.partitioner import Partitioner
-from bidder.runtime.transport import Outbound, TransportStats
+from bidder.runtime.partitioner import Partitioner, check_partition
+from bidder.runtime.transport import Outbound, Run, TransportStats
 
 # What a record may take besides key and value: lengths, offset, timestamp (21 bytes) and the batch's head (61).
 _OVERHEAD_BYTES = 21 + 61
 
 
-class _Record(NamedTuple):
-    key: bytes | None
-    value: bytes
-    timestamp_ms: int
-    deadline_s: float
+_Record = tuple[bytes | None, bytes, int, float]
+"""Key, value, timestamp in milliseconds, and when its time is over, in seconds of the monotonic clock."""
 
 
 class _Lane:
@@ -157,6 +154,39 @@ class KafkaSink:
         if len(fitting) < len(routed):
             self._refuse([m for _, m in routed if _size(m) > self._max_message_bytes])
 
+    async def send(self, runs: Sequence[Run]) -> None:
+        """Takes runs of messages for delivery, as `publish` does messages, and raises what it does."""
+        await self._learn_topics({run.topic for run in runs})
+        for run in runs:
+            check_partition(run.topic, run.partition, self._partitions[run.topic])
+        too_large: list[Outbound] = []
+        most = self._max_message_bytes - _OVERHEAD_BYTES
+        for topic, partition, values in runs:
+            fitting = values
+            if len(max(values, key=len, default=b"")) > most:
+                fitting = [value for value in values if len(value) <= most]
+                too_large += [
+                    Outbound(topic, None, value, partition) for value in values if len(value) > most
+                ]
+            await self._enter(self._lane(topic, partition), fitting)
+        if too_large:
+            self._refuse(too_large)
+
+    async def _enter(self, lane: _Lane, values: Sequence[bytes]) -> None:
+        """Puts values without a key into a lane, as there is room, and sends what it can."""
+        start = 0
+        while start < len(values):
+            while (room := self._max_buffered - self._unacknowledged) <= 0:
+                self._progress.clear()
+                await self._progress.wait()
+            self._running()
+            part = values[start : start + room]
+            start += room
+            timestamp_ms, deadline_s = self._now()
+            lane.waiting.extend([(None, value, timestamp_ms, deadline_s) for value in part])
+            self._note_taken(lane, len(part))
+            await self._send_from(lane)
+
     async def flush(self) -> None:
         """Waits for everything published before the call.
 
@@ -205,30 +235,42 @@ class KafkaSink:
         routed = []
         for message in messages:
             topic = message.topic
-            place = topic, self._partitioner.choose(message, self._partitions[topic])
-            lane = self._lanes.get(place)
-            if lane is None:
-                lane = self._lanes[place] = _Lane(*place)
-            routed.append((lane, message))
+            routed.append(
+                (self._lane(topic, self._partitioner.choose(message, self._partitions[topic])), message)
+            )
         for topic in {m.topic for m in messages if m.key is None and m.partition is None}:
             self._partitioner.end_turn(topic)
         return routed
 
+    def _lane(self, topic: str, partition: int) -> _Lane:
+        lane = self._lanes.get((topic, partition))
+        if lane is None:
+            lane = self._lanes[topic, partition] = _Lane(topic, partition)
+        return lane
+
     async def _take(self, routed: Sequence[tuple[_Lane, Outbound]]) -> None:
-        timestamp_ms = time.time_ns() // 1_000_000
-        deadline_s = time.monotonic() + self._timeouts.delivery
+        timestamp_ms, deadline_s = self._now()
         for lane, message in routed:
-            lane.waiting.append(_Record(message.key, message.value, timestamp_ms, deadline_s))
-            lane.entered += 1
-        self._taken += len(routed)
-        self._unacknowledged += len(routed)
-        self.stats.published += len(routed)
+            lane.waiting.append((message.key, message.value, timestamp_ms, deadline_s))
+            self._note_taken(lane, 1)
         for lane in {lane for lane, _ in routed}:
-            if lane.topic in self._met:
-                await self._send_next(lane)
-            else:
-                # The client first asks the broker about the topic: that may take long, and nobody waits here.
-                self._send_soon(lane)
+            await self._send_from(lane)
+
+    def _now(self) -> tuple[int, float]:
+        return time.time_ns() // 1_000_000, time.monotonic() + self._timeouts.delivery
+
+    def _note_taken(self, lane: _Lane, count: int) -> None:
+        lane.entered += count
+        self._taken += count
+        self._unacknowledged += count
+        self.stats.published += count
+
+    async def _send_from(self, lane: _Lane) -> None:
+        if lane.topic in self._met:
+            await self._send_next(lane)
+        else:
+            # The client first asks the broker about the topic: that may take long, and nobody waits here.
+            self._send_soon(lane)
 
     async def _send_next(self, lane: _Lane) -> None:
         """Sends one batch of what waits, unless the last one is still on its way.
@@ -282,7 +324,7 @@ class KafkaSink:
         # a long lane would wait `timeouts.delivery` once more, and a flush for the sum of them.
         now_s = time.monotonic()
         count = 0
-        while lane.waiting and lane.waiting[0].deadline_s <= now_s:
+        while lane.waiting and lane.waiting[0][3] <= now_s:
             lane.waiting.popleft()
             count += 1
         self._settle(lane, count, self._last_error)

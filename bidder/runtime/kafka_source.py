@@ -19,7 +19,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, UnsupportedVersionError
 
 from bidder.errors import DependencyError, InvariantError
 from bidder.runtime.kafka_link import (
@@ -58,6 +58,7 @@ class KafkaSource:
             with those that come after the start.
         max_queue_messages: fetched messages of one partition that may wait; beyond, it is paused.
         timeouts: how long to wait for what.
+        prefix: of all `topics`, which messages are to be without.
 
     Attributes:
         stats: counters of what it did.
@@ -73,6 +74,7 @@ class KafkaSource:
         from_beginning: bool = True,
         max_queue_messages: int = 2_000,
         timeouts: Timeouts | None = None,
+        prefix: str = "",
     ) -> None:
         self.stats = TransportStats()
         self._bootstrap = bootstrap
@@ -80,8 +82,9 @@ class KafkaSource:
         self._group = group
         self._client_id = client_id
         self._from_beginning = from_beginning
+        self._since_ms: Mapping[str, int] = {}
         self._timeouts = timeouts or Timeouts()
-        self._queues = PartitionQueues(max_queue_messages)
+        self._queues = PartitionQueues(max_queue_messages, prefix)
         self._watch = ProgressWatch(self._timeouts.stall)
         self._consumer: AIOKafkaConsumer | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -128,6 +131,13 @@ class KafkaSource:
             asyncio.create_task(self._pump(consumer)),
             asyncio.create_task(self._watch_over(consumer)),
         ]
+
+    async def begin(self, since_ms: Mapping[str, int]) -> None:
+        """See `HistorySource`; only without a group."""
+        if self._group is not None:
+            raise InvariantError(f"group {self._group} goes on where it was and not at a time")
+        self._since_ms = since_ms
+        await self.start()
 
     async def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
         """See `Source`; no partition starves while others have much.
@@ -244,6 +254,9 @@ class KafkaSource:
         self.on_assigned(partitions)
         begins = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
+        dated = {at: self._since_ms[at.topic] for at in partitions if at.topic in self._since_ms}
+        if dated:
+            begins |= await _offsets_since(consumer, dated, ends)
         for at in partitions:
             # Set here and not by the client at its first fetch, or messages sent meanwhile would be missed.
             consumer.seek(at, begins[at] if self._from_beginning else ends[at])
@@ -391,6 +404,17 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         # Not a coroutine: with an await in between, records could come before there are queues for them.
         self._source.on_assigned(assigned)
+
+
+async def _offsets_since(
+    consumer: AIOKafkaConsumer, since_ms: dict[TopicPartition, int], ends: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    """Offset of the first message of each partition that was sent since a time; its end where all are older."""
+    try:
+        found = await consumer.offsets_for_times(since_ms)
+    except UnsupportedVersionError:
+        return {}
+    return {at: ends[at] if offset is None else offset.offset for at, offset in found.items()}
 
 
 def _passes(error: KafkaError) -> bool:

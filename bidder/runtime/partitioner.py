@@ -44,6 +44,15 @@ def partition_of(key: bytes, partitions: int) -> int:
     return _positive_hash(key) % partitions
 
 
+def check_partition(topic: str, partition: int, partitions: int) -> None:
+    """Raises `ConfigError` where a topic of `partitions` does not have this one."""
+    if not 0 <= partition < partitions:
+        raise ConfigError(
+            f"partition of {topic} must be 0 to {partitions - 1}, was {partition}; "
+            "a topic answered in the asker's partition needs as many partitions as the asking one"
+        )
+
+
 class Partitioner:
     """Chooses partitions for one sink; remembers whose turn it is among messages without a key."""
 
@@ -57,11 +66,7 @@ class Partitioner:
             ConfigError: the message names a partition that the topic does not have.
         """
         if message.partition is not None:
-            if not 0 <= message.partition < partitions:
-                raise ConfigError(
-                    f"partition of {message.topic} must be 0 to {partitions - 1}, was {message.partition}; "
-                    "a topic answered in the asker's partition needs as many partitions as the asking one"
-                )
+            check_partition(message.topic, message.partition, partitions)
             return message.partition
         if message.key is not None:
             return partition_of(message.key, partitions)

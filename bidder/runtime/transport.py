@@ -30,6 +30,14 @@ class Outbound(NamedTuple):
     partition: int | None = None
 
 
+class Run(NamedTuple):
+    """Messages without a key to one partition of a topic, in order: what a batch of requests brings forth."""
+
+    topic: str
+    partition: int
+    values: Sequence[bytes]
+
+
 @dataclass(slots=True)
 class TransportStats:
     """What one source or sink did since it was made; plain counters, only ever growing but for `paused`.
@@ -81,6 +89,17 @@ class ControlSource(Source, Protocol):
         ...
 
 
+class HistorySource(ControlSource, Protocol):
+    """A control source that is begun late, and where the broker can tell times apart not at the beginning."""
+
+    async def begin(self, since_ms: Mapping[str, int]) -> None:
+        """Begins, instead of `start`: at the oldest message, but where a topic is named at what was sent since then.
+
+        Times are milliseconds of the wall. Where the broker cannot tell times apart, it begins at the oldest.
+        """
+        ...
+
+
 class MarkedSource(Source, Protocol):
     """A source that can prove up to when everything has been polled: an empty poll does not, nor a short one."""
 
@@ -102,6 +121,10 @@ class Sink(Protocol):
 
     async def publish(self, messages: Sequence[Outbound]) -> None:
         """Takes messages for delivery and returns; waits only where the buffer is full."""
+        ...
+
+    async def send(self, runs: Sequence[Run]) -> None:
+        """`publish` of runs of messages, without an object for each."""
         ...
 
     async def flush(self) -> None:

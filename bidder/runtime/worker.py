@@ -3,22 +3,30 @@
 For a batch of requests: decide -> journal -> publish responses and decisions -> (on a timer, when all of that is
 acknowledged) commit the offsets. A crash between publish and commit makes the batch come again, in a new epoch,
 as new bids that the exchange has no auction for any more. Start = recover: a worker asks for a new epoch, reads
-campaigns and leases from the beginning, and only then takes requests.
+campaigns and leases from the beginning, adopts their table, reads what its users were shown and what is known of
+them, and only then takes requests.
+
+A change of campaigns is heard at once, but its table is made beside the loop and adopted between two batches, see
+`runtime.renewal`.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from bidder.core.call import Answer
-from bidder.core.engine import Engine, outputs_of
+import numpy as np
+from numpy.typing import NDArray
+
+from bidder.core.engine import Engine, Prepared, outputs_of
 from bidder.core.inbox import Inbox
-from bidder.core.messages import BID_RESPONSES, DECISIONS, SLICES, encode
+from bidder.core.messages import BID_RESPONSES, CAMPAIGNS, DECISIONS, EXPOSURES, PROFILES, SLICES, encode
+from bidder.core.scoring import Model
 from bidder.errors import SeatTaken
 from bidder.runtime.clock import Clock
 from bidder.runtime.latency import LatencyHistogram
-from bidder.runtime.transport import ControlSource, Message, Outbound, Sink, Source
+from bidder.runtime.renewal import Renewal
+from bidder.runtime.transport import ControlSource, HistorySource, Message, Outbound, Run, Sink, Source
 from bidder.store.journal import JournalWriter, output_digest
 
 _log = logging.getLogger(__name__)
@@ -29,14 +37,19 @@ BATCH = 128
 MAX_RECORD_BYTES = 500_000
 """Most bytes of decisions sent as one record, well below the 1 MB that brokers take."""
 
+PIECE_BYTES = 32_768
+"""Campaign messages applied in one go: each is checked, at a microsecond a byte or so, and requests wait."""
 
 MAX_AGE_MS = 86_400_000
 """Age above which requests are all of the same age: a sender's clock may be anywhere, the journal holds int64."""
 
+_LAST = frozenset({EXPOSURES, PROFILES})
+"""Counted for caps that stand in the table only, so they come after the campaigns of the same batch."""
 
-def age_ns(message: Message, wall_ms: int) -> int:
-    """Wall nanoseconds since a message was sent; 0 where it says that it is of the future."""
-    return min(max(0, wall_ms - message.timestamp_ms), MAX_AGE_MS) * 1_000_000
+
+def ages_ns(sent_ms: Iterable[int], wall_ms: int) -> list[int]:
+    """Wall nanoseconds since messages were sent; 0 where one says that it is of the future."""
+    return [min(max(0, wall_ms - ms), MAX_AGE_MS) * 1_000_000 for ms in sent_ms]
 
 
 def joined(rows: Iterable[bytes], limit: int) -> list[bytes]:
@@ -52,12 +65,29 @@ def joined(rows: Iterable[bytes], limit: int) -> list[bytes]:
     return [b"".join(record) for record in records]
 
 
+def pieces(messages: Sequence[Message], limit: int = PIECE_BYTES) -> Iterator[Sequence[Message]]:
+    """Control messages in parts that may be applied at once, in order: campaigns cost time by their bytes."""
+    begin = room = 0
+    for place, message in enumerate(messages):
+        if message.topic == CAMPAIGNS:
+            if room + len(message.value) > limit and place > begin:
+                yield messages[begin:place]
+                begin, room = place, 0
+            room += len(message.value)
+    if begin < len(messages):
+        yield messages[begin:]
+
+
 class Worker:
     """One seat: turns messages into engine calls, and answers into messages. Synchronous, without a clock.
 
     Args:
         engine: its engine.
         journal: where inputs and digests of outputs are recorded, or None.
+
+    Attributes:
+        controls: batches of control messages taken so far; the journal counts them too.
+        adopted_controls: how many of them the table knows of that decides now.
     """
 
     def __init__(self, engine: Engine, journal: JournalWriter | None = None) -> None:
@@ -66,6 +96,8 @@ class Worker:
         self.latency = LatencyHistogram()
         self.requests = 0
         self.bids = 0
+        self.controls = self.adopted_controls = 0
+        self._changed_at = 0
         self._journal = journal
 
     @property
@@ -73,40 +105,97 @@ class Worker:
         """Whether it has campaigns and money to bid with."""
         return self.engine.epoch > 0 and self.inbox.campaigns > 0
 
-    def on_requests(self, messages: Sequence[Message], now_ns: int, wall_ms: int) -> list[Outbound]:
+    @property
+    def current(self) -> bool:
+        """Whether the table that decides knows of every change of campaigns that was taken."""
+        return self._changed_at <= self.adopted_controls
+
+    # -- requests -------------------------------------------------------------------------------------------
+
+    def decide(self, messages: Sequence[Message], now_ns: int, wall_ms: int) -> list[Run]:
         """Decides bid requests.
 
         Args:
-            messages: of topic `bid-requests`.
+            messages: of topic `bid-requests`, those of a partition one after the other.
             now_ns: the clock's time. wall_ms: wall time in milliseconds, against the messages' own.
+
+        Returns:
+            Responses and decisions, those of a partition in the order of its requests.
         """
-        bodies = [message.value for message in messages]
-        ages_ns = [age_ns(message, wall_ms) for message in messages]
-        answers = self.engine.decide(bodies, ages_ns, now_ns)
+        _, partitions, _, _, bodies, sent_ms = zip(*messages, strict=True)
+        ages = ages_ns(sent_ms, wall_ms)
+        answers = self.engine.decide(bodies, ages, now_ns)
         if self._journal is not None:
-            self._journal.decide(now_ns, bodies, ages_ns)
+            self._journal.decide(now_ns, bodies, ages)
             self._journal.output(output_digest(outputs_of(answers)))
         self.requests += len(messages)
-        return self._outbound(messages, answers)
+        responses, decisions, bids = zip(*answers, strict=True)
+        self.bids += sum(bids)
+        runs: list[Run] = []
+        begin, count = 0, len(partitions)
+        while begin < count:
+            partition = partitions[begin]
+            end = begin + 1
+            while end < count and partitions[end] == partition:
+                end += 1
+            if said := [response for response in responses[begin:end] if response]:
+                runs.append(Run(BID_RESPONSES, partition, said))
+            runs.append(Run(DECISIONS, partition, joined(decisions[begin:end], MAX_RECORD_BYTES)))
+            begin = end
+        return runs
 
-    def _outbound(self, messages: Sequence[Message], answers: Sequence[Answer]) -> list[Outbound]:
-        out: list[Outbound] = []
-        logs: dict[int, list[bytes]] = {}
-        for message, answer in zip(messages, answers, strict=True):
-            self.bids += answer.bid
-            if answer.response:
-                out.append(Outbound(BID_RESPONSES, None, answer.response, message.partition))
-            logs.setdefault(message.partition, []).append(answer.decisions)
-        for partition, rows in logs.items():
-            out += [Outbound(DECISIONS, None, record, partition) for record in joined(rows, MAX_RECORD_BYTES)]
-        return out
+    def on_requests(self, messages: Sequence[Message], now_ns: int, wall_ms: int) -> list[Outbound]:
+        """`decide`, message by message: for who has no use for runs."""
+        if not messages:
+            return []
+        return [
+            Outbound(run.topic, None, value, run.partition)
+            for run in self.decide(messages, now_ns, wall_ms)
+            for value in run.values
+        ]
 
-    def on_control(self, messages: Sequence[Message], now_ns: int) -> None:
-        """Applies campaigns, leases and settlements."""
+    # -- control --------------------------------------------------------------------------------------------
+
+    def take_control(self, messages: Sequence[Message], now_ns: int) -> bool:
+        """Applies campaigns, leases, settlements and what is known of users, but for the table of campaigns.
+
+        Returns:
+            Whether there is another table to be made, see `preparing` and `adopt`.
+        """
         items = [(message.topic, message.value) for message in messages]
         if self._journal is not None:
             self._journal.control(now_ns, items)
-        self.inbox.apply(items, now_ns)
+        self.controls += 1
+        changed = self.inbox.take(items, now_ns)
+        if changed:
+            self._changed_at = self.controls
+        return changed
+
+    def preparing(self) -> tuple[Callable[[], Prepared], int]:
+        """What makes the table of the campaigns as they now are, in any thread, and `controls` as it now is."""
+        return self.inbox.preparing(), self.controls
+
+    def adopt(self, prepared: Prepared, controls: int, now_ns: int) -> None:
+        """Goes on with a table that was made of `preparing`."""
+        if self._journal is not None:
+            self._journal.adopt(now_ns, controls)
+        self.engine.adopt(prepared, now_ns)
+        self.adopted_controls = controls
+
+    def adopt_model(self, model: Model, line_masks: NDArray[np.uint64], now_ns: int) -> None:
+        """Goes on with another model; `line_masks` are its own of the table that decides now."""
+        if self._journal is not None:
+            self._journal.model(now_ns, model.hash)
+        self.engine.adopt_model(model, now_ns, line_masks)
+
+    def on_control(self, messages: Sequence[Message], now_ns: int) -> None:
+        """`take_control`, and at once the table: for who can wait, such as a simulation."""
+        last = [message for message in messages if message.topic in _LAST]
+        first = [message for message in messages if message.topic not in _LAST] if last else messages
+        for part in (first, last):
+            if part and self.take_control(part, now_ns):
+                prepare, controls = self.preparing()
+                self.adopt(prepare(), controls, now_ns)
 
     def on_tick(self, now_ns: int) -> list[Outbound]:
         """Lets time pass and reports the slices to the bank."""
@@ -126,6 +215,9 @@ class WorkerShell:
         max_batch: requests decided at once, at most.
         tick_s: wall seconds between ticks. commit_s: wall seconds between commits.
         patience_s: wall seconds that requests wait for the first lease.
+        history: source of exposures and profiles where `control` brings none; begun once the first table is
+            there, since exposures count for its caps only, and read to its end before requests are let in.
+        renewal: makes tables, and looks for models, beside the loop.
     """
 
     def __init__(
@@ -140,17 +232,24 @@ class WorkerShell:
         tick_s: float = 0.05,
         commit_s: float = 1.0,
         patience_s: float = 5.0,
+        history: HistorySource | None = None,
+        renewal: Renewal | None = None,
     ) -> None:
         self._worker = worker
         self._requests = requests
         self._control = control
+        self._history = history
         self._sink = sink
         self._clock = clock
+        self._renewal = renewal or Renewal(worker, clock)
+        self._renewal.on_adopted = self._look_whether_ready
         self._max_batch = max_batch
         self._tick_s = tick_s
         self._commit_s = commit_s
         self._finished: dict[tuple[str, int], int] = {}
         self._committed: dict[tuple[str, int], int] = {}
+        self._begun = asyncio.Event()
+        self._remembered = history is None
         self._ready = asyncio.Event()
         self._patience_s = patience_s
         self._began_s = time.monotonic()
@@ -162,15 +261,20 @@ class WorkerShell:
             SeatTaken: another start took the seat.
             DependencyError: the broker failed.
         """
-        parts = [self._take_control, self._tick, self._commit, self._take_requests]
+        parts = [self._take_control, self._take_history, self._tick, self._commit, self._take_requests]
+        parts += [self._renewal.run_tables, self._renewal.run_models]
         tasks: list[asyncio.Task[object]] = [asyncio.create_task(part(stop)) for part in parts]
-        # The request loop is left waiting where a seat never became ready, so the stop is waited for too.
-        tasks.append(asyncio.create_task(stop.wait()))
+        # Parts are left waiting where a seat never became ready, so the stop is waited for too.
+        stopped: asyncio.Task[object] = asyncio.create_task(stop.wait())
+        pending: set[asyncio.Task[object]] = {*tasks, stopped}
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            # A part may have nothing to do, and end; the run does not.
+            while not stopped.done():
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
         finally:
+            tasks.append(stopped)
             for task in tasks:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
@@ -182,35 +286,58 @@ class WorkerShell:
 
     async def _take_requests(self, stop: asyncio.Event) -> None:
         await self._ready.wait()
+        worker, sink, finished = self._worker, self._sink, self._finished
         while not stop.is_set():
             messages = await self._requests.poll(self._max_batch, 0.1)
             if messages:
                 began = time.monotonic_ns()
-                now_ns = self._clock.now_ns()
-                out = self._worker.on_requests(messages, now_ns, time.time_ns() // 1_000_000)
-                await self._sink.publish(out)
-                self._worker.latency.add(time.monotonic_ns() - began, len(messages))
-                for message in messages:
-                    self._finished[message.topic, message.partition] = message.offset + 1
+                runs = worker.decide(messages, self._clock.now_ns(), time.time_ns() // 1_000_000)
+                await sink.send(runs)
+                worker.latency.add(time.monotonic_ns() - began, len(messages))
+                topics, partitions, offsets, *_ = zip(*messages, strict=True)
+                # The last of a partition is met last, and stays.
+                finished.update(zip(zip(topics, partitions, strict=True), offsets, strict=True))
                 # A source that always has more must not starve settlements and ticks.
                 await asyncio.sleep(0)
 
     async def _take_control(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             messages = await self._control.poll(1_000, 0.1)
-            if messages:
-                self._worker.on_control(messages, self._clock.now_ns())
+            for piece in pieces(messages):
+                if self._worker.take_control(piece, self._clock.now_ns()):
+                    self._renewal.table_changed()
                 self._check_seat()
                 await asyncio.sleep(0)
             self._look_whether_ready()
+
+    async def _take_history(self, stop: asyncio.Event) -> None:
+        history = self._history
+        if history is None:
+            return
+        await self._begun.wait()
+        # A window on a clock that runs faster than the wall's is shorter there: this is enough on any clock.
+        window_ns = self._worker.engine.caps.table.longest_window_ns
+        await history.begin({EXPOSURES: max(0, time.time_ns() - window_ns) // 1_000_000})
+        while not stop.is_set():
+            messages = await history.poll(1_000, 0.1)
+            if messages:
+                self._worker.take_control(messages, self._clock.now_ns())
+                await asyncio.sleep(0)
+            if not self._remembered and history.caught_up():
+                self._remembered = True
+                self._look_whether_ready()
 
     def _look_whether_ready(self) -> None:
         """Lets requests in once all that stands in the control topics is read, and there is money to bid with.
 
         Where none comes for a while (no campaign is in flight, or the bank is away) they are let in all the
-        same: each then ends in a numbered reason, and the exchange in an answer.
+        same: each then ends in a numbered reason, and the exchange in an answer. What users were shown is waited for
+        without end: caps are a promise.
         """
-        if self._ready.is_set() or not self._control.caught_up():
+        if self._ready.is_set() or not self._control.caught_up() or not self._worker.current:
+            return
+        self._begun.set()
+        if not self._remembered:
             return
         if self._worker.ready:
             self._ready.set()
@@ -241,7 +368,9 @@ class WorkerShell:
     async def _commit_finished(self) -> None:
         """Commits what was finished before everything published so far was acknowledged."""
         due = {
-            place: offset for place, offset in self._finished.items() if self._committed.get(place) != offset
+            place: offset + 1
+            for place, offset in self._finished.items()
+            if self._committed.get(place) != offset + 1
         }
         if due:
             await self._sink.flush()

@@ -320,7 +320,8 @@ def _decode_adopt(payload: bytes) -> Adopt:
 
 
 def _decode_model(payload: bytes) -> ModelChange:
-    return ModelChange(*_NOW.unpack_from(payload), payload[_NOW.size :].decode())
+    (now_ns,) = _NOW.unpack_from(payload)
+    return ModelChange(now_ns, payload[_NOW.size :].decode())
 
 
 _DECODERS: dict[int, Callable[[bytes], Entry]] = {

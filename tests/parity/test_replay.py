@@ -10,13 +10,12 @@ from typer.testing import CliRunner, Result
 
 from bidder.cli.main import build_app
 from bidder.core.engine import outputs_of
-from bidder.core.inbox import Inbox
 from bidder.core.messages import LEASES, SETTLEMENTS
 from bidder.errors import InputError
-from bidder.store.journal import Control, Decide, Entry, Tick, read_journal
+from bidder.store.journal import Adopt, Control, Decide, Entry, Tick, read_journal
 from bidder.store.seat import JOURNAL, read_key
 from models.errors import ModelError
-from simulator.replay import Replayed, _engine_of, replay_journal
+from simulator.replay import ControlReplay, Models, Replayed, engine_of, replay_journal
 from tests.support.journals import altered, entries_of
 from tests.support.playing import KEY
 
@@ -26,7 +25,7 @@ CALL = 40
 
 def replayed(folder: Path, key: bytes = KEY) -> Replayed:
     model = folder / "model"
-    return replay_journal(folder / JOURNAL, model if model.exists() else None, key)
+    return replay_journal(folder / JOURNAL, [model] if model.exists() else [], key)
 
 
 def replay_command(*arguments: object) -> Result:
@@ -77,16 +76,17 @@ def test_the_command_prints_json(scored_run: Path) -> None:
 
 def test_a_run_of_any_kind_has_wins_to_get_wrong(run: Path) -> None:
     """Bids alone would be an easy promise: what settled changed what came after."""
-    topics = [name for entry in entries_of(run) if isinstance(entry, Control) for name, _ in entry.items]
-    assert topics.count(SETTLEMENTS) > 30
+    items = [item for entry in entries_of(run) if isinstance(entry, Control) for item in entry.items]
+    records = [orjson.loads(value) for name, value in items if name == SETTLEMENTS]
+    assert sum(len(record["rows"]) for record in records) > 30
 
 
 def test_where_a_call_is_split_changes_nothing(run: Path) -> None:
-    model = run / "model" if (run / "model").exists() else None
+    models = Models(run / JOURNAL, [run / "model"] if (run / "model").exists() else [])
     journal, again = (read_journal(run / JOURNAL) for _ in range(2))
-    whole, parts = (_engine_of(each, run / JOURNAL, model, KEY) for each in (journal, again))
+    whole, parts = (engine_of(each, run / JOURNAL, models, KEY) for each in (journal, again))
     again.close()
-    inboxes = (Inbox(whole), Inbox(parts))
+    controls = (ControlReplay(whole), ControlReplay(parts))
     for entry in journal:
         if isinstance(entry, Decide):
             half = (len(entry.bodies) + 1) // 2
@@ -96,8 +96,11 @@ def test_where_a_call_is_split_changes_nothing(run: Path) -> None:
             second = parts.decide(bodies[half:], ages_ns[half:], entry.now_ns)
             assert outputs_of(first) + outputs_of(second) == expected
         elif isinstance(entry, Control):
-            for inbox in inboxes:
-                inbox.apply(entry.items, entry.now_ns)
+            for control in controls:
+                control.take(entry)
+        elif isinstance(entry, Adopt):
+            for control in controls:
+                control.adopt(entry)
         elif isinstance(entry, Tick):
             assert whole.tick(entry.now_ns) == parts.tick(entry.now_ns)
 
@@ -203,14 +206,14 @@ def test_another_model_is_refused(name: str, other_model: Path, request: pytest.
     with pytest.raises(
         InputError, match=r"model of journal .* must be \w{12}, was \w{12}; name it with --model"
     ):
-        replay_journal(folder / JOURNAL, other_model, KEY)
+        replay_journal(folder / JOURNAL, [other_model], KEY)
 
 
 def test_no_model_is_refused_where_one_served(virtual_run: Path) -> None:
     with pytest.raises(InputError, match=r"must be \w{12}, was external; name it with --model"):
-        replay_journal(virtual_run / JOURNAL, None, KEY)
+        replay_journal(virtual_run / JOURNAL, [], KEY)
 
 
 def test_a_directory_without_a_model_is_refused(virtual_run: Path, tmp_path: Path) -> None:
     with pytest.raises((InputError, ModelError), match=str(tmp_path)):
-        replay_journal(virtual_run / JOURNAL, tmp_path, KEY)
+        replay_journal(virtual_run / JOURNAL, [tmp_path], KEY)

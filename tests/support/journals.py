@@ -4,7 +4,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from bidder.store.journal import Control, Decide, Entry, JournalWriter, Output, Tick, read_journal
+from bidder.store.journal import (
+    Adopt,
+    Control,
+    Decide,
+    Entry,
+    JournalWriter,
+    ModelChange,
+    Output,
+    Tick,
+    read_journal,
+)
 from bidder.store.seat import JOURNAL, KEY
 
 Change = Callable[[list[Entry]], None]
@@ -37,6 +47,10 @@ def _write(writer: JournalWriter, entry: Entry) -> None:
         writer.control(entry.now_ns, entry.items)
     elif isinstance(entry, Tick):
         writer.tick(entry.now_ns)
+    elif isinstance(entry, Adopt):
+        writer.adopt(entry.now_ns, entry.controls)
+    elif isinstance(entry, ModelChange):
+        writer.model(entry.now_ns, entry.hash)
     else:
         assert isinstance(entry, Output)
         writer.output(entry.digest)

@@ -31,8 +31,17 @@ from bidder.openrtb.reasons import Reason
 from bidder.runtime.bus import Bus, BusSink
 from bidder.runtime.clock import VirtualClock
 from bidder.runtime.transport import Message, Outbound
-from bidder.runtime.worker import MAX_AGE_MS, MAX_RECORD_BYTES, Worker, WorkerShell, age_ns, joined
-from bidder.store.journal import Control, Decide, JournalWriter, Output, Tick, output_digest, read_journal
+from bidder.runtime.worker import MAX_AGE_MS, MAX_RECORD_BYTES, Worker, WorkerShell, ages_ns, joined
+from bidder.store.journal import (
+    Adopt,
+    Control,
+    Decide,
+    JournalWriter,
+    Output,
+    Tick,
+    output_digest,
+    read_journal,
+)
 from tests.support import factories as make
 from tests.support.factories import Offer, body, campaign, lease
 
@@ -123,7 +132,7 @@ def test_a_request_older_than_its_time_is_not_bid_on(age_ms: int, reason: int) -
     ],
 )
 def test_ages_are_bounded_whatever_the_clock_of_the_sender(timestamp_ms: int, age_ms: int) -> None:
-    assert age_ns(request(b"", timestamp_ms=timestamp_ms), WALL_MS) == age_ms * 1_000_000
+    assert ages_ns([timestamp_ms], WALL_MS) == [age_ms * 1_000_000]
 
 
 @given(st.lists(st.binary(max_size=12), max_size=20), st.integers(1, 20))
@@ -161,8 +170,8 @@ def test_the_journal_holds_inputs_and_the_digest_of_outputs(tmp_path: Path) -> N
     twin = make.engine()
     digest = output_digest(outputs_of(twin.decide(bodies, [3_000_000] * 2, 7)))
     entries = list(read_journal(tmp_path / "j"))
-    assert [type(entry) for entry in entries] == [Control, Decide, Output, Tick]
-    assert entries[1:] == [Decide(7, tuple(bodies), (3_000_000,) * 2), Output(digest), Tick(9)]
+    assert [type(entry) for entry in entries] == [Control, Adopt, Decide, Output, Tick]
+    assert entries[1:] == [Adopt(0, 1), Decide(7, tuple(bodies), (3_000_000,) * 2), Output(digest), Tick(9)]
 
 
 # -- the shell ------------------------------------------------------------------------------------------------
@@ -340,10 +349,10 @@ async def test_nothing_is_committed_after_a_lost_delivery() -> None:
 
 
 async def test_a_part_that_fails_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Worker, messages: Sequence[Message], now_ns: int) -> None:
+    def broken(_: Worker, messages: Sequence[Message], now_ns: int) -> bool:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(Worker, "on_control", broken)
+    monkeypatch.setattr(Worker, "take_control", broken)
     where = bus()
     await put(where, LEASES, encode(lease()))
     async with running(where) as (_, task):

@@ -1,0 +1,113 @@
+"""Tables and models made beside the loop, and adopted between two batches.
+
+A table of ten thousand line items takes about a second to make, a model longer: a thread makes them while requests go
+on. Threads share the interpreter, so requests are slower meanwhile, by some milliseconds each, but none waits for the
+end. One thing is made at a time; a change that comes meanwhile starts another, of the newest campaigns.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from bidder.core.scoring import Model
+from bidder.errors import ClearbidError
+from bidder.runtime.clock import Clock
+from models.errors import ModelError
+
+if TYPE_CHECKING:
+    from bidder.runtime.worker import Worker
+
+_log = logging.getLogger(__name__)
+
+LINES_A_STEP = 500
+"""Line items whose accounts are opened in one go, at some 10 us each."""
+
+
+class ModelFolder(NamedTuple):
+    """Where new models appear.
+
+    directory: of the bundle. load: reads, checks and compiles it. mark: tells states of the directory apart, None
+    where no bundle is whole. every_s: wall seconds between looks.
+    """
+
+    directory: Path
+    load: Callable[[Path], Model]
+    mark: Callable[[Path], str | None]
+    every_s: float = 5.0
+
+
+class Renewal:
+    """Renews what a worker decides with.
+
+    Args:
+        worker: whose table and model. clock: the shared clock, for when they are adopted.
+        models: where new models appear, or None.
+
+    Attributes:
+        on_adopted: called after each table.
+        tables: adopted. models: adopted. refused_models: that did not load or fit. last_refusal: what was wrong.
+    """
+
+    def __init__(self, worker: "Worker", clock: Clock, models: ModelFolder | None = None) -> None:
+        self.tables = self.models = self.refused_models = 0
+        self.last_refusal = ""
+        self._worker = worker
+        self._clock = clock
+        self._folder = models
+        self._mark = models.mark(models.directory) if models is not None else None
+        self._changed = asyncio.Event()
+        self._making = asyncio.Lock()
+        self.on_adopted: Callable[[], None] = lambda: None
+
+    def table_changed(self) -> None:
+        """There is another table to be made."""
+        self._changed.set()
+
+    async def run_tables(self, stop: asyncio.Event) -> None:
+        """Makes and adopts tables until `stop` is set."""
+        while not stop.is_set():
+            await self._changed.wait()
+            self._changed.clear()
+            async with self._making:
+                await self._renew_table()
+
+    async def _renew_table(self) -> None:
+        worker = self._worker
+        prepare, controls = worker.preparing()
+        prepared = await asyncio.to_thread(prepare)
+        for begin in range(0, len(prepared.table), LINES_A_STEP):
+            worker.engine.open_accounts(prepared, begin, begin + LINES_A_STEP, self._clock.now_ns())
+            await asyncio.sleep(0)
+        worker.adopt(prepared, controls, self._clock.now_ns())
+        self.tables += 1
+        self.on_adopted()
+
+    async def run_models(self, stop: asyncio.Event) -> None:
+        """Looks for models, where there is a folder to look at, until `stop` is set."""
+        while self._folder is not None and not stop.is_set():
+            await asyncio.sleep(self._folder.every_s)
+            mark = await asyncio.to_thread(self._folder.mark, self._folder.directory)
+            if mark is not None and mark != self._mark:
+                self._mark = mark
+                await self._renew_model(self._folder)
+
+    async def _renew_model(self, folder: ModelFolder) -> None:
+        """Loads and adopts a model; the one before goes on where it is refused, until the folder changes again."""
+        engine = self._worker.engine
+        try:
+            model = await asyncio.to_thread(folder.load, folder.directory)
+            if model.hash == engine.model_hash:
+                return
+            # No table may be adopted between: the masks are of this one.
+            async with self._making:
+                masks = await asyncio.to_thread(model.line_masks, engine.table.lines)
+                self._worker.adopt_model(model, masks, self._clock.now_ns())
+        except (ClearbidError, ModelError) as error:
+            self.refused_models += 1
+            self.last_refusal = str(error)
+            _log.warning("model refused, the one before goes on: %s", error)
+        else:
+            self.models += 1
+            _log.warning("model %s decides from now on", model.hash[:12])
