@@ -65,6 +65,7 @@ class Audience(msgspec.Struct, gc=False):
     device_type: str | None
     segments: tuple[str, ...]
     agent: Agent
+    request: BidRequest
 
 
 def audience_of(request: BidRequest, exchange: str, permitted: int) -> Audience:
@@ -82,7 +83,9 @@ def audience_of(request: BidRequest, exchange: str, permitted: int) -> Audience:
     if domain and not domain.islower():
         domain = domain.lower()
     if device is None:
-        return Audience(exchange, domain, None, None, None, None, None, None, segments, agent_of(None))
+        return Audience(
+            exchange, domain, None, None, None, None, None, None, segments, agent_of(None), request
+        )
     geo, os, kind = device.geo, device.os, device.devicetype
     agent = agent_of_device(device)
     return Audience(
@@ -96,6 +99,7 @@ def audience_of(request: BidRequest, exchange: str, permitted: int) -> Audience:
         _TYPES[kind] if kind is not None and 0 <= kind < 10 else None if kind is None else str(kind),
         segments,
         agent,
+        request,
     )
 
 

@@ -5,12 +5,12 @@ order, are the record that `core.kernels.eligible` reads. Parts are kept as the 
 bytes together costs a tenth of making an array of numbers.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from struct import pack
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
-import orjson
+import msgspec
 
 from bidder.core.dimensions import OPEN_AUCTION, Dimension
 from bidder.core.kernels import END
@@ -74,7 +74,7 @@ class Showing:
         self._ended = [{value: rows + _END for value, rows in values.items()} for values in self._bytes]
         self.open_auction = self._ended[_DEAL].get(OPEN_AUCTION, NOTHING)
         self.has_deals = self._used[_DEAL]
-        self.has_expressions = bool(table.expressions)
+        self._trees = TreeReader(path for expression, _ in table.expressions for path in expression.paths)
         self._hour_part = NOTHING
         self._barred: dict[tuple[bytes, bytes, bytes, bytes, int], tuple[Part, list[int]]] = {}
         self._forgotten = slots.forgotten
@@ -127,7 +127,7 @@ class Showing:
         if slot >= 0:
             parts[slot] = self._hour(now_ns)
         for place, reader in self._readers:
-            parts[place] = reader(request, audience)
+            parts[place] = reader(audience)
         slot = where[_SEGMENT]
         if slot >= 0:
             segments = audience.segments + own_segments if own_segments else audience.segments
@@ -159,12 +159,18 @@ class Showing:
             self._hour_part = self._several(_HOUR, shown)
         return self._hour_part
 
-    def _inventory(self, request: BidRequest, audience: Audience) -> Part:
-        kind = "site" if request.site is not None else "app" if request.app is not None else None
-        kind = "dooh" if request.dooh is not None else kind
+    def _inventory(self, audience: Audience) -> Part:
+        kind = (
+            "site"
+            if audience.request.site is not None
+            else "app"
+            if audience.request.app is not None
+            else None
+        )
+        kind = "dooh" if audience.request.dooh is not None else kind
         return self._ended[Dimension.INVENTORY].get(kind, NOTHING) if kind is not None else NOTHING
 
-    def _geo(self, request: BidRequest, audience: Audience) -> Part:
+    def _geo(self, audience: Audience) -> Part:
         key = (audience.country, audience.region)
         part = self._geos.get(key)
         if part is None:
@@ -173,7 +179,7 @@ class Showing:
             part = self._remember(self._geos, key, self._several(Dimension.GEO, shown))
         return part
 
-    def _city(self, request: BidRequest, audience: Audience) -> Part:
+    def _city(self, audience: Audience) -> Part:
         city = audience.city
         if not city:
             return NOTHING
@@ -188,44 +194,44 @@ class Showing:
         found = [row for circle in self._table.circles.containing(geo.lat, geo.lon) for row in rows[circle]]
         return rows_bytes(found) + _END
 
-    def _device(self, request: BidRequest, audience: Audience) -> Part:
-        kind = request.device.devicetype if request.device is not None else None
+    def _device(self, audience: Audience) -> Part:
+        kind = audience.request.device.devicetype if audience.request.device is not None else None
         name = _DEVICES.get(kind) if kind is not None else None
         return self._ended[Dimension.DEVICE].get(name or audience.agent.device_class or "", NOTHING)
 
-    def _os(self, request: BidRequest, audience: Audience) -> Part:
+    def _os(self, audience: Audience) -> Part:
         return self._ended[Dimension.OS].get(audience.agent.os or audience.os or "", NOTHING)
 
-    def _browser(self, request: BidRequest, audience: Audience) -> Part:
+    def _browser(self, audience: Audience) -> Part:
         return self._ended[Dimension.BROWSER].get(audience.agent.browser or "", NOTHING)
 
-    def _carrier(self, request: BidRequest, audience: Audience) -> Part:
-        carrier = request.device.carrier if request.device is not None else None
+    def _carrier(self, audience: Audience) -> Part:
+        carrier = audience.request.device.carrier if audience.request.device is not None else None
         return self._ended[Dimension.CARRIER].get(carrier.lower(), NOTHING) if carrier else NOTHING
 
-    def _connection(self, request: BidRequest, audience: Audience) -> Part:
-        kind = request.device.connectiontype if request.device is not None else None
+    def _connection(self, audience: Audience) -> Part:
+        kind = audience.request.device.connectiontype if audience.request.device is not None else None
         name = _CONNECTIONS.get(kind) if kind is not None else None
         return self._ended[Dimension.CONNECTION].get(name, NOTHING) if name is not None else NOTHING
 
-    def _language(self, request: BidRequest, audience: Audience) -> Part:
-        language = request.device.language if request.device is not None else None
+    def _language(self, audience: Audience) -> Part:
+        language = audience.request.device.language if audience.request.device is not None else None
         return self._ended[Dimension.LANGUAGE].get(language[:2].lower(), NOTHING) if language else NOTHING
 
-    def _domain(self, request: BidRequest, audience: Audience) -> Part:
+    def _domain(self, audience: Audience) -> Part:
         """Rules name registrable domains, requests also the hosts below them."""
         domain = audience.domain
         if domain is None:
             return NOTHING
-        if request.site is None or len(domain) > _MAX_HOST_LENGTH:
+        if audience.request.site is None or len(domain) > _MAX_HOST_LENGTH:
             return self._ended[Dimension.DOMAIN].get(domain, NOTHING)
         part = self._domains.get(domain)
         if part is None:
             part = self._remember(self._domains, domain, self._several(Dimension.DOMAIN, _hosts(domain)))
         return part
 
-    def _content(self, request: BidRequest, audience: Audience) -> Part:
-        place = place_of(request)
+    def _content(self, audience: Audience) -> Part:
+        place = place_of(audience.request)
         if place is None:
             return NOTHING
         shown: dict[str, None] = {}
@@ -238,8 +244,8 @@ class Showing:
                 shown.update(dict.fromkeys(_category(content.cattax, category)))
         return self._several(Dimension.CONTENT, shown)
 
-    def _keyword(self, request: BidRequest, audience: Audience) -> Part:
-        place = place_of(request)
+    def _keyword(self, audience: Audience) -> Part:
+        place = place_of(audience.request)
         if place is None:
             return NOTHING
         shown: dict[str, None] = {}
@@ -257,7 +263,7 @@ class Showing:
         return self._bars(request)[0]
 
     def _bars(self, request: BidRequest) -> tuple[Part, list[int]]:
-        """What a request bars of line items and of single creatives; publishers send the same lists again and again."""
+        """What a request bars of line items and of single creatives; publishers repeat their lists."""
         badv, bcat, bapp, acat = request.badv, request.bcat, request.bapp, request.acat
         key = (bytes(badv), bytes(bcat), bytes(bapp), bytes(acat), request.cattax)
         if self._forgotten != self._slots.forgotten:
@@ -358,8 +364,8 @@ class Showing:
 
     def _expressions(self, imp: Imp, personal: bool, body: bytes) -> Part:
         """Rows of the expressions that hold; the body is read whole only where a table has any."""
-        tree = _tree(body)
-        node: Any = next((one for one in tree.get("imp", ()) if str(one.get("id")) == imp.id), {})
+        tree = self._trees.read(body)
+        node: Any = next((one for one in tree["imp"] if str(one.get("id")) == imp.id), {})
         found = [row for expression, rows in self._table.expressions if expression.matches(tree, node, personal)
                  for row in rows]  # fmt: skip
         return rows_bytes(found) + _END
@@ -370,11 +376,48 @@ def rows_bytes(rows: Sequence[int]) -> bytes:
     return pack(f"={len(rows)}i", *rows)
 
 
-@lru_cache(maxsize=4)
-def _tree(body: bytes) -> dict[str, Any]:
-    """The body as plain dicts; its last impressions and deals ask for the same one."""
-    tree: dict[str, Any] = orjson.loads(body)
-    return tree
+class TreeReader:
+    """Reads of a body what a table's expressions ask for, as plain dicts, and skips the rest.
+
+    Args:
+        paths: of the expressions.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        wanted: dict[str, set[str]] = {}
+        for path in paths:
+            first, _, rest = path.partition(".")
+            wanted.setdefault(first, set()).add(rest.partition(".")[0])
+        fields = {name: _object(name, inner) for name, inner in wanted.items() if name != "imp"}
+        imp = _object("imp", {*wanted.get("imp", ()), "id"})
+        self._decode = msgspec.json.Decoder(_typed_dict("Request", fields | {"imp": _list_of(imp)})).decode
+        self._body = b""
+        self._tree: Mapping[str, Any] = {}
+
+    def read(self, body: bytes) -> Mapping[str, Any]:
+        """The body's attributes; an object that is none is read as it is. The last one is remembered."""
+        if body is not self._body:
+            try:
+                self._tree = self._decode(body)
+            except msgspec.ValidationError:
+                self._tree = msgspec.json.decode(body)
+            self._body = body
+        return self._tree
+
+
+def _object(name: str, attributes: set[str]) -> Any:
+    """Type of an object of which some attributes are wanted, or all."""
+    return Any if "" in attributes else _typed_dict(name, dict.fromkeys(attributes, Any))
+
+
+def _list_of(kind: Any) -> Any:
+    make: Any = list
+    return make[kind]
+
+
+def _typed_dict(name: str, fields: dict[str, Any]) -> Any:
+    make: Any = TypedDict
+    return make(name, fields, total=False)
 
 
 def place_of(request: BidRequest) -> Place | None:
