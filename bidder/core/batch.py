@@ -121,6 +121,10 @@ class Batch:
         """int32[]: parts of all rows, one after the other."""
         return np.frombuffer(bytearray(b"".join(self._parts)), dtype=np.int32)
 
+    def record_of(self, rows: Sequence[int], width: int) -> bytes:
+        """`record` of some rows, as bytes; each has `width` parts."""
+        return b"".join([part for row in rows for part in self._parts[row * width : (row + 1) * width]])
+
     def row_blocks(self) -> NDArray[np.int32]:
         """int32[]: what rows bar of single creatives."""
         return np.array(self._row_blocks or (0,), dtype=np.int32)

@@ -20,6 +20,7 @@ from bidder.core.exposures import Exposure
 from bidder.core.funnel import STAGES, Funnel
 from bidder.core.gate import Gate
 from bidder.core.kernels import KNOWN, O_AMOUNT, O_REASON, R_FLAGS, R_QUANTITY, R_RESULT_NS, decide_rows
+from bidder.core.matches import encode_match, fingerprint
 from bidder.core.messages import CreativeCounts, Lease, Settlement, SettlementRow, Settlements, SliceReport
 from bidder.core.opportunity import hour_of_week
 from bidder.core.pacing import Pacer, TrafficShape
@@ -69,6 +70,7 @@ class Prepared(NamedTuple):
     table: LineTable
     line_masks: NDArray[np.uint64]
     charges: Charges
+    fingerprint: int
 
 
 class Engine:
@@ -79,6 +81,9 @@ class Engine:
         key: signs the tokens of its bids.
         model: compiled models, or None where requests bring their scores.
         start_id: unique for this start; the bank answers it with leases of a new epoch.
+
+    Attributes:
+        matches: records of the last `decide` (`core.matches`), where settings leave targeting's refusals out.
     """
 
     def __init__(self, settings: EngineSettings, key: bytes, model: Model | None, start_id: str) -> None:
@@ -90,6 +95,7 @@ class Engine:
         self.opportunities = 0
         self.repaired = 0
         self.late_wins = 0
+        self.matches: list[bytes] = []
         # A repeat comes soon; remembered for days, hundreds of bids a second would be gigabytes.
         self.wallet = Wallet(settings.longest_wait_ns)
         self.caps = CapBook(settings.users)
@@ -148,6 +154,7 @@ class Engine:
         """
         # Rows that a failed call left behind are not of this one.
         self._batch.clear()
+        self.matches.clear()
         self._turn(now_ns)
         settings, gate, hour = self.settings, self.gate, hour_of_week(now_ns)
         calls = []
@@ -272,6 +279,12 @@ class Engine:
             self._bid(row, out[number], logged[number], now_ns)
         if counting:
             funnel.counted(asked)
+        elif asked:
+            counted = [n for n, row in enumerate(rows) if not row.call.test and out[n][2] != _DUPLICATE]
+            record = batch.record_of(counted, len(table.dimensions))
+            self.matches.append(
+                encode_match(table, self._fingerprint, self._base[0], asked, record, now_ns)
+            )
         if reserved:
             self._reserve(reserved, tags, ids)
         batch.clear()
@@ -471,7 +484,7 @@ class Engine:
         masks = (
             model.line_masks(table.lines) if model is not None else np.zeros((len(table), 0), dtype=np.uint64)
         )
-        return Prepared(table, masks, Charges(table))
+        return Prepared(table, masks, Charges(table), fingerprint(table))
 
     def adopt_campaigns(
         self,
@@ -499,12 +512,12 @@ class Engine:
         """Goes on with other models; the campaigns stay. `line_masks` are its own of this table, where they are made."""
         self._use_model(model)
         masks = model.line_masks(self.table.lines) if line_masks is None else line_masks
-        self._install(Prepared(self.table, masks, self._charges), now_ns)
+        self._install(Prepared(self.table, masks, self._charges, self._fingerprint), now_ns)
 
     def _install(self, prepared: Prepared, now_ns: int) -> None:
         table = prepared.table
         pacing = self.settings.pacing
-        self._charges = prepared.charges
+        self._charges, self._fingerprint = prepared.charges, prepared.fingerprint
         self.wallet.install(table, prepared.charges, now_ns)
         pacer = Pacer(
             prepared.charges.groups, self._shape, pacing.eta, pacing.start, pacing.weekly_opportunities

@@ -13,6 +13,8 @@
 | exposures | bank | bid | - (the partition of the bid's request) | `core.exposures.Exposure` |
 | profiles | anyone | bid | user | `core.profiles.Profile` |
 | creatives | bank | bid | campaign and creative id | `CreativeCounts` (compacted) |
+| funnel | bid, funnel | analysts | seat | `FunnelHour` |
+| matches | bid | funnel | seat | one binary record a batch, see `core.matches` |
 
 All amounts are int64 nanos (`bidder.money`), all times int64 nanoseconds on the shared clock.
 """
@@ -57,9 +59,11 @@ CAMPAIGNS = "campaigns"
 EXPOSURES = "exposures"
 PROFILES = "profiles"
 CREATIVES = "creatives"
+FUNNELS = "funnel"
+MATCHES = "matches"
 TOPICS = (
     BID_REQUESTS, BID_RESPONSES, DECISIONS, NOTICES, SETTLEMENTS, LEASES, SLICES, CAMPAIGNS, EXPOSURES, PROFILES,
-    CREATIVES,
+    CREATIVES, FUNNELS, MATCHES,
 )  # fmt: skip
 
 ONE_IMPRESSION = 1_000_000
@@ -290,6 +294,29 @@ class CreativeCounts(Message, frozen=True, gc=False, tag="creative"):
     creative_id: Identifier
     impressions: Count
     clicks: Count
+
+
+class FunnelRow(msgspec.Struct, frozen=True, gc=False):
+    """Where opportunities ended for one line item, see `core.funnel`; `refused` by dimension, 0 left out."""
+
+    line_item_id: Identifier
+    asked: Count
+    refused: dict[str, Count]
+    stages: dict[str, Count]
+
+
+class FunnelHour(Message, frozen=True, tag="funnel"):
+    """What one start of a seat counted in an hour that began at `hour_ns`, or in a part of it; rows add up.
+
+    A line item of which nothing was counted has no row. Parts are numbered within a start: one that comes again is
+    known by `start_id` and `part`.
+    """
+
+    seat: Label
+    start_id: Label
+    part: Count
+    hour_ns: Instant
+    rows: tuple[FunnelRow, ...]
 
 
 _encoder = msgspec.json.Encoder()
