@@ -170,7 +170,7 @@ class _Asking:
         ended: list[Opportunity] = []
         if call.request is not None:
             if call.repaired and self._judge.is_strict(call.exchange.name):
-                refused.append(_refusal(Reason.INVALID, f"{call.repaired} values are of a wrong type"))
+                refused.append(_refusal(Reason.MALFORMED, f"{call.repaired} values are of a wrong type"))
             refused += [_refusal(reason) for reason in self._judge.refusals]
             try:
                 found = self._stage.batch.gather(call)
