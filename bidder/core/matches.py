@@ -4,11 +4,12 @@
     u64[words], what was in flight | i32[spare], numbers of rows that requests made | u64[spare, words], those rows
     i32[], the record
 
-All numbers are little endian. The record is what the kernel saw, see `core.showing`; without the table it says nothing
-of anybody, but with it, which values were asked. No user and no request is named.
+All numbers are little endian. The record is what the kernel saw, see `core.showing`; with the table it says which
+values were asked. No user and no request is named.
 """
 
 import struct
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -79,7 +80,7 @@ def decode_match(value: bytes) -> Match:
         starts.append(starts[-1] + size)
     if starts[-1] > len(value) or (len(value) - starts[-1]) % 4:
         raise InputError(f"record of matches must be whole, was cut at {len(value)} bytes")
-    awake, numbers, bits = (value[begin:end] for begin, end in zip(starts, starts[1:], strict=False))
+    awake, numbers, bits = (value[begin:end] for begin, end in pairwise(starts))
     return Match(
         at_ns,
         version,

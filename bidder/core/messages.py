@@ -65,6 +65,8 @@ TOPICS = (
     BID_REQUESTS, BID_RESPONSES, DECISIONS, NOTICES, SETTLEMENTS, LEASES, SLICES, CAMPAIGNS, EXPOSURES, PROFILES,
     CREATIVES, FUNNELS, MATCHES,
 )  # fmt: skip
+COMPACTED = (LEASES, CAMPAIGNS, CREATIVES)
+"""Topics that keep the last message of each key: what stands there is how it is."""
 
 ONE_IMPRESSION = 1_000_000
 """Impressions are counted in millionths: one bid may buy a fraction of them (`imp.qty.multiplier`)."""
