@@ -5,30 +5,37 @@ a worker that makes it wait, so adds to the latency and hides nothing (no coordi
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.workload import AMPLE_NANOS, SEAT
-from bidder.core.campaigns import Campaign
-from bidder.core.messages import CampaignChange, Lease, Settlement, SettlementKind, encode
-from bidder.money import MICROS_PER_UNIT
+from benchmarks.market import EPOCH, KEY, SEAT, Market
+from bidder.core.exposures import Exposure
+from bidder.core.messages import (
+    AdvertiserChange,
+    CampaignChange,
+    SettlementKind,
+    SettlementRow,
+    Settlements,
+    encode,
+)
+from bidder.core.token import TokenFields, bid_id_text, read
+from bidder.core.users import key_text
 
 WON_OF = 4
 """One bid in so many is won, the others lose: 25 %."""
 PRICE_SHARE = (4, 5)
 """A won impression costs four fifths of its bid, so that every post gives money back."""
-EPOCH = 1
+MOST_ROWS = 500
+"""Settlements in one record, as the bank writes them."""
 NOT_YET = -1
 
 
 class _Bid(msgspec.Struct, gc=False):
-    id: str
-    price: float
-    cid: str
+    nurl: str
 
 
 class _SeatBid(msgspec.Struct, gc=False):
@@ -43,70 +50,103 @@ class _Response(msgspec.Struct, gc=False):
 _read = msgspec.json.Decoder(_Response).decode
 
 
+class Told(NamedTuple):
+    """What a worker is told of bids: records of `settlements` and of `exposures`, encoded."""
+
+    settlements: list[bytes]
+    exposures: list[bytes]
+
+
 class Bank:
     """Stands in for the bank: ample leases, and a settlement for every bid, of a fixed share of winners.
 
+    Settlements travel in bulk, as the bank sends them; every won impression of a known user is an exposure.
+
+    Args:
+        market: whose campaigns and leases.
+
     Attributes:
-        posted_nanos: what it booked, by campaign.
+        posted_nanos: what it booked, by campaign. bids: settled so far.
     """
 
-    def __init__(self, campaigns: Sequence[Campaign]) -> None:
-        self.posted_nanos = dict.fromkeys((campaign.id for campaign in campaigns), 0)
-        self._campaigns = campaigns
-        self._bids = 0
+    def __init__(self, market: Market) -> None:
+        self.posted_nanos = dict.fromkeys(market.campaigns, 0)
+        self.bids = 0
+        self._market = market
+        self._rows: list[SettlementRow] = []
+        self._exposures: list[bytes] = []
 
     def changes(self) -> list[tuple[str, bytes]]:
-        """The campaigns as messages: key and value of each."""
-        return [
-            (c.id, encode(CampaignChange(version=1, campaign_id=c.id, campaign=c))) for c in self._campaigns
+        """Advertisers and campaigns as messages: key and value of each."""
+        market = self._market
+        advertisers = [
+            (f"advertiser/{name}", encode(AdvertiserChange(version=1, advertiser_id=name, advertiser=one)))
+            for name, one in market.advertisers.items()
+        ]
+        return advertisers + [
+            (name, encode(CampaignChange(version=1, campaign_id=name, campaign=one)))
+            for name, one in market.campaigns.items()
         ]
 
     def leases(self, start_id: str) -> list[tuple[str, bytes]]:
-        """Leases for a start, of all money and until the flight's end: key and value of each."""
-        return [
-            (
-                f"{SEAT}|{campaign.id}",
-                encode(
-                    Lease(
-                        seat=SEAT,
-                        epoch=EPOCH,
-                        start_id=start_id,
-                        account_id=campaign.id,
-                        granted_nanos=AMPLE_NANOS,
-                        bid_until_ns=campaign.end_ns,
-                        budget_nanos=campaign.budget_nanos,
-                        spent_nanos=0,
-                        seats=1,
-                    )
-                ),
-            )
-            for campaign in self._campaigns
-        ]
+        """Leases for a start, of all money and until each budget's end: key and value of each."""
+        return [(f"{SEAT}|{one.account_id}", encode(one)) for one in self._market.leases(start_id)]
 
-    def settle(self, bid: _Bid) -> list[bytes]:
-        """What the worker is told of a bid: won and then posted, or voided."""
-        self._bids += 1
-        if self._bids % WON_OF:
-            return [self._settlement(SettlementKind.VOIDED, bid, 0)]
-        amount = max(1, round(bid.price * MICROS_PER_UNIT) * PRICE_SHARE[0] // PRICE_SHARE[1])
-        self.posted_nanos[bid.cid] += amount
-        return [
-            self._settlement(SettlementKind.WON, bid, 0),
-            self._settlement(SettlementKind.POSTED, bid, amount),
-        ]
+    def settle(self, nurl: str) -> None:
+        """Books a bid by the address of its win notice, which holds its token: won and posted, or voided."""
+        self.bids += 1
+        token = read(nurl.partition("?t=")[2].partition("&")[0], [KEY])
+        if self.bids % WON_OF:
+            self._row(SettlementKind.VOIDED, token, 0)
+            return
+        amount = max(1, token.cap_nanos * PRICE_SHARE[0] // PRICE_SHARE[1])
+        self.posted_nanos[token.campaign_id] += amount
+        self._row(SettlementKind.WON, token, 0)
+        self._row(SettlementKind.POSTED, token, amount)
+        if token.user:
+            self._exposures.append(encode(self._exposure(token)))
 
-    def _settlement(self, kind: SettlementKind, bid: _Bid, amount_nanos: int) -> bytes:
-        return encode(
-            Settlement(
-                kind=kind,
-                seat=SEAT,
-                epoch=EPOCH,
-                bid_id=bid.id,
-                campaign_id=bid.cid,
-                amount_nanos=amount_nanos,
-                late=False,
+    def settle_responses(self, responses: Iterable[bytes]) -> None:
+        """Settles all bids of responses."""
+        for response in responses:
+            for seat in _read(response).seatbid if response else ():
+                for bid in seat.bid:
+                    self.settle(bid.nurl)
+
+    def _row(self, kind: SettlementKind, token: TokenFields, amount_nanos: int) -> None:
+        bid = bid_id_text(token.bid_id)
+        self._rows.append(
+            SettlementRow(
+                kind,
+                bid,
+                token.campaign_id,
+                token.line_item_id,
+                amount_nanos,
+                False,
+                token.bid_at_ns,
+                token.impressions,
             )
         )
+
+    def _exposure(self, token: TokenFields) -> Exposure:
+        return Exposure(
+            bid_id=bid_id_text(token.bid_id),
+            user=key_text(token.user),
+            line_item_id=token.line_item_id,
+            campaign_id=token.campaign_id,
+            advertiser=self._market.campaigns[token.campaign_id].advertiser,
+            at_ns=token.bid_at_ns,
+        )
+
+    def tell(self) -> Told:
+        """What was booked since it was last asked."""
+        rows, self._rows = self._rows, []
+        exposures, self._exposures = self._exposures, []
+        records = [
+            encode(Settlements(seat=SEAT, epoch=EPOCH, rows=tuple(rows[first : first + MOST_ROWS])))
+            for first in range(0, len(rows), MOST_ROWS)
+        ]
+        return Told(records, exposures)
 
 
 class Load:
@@ -143,21 +183,19 @@ class Load:
         self.sent += 1
         return number
 
-    def receive(self, response: bytes, at_ns: int) -> list[bytes]:
-        """Notes an answer that came at `at_ns` and gives the settlements of its bids."""
+    def receive(self, response: bytes, at_ns: int) -> None:
+        """Notes an answer that came at `at_ns`, and lets the bank settle its bids."""
         answer = _read(response)
         number = int(answer.id)
         if number >= self.sent or self._answered_ns[number] != NOT_YET:
             self.repeated += 1
-            return []
+            return
         self._answered_ns[number] = at_ns
         self.answered += 1
-        settlements: list[bytes] = []
         for seat in answer.seatbid:
             for bid in seat.bid:
                 self._bid[number] = 1
-                settlements += self._bank.settle(bid)
-        return settlements
+                self._bank.settle(bid.nurl)
 
     def records(self, first: int = 0) -> "Records":
         """What is known of the requests from number `first` on."""

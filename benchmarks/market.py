@@ -160,7 +160,7 @@ def engine_settings() -> EngineSettings:
         privacy=PrivacyPolicy(vendor_id=VENDOR),
         rates={"base": "USD", "rates": {"2026-11-17": {"EUR": "1.0842", "GBP": "1.2731"}}},
         data_centres=networks,
-        users=UserSettings(cap_pairs=1_000_000),
+        users=UserSettings(cap_pairs=400_000),
         pacing=PacingSettings(start=1.0, weekly_opportunities=5e6),
     )
 
