@@ -149,10 +149,12 @@ def floor_of(row, slot, slots, durations, media, duration_s):
         per_second, begin, end = slots[slot, 17], slots[slot, 18], slots[slot, 19]
     if per_second >= 0:
         floor = per_second * duration_s
+    # Where ranges overlap, the highest of their floors is met.
+    held = -1
     for k in range(begin, end):
         if durations[k, 0] <= duration_s <= durations[k, 1]:
-            floor = durations[k, 2]
-    return floor
+            held = max(held, durations[k, 2])
+    return held if held >= 0 else floor
 
 
 @njit(cache=True)
@@ -434,8 +436,11 @@ def decide_rows(
                 if row[R_RATE] != ONE:
                     bid = min(bid, MOST_FOREIGN_NANOS)
                     price = bid * ONE // row[R_RATE]
+                    # What rounding took off may be what lay above the floor.
+                    if floor <= bid and price * row[R_RATE] < floor * ONE:
+                        price += 1
                     cost = (price * row[R_RATE] + ONE - 1) // ONE
-                    if price < 1 or bid < floor:
+                    if price < 1 or bid < floor or cost > columns[c, MAX_BID_NANOS]:
                         funnel[c, F_NO_VALUE] += count
                         if furthest < F_NO_VALUE:
                             furthest, worst = F_NO_VALUE, R_NO_VALUE

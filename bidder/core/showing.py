@@ -17,6 +17,7 @@ from bidder.core.kernels import END
 from bidder.core.opportunity import NS_PER_HOUR, Audience
 from bidder.core.specs import Slot, SlotBook
 from bidder.core.table import LineTable, zoned_hour
+from bidder.errors import RequestError
 from bidder.openrtb.parts import texts_of
 from bidder.openrtb.request import BidRequest, Device, Imp, Place
 from bidder.openrtb.taxonomy import ancestors
@@ -365,7 +366,8 @@ class Showing:
     def _expressions(self, imp: Imp, personal: bool, body: bytes) -> Part:
         """Rows of the expressions that hold; the body is read whole only where a table has any."""
         tree = self._trees.read(body)
-        node: Any = next((one for one in tree["imp"] if str(one.get("id")) == imp.id), {})
+        imps = tree["imp"] if isinstance(tree["imp"], list) else [tree["imp"]]
+        node: Any = next((one for one in imps if isinstance(one, dict) and _names(one.get("id"), imp.id)), {})
         found = [row for expression, rows in self._table.expressions if expression.matches(tree, node, personal)
                  for row in rows]  # fmt: skip
         return rows_bytes(found) + _END
@@ -395,14 +397,33 @@ class TreeReader:
         self._tree: Mapping[str, Any] = {}
 
     def read(self, body: bytes) -> Mapping[str, Any]:
-        """The body's attributes; an object that is none is read as it is. The last one is remembered."""
+        """The body's attributes; an object that is none is read as it is. The last one is remembered.
+
+        Raises:
+            RequestError: what an expression asks for is no JSON.
+        """
         if body is not self._body:
-            try:
-                self._tree = self._decode(body)
-            except msgspec.ValidationError:
-                self._tree = msgspec.json.decode(body)
+            self._tree = self._read(body)
             self._body = body
         return self._tree
+
+    def _read(self, body: bytes) -> Mapping[str, Any]:
+        try:
+            try:
+                tree: Mapping[str, Any] = self._decode(body)
+            except msgspec.ValidationError:
+                tree = msgspec.json.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            # Nothing but an expression looks there, so it was taken for JSON until now.
+            raise RequestError(f"body must be JSON: {error}") from None
+        return tree
+
+
+def _names(value: object, imp_id: str) -> bool:
+    """Whether an id as it came is that of an impression, which is text, as `openrtb.mending` makes it of a number."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) == imp_id
 
 
 def _object(name: str, attributes: set[str]) -> Any:

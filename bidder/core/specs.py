@@ -29,6 +29,8 @@ from bidder.openrtb.request import Banner, DurFloor, Imp, Linear, Native, Video
 CAPACITY = 4_096
 MAX_LISTED = 65_536
 NO_FLOOR = -1
+NEVER_S = -1
+"""A duration that no creative has."""
 _FAR = 2**62
 """Beyond every number that a slot is held to; a sender may write one that fits no column."""
 _NO_SIZE = -1
@@ -216,13 +218,16 @@ class SlotBook:
             protocols = [linear.protocol]
         values[S.PROTOCOL_OK] = ALL_BITS if protocols is None else self._creatives.protocols.bits(protocols)
         values[S.MIN_S] = linear.minduration
-        values[S.MAX_S] = linear.maxduration or linear.poddur or 2**31
+        pod_s = linear.poddur or 2**31
+        values[S.MAX_S] = min(linear.maxduration or 2**31, pod_s)
         # Ranges and exact durations exclude each other (section 3.2.7); where both stand, the exact ones rule.
-        values[S.RQD], values[S.RQD_END] = self._list(linear.rqddurs or ())
+        values[S.RQD], values[S.RQD_END] = self._list(
+            [one if one <= pod_s else NEVER_S for one in linear.rqddurs or ()]
+        )
         values[S.MIN_KBPS], values[S.MAX_KBPS] = linear.minbitrate or 0, linear.maxbitrate or 2**31
         values[S.LINEARITY] = (linear.linearity or 0) if isinstance(linear, Video) else 0
         values[S.DELIVERY_OK] = (
-            sum(1 << way for way in set(linear.delivery or ()) if 0 < way < 62) or ALL_BITS
+            sum(1 << way for way in set(linear.delivery) if 0 < way < 62) if linear.delivery else ALL_BITS
         )
         floors = self.floors(linear.mincpmpersec, linear.durfloors, rate_nanos)
         values[S.PER_SECOND], values[S.FLOORS], values[S.FLOORS_END] = (

@@ -20,9 +20,10 @@ _HARD = frozenset(
     ("imp", "bidfloor", "bidfloorcur", "at", "cur", "wseat", "bseat", "acat", "bcat", "cattax", "badv", "bapp",
      "battr", "btype", "secure", "test", "tmax", "coppa", "gdpr", "us_privacy", "gpp", "gpp_sid", "lmt", "dnt",
      "private_auction", "deals", "wadomain", "wlang", "wlangb", "mincpmpersec", "durfloors", "multiplier", "consent",
-     "minduration", "maxduration", "rqddurs", "poddur", "maxseq", "mimes", "protocols", "guar")
+     "minduration", "maxduration", "rqddurs", "poddur", "maxseq", "mimes", "protocols", "guar", "mindur", "maxdur",
+     "regs", "pmp", "qty")
 )  # fmt: skip
-_HARD_IDS = (("id",), ("imp", "id"), ("imp", "pmp", "deals", "id"))
+_HARD_PATHS = (("id",), ("imp", "id"), ("imp", "pmp", "deals", "id"), ("regs", "ext"))
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*\Z", re.ASCII)
 _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 _ERROR = re.compile(r"(?P<what>.*) - at `(?P<path>\$.*)`\Z", re.DOTALL)
@@ -106,7 +107,7 @@ def _mend(tree: dict[str, Any], message: str, at: tuple[Step, ...]) -> None:
 
 def _is_hard(steps: tuple[Step, ...]) -> bool:
     names = tuple(step for step in steps if isinstance(step, str))
-    return names[-1] in _HARD or names in _HARD_IDS
+    return names[-1] in _HARD or names in _HARD_PATHS
 
 
 def _readable(value: object, what: str, *, cut: bool) -> int | float | str | list[object] | None:
