@@ -1,195 +1,554 @@
-"""The slow twin of `bidder.core.kernels.decide_rows` and of the bitset rows it reads.
+"""The slow twin of `bidder.core.engine` from the gate to the price: loops over line items, budgets and times.
 
-No bitsets, no columns: it loops over campaigns and their rules as ad-ops stated them, and over offers one after
-another. For one candidate, in this order of operations (floats are compared bit by bit):
+It reads bodies as plain dicts and keeps plain dicts and lists. For one candidate, in this order of operations
+(floats are compared bit by bit):
 
-    value = pctr * value_of_the_goal (* pcvr where the goal is a conversion)
-    worth = value * multiplier       (* the exchange's shade where it charges the bid itself)
-    bid   = min(whole nanos of worth, max bid)          refused if below 1, the floor, or above what is free
+    value   = pctr * value_of_the_goal (* pcvr where the goal is a conversion) * each modifier shown
+    paced   = value * multiplier
+    worth   = paced (* the exchange's shade at first price), for a guaranteed deal at least the floor
+    bid     = whole nanos of worth, at most the line item's maximum; at a fixed price the floor itself
+    surplus = (paced - bid / 2) * bid, (paced - bid) * bid at first price, paced - bid at a fixed one
 
-The candidate of the highest worth takes the offer, of equals the one whose id sorts first. A multiplier drifts
-at each offer that a campaign was eligible, in flight, scored and leased for.
+The candidate of the highest surplus takes the opportunity, of equals the one whose id sorts first. Laws, traffic,
+supply chains and exchange rates have twins of their own.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
+from typing import Any, NamedTuple
 
-from bidder.core.campaigns import Campaign, Goal, Pacing, Rule, Status
+from bidder.core.budgets import Unit, accounts_of
+from bidder.core.campaigns import Advertiser, Campaign, Creative, Media
+from bidder.core.currency import RateTable
+from bidder.core.settings import EngineSettings, ExchangeRules
+from bidder.core.token import bid_id
+from bidder.core.users import user_key
+from bidder.money import cpm_micros_from_float
 from bidder.openrtb.reasons import Reason
-from tests.support.factories import Offer
+from bidder.privacy.permissions import IDENTIFY, PROFILE, permissions
+from tests.support.naive_creatives import naive_choice, naive_fault
+from tests.support.naive_showing import (
+    NAMES,
+    NaiveLine,
+    Shown,
+    as_dict,
+    factors,
+    first_refusal,
+    is_slot,
+    naive_lines,
+    names_deals,
+    reason_of,
+)
 
-Scorer = Callable[[Campaign, Offer, int], tuple[float, float]]
-"""Probabilities of a click, and of a conversion after it, for (campaign, offer, hour of the week)."""
+Scorer = Callable[[NaiveLine, Shown, int], tuple[float, float]]
+"""Probabilities of a click, and of a conversion after it, for (line item, opportunity, floor in CPM micros)."""
+
+ONE = 1_000_000_000
+STAGES = (
+    "creative",
+    "pod",
+    "capped",
+    "no_lease",
+    "unscored",
+    "no_value",
+    "below_floor",
+    "budget",
+    "outbid",
+    "bid",
+)
 
 
-@dataclass
-class Account:
-    """What one campaign has at the seat, and what pacing has learned."""
-
-    free_nanos: int
-    lease_until_ns: int
-    multiplier: float
-    drift: float = 1.0
-    seen: int = 0
-    funnel: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one offer ended."""
+class Outcome(NamedTuple):
+    """How one opportunity ended, as the log has it."""
 
     reason: Reason
-    campaign_id: str = ""
+    imp_id: str
+    deal_id: str = ""
+    floor: int = 0
+    line_id: str = ""
+    creative_id: str = ""
     bid_nanos: int = 0
+    currency: str = ""
+    price_micros: int = 0
     pctr: float = 0.0
     pcvr: float = 0.0
     multiplier: float = 0.0
 
 
+@dataclass
+class Account:
+    """What a budget has free at the seat, and until when it may be bid on."""
+
+    free: int = 0
+    lease_until_ns: int = 0
+
+
+@dataclass
+class Pace:
+    """What pacing knows of the line items that share a budget."""
+
+    multiplier: float
+    drift: float = 1.0
+    seen: int = 0
+
+
+@dataclass
+class Tale:
+    """How the opportunities of one line item ended."""
+
+    asked: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    stages: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(eq=False)
+class Chance:
+    """One opportunity: what it shows, its floor, and the pod that it is in."""
+
+    shown: Shown
+    floor: int
+    rate: int
+    currency: str
+    user: int
+    quantity: int
+    bid_id: bytes
+    test: bool
+    pod: "list[tuple[NaiveLine, Creative]] | None" = None
+
+    @property
+    def at(self) -> int:
+        deal = self.shown.deal or {}
+        return deal.get("at") or self.shown.request.get("at", 2)
+
+    @property
+    def seconds_left(self) -> float:
+        if self.pod is None:
+            return inf
+        imp = self.shown.imp
+        slot = imp.get("video") or imp["audio"]
+        return slot["poddur"] - sum(creative.duration_s for _, creative in self.pod)
+
+
+class Candidate(NamedTuple):
+    """A line item that could pay for its bid."""
+
+    line: NaiveLine
+    creative: Creative
+    surplus: float
+    bid: int
+    price: int
+    amount: int
+    logged: tuple[float, float, float]
+
+
 class NaiveEngine:
-    """Decides offers against campaigns and accounts by id; `score` stands for the model, None for no model."""
+    """Decides bodies against campaigns, budgets and times of bids.
+
+    Args:
+        campaigns, advertisers: as ad-ops stated them. settings: of the engine.
+        score: stands for the models, None for none.
+    """
 
     def __init__(
         self,
         campaigns: Sequence[Campaign],
-        accounts: dict[str, Account],
-        shade: float,
+        settings: EngineSettings,
         score: Scorer | None = None,
+        advertisers: Mapping[str, Advertiser] | None = None,
+        epoch: int = 1,
     ) -> None:
-        self.campaigns = sorted(campaigns, key=lambda campaign: campaign.id)
-        self.accounts = accounts
-        self._shade = shade
+        self.lines = naive_lines(campaigns, advertisers or {})
+        self.settings = settings
+        self.accounts: dict[str, Account] = {}
+        self.paces: dict[str, Pace] = {}
+        self.tales = {line.id: Tale() for line in self.lines}
+        self.exposures: list[tuple[int, tuple[str, str], int]] = []
+        self.pending: list[tuple[int, tuple[str, str], int]] = []
+        self.creative_counts: dict[tuple[str, str], tuple[int, int]] = {}
+        self.segments: dict[int, tuple[str, ...]] = {}
         self._score = score
+        self._epoch = epoch
+        self._known: set[bytes] = set()
+        self._offers: dict[str, tuple[int, str]] = {}
+        self._deals = {name for line in self.lines for name in names_deals(line)}
+        self._rates = RateTable.parse(settings.rates) if settings.rates else None
 
-    def decide(self, offers: Sequence[Offer], now_ns: int) -> list[Outcome]:
-        """An outcome for each offer, in order."""
-        return [self._decide(offer, now_ns) for offer in offers]
+    # -- requests -------------------------------------------------------------------------------------------
 
-    def _decide(self, offer: Offer, now_ns: int) -> Outcome:
-        hour = (now_ns // (3_600 * 10**9) + 72) % 168
-        eligible, refused = self._eligible(offer, hour)
+    def decide(self, bodies: Sequence[bytes], now_ns: int) -> list[Outcome]:
+        """An outcome for each opportunity of well-formed bodies, in order."""
+        return [outcome for body in bodies for outcome in self._request(as_dict(body), now_ns)]
+
+    def _request(self, request: dict[str, Any], now_ns: int) -> list[Outcome]:
+        exchange = request.get("ext", {}).get("exchange", self.settings.default_exchange)
+        rules = self.settings.rules(exchange)
+        refused = self._refuses(request, rules, now_ns)
         if refused is not None:
-            return Outcome(refused)
-        ends = {campaign.id: self._candidate(campaign, offer, hour, now_ns) for campaign in eligible}
-        bids = [(end[1], end[0]) for end in ends.values() if isinstance(end, tuple)]
-        reasons = [end for end in ends.values() if isinstance(end, Reason)]
-        best: tuple[float, Outcome] | None = None
-        for worth, outcome in bids:
-            if best is None or worth > best[0]:
-                best = (worth, outcome)
-        if not offer.test:
-            for campaign_id, end in ends.items():
-                won = best is not None and isinstance(end, tuple) and end[0] is best[1]
-                name = end.name.lower() if isinstance(end, Reason) else "bid" if won else "outbid"
-                self.accounts[campaign_id].funnel.update(["eligible", name])
-        if best is None:
-            return Outcome(max(reasons))
-        if not offer.test:
-            self.accounts[best[1].campaign_id].free_nanos -= best[1].bid_nanos
-        return best[1]
+            return [Outcome(refused, imp["id"]) for imp in request["imp"]]
+        currency, rate = self._currency(request, rules, now_ns) or ("", 0)
+        permitted = self._permitted(request)
+        user = self._user(request, exchange) if permitted & IDENTIFY else 0
+        known = self.segments.get(user, ()) if user and permitted & PROFILE else ()
+        found: list[Outcome | Chance] = []
+        for imp in request["imp"]:
+            shown = Shown(request, imp, exchange, permitted, known, now_ns)
+            found += self._impression(shown, rate, currency, user, now_ns)
+        if any(isinstance(one, Chance) for one in found) and self._same(request, rules, now_ns):
+            return [
+                Outcome(Reason.SAME_OPPORTUNITY, one.shown.imp["id"]) if isinstance(one, Chance) else one
+                for one in found
+            ]
+        return [self._decide(one, rules, now_ns) if isinstance(one, Chance) else one for one in found]
 
-    def _eligible(self, offer: Offer, hour: int) -> tuple[list[Campaign], Reason | None]:
-        left = [campaign for campaign in self.campaigns if campaign.status is Status.ACTIVE]
-        if not left:
-            return left, Reason.NO_CAMPAIGNS
-        for reason, admits in _DIMENSIONS:
-            left = [campaign for campaign in left if admits(campaign, offer, hour)]
-            if not left:
-                return left, reason
-        return left, None
+    def _refuses(self, request: dict[str, Any], rules: ExchangeRules, now_ns: int) -> Reason | None:
+        if request.get("at", 2) not in (1, 2):
+            return Reason.AUCTION_TYPE
+        if self._currency(request, rules, now_ns) is None:
+            return Reason.CURRENCY
+        buyer = self.settings.buyer
+        if buyer not in request.get("wseat", [buyer]) or buyer in request.get("bseat", ()):
+            return Reason.SEAT
+        return (
+            Reason.EXPIRED if request.get("tmax", rules.default_tmax_ms) <= rules.network_margin_ms else None
+        )
+
+    def _currency(self, request: dict[str, Any], rules: ExchangeRules, now_ns: int) -> tuple[str, int] | None:
+        listed = request.get("cur") or [rules.currency]
+        if self.settings.currency in listed:
+            return self.settings.currency, ONE
+        rates = [(code, self._rate(code, now_ns)) for code in listed]
+        return next(((code, rate) for code, rate in rates if rate), None)
+
+    def _rate(self, currency: str, now_ns: int) -> int | None:
+        if currency == self.settings.currency:
+            return ONE
+        if self._rates is None:
+            return None
+        theirs, ours = (self._rates.rate_nanos(one, now_ns) for one in (currency, self.settings.currency))
+        return theirs * ONE // ours if theirs is not None and ours else None
+
+    def _permitted(self, request: dict[str, Any]) -> int:
+        regs, device, user = (request.get(name, {}) for name in ("regs", "device", "user"))
+        return permissions(
+            regs.get("coppa", 0),
+            regs.get("gdpr"),
+            user.get("consent"),
+            regs.get("us_privacy"),
+            None,
+            None,
+            device.get("lmt", 0),
+            device.get("dnt", 0),
+            self.settings.privacy,
+        )
+
+    def _user(self, request: dict[str, Any], exchange: str) -> int:
+        user, device = request.get("user", {}), request.get("device", {})
+        return user_key(user.get("buyeruid"), (), device.get("ifa"), user.get("id"), exchange)
+
+    def _same(self, request: dict[str, Any], rules: ExchangeRules, now_ns: int) -> bool:
+        """Whether another request offered the same page view lately."""
+        tid = request.get("source", {}).get("tid")
+        if not tid or not rules.dedupe_seconds or request.get("test"):
+            return False
+        until_ns, first = self._offers.get(tid, (now_ns, ""))
+        if until_ns > now_ns:
+            return first != request["id"]
+        self._offers[tid] = (now_ns + int(rules.dedupe_seconds * 1e9), request["id"])
+        return False
+
+    # -- impressions ------------------------------------------------------------------------------------------
+
+    def _impression(
+        self, shown: Shown, rate: int, currency: str, user: int, now_ns: int
+    ) -> "list[Outcome | Chance]":
+        imp = shown.imp
+        media = [medium for medium in Media if medium in imp and is_slot(medium, imp[medium])]
+        if not media:
+            return [Outcome(Reason.MEDIA_TYPE, imp["id"])]
+        quantity = round(imp.get("qty", {}).get("multiplier", 1.0) * 1_000_000)
+        if not 0 < quantity <= 10**12:
+            return [Outcome(Reason.INVALID, imp["id"])]
+
+        def chance(floor: int, name: str, deal: dict[str, Any] | None = None) -> Chance:
+            own = Shown(shown.request, imp, shown.exchange, shown.permitted, shown.segments, now_ns, deal)
+            bid = bid_id(shown.exchange, shown.request["id"], name, self._epoch, self.settings.seat)
+            test = bool(shown.request.get("test"))
+            return Chance(own, floor, rate, currency, user, quantity, bid, test)
+
+        found: list[Outcome | Chance] = []
+        pmp = imp.get("pmp", {})
+        deals = [deal for deal in pmp.get("deals", ()) if deal["id"] in self._deals]
+        if not pmp.get("private_auction"):
+            floor = self._floor(imp, _has_floors(imp), now_ns)
+            if isinstance(floor, Reason):
+                found.append(Outcome(floor, imp["id"]))
+            else:
+                pod: list[tuple[NaiveLine, Creative]] = []
+                for number in range(_places(imp, media)):
+                    one = chance(floor, f"{imp['id']}\0\0{number}" if number else imp["id"])
+                    one.pod = pod if _is_pod(imp, media) else None
+                    found.append(one)
+        elif not deals:
+            found.append(Outcome(Reason.PRIVATE_AUCTION, imp["id"]))
+        for deal in deals:
+            ended = self._deal_refused(deal, now_ns)
+            if ended is not None:
+                found.append(Outcome(ended, imp["id"], deal["id"]))
+            else:
+                floor = self._floor(deal, bool(deal.get("mincpmpersec") or deal.get("durfloors")), now_ns)
+                assert isinstance(floor, int)
+                found.append(chance(floor, f"{imp['id']}\0{deal['id']}", deal))
+        return found
+
+    def _deal_refused(self, deal: dict[str, Any], now_ns: int) -> Reason | None:
+        if deal.get("wseat") and self.settings.buyer not in deal["wseat"]:
+            return Reason.SEAT
+        if deal.get("at") not in (None, 1, 2, 3):
+            return Reason.AUCTION_TYPE
+        floored = bool(deal.get("mincpmpersec") or deal.get("durfloors"))
+        floor = self._floor(deal, floored, now_ns)
+        return floor if isinstance(floor, Reason) else None
+
+    def _floor(self, offer: dict[str, Any], floored: bool, now_ns: int) -> int | Reason:
+        cpm = offer.get("bidfloor", 0.0)
+        rate = self._rate(offer.get("bidfloorcur", "USD"), now_ns)
+        if rate is None:
+            return Reason.FLOOR_CURRENCY if cpm or floored else 0
+        return _up(cpm, rate)
+
+    # -- one opportunity --------------------------------------------------------------------------------------
+
+    def _decide(self, chance: Chance, rules: ExchangeRules, now_ns: int) -> Outcome:
+        imp_id, deal_id = chance.shown.imp["id"], (chance.shown.deal or {}).get("id", "")
+        if chance.bid_id in self._known:
+            return Outcome(Reason.DUPLICATE, imp_id, deal_id, chance.floor)
+        eligible, refused = self._eligible(chance)
+        if refused is not None:
+            return Outcome(refused, imp_id, deal_id, chance.floor)
+        ends = [(line, *self._candidate(line, chance, rules, now_ns)) for line in eligible]
+        best: Candidate | None = None
+        for _, _, end in ends:
+            if isinstance(end, Candidate) and (best is None or end.surplus > best.surplus):
+                best = end
+        if not chance.test:
+            for line, stage, end in ends:
+                ended = "bid" if end is best else "outbid" if isinstance(end, Candidate) else stage
+                self.tales[line.id].stages.update(["eligible", ended])
+        if best is None:
+            furthest = max(STAGES.index(stage) for _, stage, _ in ends)
+            worst = max(end for _, stage, end in ends if STAGES.index(stage) == furthest)
+            return Outcome(worst, imp_id, deal_id, chance.floor)
+        self._take(best, chance, rules, now_ns)
+        own = self.settings.currency
+        return Outcome(
+            Reason.BID,
+            imp_id,
+            deal_id,
+            chance.floor,
+            best.line.id,
+            best.creative.id,
+            best.bid,
+            chance.currency if chance.currency != own else "",
+            best.price if chance.currency != own else 0,
+            *best.logged,
+        )
+
+    def _eligible(self, chance: Chance) -> tuple[list[NaiveLine], Reason | None]:
+        """The line items that targeting leaves; where it leaves none, what refused the last of them."""
+        left: list[NaiveLine] = []
+        last = -2
+        reason = Reason.NO_CAMPAIGNS
+        order = ("inactive", "flight", *NAMES)
+        for line in self.lines:
+            refusal = (
+                first_refusal(line, chance.shown, deals=bool(self._deals)) if line.active else "inactive"
+            )
+            if not chance.test:
+                self.tales[line.id].asked += 1
+                if refusal is not None:
+                    self.tales[line.id].refused[refusal] += 1
+            if refusal is None:
+                left.append(line)
+            elif order.index(refusal) > last:
+                last = order.index(refusal)
+                reason = Reason.NO_CAMPAIGNS if refusal == "inactive" else reason_of(refusal)
+        return left, None if left else reason
 
     def _candidate(
-        self, campaign: Campaign, offer: Offer, hour: int, now_ns: int
-    ) -> Reason | tuple[Outcome, float]:
-        account = self.accounts[campaign.id]
-        if not campaign.start_ns <= now_ns < campaign.end_ns:
-            return Reason.FLIGHT
-        scores = self._scores(campaign, offer, hour)
+        self, line: NaiveLine, chance: Chance, rules: ExchangeRules, now_ns: int
+    ) -> tuple[str, Reason | Candidate]:
+        """The stage that a line item comes to, and its bid or what ended it there."""
+        creative = self._creative(line, chance)
+        if isinstance(creative, Reason):
+            return "creative", creative
+        if chance.pod is not None and any(other is line for other, _ in chance.pod):
+            return "pod", Reason.POD
+        if self._capped(line, chance.user, now_ns):
+            return "capped", Reason.CAPPED
+        budgets = accounts_of(line.campaign, line.item, line.advertiser, now_ns)
+        if any(now_ns >= self._account(one.account_id).lease_until_ns for one in budgets):
+            return "no_lease", Reason.NO_LEASE
+        scores = self._scores(line, chance)
         if scores is None:
-            return Reason.UNSCORED
-        if now_ns >= account.lease_until_ns:
-            return Reason.NO_LEASE
-        multiplier = account.multiplier
-        if not offer.test:
-            account.seen += 1
-            account.multiplier = min(1.0, multiplier * account.drift)
+            return "unscored", Reason.UNSCORED
+        pace = self.paces[pace_key(line)]
+        multiplier = pace.multiplier
+        if not chance.test:
+            pace.seen += 1
+            pace.multiplier = min(1.0, multiplier * pace.drift)
         pctr, pcvr = scores
-        value = pctr * campaign.value_nanos
-        if campaign.goal is Goal.CONVERSION:
+        value = pctr * line.said("value_nanos")
+        if line.conversion:
             value *= pcvr
-        worth = value * multiplier
-        if offer.at == 1:
-            worth *= self._shade
-        if not worth >= 1.0:
-            return Reason.NO_VALUE
-        bid = min(int(worth), campaign.max_bid_cpm_micros)
-        if bid < offer.floor_cpm_micros:
-            return Reason.BELOW_FLOOR
-        if bid > account.free_nanos:
-            return Reason.BUDGET
-        return Outcome(Reason.BID, campaign.id, bid, pctr, pcvr, multiplier), worth
+        for factor in factors(line, chance.shown):
+            value *= factor
+        stage, end = self._price(line, creative, chance, rules, value * multiplier)
+        if isinstance(end, Reason):
+            return stage, end
+        for one in budgets:
+            need = end.amount if one.unit is Unit.MONEY else chance.quantity
+            if need > self._account(one.account_id).free:
+                return "budget", Reason.BUDGET
+        return "bid", end._replace(logged=(pctr, pcvr, multiplier))
 
-    def _scores(self, campaign: Campaign, offer: Offer, hour: int) -> tuple[float, float] | None:
-        if offer.external is not None:
-            of_campaign, pctr = offer.external
-            return (min(max(pctr, 0.0), 1.0), 0.0) if of_campaign == campaign.id else None
+    def _price(
+        self, line: NaiveLine, creative: Creative, chance: Chance, rules: ExchangeRules, paced: float
+    ) -> tuple[str, Reason | Candidate]:
+        floor = self._floor_of(creative, chance)
+        worth = paced * rules.first_price_shade if chance.at == 1 else paced
+        if chance.shown.deal is not None and chance.shown.deal.get("guar"):
+            worth = max(worth, float(max(floor, 1)))
+        if not worth >= 1.0:
+            return "no_value", Reason.NO_VALUE
+        bid = min(int(worth), line.said("max_bid_cpm_micros"))
+        if bid < line.said("min_bid_cpm_micros"):
+            return "no_value", Reason.NO_VALUE
+        if bid < floor:
+            return "below_floor", Reason.BELOW_FLOOR
+        if chance.at == 3:
+            bid = max(floor, 1)
+        price = cost = bid
+        if chance.rate != ONE:
+            bid = min(bid, 9_000_000_000)
+            price = bid * ONE // chance.rate
+            cost = -(-price * chance.rate // ONE)
+            if price < 1 or bid < floor:
+                return "no_value", Reason.NO_VALUE
+        surplus = (paced - 0.5 * bid) * bid
+        if chance.at == 1:
+            surplus = (paced - bid) * bid
+        elif chance.at == 3:
+            surplus = paced - bid
+        amount = -(-cost * chance.quantity // 1_000_000)
+        return "bid", Candidate(line, creative, surplus, bid, price, amount, (0.0, 0.0, 0.0))
+
+    def _creative(self, line: NaiveLine, chance: Chance) -> Creative | Reason:
+        fitting: list[tuple[int, float, float]] = []
+        faults: list[Reason] = []
+        for place, creative in enumerate(line.creatives):
+            fault = naive_fault(line.campaign, creative, chance.shown, self.settings, chance.seconds_left)
+            if fault is not None:
+                faults.append(fault)
+            else:
+                shown, clicked = self.creative_counts.get((line.campaign.id, creative.id), (0, 0))
+                fitting.append((place, float(shown), float(clicked)))
+        if not fitting:
+            return max(faults)
+        if len(fitting) == 1:
+            return line.creatives[fitting[0][0]]
+        return line.creatives[naive_choice(int.from_bytes(chance.bid_id[:7], "big"), fitting)]
+
+    def _floor_of(self, creative: Creative, chance: Chance) -> int:
+        """A deal's floor is its own; of an open impression it may go by the duration of what is shown."""
+        if creative.media not in (Media.VIDEO, Media.AUDIO):
+            return chance.floor
+        deal = chance.shown.deal
+        offer = deal if deal is not None else chance.shown.imp[creative.media.value]
+        currency = (deal if deal is not None else chance.shown.imp).get("bidfloorcur", "USD")
+        rate = self._rate(currency, chance.shown.now_ns) or ONE
+        floor = chance.floor
+        if offer.get("mincpmpersec") is not None:
+            floor = _up(offer["mincpmpersec"], rate) * creative.duration_s
+        for one in offer.get("durfloors", ()):
+            if one.get("mindur", 0) <= creative.duration_s <= (one.get("maxdur") or inf):
+                floor = _up(one.get("bidfloor", 0.0), rate)
+        return floor
+
+    def _scores(self, line: NaiveLine, chance: Chance) -> tuple[float, float] | None:
+        outside = chance.shown.imp.get("ext", {}).get("clearbid")
+        if outside is not None and self.settings.external_scores:
+            return (min(max(outside["pctr"], 0.0), 1.0), 0.0) if outside["campaign"] == line.id else None
         if self._score is None:
             return None
-        pctr, pcvr = self._score(campaign, offer, hour)
-        return pctr, pcvr if campaign.goal is Goal.CONVERSION else 0.0
+        pctr, pcvr = self._score(line, chance.shown, chance.floor)
+        return pctr, pcvr if line.conversion else 0.0
+
+    # -- money and users --------------------------------------------------------------------------------------
+
+    def _account(self, account_id: str) -> Account:
+        return self.accounts.setdefault(account_id, Account())
+
+    def _capped(self, line: NaiveLine, user: int, now_ns: int) -> bool:
+        caps = _caps(line)
+        if not caps:
+            return False
+        if not user:
+            return bool(line.said("unknown_user") == "refuse")
+        return any(self._count(user, owner, now_ns, window_ns) >= most for owner, window_ns, most in caps)
+
+    def _count(self, user: int, owner: tuple[str, str], now_ns: int, window_ns: int) -> int:
+        """Exposures in the window, and bids that are pending."""
+        shown = [at for who, whose, at in self.exposures if (who, whose) == (user, owner)]
+        pending = [until for who, whose, until in self.pending if (who, whose) == (user, owner)]
+        return sum(at > now_ns - window_ns for at in shown) + sum(until > now_ns for until in pending)
+
+    def _take(self, best: Candidate, chance: Chance, rules: ExchangeRules, now_ns: int) -> None:
+        """Sets the money of a bid aside; test traffic changes nothing but its own pod."""
+        if chance.pod is not None:
+            chance.pod.append((best.line, best.creative))
+        if chance.test:
+            return
+        self._known.add(chance.bid_id)
+        for one in accounts_of(best.line.campaign, best.line.item, best.line.advertiser, now_ns):
+            need = best.amount if one.unit is Unit.MONEY else chance.quantity
+            self._account(one.account_id).free -= need
+        until_ns = now_ns + int(rules.result_seconds * 1e9)
+        if chance.user:
+            owners = dict.fromkeys(owner for owner, _, _ in _caps(best.line))
+            self.pending += [(chance.user, owner, until_ns) for owner in owners]
 
 
-def _keeps(rule: Rule, shown: Sequence[str]) -> bool:
-    if any(value in rule.exclude for value in shown):
-        return False
-    return not rule.include or any(value in rule.include for value in shown)
+def pace_key(line: NaiveLine) -> str:
+    """The budget that a line item is paced by, and how: its own money for life if it has any, else the campaign's."""
+    own = line.item is not None and line.item.budgets.lifetime_nanos
+    return f"{f'l/{line.id}/money' if own else line.campaign.id} {'asap' if line.asap else 'even'}"
 
 
-def _size(campaign: Campaign, offer: Offer, hour: int) -> bool:
-    return any(
-        (creative.w, creative.h) in offer.sizes and (creative.secure or not offer.secure)
-        for creative in campaign.creatives
-    )
+def _caps(line: NaiveLine) -> list[tuple[tuple[str, str], int, int]]:
+    """Whose impressions each cap counts, its window and its limit."""
+    levels = (("line", line.item), ("campaign", line.campaign), ("advertiser", line.advertiser))
+    return [
+        ((level, one.id), cap.seconds * 1_000_000_000, cap.impressions)
+        for level, one in levels
+        if one is not None
+        for cap in one.caps
+    ]
 
 
-def _domain(campaign: Campaign, offer: Offer, hour: int) -> bool:
-    if offer.domain is None:
-        return _keeps(campaign.targeting.domain, ())
-    host = offer.domain.lower()
-    rule = campaign.targeting.domain
-    parents = [name for name in {*rule.include, *rule.exclude} if host.endswith("." + name) and "." in name]
-    return _keeps(rule, (host, *parents))
+def _up(cpm: float, rate: int) -> int:
+    return -(-cpm_micros_from_float(cpm) * rate // ONE)
 
 
-def _not_blocked(campaign: Campaign, offer: Offer, hour: int) -> bool:
-    for blocked in offer.badv:
-        name = blocked.lower()
-        for own in (domain.lower() for domain in campaign.adomain):
-            if own == name or ("." in name and own.endswith("." + name)):
-                return False
-    if any(category in offer.bcat or category.split("-")[0] in offer.bcat for category in campaign.cat):
-        return False
-    return not any(attr in offer.battr for creative in campaign.creatives for attr in creative.attr)
+def _has_floors(imp: dict[str, Any]) -> bool:
+    slots = (imp.get("video", {}), imp.get("audio", {}))
+    return any(slot.get("mincpmpersec") is not None or slot.get("durfloors") for slot in slots)
 
 
-_DIMENSIONS: tuple[tuple[Reason, Callable[[Campaign, Offer, int], bool]], ...] = (
-    (Reason.EXCHANGE, lambda c, offer, hour: _keeps(c.targeting.exchange, (offer.exchange,))),
-    (Reason.SIZE, _size),
-    (Reason.HOUR, lambda c, offer, hour: _keeps(c.targeting.hour, (str(hour),))),
-    (Reason.GEO, lambda c, offer, hour: _keeps(c.targeting.geo, _places(offer))),
-    (Reason.DOMAIN, _domain),
-    (Reason.SEGMENT, lambda c, offer, hour: _keeps(c.targeting.segment, offer.segments)),
-    (Reason.BLOCKED, _not_blocked),
-)
+def _is_pod(imp: dict[str, Any], media: Sequence[Media]) -> bool:
+    return len(media) == 1 and bool(imp[media[0].value].get("poddur"))
 
 
-def _places(offer: Offer) -> tuple[str, ...]:
-    return tuple(place for place in (offer.region, offer.country) if place)
-
-
-def account(campaign: Campaign, free_nanos: int, lease_until_ns: int, start: float, drift: float) -> Account:
-    """An account as an engine opens it: `asap` bids its whole value and does not drift."""
-    if campaign.pacing is Pacing.ASAP:
-        return Account(free_nanos, lease_until_ns, 1.0, 1.0)
-    return Account(free_nanos, lease_until_ns, start, drift)
+def _places(imp: dict[str, Any], media: Sequence[Media]) -> int:
+    return min(imp[media[0].value].get("maxseq") or 8, 8) if _is_pod(imp, media) else 1
