@@ -22,9 +22,9 @@ from bidder.core.kernels import (
     TEST,
 )
 from bidder.core.messages import ONE_IMPRESSION
-from bidder.core.opportunity import RowEncoder, raw_features
+from bidder.core.opportunity import RowEncoder
 from bidder.core.settings import EngineSettings
-from bidder.core.showing import Part, Showing
+from bidder.core.showing import Showing
 from bidder.core.specs import NO_FLOOR, Slot, SlotBook
 from bidder.core.table import LineTable
 from bidder.core.token import bid_id
@@ -40,6 +40,7 @@ MOST_IN_A_POD = 8
 """Places of a dynamic pod that are bid on, where the request does not say how many there are."""
 _MOST_MULTIPLIER = 1e6
 _ONE = 1_000_000_000
+_NO_VALUES: NDArray[np.float64] = np.zeros((0, 1), dtype=np.float64)
 _ANY = -1
 _NONE = -1
 
@@ -55,7 +56,7 @@ class Opportunity(msgspec.Struct, gc=False):
     imp: Imp
     imp_json: str
     slots: Sequence[Slot]
-    parts: list[Part]
+    parts: list[bytes]
     deal: Deal | None
     floor: int
     quantity: int
@@ -91,8 +92,8 @@ class Batch:
         self._seat = settings.seat
         self._buyer = settings.buyer
         width = encoder.width if encoder is not None else 0
-        self.values: NDArray[np.float64] = np.zeros((CAPACITY, max(width, 1)), dtype=np.float64)
-        self._value_bytes = memoryview(self.values.data).cast("B")
+        self._width = width
+        self._values: list[bytes] = []
         self.columns: NDArray[np.int64] = np.zeros((CAPACITY, ROW_COLUMNS), dtype=np.int64)
         self._column_bytes = memoryview(self.columns.data).cast("B")
         self._pack = struct.Struct(f"4qQ{ROW_COLUMNS - 5}q").pack_into
@@ -101,7 +102,7 @@ class Batch:
         self.logged: NDArray[np.float64] = np.zeros((CAPACITY, 3), dtype=np.float64)
         self.rows: list[Opportunity] = []
         self.ids: set[bytes] = set()
-        self._parts: list[Part] = []
+        self._parts: list[bytes] = []
         self._row_blocks: list[int] = []
 
     def adopt(self, table: LineTable, slots: SlotBook, showing: Showing) -> None:
@@ -115,7 +116,14 @@ class Batch:
         self.rows.clear()
         self.ids.clear()
         self._parts.clear()
+        self._values.clear()
         self._row_blocks.clear()
+
+    def values(self) -> NDArray[np.float64]:
+        """float64[rows, request features]: codes of `RowEncoder`."""
+        if not self._width:
+            return _NO_VALUES
+        return np.frombuffer(bytearray(b"".join(self._values)), dtype=np.float64).reshape(-1, self._width)
 
     def record(self) -> NDArray[np.int32]:
         """int32[]: parts of all rows, one after the other."""
@@ -142,10 +150,7 @@ class Batch:
         """
         request = call.request
         assert request is not None, "a call without a request has no rows"
-        visitor = call.visitor
-        parts = self._showing.of_request(
-            request, visitor.audience, visitor.permitted, visitor.segments, call.now_ns
-        )
+        parts = self._showing.of_request(call.visitor, call.now_ns)
         found: list[Opportunity] = []
         for number, imp in enumerate(request.imp):
             self._impression(call, imp, ("imp", number), parts, found)
@@ -156,7 +161,7 @@ class Batch:
         call: Call,
         imp: Imp,
         at: tuple[Step, ...],
-        parts: list[Part],
+        parts: list[bytes],
         found: list[Opportunity],
     ) -> None:
         imp_json = quoted(imp.id)
@@ -203,7 +208,7 @@ class Batch:
         imp: Imp,
         imp_json: str,
         slots: Sequence[Slot],
-        parts: list[Part],
+        parts: list[bytes],
         floor: int,
         quantity: int,
         found: list[Opportunity],
@@ -260,9 +265,9 @@ class Batch:
         row = len(self.rows)
         first = slots[0]
         if self._encoder is not None:
-            audience = visitor.audience
-            raw = raw_features(audience, imp.tagid, first.size, first.position, pending.floor, hour)
-            self._encoder.write(raw, audience.segments, self._value_bytes, row)
+            self._values.append(
+                self._encoder.row(visitor.audience, imp.tagid, first.features, pending.floor, hour)
+            )
         self._parts += pending.parts
         begin = len(self._row_blocks)
         if self._table.creatives.block_ids:

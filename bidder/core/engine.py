@@ -238,7 +238,7 @@ class Engine:
         creatives = table.creatives
         decide_rows(
             now_ns, count,
-            batch.values, columns, batch.record(), batch.external, batch.row_blocks(),
+            batch.values(), columns, batch.record(), batch.external, batch.row_blocks(),
             table.active, self._base, table.rows, table.refusals, table.columns, table.caps, wallet.pace,
             table.modifier_rows, table.modifier_factors, self._shades,
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, self._creative_shown,
@@ -282,9 +282,7 @@ class Engine:
         elif asked:
             counted = [n for n, row in enumerate(rows) if not row.call.test and out[n][2] != _DUPLICATE]
             record = batch.record_of(counted, len(table.dimensions))
-            self.matches.append(
-                encode_match(table, self._fingerprint, self._base[0], asked, record, now_ns)
-            )
+            self.matches.append(encode_match(table, self._fingerprint, self._base[0], asked, record, now_ns))
         if reserved:
             self._reserve(reserved, tags, ids)
         batch.clear()

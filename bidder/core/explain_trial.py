@@ -252,7 +252,7 @@ class Stage:
     def rehearse(self, count: int, now_ns: int, state: State, accounts: Accounts) -> list[Result]:
         """The batch's first `count` rows as the engine would decide them; changes `state`."""
         batch = self.batch
-        offers = Offers(batch.columns[:count], batch.values[:count], batch.external[:count], batch.record())
+        offers = Offers(batch.columns[:count], batch.values()[:count], batch.external[:count], batch.record())
         return self._run(
             now_ns, offers, self._lines(self.table.active), state, accounts, batch.out, batch.logged
         )
@@ -351,7 +351,7 @@ class Stage:
     def _offers(self, r: int, columns: Numbers) -> Offers:
         """Row `r` with these columns, as a batch of it alone."""
         batch = self.batch
-        return Offers(columns, batch.values[r : r + 1], batch.external[r : r + 1], self.record_of(r))
+        return Offers(columns, batch.values()[r : r + 1], batch.external[r : r + 1], self.record_of(r))
 
     def _run(
         self,

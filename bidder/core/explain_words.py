@@ -11,7 +11,7 @@ from bidder.core.dimensions import Dimension
 from bidder.core.gate import Visitor
 from bidder.core.lines import NO_RULE, Line
 from bidder.core.opportunity import NS_PER_HOUR
-from bidder.core.showing import blocked_of, place_of
+from bidder.core.showing import blocked_of, categories_of, keywords_of
 from bidder.core.specs import S, SlotBook
 from bidder.core.table import LineTable
 from bidder.openrtb.parts import texts_of
@@ -188,24 +188,12 @@ def _language(shown: Shown) -> str:
 
 
 def _content(shown: Shown) -> str:
-    place = place_of(shown.request)
-    if place is None:
-        return NOTHING
-    own = [*(place.cat or ()), *(place.sectioncat or ()), *(place.pagecat or ())]
-    if place.content is not None:
-        own += place.content.cat or ()
-    return listed(dict.fromkeys(own))
+    categories = dict.fromkeys(category for _, category in categories_of(shown.request))
+    return listed(categories) if categories else NOTHING
 
 
 def _keyword(shown: Shown) -> str:
-    place = place_of(shown.request)
-    if place is None:
-        return NOTHING
-    words: list[str] = []
-    for one in (place, place.content):
-        if one is not None:
-            words += [*(one.keywords or "").split(","), *(one.kwarray or ())]
-    return _or_nothing(*dict.fromkeys(word.strip().lower() for word in words))
+    return _or_nothing(*keywords_of(shown.request))
 
 
 def _placement(shown: Shown) -> str:

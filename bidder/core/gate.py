@@ -17,9 +17,10 @@ from bidder.core.profiles import ProfileTable
 from bidder.core.settings import NS_PER_SECOND, EngineSettings, ExchangeRules
 from bidder.core.traffic import TrafficFilter
 from bidder.core.users import user_key
-from bidder.openrtb.parts import REGS
+from bidder.core.views import ViewBook, remember
+from bidder.openrtb.parts import REGS, SCHAIN, eids_of
 from bidder.openrtb.reasons import Reason
-from bidder.openrtb.request import BidRequest, Regs, RegsExt, Schain, User
+from bidder.openrtb.request import BidRequest, Regs, RegsExt, User
 from bidder.openrtb.response import json_text
 from bidder.openrtb.schain import SchainFilter
 from bidder.privacy.permissions import ALL, IDENTIFY, PROFILE, permissions
@@ -122,6 +123,8 @@ class Gate:
         self._rates_hour = -1
         self._currencies: dict[tuple[str, ...], tuple[str, int] | None] = {}
         self._laws: dict[tuple[bytes, int], int] = {}
+        self._views = ViewBook()
+        self._chains: dict[tuple[SchainFilter, bytes], Reason | None] = {}
         self._offers: dict[str, tuple[int, str]] = {}
         self._exchanges: dict[str, Exchange] = {}
         self.shades: list[float] = []
@@ -162,9 +165,9 @@ class Gate:
             if refused is not None:
                 return refused
         permitted = self._permitted(request)
-        audience = audience_of(request, exchange.name, permitted)
+        audience = audience_of(request, exchange.name, permitted, self._views)
         user = self._user(request, exchange.name) if permitted & IDENTIFY else 0
-        refused = self._invalid(request, audience.agent, user, now_ns, test)
+        refused = self._invalid(request, audience.device.agent, user, now_ns, test)
         if refused is not None:
             return refused
         segments = self.profiles.segments(user, now_ns) if user and permitted & PROFILE else ()
@@ -259,11 +262,12 @@ class Gate:
         ifa = device.ifa if device is not None else None
         if user is None:
             return user_key(None, (), ifa, None, exchange) if ifa else 0
-        eids = user.eids or (user.ext.eids if user.ext is not None else None)
-        if not eids or user.buyeruid:
+        if user.buyeruid:
             return user_key(user.buyeruid, (), ifa, user.id, exchange)
+        raw = user.eids or (user.ext.eids if user.ext is not None else None)
+        eids = eids_of(bytes(raw)) if raw else ()
         known = [(one.source, [(uid.id, uid.atype) for uid in one.uids or ()]) for one in eids]
-        return user_key(user.buyeruid, known, ifa, user.id, exchange)
+        return user_key(None, known, ifa, user.id, exchange)
 
     # -- traffic --------------------------------------------------------------------------------------------
 
@@ -283,12 +287,13 @@ class Gate:
 
     def _chain(self, request: BidRequest, judge: SchainFilter) -> Reason | None:
         """A supply chain may stand in three places (sections 3.2.2, 3.2.25); each that is there must be good."""
-        chains = _schains_of(request) or [None]
-        for chain in chains:
-            nodes = [(node.asi, node.sid) for node in chain.nodes or ()] if chain is not None else None
-            code = judge.verdict(chain.complete if chain is not None else None, nodes)
-            if code:
-                return _SCHAIN[code]
+        for raw in _schains_of(request) or (b"",):
+            key = (judge, raw)
+            if key not in self._chains:
+                remember(self._chains, key, _judge_chain(judge, raw))
+            refused = self._chains[key]
+            if refused is not None:
+                return refused
         return None
 
     def seen(self, tid: str, request_id: str, now_ns: int, dedupe_ns: int) -> bool:
@@ -320,11 +325,22 @@ def _consents_of(user: User) -> Sequence[str]:
     return tuple(dict.fromkeys(text for text in (own, ext) if text))
 
 
-def _schains_of(request: BidRequest) -> list[Schain | None]:
-    source = request.source
-    places: list[Schain | None] = []
+def _judge_chain(judge: SchainFilter, raw: bytes) -> Reason | None:
+    """Why a supply chain refuses; empty where there is none."""
+    chain = SCHAIN.read(raw)[0] if raw else None
+    nodes = [(node.asi, node.sid) for node in chain.nodes or ()] if chain is not None else None
+    code = judge.verdict(chain.complete if chain is not None else None, nodes)
+    return _SCHAIN[code] if code else None
+
+
+def _schains_of(request: BidRequest) -> list[bytes]:
+    source, ext = request.source, request.ext
+    places: list[bytes] = []
     if source is not None:
-        places += [source.schain, source.ext.schain if source.ext is not None else None]
-    if request.ext is not None:
-        places.append(request.ext.schain)
-    return [chain for chain in places if chain is not None]
+        if source.schain:
+            places.append(bytes(source.schain))
+        if source.ext is not None and source.ext.schain:
+            places.append(bytes(source.ext.schain))
+    if ext is not None and ext.schain:
+        places.append(bytes(ext.schain))
+    return places

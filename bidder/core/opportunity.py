@@ -4,15 +4,17 @@ Training tables are written through `raw_features` too, so what a model learned 
 """
 
 import struct
+from collections.abc import Hashable
 from functools import lru_cache
-from operator import itemgetter
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bidder.core.devices import Agent, agent_of, structured_agent
-from bidder.openrtb.request import BidRequest, Device, User
+from bidder.core.devices import Agent
+from bidder.core.views import DeviceView, GeoView, ViewBook, remember
+from bidder.openrtb.request import BidRequest, User
 from bidder.privacy.permissions import PRECISE_GEO, PROFILE
 from models.schema import SEGMENT_PREFIX, Feature, FeatureSpec
 
@@ -42,6 +44,7 @@ _HOURS = tuple(str(hour) for hour in range(24))
 _WEEKDAYS = tuple(str(day) for day in range(7))
 
 Raw = str | float | None
+_K = TypeVar("_K", bound=Hashable)
 
 
 def hour_of_week(now_ns: int) -> int:
@@ -52,23 +55,43 @@ def hour_of_week(now_ns: int) -> int:
 class Audience(msgspec.Struct, gc=False):
     """What a request says that all its impressions share, after privacy took away what it must.
 
-    `agent` is what the device says of itself, by structured hints before the user agent (section 3.2.18).
+    domain: registrable domain of the site or host below it, or bundle of the app. segments: ids in the request.
     """
 
     exchange: str
     domain: str | None
-    region: str | None
-    country: str | None
-    city: str | None
-    os: str | None
-    browser: str | None
-    device_type: str | None
+    geo: GeoView
+    device: DeviceView
     segments: tuple[str, ...]
-    agent: Agent
     request: BidRequest
 
+    @property
+    def country(self) -> str | None:
+        """`device.geo.country`."""
+        return self.geo.country
 
-def audience_of(request: BidRequest, exchange: str, permitted: int) -> Audience:
+    @property
+    def region(self) -> str | None:
+        """`device.geo.region`."""
+        return self.geo.region
+
+    @property
+    def city(self) -> str | None:
+        """`device.geo.city`, where it may be used."""
+        return self.geo.city
+
+    @property
+    def agent(self) -> Agent:
+        """What the device says of itself."""
+        return self.device.agent
+
+    @property
+    def os(self) -> str | None:
+        """`device.os` in small letters."""
+        return self.device.os
+
+
+def audience_of(request: BidRequest, exchange: str, permitted: int, views: ViewBook) -> Audience:
     """Reads the shared values of a request.
 
     Args:
@@ -76,44 +99,20 @@ def audience_of(request: BidRequest, exchange: str, permitted: int) -> Audience:
         exchange: name of the exchange that sent it.
         permitted: what may be used, see `bidder.privacy.permissions`; without PROFILE segments are as if absent,
             without PRECISE_GEO the city.
+        views: kinds of devices and places met before.
     """
     site, app, device, user = request.site, request.app, request.device, request.user
     domain = site.domain if site is not None else app.bundle or app.domain if app is not None else None
-    segments = _segments(user) if user is not None and user.data and permitted & PROFILE else ()
     if domain and not domain.islower():
         domain = domain.lower()
-    if device is None:
-        return Audience(
-            exchange, domain, None, None, None, None, None, None, segments, agent_of(None), request
-        )
-    geo, os, kind = device.geo, device.os, device.devicetype
-    agent = agent_of_device(device)
     return Audience(
         exchange,
         domain or None,
-        geo.region if geo is not None else None,
-        geo.country if geo is not None else None,
-        geo.city if geo is not None and permitted & PRECISE_GEO else None,
-        os.lower() if os else None,
-        agent.family if device.ua else None,
-        _TYPES[kind] if kind is not None and 0 <= kind < 10 else None if kind is None else str(kind),
-        segments,
-        agent,
+        views.geo(device.geo if device is not None else None, permitted & PRECISE_GEO != 0),
+        views.device(device),
+        _segments(user) if user is not None and user.data and permitted & PROFILE else (),
         request,
     )
-
-
-_TYPES = tuple(map(str, range(10)))
-
-
-def agent_of_device(device: Device) -> Agent:
-    """What a device says of itself; structured hints where there are any (section 3.2.29), else the user agent."""
-    hints = device.sua
-    if hints is None or not (hints.browsers or hints.platform):
-        return agent_of(device.ua)
-    brands = tuple(one.brand for one in hints.browsers or ())
-    platform = hints.platform.brand if hints.platform is not None else None
-    return structured_agent(brands, platform, hints.mobile, hints.model)
 
 
 def _segments(user: User) -> tuple[str, ...]:
@@ -145,15 +144,15 @@ def raw_features(
     weekday, hour_of_day = divmod(hour, 24)
     return (
         audience.exchange,
-        audience.region,
-        audience.city,
+        audience.geo.region,
+        audience.geo.city,
         audience.domain,
         tag_id,
         size,
         position,
-        audience.os,
-        audience.browser,
-        audience.device_type,
+        audience.device.os,
+        audience.device.family,
+        audience.device.kind,
         _HOURS[hour_of_day],
         _WEEKDAYS[weekday],
         floor_cpm_micros / 1e6,
@@ -161,8 +160,25 @@ def raw_features(
     )
 
 
+_GROUPS = (
+    ("exchange",),
+    ("region", "city"),
+    ("domain",),
+    ("os", "browser", "device_type"),
+    ("tag_id",),
+    ("size", "position"),
+    ("hour", "weekday"),
+)
+"""Categorical features that are found together: their codes are kept as bytes, group by group."""
+_EXCHANGE, _GEO, _DOMAIN, _DEVICE, _TAG, _SLOT, _HOUR = range(len(_GROUPS))
+_MOST_CODES = 65_536
+
+
 class RowEncoder:
     """Writes raw values as the float64 codes of a model's request-side features.
+
+    The codes of a group of features are looked up once for each thing that they are of (a kind of device, a domain)
+    and kept as bytes; a row is these bytes one after the other, then the numbers, then a mark a segment.
 
     Args:
         spec: the model's features. A request-side feature must be one of `RAW_FEATURES` or `segment:ID`.
@@ -172,54 +188,103 @@ class RowEncoder:
     """
 
     def __init__(self, spec: FeatureSpec) -> None:
-        self._codes: list[dict[object, float]] = []
-        self._numeric: list[int] = []
-        self._segments: dict[str, int] = {}
-        places = {"categorical": [], "numeric": [], "segment": []}  # type: dict[str, list[int]]
-        for index in spec.request.tolist():
-            places[self._kind(spec.features[index])].append(index)
-        # Those of a kind stand together, so that a row is written in three runs without a look at each.
-        order = [*places["categorical"], *places["numeric"], *places["segment"]]
-        self.indices: NDArray[np.int32] = np.asarray(order, dtype=np.int32)
-        for index in places["categorical"]:
-            feature = spec.features[index]
-            codes: dict[object, float] = {v: float(c) for c, v in enumerate(feature.vocabulary, start=1)}
-            self._codes.append(codes)
-        names = [spec.features[index].name for index in places["categorical"]]
-        # One of two places is asked for more, as a getter of a single one gives no tuple.
-        self._pick = itemgetter(*map(RAW_FEATURES.index, names), 0, 0)
-        self._zeros = [0.0] * len(names)
-        self._numeric = [RAW_FEATURES.index(spec.features[index].name) for index in places["numeric"]]
-        for place, index in enumerate(places["segment"]):
-            self._segments[spec.features[index].name.removeprefix(SEGMENT_PREFIX)] = place
+        by_name = {spec.names[index]: index for index in spec.request.tolist()}
+        for name in by_name:
+            if name not in RAW_FEATURES and not name.startswith(SEGMENT_PREFIX):
+                raise ValueError(
+                    f"feature must be one of {', '.join(RAW_FEATURES)} or segment:ID, was {name}"
+                )
+        kinds = {name: spec.features[index].kind for name, index in by_name.items()}
+        order: list[str] = []
+        self._groups: list[list[dict[str, float] | None]] = []
+        for group in _GROUPS:
+            own = [name for name in group if kinds.get(name) == "categorical"]
+            order += own
+            codes = {name: _codes_of(spec.features[by_name[name]]) for name in own}
+            self._groups.append([codes.get(name) for name in group])
+        self._numeric = [
+            RAW_FEATURES.index(name)
+            for name, kind in kinds.items()
+            if kind == "numeric" and name in RAW_FEATURES
+        ]
+        order += [RAW_FEATURES[place] for place in self._numeric]
+        marks = [name for name in by_name if name.startswith(SEGMENT_PREFIX)]
+        self._segments = {name.removeprefix(SEGMENT_PREFIX): place for place, name in enumerate(marks)}
+        order += marks
+        self.indices: NDArray[np.int32] = np.asarray([by_name[name] for name in order], dtype=np.int32)
         self.width = len(order)
-        self._blank = [0.0] * len(self._segments)
-        self._pack = struct.Struct(f"{self.width}d").pack_into
+        self._blank = [0.0] * len(marks)
+        self._pack = struct.Struct(f"={len(self._numeric) + len(marks)}d").pack
+        self._exchanges: dict[str, bytes] = {}
+        self._geos: dict[GeoView, bytes] = {}
+        self._domains: dict[str | None, bytes] = {}
+        self._devices: dict[DeviceView, bytes] = {}
+        self._tags: dict[str | None, bytes] = {}
+        self._slots: dict[tuple[str | None, str | None], bytes] = {}
+        self._hours: dict[int, bytes] = {}
 
-    def _kind(self, feature: Feature) -> str:
-        if feature.name.startswith(SEGMENT_PREFIX):
-            return "segment"
-        if feature.name not in RAW_FEATURES:
-            raise ValueError(
-                f"feature must be one of {', '.join(RAW_FEATURES)} or segment:ID, was {feature.name}"
-            )
-        return feature.kind
+    def row(
+        self,
+        audience: Audience,
+        tag_id: str | None,
+        slot: tuple[str | None, str | None],
+        floor: int,
+        hour: int,
+    ) -> bytes:
+        """One opportunity as the bytes of float64[width]: the codes of what `raw_features` gives for it.
 
-    def write(self, raw: tuple[Raw, ...], segments: tuple[str, ...], out: memoryview, row: int) -> None:
-        """Packs one opportunity into row `row` of `out`, the bytes of a float64[rows, width] array."""
-        codes = map(_get, self._codes, self._pick(raw), self._zeros)
-        numbers = [raw[source] if isinstance(raw[source], float) else _NAN for source in self._numeric]
+        Args:
+            audience: the request's shared values. tag_id: `imp.tagid`. slot: its size and position.
+            floor: in CPM micros of the account. hour: of the week.
+        """
+        exchange, geo, domain, device = audience.exchange, audience.geo, audience.domain, audience.device
+        if (of_exchange := self._exchanges.get(exchange)) is None:
+            of_exchange = self._look(self._exchanges, exchange, _EXCHANGE, (exchange,))
+        if (of_geo := self._geos.get(geo)) is None:
+            of_geo = self._look(self._geos, geo, _GEO, (geo.region, geo.city))
+        if (of_domain := self._domains.get(domain)) is None:
+            of_domain = self._look(self._domains, domain, _DOMAIN, (domain,))
+        if (of_device := self._devices.get(device)) is None:
+            of_device = self._look(self._devices, device, _DEVICE, (device.os, device.family, device.kind))
+        if (of_tag := self._tags.get(tag_id)) is None:
+            of_tag = self._look(self._tags, tag_id, _TAG, (tag_id,))
+        if (of_slot := self._slots.get(slot)) is None:
+            of_slot = self._look(self._slots, slot, _SLOT, slot)
+        if (of_hour := self._hours.get(hour)) is None:
+            of_hour = self._look(self._hours, hour, _HOUR, _clock(hour))
+        head = of_exchange + of_geo + of_domain + of_device + of_tag + of_slot + of_hour
+        segments = audience.segments
+        numbers = [
+            floor / 1e6 if place == _FLOOR else float(len(segments)) if place == _COUNT else _NAN
+            for place in self._numeric
+        ]
         wanted = self._segments
         if not wanted:
-            self._pack(out, row * self.width * 8, *codes, *numbers)
-            return
+            return head + self._pack(*numbers)
         marks = self._blank.copy()
         for segment in segments:
-            place = wanted.get(segment)
-            if place is not None:
-                marks[place] = 1.0
-        self._pack(out, row * self.width * 8, *codes, *numbers, *marks)
+            if segment in wanted:
+                marks[wanted[segment]] = 1.0
+        return head + self._pack(*numbers, *marks)
+
+    def _look(self, known: dict[_K, bytes], key: _K, group: int, values: tuple[str | None, ...]) -> bytes:
+        """The codes of a group's features as bytes; of a group that the model does not use, none."""
+        codes = [
+            vocabulary.get(value, 0.0) if value is not None else 0.0
+            for vocabulary, value in zip(self._groups[group], values, strict=True)
+            if vocabulary is not None
+        ]
+        return remember(known, key, struct.pack(f"={len(codes)}d", *codes), _MOST_CODES)
+
+
+def _codes_of(feature: Feature) -> dict[str, float]:
+    return {value: float(code) for code, value in enumerate(feature.vocabulary, start=1)}
+
+
+def _clock(hour: int) -> tuple[str, str]:
+    weekday, hour_of_day = divmod(hour, 24)
+    return _HOURS[hour_of_day], _WEEKDAYS[weekday]
 
 
 _NAN = float("nan")
-_get = dict.get
+_FLOOR, _COUNT = RAW_FEATURES.index("floor_cpm"), RAW_FEATURES.index("segment_count")

@@ -8,36 +8,44 @@ bytes together costs a tenth of making an array of numbers.
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from struct import pack
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict
 
 import msgspec
 
 from bidder.core.dimensions import OPEN_AUCTION, Dimension
+from bidder.core.gate import Visitor
 from bidder.core.kernels import END
-from bidder.core.opportunity import NS_PER_HOUR, Audience
+from bidder.core.opportunity import NS_PER_HOUR
 from bidder.core.specs import Slot, SlotBook
 from bidder.core.table import LineTable, zoned_hour
 from bidder.errors import RequestError
-from bidder.openrtb.parts import texts_of
+from bidder.core.views import DeviceView, GeoView, remember
+from bidder.openrtb.parts import CONTENT, texts_of
 from bidder.openrtb.request import BidRequest, Device, Imp, Place
 from bidder.openrtb.taxonomy import ancestors
 from bidder.privacy.permissions import PRECISE_GEO
 from bidder.zones import local_hour_of_week, zone_offsets
 
-_K = TypeVar("_K")
-_V = TypeVar("_V")
-
 Part = bytes
 _END = pack("=i", END)
 NOTHING: Part = _END
-(_EXCHANGE, _DEAL, _FORMAT, _HOUR, _CIRCLE, _PLACEMENT, _VIEWABILITY, _SEGMENT, _EXPRESSION, _BLOCKED) = map(
+(_EXCHANGE, _DEAL, _INVENTORY, _HOUR, _CIRCLE, _PLACEMENT, _VIEWABILITY, _SEGMENT, _EXPRESSION, _BLOCKED) = map(
     int,
     (
-        Dimension.EXCHANGE, Dimension.DEAL, Dimension.FORMAT, Dimension.HOUR, Dimension.CIRCLE, Dimension.PLACEMENT,
+        Dimension.EXCHANGE, Dimension.DEAL, Dimension.INVENTORY, Dimension.HOUR, Dimension.CIRCLE, Dimension.PLACEMENT,
         Dimension.VIEWABILITY, Dimension.SEGMENT, Dimension.EXPRESSION, Dimension.BLOCKED,
     ),
 )  # fmt: skip
 """Plain numbers: a member of an enumeration costs a call wherever it is a key."""
+(_P_EXCHANGE, _P_DEAL, _P_FORMAT, _P_INVENTORY, _P_HOUR, _P_GEO, _P_CIRCLE, _P_DEVICE, _P_PLACE, _P_PLACEMENT,
+ _P_VIEWABILITY, _P_SEGMENT, _P_EXPRESSION, _P_BLOCKED) = range(14)  # fmt: skip
+_PIECES = 14
+"""Pieces of a record, in the order of their dimensions; four are of several dimensions."""
+_ALONE = {
+    _P_DEAL: _DEAL, _P_HOUR: _HOUR, _P_CIRCLE: _CIRCLE, _P_PLACEMENT: _PLACEMENT, _P_VIEWABILITY: _VIEWABILITY,
+    _P_SEGMENT: _SEGMENT, _P_EXPRESSION: _EXPRESSION, _P_BLOCKED: _BLOCKED,
+}  # fmt: skip
+"""Pieces of one dimension, empty where it is not used and else at least its end."""
 _MAX_HOST_LENGTH = 253
 """Of a host by RFC 1035; the parents of a longer text, all dots, would take a minute to write."""
 _MAX_LABELS = 8
@@ -53,13 +61,15 @@ _CONNECTIONS = {
     6: "cellular",
     7: "cellular",
 }
-_MOST_REMEMBERED = 8_192
 _QUARTER_NS = NS_PER_HOUR // 4
 _ZONE_SPAN_NS = 400 * 24 * NS_PER_HOUR
 
 
 class Showing:
     """Reads requests in the words of one table.
+
+    The record of an opportunity is put together of pieces: parts of dimensions that follow each other in
+    `Dimension` and are found together, such as all that a kind of device shows.
 
     Args:
         table: whose values count. slots: of the same table.
@@ -73,77 +83,73 @@ class Showing:
         self._bytes = [{value: rows_bytes(rows) for value, rows in values.items()} for values in table.values]
         # Of a dimension that shows one value at most, what it brings can be kept ended.
         self._ended = [{value: rows + _END for value, rows in values.items()} for values in self._bytes]
-        self.open_auction = self._ended[_DEAL].get(OPEN_AUCTION, NOTHING)
-        self.has_deals = self._used[_DEAL]
+        self._open_auction = self._ended[_DEAL].get(OPEN_AUCTION, NOTHING) if self._used[_DEAL] else b""
         self._trees = TreeReader(path for expression, _ in table.expressions for path in expression.paths)
+        self._blank = [b""] * _PIECES
+        for piece, dimension in _ALONE.items():
+            self._blank[piece] = NOTHING if self._used[dimension] else b""
+        self._inventories = {kind: self._one(_INVENTORY, kind) for kind in ("site", "app", "dooh", "")}
+        self._reads_content = self._used[Dimension.CONTENT] or self._used[Dimension.KEYWORD]
         self._hour_part = NOTHING
-        self._barred: dict[tuple[bytes, bytes, bytes, bytes, int], tuple[Part, list[int]]] = {}
-        self._forgotten = slots.forgotten
-        self._geos: dict[tuple[str | None, str | None], Part] = {}
-        self._domains: dict[str, Part] = {}
         self._hour_until_ns = self._hour_from_ns = 0
-        self._where = list(table.slot)
-        self._readers = [
-            (table.slot[dimension], reader)
-            for dimension, reader in (
-                (Dimension.INVENTORY, self._inventory),
-                (Dimension.GEO, self._geo),
-                (Dimension.CITY, self._city),
-                (Dimension.DEVICE, self._device),
-                (Dimension.OS, self._os),
-                (Dimension.BROWSER, self._browser),
-                (Dimension.CARRIER, self._carrier),
-                (Dimension.CONNECTION, self._connection),
-                (Dimension.LANGUAGE, self._language),
-                (Dimension.DOMAIN, self._domain),
-                (Dimension.CONTENT, self._content),
-                (Dimension.KEYWORD, self._keyword),
-            )
-            if self._used[dimension]
-        ]
-        self._blank = [NOTHING] * len(table.dimensions)
+        self._forgotten = slots.forgotten
+        self._exchanges: dict[str, bytes] = {}
+        self._geos: dict[GeoView, bytes] = {}
+        self._devices: dict[DeviceView, bytes] = {}
+        self._places: dict[tuple[object, ...], bytes] = {}
+        self._placements: dict[tuple[object, ...], bytes] = {}
+        self._barred: dict[tuple[bytes, bytes, bytes, bytes, int], tuple[Part, list[int]]] = {}
 
     # -- of the request -------------------------------------------------------------------------------------
 
-    def of_request(
-        self,
-        request: BidRequest,
-        audience: Audience,
-        permitted: int,
-        own_segments: tuple[str, ...],
-        now_ns: int,
-    ) -> list[Part]:
-        """Parts of all used dimensions, those of impressions still empty.
+    def of_request(self, visitor: Visitor, now_ns: int) -> list[bytes]:
+        """Pieces of a request's record, those of impressions still empty.
 
         Args:
-            request: the request. audience: what its impressions share. permitted: what may be used of it.
-            own_segments: that we know of its user. now_ns: the time.
+            visitor: who asks, and what of that may be used. now_ns: the time.
         """
-        parts = self._blank.copy()
-        where = self._where
-        slot = where[_EXCHANGE]
-        if slot >= 0:
-            parts[slot] = self._ended[_EXCHANGE].get(audience.exchange, NOTHING)
-        slot = where[_HOUR]
-        if slot >= 0:
-            parts[slot] = self._hour(now_ns)
-        for place, reader in self._readers:
-            parts[place] = reader(audience)
-        slot = where[_SEGMENT]
-        if slot >= 0:
-            segments = audience.segments + own_segments if own_segments else audience.segments
-            parts[slot] = self._several(_SEGMENT, segments)
-        slot = where[_CIRCLE]
-        if slot >= 0 and permitted & PRECISE_GEO:
-            parts[slot] = self._circle(request.device)
-        slot = where[_BLOCKED]
-        if slot >= 0:
-            parts[slot] = self._blocked(request)
-        return parts
+        audience = visitor.audience
+        request, used, pieces = audience.request, self._used, self._blank.copy()
+        exchange, geo, device = audience.exchange, audience.geo, audience.device
+        piece = self._exchanges.get(exchange)
+        pieces[_P_EXCHANGE] = piece if piece is not None else self._exchange(exchange)
+        kind = "site" if request.site is not None else "app" if request.app is not None else ""
+        pieces[_P_INVENTORY] = self._inventories[kind if request.dooh is None else "dooh"]
+        if used[_HOUR]:
+            pieces[_P_HOUR] = self._hour(now_ns)
+        piece = self._geos.get(geo)
+        pieces[_P_GEO] = piece if piece is not None else self._geo(geo)
+        if used[_CIRCLE] and visitor.permitted & PRECISE_GEO:
+            pieces[_P_CIRCLE] = self._circle(request.device)
+        piece = self._devices.get(device)
+        pieces[_P_DEVICE] = piece if piece is not None else self._device(device)
+        key = self._place_key(request, audience.domain)
+        piece = self._places.get(key)
+        pieces[_P_PLACE] = piece if piece is not None else self._place(key, request, audience.domain)
+        if used[_SEGMENT]:
+            known, own = self._bytes[_SEGMENT], visitor.segments
+            segments = audience.segments + own if own else audience.segments
+            pieces[_P_SEGMENT] = b"".join([known[one] for one in segments if one in known]) + _END
+        if used[_BLOCKED] and (request.badv or request.bcat or request.bapp or request.acat):
+            pieces[_P_BLOCKED] = self._bars(request)[0]
+        return pieces
 
     def _several(self, dimension: int, shown: Iterable[str]) -> Part:
+        """The part of a dimension that shows several values; nothing at all where it is not used."""
+        if not self._used[dimension]:
+            return b""
         values = self._bytes[dimension]
         return b"".join([values[value] for value in shown if value in values]) + _END
+
+    def _one(self, dimension: int, shown: str | None) -> Part:
+        """The part of a dimension that shows one value at most."""
+        if not self._used[dimension]:
+            return b""
+        return self._ended[dimension].get(shown, NOTHING) if shown else NOTHING
+
+    def _exchange(self, name: str) -> bytes:
+        # The kernel knows what is in flight; the record says nothing there.
+        return remember(self._exchanges, name, _END + self._one(_EXCHANGE, name))
 
     def _hour(self, now_ns: int) -> Part:
         """The hour of the week in every zone that a line item goes by; asked anew each quarter of an hour."""
@@ -160,32 +166,12 @@ class Showing:
             self._hour_part = self._several(_HOUR, shown)
         return self._hour_part
 
-    def _inventory(self, audience: Audience) -> Part:
-        kind = (
-            "site"
-            if audience.request.site is not None
-            else "app"
-            if audience.request.app is not None
-            else None
-        )
-        kind = "dooh" if audience.request.dooh is not None else kind
-        return self._ended[Dimension.INVENTORY].get(kind, NOTHING) if kind is not None else NOTHING
-
-    def _geo(self, audience: Audience) -> Part:
-        key = (audience.country, audience.region)
-        part = self._geos.get(key)
-        if part is None:
-            country, region = key
-            shown = [text for text in (region, country, f"{country}-{region}") if text]
-            part = self._remember(self._geos, key, self._several(Dimension.GEO, shown))
-        return part
-
-    def _city(self, audience: Audience) -> Part:
-        city = audience.city
-        if not city:
-            return NOTHING
-        name = city.lower()
-        return self._several(Dimension.CITY, (name, f"{audience.country}/{name}"))
+    def _geo(self, view: GeoView) -> bytes:
+        country, region, city = view.country, view.region, view.city
+        places = [text for text in (region, country, f"{country}-{region}") if text]
+        cities = [city.lower(), f"{country}/{city.lower()}"] if city else []
+        piece = self._several(Dimension.GEO, places) + self._several(Dimension.CITY, cities)
+        return remember(self._geos, view, piece)
 
     def _circle(self, device: Device | None) -> Part:
         geo = device.geo if device is not None else None
@@ -195,73 +181,48 @@ class Showing:
         found = [row for circle in self._table.circles.containing(geo.lat, geo.lon) for row in rows[circle]]
         return rows_bytes(found) + _END
 
-    def _device(self, audience: Audience) -> Part:
-        kind = audience.request.device.devicetype if audience.request.device is not None else None
-        name = _DEVICES.get(kind) if kind is not None else None
-        return self._ended[Dimension.DEVICE].get(name or audience.agent.device_class or "", NOTHING)
+    def _device(self, view: DeviceView) -> bytes:
+        agent = view.agent
+        kind = _DEVICES.get(view.number) if view.number is not None else None
+        connection = _CONNECTIONS.get(view.connection) if view.connection is not None else None
+        piece = b"".join(
+            (
+                self._one(Dimension.DEVICE, kind or agent.device_class),
+                self._one(Dimension.OS, agent.os or view.os),
+                self._one(Dimension.BROWSER, agent.browser),
+                self._one(Dimension.CARRIER, view.carrier.lower() if view.carrier else None),
+                self._one(Dimension.CONNECTION, connection),
+                self._one(Dimension.LANGUAGE, view.language[:2].lower() if view.language else None),
+            )
+        )
+        return remember(self._devices, view, piece)
 
-    def _os(self, audience: Audience) -> Part:
-        return self._ended[Dimension.OS].get(audience.agent.os or audience.os or "", NOTHING)
-
-    def _browser(self, audience: Audience) -> Part:
-        return self._ended[Dimension.BROWSER].get(audience.agent.browser or "", NOTHING)
-
-    def _carrier(self, audience: Audience) -> Part:
-        carrier = audience.request.device.carrier if audience.request.device is not None else None
-        return self._ended[Dimension.CARRIER].get(carrier.lower(), NOTHING) if carrier else NOTHING
-
-    def _connection(self, audience: Audience) -> Part:
-        kind = audience.request.device.connectiontype if audience.request.device is not None else None
-        name = _CONNECTIONS.get(kind) if kind is not None else None
-        return self._ended[Dimension.CONNECTION].get(name, NOTHING) if name is not None else NOTHING
-
-    def _language(self, audience: Audience) -> Part:
-        language = audience.request.device.language if audience.request.device is not None else None
-        return self._ended[Dimension.LANGUAGE].get(language[:2].lower(), NOTHING) if language else NOTHING
-
-    def _domain(self, audience: Audience) -> Part:
-        """Rules name registrable domains, requests also the hosts below them."""
-        domain = audience.domain
-        if domain is None:
-            return NOTHING
-        if audience.request.site is None or len(domain) > _MAX_HOST_LENGTH:
-            return self._ended[Dimension.DOMAIN].get(domain, NOTHING)
-        part = self._domains.get(domain)
-        if part is None:
-            part = self._remember(self._domains, domain, self._several(Dimension.DOMAIN, _hosts(domain)))
-        return part
-
-    def _content(self, audience: Audience) -> Part:
-        place = place_of(audience.request)
+    def _place_key(self, request: BidRequest, domain: str | None) -> tuple[object, ...]:
+        """What the piece of a place depends on."""
+        if not self._reads_content:
+            return (domain, request.site is None)
+        place = place_of(request)
         if place is None:
-            return NOTHING
-        shown: dict[str, None] = {}
-        for categories in (place.cat, place.sectioncat, place.pagecat):
-            for category in categories or ():
-                shown.update(dict.fromkeys(_category(place.cattax, category)))
-        content = place.content
-        if content is not None:
-            for category in content.cat or ():
-                shown.update(dict.fromkeys(_category(content.cattax, category)))
-        return self._several(Dimension.CONTENT, shown)
+            return ()
+        return (
+            domain, request.site is None, bytes(place.cat), bytes(place.sectioncat), bytes(place.pagecat),
+            place.cattax, bytes(place.content), place.keywords, bytes(place.kwarray),
+        )  # fmt: skip
 
-    def _keyword(self, audience: Audience) -> Part:
-        place = place_of(audience.request)
-        if place is None:
-            return NOTHING
-        shown: dict[str, None] = {}
-        for one in (place, place.content):
-            if one is not None:
-                words = [*(one.keywords or "").split(","), *(one.kwarray or ())]
-                shown.update(dict.fromkeys(word.strip().lower() for word in words))
-        return self._several(Dimension.KEYWORD, shown)
+    def _place(self, key: tuple[object, ...], request: BidRequest, domain: str | None) -> bytes:
+        """Rules name registrable domains, requests also the hosts below them; apps are named whole."""
+        hosts: Sequence[str] = ()
+        if domain is not None:
+            whole = request.site is None or len(domain) > _MAX_HOST_LENGTH
+            hosts = (domain,) if whole else _hosts(domain)
+        piece = self._several(Dimension.DOMAIN, hosts)
+        if self._reads_content:
+            categories = [one for pair in categories_of(request) for one in _category(*pair)]
+            piece += self._several(Dimension.CONTENT, dict.fromkeys(categories))
+            piece += self._several(Dimension.KEYWORD, keywords_of(request))
+        return remember(self._places, key, piece)
 
     # -- what is barred -------------------------------------------------------------------------------------
-
-    def _blocked(self, request: BidRequest) -> Part:
-        if not (request.badv or request.bcat or request.bapp or request.acat):
-            return NOTHING
-        return self._bars(request)[0]
 
     def _bars(self, request: BidRequest) -> tuple[Part, list[int]]:
         """What a request bars of line items and of single creatives; publishers repeat their lists."""
@@ -277,17 +238,9 @@ class Showing:
             rows = [row for text in texts if text in values for row in values[text]]
             if acat:
                 rows.append(~self._unlike(key[3], request.cattax))
-            part = rows_bytes(rows) + _END
-            found = self._remember(
-                self._barred, key, (part, [known[text] for text in texts if text in known])
-            )
+            of_creatives = [known[text] for text in texts if text in known]
+            found = remember(self._barred, key, (rows_bytes(rows) + _END, of_creatives))
         return found
-
-    def _remember(self, known: dict[_K, _V], key: _K, value: _V) -> _V:
-        if len(known) >= _MOST_REMEMBERED:
-            known.clear()
-        known[key] = value
-        return value
 
     def _unlike(self, acat: bytes, cattax: int) -> int:
         """Row of the line items with a creative of a category that is not among the allowed ones.
@@ -312,47 +265,48 @@ class Showing:
     # -- of the impression ----------------------------------------------------------------------------------
 
     def of_imp(
-        self, parts: list[Part], imp: Imp, slots: list[Slot], personal: bool, body: bytes
-    ) -> list[Part]:
-        """The request's parts with those of one impression.
+        self, pieces: list[bytes], imp: Imp, slots: Sequence[Slot], personal: bool, body: bytes
+    ) -> list[bytes]:
+        """The request's pieces with those of one impression in the open auction.
 
         Args:
-            parts: of the request. imp: one of its impressions. slots: its media.
+            pieces: of the request. imp: one of its impressions. slots: its media.
             personal: whether expressions may read personal fields. body: of the request, for expressions.
         """
-        own = parts.copy()
-        where = self._where
-        own[where[_FORMAT]] = (
+        own, used = pieces.copy(), self._used
+        own[_P_DEAL] = self._open_auction
+        own[_P_FORMAT] = (
             slots[0].formats + _END if len(slots) == 1 else b"".join([slot.formats for slot in slots]) + _END
         )
-        place = where[_DEAL]
-        if place >= 0:
-            own[place] = self.open_auction
-        place = where[_PLACEMENT]
-        if place >= 0:
-            own[place] = self._several(_PLACEMENT, _placements(imp, slots))
-        place = where[_VIEWABILITY]
-        if place >= 0:
-            own[place] = self._several(_VIEWABILITY, _viewabilities(imp))
-        place = where[_EXPRESSION]
-        if place >= 0:
-            own[place] = self._expressions(imp, personal, body)
+        if used[_PLACEMENT]:
+            own[_P_PLACEMENT] = self._placement(imp, slots)
+        if imp.metric and used[_VIEWABILITY]:
+            own[_P_VIEWABILITY] = self._several(_VIEWABILITY, _viewabilities(imp))
+        if used[_EXPRESSION]:
+            own[_P_EXPRESSION] = self._expressions(imp, personal, body)
         return own
+
+    def _placement(self, imp: Imp, slots: Sequence[Slot]) -> Part:
+        key = (tuple([slot.placements for slot in slots]), imp.instl, imp.rwdd, imp.tagid)
+        piece = self._placements.get(key)
+        if piece is None:
+            piece = remember(self._placements, key, self._several(_PLACEMENT, _placements(imp, slots)))
+        return piece
 
     def wants(self, deal: str) -> bool:
         """Whether any line item wants a deal."""
         return deal != OPEN_AUCTION and deal in self._ended[_DEAL]
 
-    def for_deal(self, parts: list[Part], deal: str, wadomain: tuple[str, ...]) -> list[Part] | None:
-        """An impression's parts as one of its deals shows them; None where no line item wants the deal."""
+    def for_deal(self, pieces: list[bytes], deal: str, wadomain: tuple[str, ...]) -> list[bytes] | None:
+        """An impression's pieces as one of its deals shows them; None where no line item wants the deal."""
         part = self._ended[_DEAL].get(deal)
         if part is None or deal == OPEN_AUCTION:
             return None
-        own = parts.copy()
-        own[self._where[_DEAL]] = part
+        own = pieces.copy()
+        own[_P_DEAL] = part
         if wadomain:
             # Stands in the deal's own dimension: the deal is not for advertisers beyond its list.
-            own[self._where[_DEAL]] = part[: -len(_END)] + rows_bytes((~self._outsiders(wadomain),)) + _END
+            own[_P_DEAL] = part[: -len(_END)] + rows_bytes((~self._outsiders(wadomain),)) + _END
         return own
 
     def _outsiders(self, wadomain: tuple[str, ...]) -> int:
@@ -364,7 +318,7 @@ class Showing:
         )
 
     def _expressions(self, imp: Imp, personal: bool, body: bytes) -> Part:
-        """Rows of the expressions that hold; the body is read whole only where a table has any."""
+        """Rows of the expressions that hold."""
         tree = self._trees.read(body)
         imps = tree["imp"] if isinstance(tree["imp"], list) else [tree["imp"]]
         node: Any = next((one for one in imps if isinstance(one, dict) and _names(one.get("id"), imp.id)), {})
@@ -446,6 +400,33 @@ def place_of(request: BidRequest) -> Place | None:
     return request.site or request.app or request.dooh
 
 
+def categories_of(request: BidRequest) -> list[tuple[int, str]]:
+    """Taxonomy and category of all that a request says of its page, section, site and content."""
+    place = place_of(request)
+    if place is None:
+        return []
+    lists = (("cat", place.cat), ("sectioncat", place.sectioncat), ("pagecat", place.pagecat))
+    found = [(place.cattax, one) for name, raw in lists if raw for one in texts_of(name, bytes(raw))[0]]
+    content = CONTENT.read(bytes(place.content))[0] if place.content else None
+    if content is not None:
+        found += [(content.cattax, one) for one in content.cat or ()]
+    return found
+
+
+def keywords_of(request: BidRequest) -> list[str]:
+    """Keywords of site and content, in small letters, each once."""
+    place = place_of(request)
+    if place is None:
+        return []
+    words = (place.keywords or "").split(",")
+    if place.kwarray:
+        words += texts_of("kwarray", bytes(place.kwarray))[0]
+    content = CONTENT.read(bytes(place.content))[0] if place.content else None
+    if content is not None:
+        words += [*(content.keywords or "").split(","), *(content.kwarray or ())]
+    return list(dict.fromkeys(word.strip().lower() for word in words))
+
+
 def blocked_of(request: BidRequest) -> list[str]:
     """What a request bars, as values of BLOCKED."""
     found: list[str] = []
@@ -472,7 +453,7 @@ def _category(cattax: int, category: str) -> tuple[str, ...]:
     return tuple(f"{cattax}:{one}" for one in ancestors(cattax, category))
 
 
-def _placements(imp: Imp, slots: list[Slot]) -> list[str]:
+def _placements(imp: Imp, slots: Sequence[Slot]) -> list[str]:
     shown = [value for slot in slots for value in slot.placements]
     if imp.instl:
         shown.append("instl")

@@ -65,7 +65,7 @@ class Slot(msgspec.Struct, gc=False):
     """One medium of an impression.
 
     row: in `SlotBook.columns`. media: its `mtype`. formats: rows of FORMAT that it shows, as parts hold them (`core.showing`). placements: values of PLACEMENT that it
-    shows. size, position: as features. pod_s: seconds of a dynamic pod, 0 where it is none; slots: most ads in it.
+    shows. features: size and position. pod_s: seconds of a dynamic pod, 0 where it is none; slots: most ads in it.
     ask: what a native slot asks for. protocols: that a video or audio slot lists, None for any. floored: whether it has floors by duration. repaired: values that had to be mended.
     """
 
@@ -73,8 +73,7 @@ class Slot(msgspec.Struct, gc=False):
     media: int
     formats: bytes
     placements: tuple[str, ...]
-    size: str | None
-    position: str | None
+    features: tuple[str | None, str | None]
     pod_s: int
     slots: int
     slotinpod: int
@@ -192,8 +191,7 @@ class SlotBook:
             media=values[S.MEDIA],
             formats=self._shows(size_value(code) for code in codes),
             placements=(f"pos:{banner.pos}",),
-            size=first,
-            position=str(banner.pos),
+            features=(first, str(banner.pos)),
             pod_s=0,
             slots=0,
             slotinpod=0,
@@ -238,8 +236,7 @@ class SlotBook:
             media=values[S.MEDIA],
             formats=self._shows((media.value,)),
             placements=_placements_of(linear),
-            size=None,
-            position=str(linear.pos) if isinstance(linear, Video) else None,
+            features=(None, str(linear.pos) if isinstance(linear, Video) else None),
             pod_s=_near(linear.poddur or 0),
             slots=max(linear.maxseq or 0, 0),
             slotinpod=linear.slotinpod,
@@ -262,8 +259,7 @@ class SlotBook:
             media=values[S.MEDIA],
             formats=shown,
             placements=(),
-            size=None,
-            position=None,
+            features=(None, None),
             pod_s=0,
             slots=0,
             slotinpod=0,

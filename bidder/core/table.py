@@ -103,11 +103,9 @@ class LineTable:
         )
         stated = {dimension: self._rules(dimension) for dimension in Dimension}
         self.expressions: list[tuple[Expression, tuple[int, ...]]] = []
-        self.dimensions = tuple(
-            dimension
-            for dimension in Dimension
-            if stated[dimension] or dimension in (Dimension.FLIGHT, Dimension.FORMAT)
-        )
+        named = {Dimension[one.dimension.upper()] for line in self.lines for one in line.modifiers}
+        always = {Dimension.FLIGHT, Dimension.FORMAT, *named}
+        self.dimensions = tuple(one for one in Dimension if stated[one] or one in always)
         self.slot = [-1] * len(Dimension)
         self.refusals = np.array([REASONS[dimension] for dimension in self.dimensions], dtype=np.int32)
         self.base = np.zeros((len(self.dimensions), self.words), dtype=np.uint64)
@@ -187,16 +185,6 @@ class LineTable:
                     if (dimension, value) not in self._modifier_rows:
                         row = self._modifier_rows[dimension, value] = book.add(())
                         values[value] = (*values.get(value, ()), row)
-                if self.slot[dimension] < 0:
-                    self._use(dimension)
-
-    def _use(self, dimension: Dimension) -> None:
-        """Makes a dimension used in which nobody has a rule: everybody is admitted."""
-        self.slot[dimension] = len(self.dimensions)
-        self.dimensions = (*self.dimensions, dimension)
-        self.refusals = np.append(self.refusals, np.int32(REASONS[dimension]))
-        everyone = bits_of(np.arange(len(self.lines), dtype=np.int64), self.words)
-        self.base = np.vstack((self.base, everyone))
 
     # -- numbers --------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from bidder.openrtb.mending import Step, read_typed
-from bidder.openrtb.request import Audio, Banner, Native, Pmp, Regs, Video
+from bidder.openrtb.request import Audio, Banner, Content, Eid, Native, Pmp, Regs, Schain, Video
 
 T = TypeVar("T")
 CAPACITY = 8_192
@@ -60,10 +60,21 @@ AUDIO: Part[Audio] = Part(Audio, "audio")
 NATIVE: Part[Native] = Part(Native, "native")
 PMP: Part[Pmp] = Part(Pmp, "pmp")
 REGS: Part[Regs] = Part(Regs, "regs")
-_TEXTS: dict[str, Part[Any]] = {name: Part(list[str], name) for name in ("acat", "bcat", "badv", "bapp")}
+SCHAIN: Part[Schain] = Part(Schain, "schain")
+CONTENT: Part[Content] = Part(Content, "content")
+_EIDS = msgspec.json.Decoder(list[Eid])
+_TEXTS: dict[str, Part[Any]] = {
+    name: Part(list[str], name)
+    for name in ("acat", "bcat", "badv", "bapp", "cat", "sectioncat", "pagecat", "kwarray")
+}
 
 
 def texts_of(name: str, raw: bytes) -> tuple[list[str], int]:
-    """A list of texts of the request: `acat`, `bcat`, `badv` or `bapp`; and how many of them were mended."""
+    """A list of texts, by the name of its attribute such as `badv`; and how many of them were mended."""
     value, repaired = _TEXTS[name].read(raw)
     return value or [], repaired
+
+
+def eids_of(raw: bytes) -> list[Eid]:
+    """Ids of a user; they are of nobody else, so they are not remembered. Raises `RequestError` as `Part.read`."""
+    return read_typed(_EIDS, raw, ("user", "eids")).value or []

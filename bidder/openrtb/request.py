@@ -172,13 +172,6 @@ class Imp(Struct):
     ext: ImpExt | None = None
 
 
-class Publisher(Struct):
-    """Section 3.2.15."""
-
-    id: str | None = None
-    domain: str | None = None
-
-
 class Content(Struct):
     """Section 3.2.16."""
 
@@ -194,14 +187,13 @@ class Place(Struct):
     """What site, app and dooh have in common (sections 3.2.13 to 3.2.14 and 3.2.33)."""
 
     domain: str | None = None
-    publisher: Publisher | None = None
-    content: Content | None = None
+    content: msgspec.Raw = ABSENT
     keywords: str | None = None
-    kwarray: list[str] | None = None
-    cat: list[str] | None = None
+    kwarray: msgspec.Raw = ABSENT
+    cat: msgspec.Raw = ABSENT
     cattax: int = 1
-    sectioncat: list[str] | None = None
-    pagecat: list[str] | None = None
+    sectioncat: msgspec.Raw = ABSENT
+    pagecat: msgspec.Raw = ABSENT
 
 
 class Site(Place):
@@ -294,7 +286,7 @@ class UserExt(Struct):
     """`user.ext`: where OpenRTB 2.5 senders put what 2.6 has in `user`."""
 
     consent: str | None = None
-    eids: list[Eid] | None = None
+    eids: msgspec.Raw = ABSENT
 
 
 class User(Struct):
@@ -303,7 +295,7 @@ class User(Struct):
     id: str | None = None
     buyeruid: str | None = None
     consent: str | None = None
-    eids: list[Eid] | None = None
+    eids: msgspec.Raw = ABSENT
     data: list[Data] | None = None
     ext: UserExt | None = None
 
@@ -345,7 +337,7 @@ class Schain(Struct):
 class SchainExt(Struct):
     """An `ext` that may hold the supply chain: `source.ext` of 2.5."""
 
-    schain: Schain | None = None
+    schain: msgspec.Raw = ABSENT
 
 
 class Source(Struct):
@@ -353,7 +345,7 @@ class Source(Struct):
 
     fd: int | None = None
     tid: str | None = None
-    schain: Schain | None = None
+    schain: msgspec.Raw = ABSENT
     ext: SchainExt | None = None
 
 
@@ -361,7 +353,7 @@ class RequestExt(Struct):
     """`ext` of the request: which exchange sent it; and the third place of a supply chain."""
 
     exchange: str | None = None
-    schain: Schain | None = None
+    schain: msgspec.Raw = ABSENT
 
 
 class BidRequest(Struct):
