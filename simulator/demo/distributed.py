@@ -6,6 +6,7 @@ commands that anyone can start by hand, waits for the exchange to end, and reads
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -156,7 +157,8 @@ def _config(plan: Plan, kafka: str, folder: Path, speedup: float) -> str:
     for name, rules in plan.exchange_rules(seconds).items():
         lines += [
             f"[exchanges.{name}]",
-            *(f"{key} = {value}" for key, value in msgspec.structs.asdict(rules).items()),
+            # TOML writes text, truth, numbers and lists as JSON does.
+            *(f"{key} = {json.dumps(value)}" for key, value in msgspec.structs.asdict(rules).items()),
         ]
     return "\n".join(lines) + "\n"
 

@@ -21,6 +21,7 @@ from simulator.report import (
     book_mismatches,
     drops,
     no_bids,
+    summed,
 )
 
 
@@ -62,7 +63,7 @@ def run_result(
         requests_per_second=figures.requests / duration_s,
         decision_latency_ms=Latency(p50=figures.p50_ms, p99=figures.p99_ms),
         late_wins=figures.late_wins,
-        campaigns=[_campaign(plan, reports[name], figures.campaigns.get(name)) for name in sorted(reports)],
+        campaigns=[_campaign(plan, reports[name], figures.campaigns) for name in sorted(reports)],
         books_agree=not mismatches,
         mismatches=mismatches,
         reasons=no_bids(figures.reasons),
@@ -85,9 +86,12 @@ def run_result(
     )
 
 
-def _campaign(plan: Plan, report: CampaignReport, status: Status | None) -> CampaignResult:
+def _campaign(plan: Plan, report: CampaignReport, lines: Mapping[str, Status]) -> CampaignResult:
+    """One campaign, the funnels of its line items added up."""
     campaign = plan.campaigns[report.id]
-    funnel = status.funnel if status is not None else {}
+    ids = [item.id for item in campaign.line_items] or [campaign.id]
+    own = [lines[line_id] for line_id in ids if line_id in lines]
+    funnel = summed(status.funnel for status in own)
     return CampaignResult(
         id=report.id,
         budget_nanos=report.budget_nanos,
@@ -105,6 +109,8 @@ def _campaign(plan: Plan, report: CampaignReport, status: Status | None) -> Camp
         bids=funnel.get("bid", 0),
         wins=report.wins,
         funnel=drops(funnel),
+        asked=sum(status.asked for status in own),
+        refused=summed(status.refused for status in own),
     )
 
 

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -52,9 +53,8 @@ class Watch:
 
     def _point(self, run: Run) -> None:
         now_ns = min(run.clock.now_ns(), run.plan.end_ns)
-        for campaign_id, status in run.worker.engine.status(now_ns).items():
-            budget = run.plan.campaigns[campaign_id].budget_nanos
-            point = CurvePoint(now_ns, status.posted_nanos, int(budget * status.planned_share))
+        for campaign_id, own in _money(run, now_ns).items():
+            point = CurvePoint(now_ns, own.posted_nanos, own.plan_nanos)
             points = self.curves.setdefault(campaign_id, [])
             if points and points[-1].at_ns == now_ns:
                 points.pop()
@@ -96,15 +96,15 @@ class Watch:
     def _campaigns(self, run: Run) -> list[CampaignSnapshot]:
         books = run.shell.exchange.books.campaigns
         shown = []
-        for campaign_id, status in run.worker.engine.status(run.clock.now_ns()).items():
+        for campaign_id, money in _money(run, run.clock.now_ns()).items():
             campaign, own = run.plan.campaigns[campaign_id], books.get(campaign_id, _NOTHING)
             shown.append(
                 CampaignSnapshot(
                     id=campaign_id,
                     name=campaign.name,
                     budget_nanos=campaign.budget_nanos,
-                    spend_nanos=status.posted_nanos,
-                    plan_nanos=int(campaign.budget_nanos * status.planned_share),
+                    spend_nanos=money.posted_nanos,
+                    plan_nanos=money.plan_nanos,
                     impressions=own.impressions,
                     clicks=own.clicks,
                     conversions=own.conversions,
@@ -209,3 +209,24 @@ class DistantWatch:
             currency=self._plan.currency,
             campaigns=campaigns,
         )
+
+
+class _Money(NamedTuple):
+    """A campaign's spend at the seat, and what its plan foresaw by now."""
+
+    posted_nanos: int
+    plan_nanos: int
+
+
+def _money(run: Run, now_ns: int) -> dict[str, _Money]:
+    """Money of each campaign that the engine knows, all its line items together."""
+    engine = run.worker.engine
+    purse = engine.wallet.purse
+    found: dict[str, _Money] = {}
+    for line_id, status in engine.status(now_ns).items():
+        campaign = engine.table.lines[engine.table.index[line_id]].campaign
+        if campaign.id not in found:
+            # Every bid of a campaign is charged to the account of its id, whatever else it is charged to.
+            posted = purse.posted(purse.account(campaign.id))
+            found[campaign.id] = _Money(posted, int(campaign.budget_nanos * status.planned_share))
+    return found

@@ -11,7 +11,7 @@ Everything here is a pure function of a `RunResult`: no clock, no files, no netw
 """
 
 from simulator.report.page import render
-from simulator.report.reasons import drops, no_bids
+from simulator.report.reasons import drops, no_bids, summed
 from simulator.report.summary import (
     CampaignResult,
     CurvePoint,
@@ -33,4 +33,5 @@ __all__ = [
     "json_object",
     "no_bids",
     "render",
+    "summed",
 ]

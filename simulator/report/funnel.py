@@ -6,7 +6,7 @@ from simulator.report import text
 from simulator.report.blocks import Column, data_details, section, table
 from simulator.report.charts import Bar, BarRow, ChartIds, bar_chart
 from simulator.report.markup import Content, Markup, el
-from simulator.report.reasons import words
+from simulator.report.reasons import refusal_words, words
 from simulator.report.rows import merged_rows, name_cell, with_rest
 from simulator.report.summary import CampaignResult, RunResult, share, totals, win_rate
 
@@ -108,10 +108,58 @@ def _drops(heading: str, noun: str, counts: Mapping[str, int], whole: int, ids: 
     ]
 
 
+def _named(counts: Mapping[str, int], most: int) -> tuple[list[str], list[str]]:
+    """The names that count most, and those of the rest that count at all: a column of zeros says nothing."""
+    ranked = sorted((name for name, count in counts.items() if count), key=lambda name: (-counts[name], name))
+    # One name alone takes as much room as a column of the rest.
+    return (ranked, []) if len(ranked) <= most + 1 else (ranked[:most], ranked[most:])
+
+
+def _cells(counts: Mapping[str, int], named: Sequence[str], others: Sequence[str]) -> list[Content]:
+    """Counts by name, those of the rest in one."""
+    cells: list[Content] = [text.count(counts.get(name, 0)) for name in named]
+    return [*cells, *([text.count(sum(counts.get(name, 0) for name in others))] if others else [])]
+
+
+def _targeting(campaigns: Sequence[CampaignResult]) -> list[Markup]:
+    """What targeting left of all that was asked; nothing where nobody counted."""
+    merged = merged_rows("", f"All {len(campaigns)} campaigns", campaigns)
+    if not merged.asked:
+        return []
+    named, others = _named(merged.refused, _MOST_REASON_COLUMNS)
+
+    def cells(row: CampaignResult) -> list[Content]:
+        return [
+            name_cell(row),
+            text.count(row.asked),
+            *_cells(row.refused, named, others),
+            text.count(row.eligible),
+            text.percent(share(row.eligible, row.asked)),
+        ]
+
+    columns = [
+        Column("Campaign"),
+        Column("Asked"),
+        *(Column(f"{_LESS}{refusal_words(name)}") for name in named),
+        *([Column(f"{_LESS}Other rules")] if others else []),
+        Column("= Eligible"),
+        Column("Of asked"),
+    ]
+    return [
+        el("h3", "What targeting left to each campaign"),
+        el(
+            "p",
+            "Every opportunity is held against each line item; what its first refusing rule dropped is counted "
+            "there.",
+            class_="note",
+        ),
+        table("Targeting by campaign", columns, [cells(row) for row in with_rest(campaigns)], cells(merged)),
+    ]
+
+
 def _campaign_funnels(campaigns: Sequence[CampaignResult]) -> Markup:
     merged = merged_rows("", f"All {len(campaigns)} campaigns", campaigns)
-    ranked = sorted(merged.funnel, key=lambda name: (-merged.funnel[name], name))
-    named, others = ranked[:_MOST_REASON_COLUMNS], ranked[_MOST_REASON_COLUMNS:]
+    named, others = _named(merged.funnel, _MOST_REASON_COLUMNS)
     rows = with_rest(campaigns)
     gap = any(row.eligible - row.bids != sum(row.funnel.values()) for row in campaigns)
 
@@ -120,8 +168,7 @@ def _campaign_funnels(campaigns: Sequence[CampaignResult]) -> Markup:
         return [
             name_cell(row),
             text.count(row.eligible),
-            *(text.count(row.funnel.get(name, 0)) for name in named),
-            *([text.count(sum(row.funnel.get(name, 0) for name in others))] if others else []),
+            *_cells(row.funnel, named, others),
             *([el("span", text.count(row.eligible - row.bids - dropped), class_="bad")] if gap else []),
             text.count(row.bids),
             text.count(row.wins),
@@ -146,6 +193,7 @@ def _campaign_funnels(campaigns: Sequence[CampaignResult]) -> Markup:
     ]
     return el(
         "div",
+        *_targeting(campaigns),
         el("h3", "Why each campaign delivered what it did"),
         el("p", "Eligible opportunities, less what dropped them before a bid, are the bids.", class_="note"),
         table("Funnel by campaign", columns, [cells(row) for row in rows], cells(merged)),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from simulator.report.markup import Markup, el, join
+from simulator.report.reasons import summed
 from simulator.report.summary import CampaignResult, totals
 
 # What keeps the page below 500 kB and readable: charts for the largest, rows for most, one row for the rest.
@@ -25,16 +26,15 @@ def with_rest(campaigns: Sequence[CampaignResult]) -> list[CampaignResult]:
 
 
 def merged_rows(campaign_id: str, name: str, campaigns: Sequence[CampaignResult]) -> CampaignResult:
-    summed: dict[str, int] = {}
-    for campaign in campaigns:
-        for reason, number in campaign.funnel.items():
-            summed[reason] = summed.get(reason, 0) + number
+    """One row of their sums, under another name."""
     return msgspec.structs.replace(
         campaigns[0],
         id=campaign_id,
         name=name,
         advertiser="",
-        funnel=summed,
+        funnel=summed(campaign.funnel for campaign in campaigns),
+        asked=sum(campaign.asked for campaign in campaigns),
+        refused=summed(campaign.refused for campaign in campaigns),
         **totals(campaigns)._asdict(),
     )
 

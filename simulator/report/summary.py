@@ -33,6 +33,8 @@ class CampaignResult(msgspec.Struct, frozen=True, kw_only=True):
         bids, wins: bids sent for it and bids won.
         funnel: what dropped an eligible opportunity before a bid, by reason (`report.reasons.drops`);
             sums to `eligible - bids`.
+        asked: opportunities held against its targeting, once for each of its line items. refused: those that
+            targeting refused, by dimension; sums to `asked - eligible`. 0 and empty where nobody counted.
     """
 
     id: str
@@ -51,6 +53,8 @@ class CampaignResult(msgspec.Struct, frozen=True, kw_only=True):
     wins: int
     uncovered_nanos: int = 0
     funnel: Mapping[str, int] = {}
+    asked: int = 0
+    refused: Mapping[str, int] = {}
 
 
 class ExchangeBook(msgspec.Struct, frozen=True, kw_only=True):
@@ -275,6 +279,14 @@ def sum_checks(result: RunResult) -> list[Check]:
             total.bids + sum(_sum(campaign.funnel) for campaign in result.campaigns),
         ),
     ]
+    if any(campaign.asked for campaign in result.campaigns):
+        checks.append(
+            Check(
+                "asked = eligible + refusals by dimension, all campaigns",
+                sum(campaign.asked for campaign in result.campaigns),
+                total.eligible + sum(_sum(campaign.refused) for campaign in result.campaigns),
+            )
+        )
     if result.losses:
         checks.insert(
             1, Check("bids = wins + losses by reason", result.bids, result.wins + _sum(result.losses))

@@ -183,6 +183,30 @@ def test_each_row_of_the_campaign_funnel_is_eligible_less_drops_is_bids(page):
             assert left == whole(numbers["= Bids"])
 
 
+def test_each_row_of_targeting_is_asked_less_refused_is_eligible():
+    base = run_result()
+    campaigns = [
+        msgspec.structs.replace(row, asked=row.eligible + 9, refused={"geo": 5, "hour": 4, "os": 0})
+        for row in base.campaigns
+    ]
+    table = table_of(page_of(run_result(campaigns=campaigns)), "Targeting by campaign")
+    headers = cells(table.find("thead/tr"))
+    drops = [header for header in headers if header.startswith("\N{MINUS SIGN}")]
+    assert [drop[2:] for drop in drops] == ["Other place", "Other hour"]
+    for part in ("tbody", "tfoot"):
+        for row in table.find(part):
+            numbers = dict(zip(headers, cells(row), strict=True))
+            left = whole(numbers["Asked"]) - sum(whole(numbers[drop]) for drop in drops)
+            assert left == whole(numbers["= Eligible"])
+
+
+def test_a_drop_of_nobody_has_no_column():
+    campaign = run_result(1).campaigns[0]
+    campaign = msgspec.structs.replace(campaign, funnel={**campaign.funnel, "pod": 0})
+    table = table_of(page_of(run_result(1, campaigns=[campaign])), "Funnel by campaign")
+    assert not [header for header in cells(table.find("thead/tr")) if "ad break" in header]
+
+
 def test_a_drop_that_a_campaign_hides_gets_a_column():
     campaign = run_result(1).campaigns[0]
     campaign = msgspec.structs.replace(campaign, eligible=campaign.eligible + 5)

@@ -2,9 +2,10 @@
 
 import pytest
 
+from bidder.core.dimensions import Dimension
 from bidder.core.engine import FUNNEL
 from bidder.openrtb.reasons import Reason
-from simulator.report.reasons import WORDS, drops, no_bids, words
+from simulator.report.reasons import REFUSALS, WORDS, drops, no_bids, summed, words
 
 
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.BID])
@@ -31,3 +32,11 @@ def test_bids_are_no_reason_for_not_bidding():
 
 def test_what_entered_and_what_left_a_funnel_is_no_drop():
     assert set(FUNNEL) - set(drops(dict.fromkeys(FUNNEL, 1))) == {"eligible", "bid"}
+
+
+def test_every_dimension_has_words_for_what_it_refused():
+    assert REFUSALS.keys() == {"inactive", *(dimension.name.lower() for dimension in Dimension)}
+
+
+def test_counts_are_added_name_by_name():
+    assert summed([{"geo": 1, "os": 2}, {"geo": 3}, {}]) == {"geo": 4, "os": 2}

@@ -107,9 +107,9 @@ def test_moments_are_utc():
 def test_any_text_survives_as_content_and_as_attribute(content, attribute):
     read = ET.fromstring(el("p", content, title=attribute))
     unsafe = (*range(9), 11, 12, *range(14, 32), 0x7F, 0xFFFE, 0xFFFF)
-    # A carriage return is a line feed to every reader of XML and HTML.
+    # A carriage return, with its line feed or without, is a line feed to every reader of XML and HTML.
     same = dict.fromkeys(unsafe, "\ufffd") | {0x0D: "\n"}
-    assert (read.text or "") == content.translate(same)
+    assert (read.text or "") == content.replace("\r\n", "\n").translate(same)
     assert "<" not in escape(attribute)
 
 
