@@ -1,0 +1,163 @@
+"""`clearbid explain`: why a line item does not bid on a request, rule by rule."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bidder.cli.options import DbOption, JsonOption
+from bidder.cli.sample import (
+    AtOption,
+    CampaignsOption,
+    ModelOption,
+    SettingsOption,
+    engine_of,
+    instant_of,
+    model_of,
+    settings_of,
+    tree_of,
+)
+from bidder.errors import InputError
+from bidder.money import MICROS_PER_UNIT, NANOS_PER_UNIT, format_decimal, parse_decimal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from bidder.core.explain import Explanation, Opportunity
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `explain`."""
+    app.command("explain")(explain)
+
+
+def explain(
+    line_item: Annotated[
+        str, typer.Option("--line-item", help="Line item, or a campaign that is its own.", metavar="ID")
+    ],
+    campaigns: CampaignsOption = None,
+    db: DbOption = None,
+    request: Annotated[
+        str, typer.Option("--request", help="File of bid requests, one a line; - is input.", metavar="FILE")
+    ] = "-",
+    model: ModelOption = None,
+    settings: SettingsOption = None,
+    at: AtOption = None,
+    granted: Annotated[
+        str | None,
+        typer.Option("--granted", help="Money leased of each budget; else all of it.", metavar="AMOUNT"),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Say of each rule whether it lets a line item bid on a request, and what the bidder would do."""
+    import msgspec
+
+    from bidder.core.explain import Explainer
+
+    now_ns, own = instant_of(at), settings_of(settings)
+    tree = tree_of(campaigns, db, own.currency)
+    engine = engine_of(tree, own, model_of(model), "clearbid", now_ns, _amount(granted))
+    explainer = Explainer(engine)
+    for body in _bodies(request):
+        found = explainer.explain(body, line_item, now_ns)
+        if json:
+            typer.echo(msgspec.json.encode(found).decode())
+        else:
+            show(found)
+
+
+def _amount(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        nanos = parse_decimal(text.strip(), NANOS_PER_UNIT)
+    except ValueError as error:
+        raise InputError(f"--granted {error}") from None
+    if nanos < 0:
+        raise InputError(f"--granted must be >= 0, was {text}")
+    return nanos
+
+
+def _bodies(request: str) -> "Iterator[bytes]":
+    """Requests of a file: one a line, or one over all lines. Empty lines are passed over."""
+    if request == "-":
+        data = sys.stdin.buffer.read()
+    else:
+        try:
+            data = Path(request).read_bytes()
+        except OSError as error:
+            raise InputError(f"requests {request} cannot be read: {error.strerror}") from None
+    lines = [line for line in data.splitlines() if line.strip()]
+    if not lines:
+        raise InputError(f"requests {request} must hold at least one, was empty")
+    # A request that is laid out over many lines begins with a brace alone.
+    yield from lines if len(lines[0].strip()) > 1 else [data]
+
+
+# -- in words -----------------------------------------------------------------------------------------------
+
+
+def show(found: "Explanation", console: "Console | None" = None) -> None:
+    """Prints an explanation as tables."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = console or Console(soft_wrap=False, highlight=False)
+    name = (
+        found.line_item_id
+        if found.line_item_id == found.campaign_id
+        else (f"{found.line_item_id} of campaign {found.campaign_id}")
+    )
+    test = ", test traffic" if found.test else ""
+    console.print(
+        f"[bold]{escape(name)}[/], request {escape(found.request_id or '?')} of {escape(found.exchange)}{test}"
+    )
+    for rule in found.refused:
+        more = f": {rule.shows}" if rule.shows else ""
+        console.print(f"[red]request refused[/] {escape(rule.reason + more)}")
+    for one in found.opportunities:
+        console.print(_table(one))
+        console.print(escape(_verdict(found.line_item_id, one)))
+        console.print()
+
+
+def _table(one: "Opportunity") -> "Table":
+    """Rules in the order in which they are asked; the first that refuses is the one that counts."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    place = f", place {one.place + 1}" if one.place else ""
+    deal = f", deal {one.deal_id}" if one.deal_id else ""
+    table = Table(title=escape(f"impression {one.imp_id}{deal}{place}"), title_justify="left", box=None)
+    for column in ("Rule", "", "Wants", "Shows"):
+        table.add_column(column, overflow="fold")
+    for rule in one.rules:
+        mark = {True: "[green]passed[/]", False: f"[red]{rule.reason}[/]", None: "[dim]not asked[/]"}[
+            rule.passed
+        ]
+        table.add_row(rule.name, mark, escape(rule.wants), escape(rule.shows))
+        if rule.name == "creative":
+            for fit in one.creatives:
+                said = f"[red]{fit.fault}[/]" if fit.fault else "[green]fits[/]"
+                table.add_row("", said, escape(f"  {fit.creative_id}"), escape(fit.format))
+    return table
+
+
+def _verdict(line_item_id: str, one: "Opportunity") -> str:
+    """What the engine would do, in a sentence."""
+    if one.winner:
+        price = format_decimal(one.winner_bid_nanos, MICROS_PER_UNIT)
+        who = "this line item" if one.winner == line_item_id else one.winner
+        said = f"The bidder would bid {price} CPM for {who}"
+    else:
+        said = f"The bidder would not bid: {one.reason}"
+    if one.stage in {"bid", "request", "duplicate"}:
+        return said + "."
+    if one.stage == "outbid":
+        own = format_decimal(one.price.bid_nanos, MICROS_PER_UNIT) if one.price is not None else "?"
+        return f"{said}, which is worth more than this one's {own}."
+    return f"{said}; this line item ends at {one.stage}."
