@@ -85,8 +85,12 @@ class DealBook:
         pmp, _ = PMP.read(raw, at)
         if pmp is None:
             return _NOTHING
-        deals = [self._deal(deal, gate, now_ns) for deal in pmp.deals or () if self._wanted(deal)]
-        return Offers(bool(pmp.private_auction), deals)
+        # An id that is there twice is one deal, by the terms that come first: it gets one bid.
+        wanted: dict[str, DealOffer] = {}
+        for deal in pmp.deals or ():
+            if self._wanted(deal):
+                wanted.setdefault(deal.id, deal)
+        return Offers(bool(pmp.private_auction), [self._deal(deal, gate, now_ns) for deal in wanted.values()])
 
     def _wanted(self, deal: DealOffer) -> bool:
         return bool(deal.id) and len(deal.id) <= 256 and self._showing.wants(deal.id)

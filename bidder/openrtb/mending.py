@@ -122,7 +122,7 @@ def _readable(value: object, what: str, *, cut: bool) -> int | float | str | lis
         return _as_number(value)
     if "Expected `str" in what and isinstance(value, int | float) and not isinstance(value, bool):
         return str(int(value)) if value == int(value) else repr(value)
-    if "Expected `array" in what and isinstance(value, str | int | dict):
+    if "Expected `array" in what and isinstance(value, str | int | float | dict):
         return [value]
     return None
 
