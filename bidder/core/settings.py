@@ -27,9 +27,9 @@ class ExchangeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     the billing notice. network_margin_ms: taken off `tmax` for the way there and back, on the wall's clock.
     default_tmax_ms: where a request has none. currency: of requests that name none. approval: whether a
     creative of which nothing is stated may be shown (`assumed`) or not (`required`). no_bid: what is answered
-    where there is no bid (section 4.2.1): the reason, empty lists, an empty object, or nothing at all. strict: whether
-    a soft field that had to be dropped refuses the request. dedupe_seconds: how long an opportunity is known by its
-    `source.tid`, so that it is bid on once whoever offers it; 0 for never. schain_required, schain_complete:
+    where there is no bid (section 4.2.1): the reason, empty lists, an empty object, or nothing at all. strict:
+    whether a soft field that had to be dropped refuses the request. dedupe_seconds: how long an opportunity is known
+    by its `source.tid`, so that it is bid on once whoever offers it; 0 for never. schain_required, schain_complete:
     whether a supply chain must be there, and be complete. schain_blocked: sellers that must not be in it, `system` or
     `system/seller`, see `SchainPolicy`.
     """
