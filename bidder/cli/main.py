@@ -22,7 +22,7 @@ GROUP = "clearbid.commands"
 
 def build_app() -> typer.Typer:
     """The command with all its subcommands, those of other packages included."""
-    from bidder.cli import campaigns, serve
+    from bidder.cli import answer, campaigns, explain, serve
 
     app = typer.Typer(
         name="clearbid",
@@ -34,6 +34,8 @@ def build_app() -> typer.Typer:
     app.callback()(_root)
     campaigns.register(app)
     serve.register(app)
+    answer.register(app)
+    explain.register(app)
     for entry_point in sorted(entry_points(group=GROUP), key=lambda each: each.name):
         _add(app, entry_point)
     return app
