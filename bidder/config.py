@@ -23,7 +23,9 @@ from bidder.core.settings import NS_PER_SECOND, EngineSettings, ExchangeRules, P
 from bidder.errors import ConfigError
 
 PREFIX = "CLEARBID_"
-OTHER_VARIABLES = frozenset({"CLEARBID_KAFKA", "CLEARBID_REQUIRE_KAFKA", "CLEARBID_DATA", "CLEARBID_CONFIG"})
+OTHER_VARIABLES = frozenset(
+    ("CLEARBID_KAFKA", "CLEARBID_REQUIRE_KAFKA", "CLEARBID_DATA", "CLEARBID_CONFIG", "CLEARBID_MUTATIONS")
+)
 """Variables with our prefix that are no settings: what the tests are told, and where the file is."""
 
 _Bootstrap = Annotated[
