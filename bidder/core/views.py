@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from typing import TypeVar
 
 from bidder.core.devices import Agent, agent_of, structured_agent
+from bidder.openrtb.parts import SUA
 from bidder.openrtb.request import Device, Geo
 
 MOST_VIEWS = 16_384
@@ -55,7 +56,7 @@ class GeoView:
 
 def agent_of_device(device: Device) -> Agent:
     """What a device says of itself; structured hints where there are any (section 3.2.29), else the user agent."""
-    hints = device.sua
+    hints = SUA.read(bytes(device.sua), ("device",))[0] if device.sua else None
     if hints is None or not (hints.browsers or hints.platform):
         return agent_of(device.ua)
     brands = tuple(one.brand for one in hints.browsers or ())
@@ -73,13 +74,12 @@ class ViewBook:
         self._no_geo = GeoView(None, None, None)
 
     def device(self, device: Device | None) -> DeviceView:
-        """The view of a device; one with structured hints is read anew, as these are many."""
+        """The view of a device."""
         if device is None:
             return self._no_device
-        if device.sua is not None:
-            return DeviceView(device)
         key = (
             device.ua, device.devicetype, device.os, device.carrier, device.connectiontype, device.language,
+            bytes(device.sua) if device.sua else None,
         )  # fmt: skip
         found = self._devices.get(key)
         return found if found is not None else remember(self._devices, key, DeviceView(device))

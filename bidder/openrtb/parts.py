@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from bidder.openrtb.mending import Step, read_typed
-from bidder.openrtb.request import Audio, Banner, Content, Eid, Native, Pmp, Regs, Schain, Video
+from bidder.openrtb.request import Audio, Banner, Content, Eid, Native, Pmp, Regs, Schain, UserAgent, Video
 
 T = TypeVar("T")
 CAPACITY = 8_192
@@ -61,6 +61,7 @@ NATIVE: Part[Native] = Part(Native, "native")
 PMP: Part[Pmp] = Part(Pmp, "pmp")
 REGS: Part[Regs] = Part(Regs, "regs")
 SCHAIN: Part[Schain] = Part(Schain, "schain")
+SUA: Part[UserAgent] = Part(UserAgent, "sua")
 CONTENT: Part[Content] = Part(Content, "content")
 _EIDS = msgspec.json.Decoder(list[Eid])
 _TEXTS: dict[str, Part[Any]] = {

@@ -242,7 +242,7 @@ class Device(Struct):
     """Section 3.2.18."""
 
     ua: str | None = None
-    sua: UserAgent | None = None
+    sua: msgspec.Raw = ABSENT
     ip: str | None = None
     ipv6: str | None = None
     geo: Geo | None = None
