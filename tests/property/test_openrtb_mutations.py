@@ -42,7 +42,9 @@ def synthetic() -> tuple[bytes, ...]:
 @cache
 def third_party() -> tuple[bytes, ...]:
     names = ("requests_valid", "requests_sloppy")
-    return tuple(line for name in names for line in recorded(f"openrtb/{name}.jsonl").read_bytes().splitlines())
+    return tuple(
+        line for name in names for line in recorded(f"openrtb/{name}.jsonl").read_bytes().splitlines()
+    )
 
 
 def state_of(engine: Engine, now_ns: int) -> tuple[object, ...]:
@@ -56,7 +58,9 @@ def state_of(engine: Engine, now_ns: int) -> tuple[object, ...]:
     )
 
 
-def check(first: int, count: int, corpus: tuple[bytes, ...], *, schema: bool, say: bool = False) -> Counter[str]:
+def check(
+    first: int, count: int, corpus: tuple[bytes, ...], *, schema: bool, say: bool = False
+) -> Counter[str]:
     """Asks the engine mutations `first` to `first + count`, and counts how they ended; raises at the first fault."""
     ends: Counter[str] = Counter()
     began = time.monotonic()
@@ -84,10 +88,14 @@ def _block(block: int, numbers: range, corpus: tuple[bytes, ...], *, schema: boo
             try:
                 (answer,) = alone.decide([body], [0], now_ns)
             except Exception as error:
-                raise AssertionError(f"mutation {number} ended the engine with {error!r}: {body!r}") from error
+                raise AssertionError(
+                    f"mutation {number} ended the engine with {error!r}: {body!r}"
+                ) from error
             found = faults(body, answer.response, table, terms)
             assert not found, f"mutation {number} has {found}: {body!r}"
-            assert not (schema and answer.bid and response_faults(answer.response)), f"mutation {number}: {body!r}"
+            assert not (schema and answer.bid and response_faults(answer.response)), (
+                f"mutation {number}: {body!r}"
+            )
             answers.append(answer)
         assert together.decide(asked, [0] * len(asked), now_ns) == answers, f"of mutations {own}"
         assert state_of(together, now_ns) == state_of(alone, now_ns), f"after mutations {own}"

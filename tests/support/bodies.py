@@ -44,7 +44,10 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "tmax": (10, 100, 1_000),
     "test": (0, 1),
     "instl": (0, 1),
-    "mimes": (["video/mp4", "image/png", "image/gif", "text/html", "audio/mp4"], ["audio/mpeg", "video/webm"]),
+    "mimes": (
+        ["video/mp4", "image/png", "image/gif", "text/html", "audio/mp4"],
+        ["audio/mpeg", "video/webm"],
+    ),
     "private_auction": (0, 1),
     "wadomain": ([], ["dealer.example"], ["brand-40.example"]),
     "guar": (0, 1),
@@ -90,12 +93,18 @@ def body(seed: int) -> bytes:
         request["app"] = place | {"bundle": "com.example.app"}
     else:
         request["site"] = place
-    _some(random, request, ("cur", "badv", "bcat", "acat", "bapp", "wlang", "wlangb", "wseat", "bseat", "at", "tmax"))
+    _some(
+        random,
+        request,
+        ("cur", "badv", "bcat", "acat", "bapp", "wlang", "wlangb", "wseat", "bseat", "at", "tmax"),
+    )
     _some(random, request, ("test", "cattax"), 0.05)
     if random.random() < 0.3:
         request["ext"] = {"exchange": random.choice(USUAL["exchange"])}
     if random.random() < 0.3:
-        request["regs"] = {name: random.choice(USUAL[name]) for name in ("gdpr", "coppa") if random.random() < 0.5}
+        request["regs"] = {
+            name: random.choice(USUAL[name]) for name in ("gdpr", "coppa") if random.random() < 0.5
+        }
     return orjson.dumps(request)
 
 
@@ -156,7 +165,9 @@ def _video(random: Random) -> dict[str, Any]:
 
 def _audio(random: Random) -> dict[str, Any]:
     audio: dict[str, Any] = {"mimes": ["audio/mp4", "audio/mpeg"], "maxduration": 60}
-    _some(random, audio, ("battr", "protocols", "rqddurs", "poddur", "maxseq", "mincpmpersec", "durfloors"), 0.2)
+    _some(
+        random, audio, ("battr", "protocols", "rqddurs", "poddur", "maxseq", "mincpmpersec", "durfloors"), 0.2
+    )
     return audio
 
 

@@ -99,7 +99,12 @@ class _Check:
     """One answer with bids."""
 
     def __init__(
-        self, request: dict[str, Any], answer: dict[str, Any], campaigns: Mapping[str, Any], terms: Terms, exchange: str
+        self,
+        request: dict[str, Any],
+        answer: dict[str, Any],
+        campaigns: Mapping[str, Any],
+        terms: Terms,
+        exchange: str,
     ) -> None:
         self.request, self.answer, self.campaigns, self.terms = request, answer, campaigns, terms
         self.exchange = exchange
@@ -178,7 +183,9 @@ class _Check:
             self.found.append(f"mtype {bid['mtype']} is not offered")
             return ""
         campaign = self.campaigns.get(bid["cid"])
-        creative = next((one for one in campaign.creatives if one.id == bid["crid"]), None) if campaign else None
+        creative = (
+            next((one for one in campaign.creatives if one.id == bid["crid"]), None) if campaign else None
+        )
         if creative is None:
             self.found.append(f"cid {bid['cid']} crid {bid['crid']} unknown")
             return ""
@@ -188,7 +195,9 @@ class _Check:
         self.say(multiplier is None or multiplier > 0, f"qty {multiplier}")
         deal = self._deal(bid, imp)
         line, deals = self._line(bid, campaign)
-        self.say(bid["dealid"] in deals if "dealid" in bid else not deals, f"line item {line} is for deals {deals}")
+        self.say(
+            bid["dealid"] in deals if "dealid" in bid else not deals, f"line item {line} is for deals {deals}"
+        )
         self._price(bid, imp, medium, offered, deal)
         self.found += lists_of(self.request, bid, campaign, creative, deal)
         self.found += _OFFERS[medium](bid, creative, offered)
@@ -244,7 +253,12 @@ class _Check:
     # -- money ----------------------------------------------------------------------------------------------
 
     def _price(
-        self, bid: dict[str, Any], imp: dict[str, Any], medium: str, offered: dict[str, Any], deal: dict[str, Any] | None
+        self,
+        bid: dict[str, Any],
+        imp: dict[str, Any],
+        medium: str,
+        offered: dict[str, Any],
+        deal: dict[str, Any] | None,
     ) -> None:
         price = Decimal(str(bid["price"]))
         self.say(price > 0, f"price {price}")
@@ -267,7 +281,10 @@ class _Check:
             seats = read.texts(deal.get("wseat"), "deal.wseat")
             self.say(not seats or self.terms.buyer in seats, "deal.wseat")
             self.say((self.at if at is None else at) in (1, 2, 3), f"deal.at {at}")
-            self.say(at != 3 or price * rate <= max(floor, MICRO) + 2 * MICRO * max(rate, 1), f"fixed {floor}, {price}")
+            self.say(
+                at != 3 or price * rate <= max(floor, MICRO) + 2 * MICRO * max(rate, 1),
+                f"fixed {floor}, {price}",
+            )
 
     def _in_account(self, value: Any, currency: Any) -> Decimal | None:
         """A floor in the account's currency; None where it cannot be told."""

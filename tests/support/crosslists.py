@@ -30,7 +30,8 @@ def _under(domain: str, listed: list[str]) -> bool:
     """Whether a domain, or one above it of two labels or more, is in a list."""
     domain = domain.lower()
     return any(
-        domain == one or (domain.endswith("." + one) and "." in one) for one in (name.lower() for name in listed)
+        domain == one or (domain.endswith("." + one) and "." in one)
+        for one in (name.lower() for name in listed)
     )
 
 

@@ -74,7 +74,10 @@ def _vast(bid: dict[str, Any], creative: Any, slot: dict[str, Any]) -> tuple[lis
     linear, over = root.findall("./Ad/InLine/Creatives/Creative/Linear"), root.findall(".//NonLinear")
     if creative.linearity == 2 and bid["mtype"] == 2:
         files = root.findall(".//NonLinear/StaticResource")
-        kinds, clock = [one.get("creativeType") for one in files], [one.get("minSuggestedDuration") for one in over]
+        kinds, clock = (
+            [one.get("creativeType") for one in files],
+            [one.get("minSuggestedDuration") for one in over],
+        )
         clicks = root.findall(".//NonLinearClickThrough")
     else:
         files = root.findall("./Ad/InLine/Creatives/Creative/Linear/MediaFiles/MediaFile")
@@ -114,7 +117,9 @@ def _native(bid: dict[str, Any], creative: Any, slot: dict[str, Any]) -> tuple[l
             found += _asset(one, given[key], creative)
         elif _required(one):
             found.append(f"asset {key} is required")
-    urls = [one["img"]["url"] for one in given.values() if "img" in one] + [answer.get("link", {}).get("url", "")]
+    urls = [one["img"]["url"] for one in given.values() if "img" in one] + [
+        answer.get("link", {}).get("url", "")
+    ]
     pixels = [one["url"] for one in answer.get("eventtrackers", ())]
     if pixels and not _takes_pixels(order):
         found.append("eventtrackers not asked for")
@@ -162,10 +167,18 @@ def _asset(asked: dict[str, Any], given: dict[str, Any], creative: Any) -> list[
             for one, exact, least in ((w, "w", "wmin"), (h, "h", "hmin"))
         )
         url = native.icon_url if icon else native.image_url
-        return [] if fits and given["img"]["url"] == url and type_ in (None, 1, 3) else [f"image {given} for {asked}"]
+        return (
+            []
+            if fits and given["img"]["url"] == url and type_ in (None, 1, 3)
+            else [f"image {given} for {asked}"]
+        )
     if kind == "title":
         text, own = given["title"]["text"], native.title
     else:
         own = {1: native.sponsored, 2: native.text, 12: native.cta}.get(type_ or 0, "")
         text = given["data"]["value"]
-    return [] if text and text == own and (length <= 0 or len(text) <= length) else [f"{kind} {given} for {asked}"]
+    return (
+        []
+        if text and text == own and (length <= 0 or len(text) <= length)
+        else [f"{kind} {given} for {asked}"]
+    )

@@ -138,9 +138,24 @@ def _retyped(random: Random, value: Any) -> Any:
         *(len(text), float(len(text)), bool(value), text.upper(), text + "\ud83d"),
     )
     if isinstance(value, bool | int | float):
-        ways += (str(value), float(value), value + 0.5, -value, f"{value}.0", f"{value}e0", Raw(f"{value}.0"), Raw(f"{value}e0"))
+        ways += (
+            str(value),
+            float(value),
+            value + 0.5,
+            -value,
+            f"{value}.0",
+            f"{value}e0",
+            Raw(f"{value}.0"),
+            Raw(f"{value}e0"),
+        )
     if isinstance(value, list) and value:
-        ways += (value[0], [str(one) for one in value], [*value, None], {"0": value[0]}, ",".join(map(str, value)))
+        ways += (
+            value[0],
+            [str(one) for one in value],
+            [*value, None],
+            {"0": value[0]},
+            ",".join(map(str, value)),
+        )
     return _copy(random.choice(ways))
 
 
@@ -178,7 +193,9 @@ def _text(value: Any) -> str:
         return str(value)
     if isinstance(value, Pairs | dict):
         pairs = value if isinstance(value, Pairs) else value.items()
-        return "{" + ",".join(f"{_word(str(key).removeprefix(chr(0)))}:{_text(one)}" for key, one in pairs) + "}"
+        return (
+            "{" + ",".join(f"{_word(str(key).removeprefix(chr(0)))}:{_text(one)}" for key, one in pairs) + "}"
+        )
     if isinstance(value, list):
         return "[" + ",".join(map(_text, value)) + "]"
     return _word(value) if isinstance(value, str) else json.dumps(value)
@@ -208,5 +225,9 @@ def _broken(random: Random, body: bytes) -> bytes:
         elif way == 4:
             body = body[:begin] + body[end:]
         else:
-            body = body[:begin] + random.choice((b"\xff", b"\xed\xa0\x80", b"\x00", b"\xef\xbb\xbf", b" ", b"\\u")) + body[begin:]
+            body = (
+                body[:begin]
+                + random.choice((b"\xff", b"\xed\xa0\x80", b"\x00", b"\xef\xbb\xbf", b" ", b"\\u"))
+                + body[begin:]
+            )
     return body
