@@ -37,6 +37,7 @@ def funnel(result: RunResult, ids: ChartIds) -> Markup:
             el("div", _no_bids(result, ids), _losses(result, ids), class_="stack"),
             class_="pair",
         ),
+        _targeting(result.campaigns) if result.campaigns else None,
         _campaign_funnels(result.campaigns) if result.campaigns else None,
     )
 
@@ -121,11 +122,11 @@ def _cells(counts: Mapping[str, int], named: Sequence[str], others: Sequence[str
     return [*cells, *([text.count(sum(counts.get(name, 0) for name in others))] if others else [])]
 
 
-def _targeting(campaigns: Sequence[CampaignResult]) -> list[Markup]:
+def _targeting(campaigns: Sequence[CampaignResult]) -> Markup | None:
     """What targeting left of all that was asked; nothing where nobody counted."""
     merged = merged_rows("", f"All {len(campaigns)} campaigns", campaigns)
     if not merged.asked:
-        return []
+        return None
     named, others = _named(merged.refused, _MOST_REASON_COLUMNS)
 
     def cells(row: CampaignResult) -> list[Content]:
@@ -145,16 +146,15 @@ def _targeting(campaigns: Sequence[CampaignResult]) -> list[Markup]:
         Column("= Eligible"),
         Column("Of asked"),
     ]
-    return [
+    note = "Every opportunity is held against each line item; its first rule that refuses drops it."
+    return el(
+        "div",
         el("h3", "What targeting left to each campaign"),
-        el(
-            "p",
-            "Every opportunity is held against each line item; what its first refusing rule dropped is counted "
-            "there.",
-            class_="note",
-        ),
+        el("p", note, class_="note"),
         table("Targeting by campaign", columns, [cells(row) for row in with_rest(campaigns)], cells(merged)),
-    ]
+        class_="card",
+        style="margin-top:14px",
+    )
 
 
 def _campaign_funnels(campaigns: Sequence[CampaignResult]) -> Markup:
@@ -193,7 +193,6 @@ def _campaign_funnels(campaigns: Sequence[CampaignResult]) -> Markup:
     ]
     return el(
         "div",
-        *_targeting(campaigns),
         el("h3", "Why each campaign delivered what it did"),
         el("p", "Eligible opportunities, less what dropped them before a bid, are the bids.", class_="note"),
         table("Funnel by campaign", columns, [cells(row) for row in rows], cells(merged)),

@@ -15,11 +15,10 @@ from tests.support import factories as make
 from tests.support.factories import FOREVER_NS, Offer, S
 
 NOW_NS = 1_772_409_600 * S
+PLAIN = Offer()
 
 
-def one(
-    engine: Engine, offer: Offer | bytes = Offer(), line: str = "c1", now_ns: int = NOW_NS
-) -> Opportunity:
+def one(engine: Engine, offer: Offer | bytes = PLAIN, line: str = "c1", now_ns: int = NOW_NS) -> Opportunity:
     """The only opportunity of an offer, explained."""
     body = offer if isinstance(offer, bytes) else make.body(offer)
     (found,) = explain(engine, body, line, now_ns).opportunities
