@@ -19,8 +19,19 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from bidder.core.settings import NS_PER_SECOND, EngineSettings, ExchangeRules, PacingSettings, Seconds
+from bidder.core.settings import (
+    NS_PER_SECOND,
+    EngineSettings,
+    ExchangeRules,
+    PacingSettings,
+    Seconds,
+    UserSettings,
+)
+from bidder.core.traffic import TrafficRules
 from bidder.errors import ConfigError
+from bidder.privacy.permissions import PrivacyPolicy
+from bidder.store.networks import load_networks, network_lines
+from bidder.store.rates import read_rates
 
 PREFIX = "CLEARBID_"
 OTHER_VARIABLES = frozenset(
@@ -60,18 +71,26 @@ class KafkaSection(_Section, frozen=True):
     """The broker.
 
     bootstrap: `host:port[,host:port...]`. prefix: before every topic and group, where several installations share
-    a broker. partitions: of topics that we create.
+    a broker. partitions: of topics that we create; requests, exposures and profiles are keyed by user, so all three
+    must have the same number. exposure_hours: how long a topic for exposures that we create keeps them; frequency
+    caps are rebuilt from it, so it must be no shorter than the longest of them.
     """
 
     bootstrap: _Bootstrap = "127.0.0.1:9092"
     prefix: _Prefix = ""
     partitions: Annotated[int, msgspec.Meta(gt=0, le=1_000)] = 4
+    exposure_hours: Annotated[int, msgspec.Meta(gt=0, le=24 * 400)] = 24 * 35
 
 
 class AccountSection(_Section, frozen=True):
-    """Whose money. currency: of all campaigns, bids and books."""
+    """Whose money.
+
+    currency: of all campaigns, bids and books. rates_file: dated exchange rates, TOML or JSON, see `store.rates`;
+    without one only the account's currency is bid in.
+    """
 
     currency: _Currency = "USD"
+    rates_file: str = ""
 
 
 class StoreSection(_Section, frozen=True):
@@ -105,6 +124,9 @@ class BidSection(_Section, frozen=True):
     seat: the stable place that it holds. buyer: the seat name that exchanges know us by. default_exchange: the
     exchange that requests without a name are of. max_batch: requests decided at once. tick_seconds: wall time
     between ticks. external_scores: whether click probabilities in requests are believed; for replayed logs only.
+    funnel: whether what targeting refuses is counted by line item in the bidder itself; where there are more than a
+    thousand, set it to false and run `clearbid funnel` beside it. model_seconds: wall time between looks for a new
+    model. metrics_host, metrics_port: where `GET /metrics` is answered; 0 for nowhere.
     """
 
     seat: _Seat = _NAMES.seat
@@ -113,6 +135,26 @@ class BidSection(_Section, frozen=True):
     max_batch: Annotated[int, msgspec.Meta(gt=0, le=4_096)] = 128
     tick_seconds: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.05
     external_scores: bool = False
+    funnel: bool = True
+    model_seconds: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 5.0
+    metrics_host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
+    metrics_port: Annotated[int, msgspec.Meta(ge=0, lt=65_536)] = 0
+
+
+class TrafficSection(TrafficRules, frozen=True):
+    """Which invalid traffic is refused.
+
+    crawlers: agents that name themselves crawlers, monitors, headless browsers or scripts. data_centres: addresses
+    in the networks of networks_file, a network a line, see `store.networks`. impossible_devices: devices that
+    contradict themselves. user_per_minute, address_per_minute: most requests of one user or address in a minute; 0
+    is no limit.
+    """
+
+    networks_file: str = ""
+
+    def rules(self) -> TrafficRules:
+        """The rules alone."""
+        return TrafficRules(**{name: getattr(self, name) for name in TrafficRules.__struct_fields__})
 
 
 class TrackSection(_Section, frozen=True):
@@ -146,12 +188,15 @@ class Config(_Section, frozen=True):
     bid: BidSection = BidSection()
     track: TrackSection = TrackSection()
     pacing: PacingSettings = PacingSettings()
+    privacy: PrivacyPolicy = PrivacyPolicy()
+    traffic: TrafficSection = TrafficSection()
+    users: UserSettings = UserSettings()
     exchanges: dict[str, ExchangeRules] = {}
 
     @property
     def longest_reservation_seconds(self) -> float:
         """The longest a bid's money can wait on any exchange: for its result, then for its billing."""
-        return self.engine_settings().longest_wait_ns / NS_PER_SECOND
+        return EngineSettings(exchanges=self.exchanges).longest_wait_ns / NS_PER_SECOND
 
     def key(self) -> bytes:
         """The key that signs tokens.
@@ -179,7 +224,11 @@ class Config(_Section, frozen=True):
             )
 
     def engine_settings(self) -> EngineSettings:
-        """What an engine must know."""
+        """What an engine must know, read from files where settings name them.
+
+        Raises:
+            InputError: a file cannot be read, or not be understood.
+        """
         return EngineSettings(
             seat=self.bid.seat,
             buyer=self.bid.buyer,
@@ -189,7 +238,22 @@ class Config(_Section, frozen=True):
             public_url=self.track.public_url,
             external_scores=self.bid.external_scores,
             pacing=self.pacing,
+            privacy=self.privacy,
+            traffic=self.traffic.rules(),
+            data_centres=self._networks(),
+            rates=read_rates(Path(self.account.rates_file)) if self.account.rates_file else {},
+            users=self.users,
+            funnel=self.bid.funnel,
         )
+
+    def _networks(self) -> tuple[str, ...]:
+        """Networks of data centres, one a text."""
+        if not self.traffic.networks_file:
+            return ()
+        path = Path(self.traffic.networks_file)
+        load_networks(path)  # names the file and line of what is no network, where the engine could not
+        stated = (line.partition("#")[0].strip() for line in network_lines(path))
+        return tuple(line for line in stated if line)
 
 
 def load_config(path: Path | None = None, env: Mapping[str, str] | None = None) -> Config:
@@ -273,6 +337,8 @@ def _hint(key: str, types: Mapping[str, Any]) -> str:
 def _check_value(value: object, kind: Any, key: str, where: str, *, strict: bool = True) -> Any:
     """A value as its type; `strict` unless it comes as text from the environment."""
     try:
+        if not strict and isinstance(value, str) and typing.get_origin(kind) is tuple:
+            value = [part.strip() for part in value.split(",") if part.strip()]
         return msgspec.to_builtins(msgspec.convert(value, kind, strict=strict))
     except msgspec.ValidationError as error:
         was = "not shown" if key in _HIDDEN else repr(value)

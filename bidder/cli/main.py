@@ -22,7 +22,7 @@ GROUP = "clearbid.commands"
 
 def build_app() -> typer.Typer:
     """The command with all its subcommands, those of other packages included."""
-    from bidder.cli import answer, campaigns, explain, serve
+    from bidder.cli import answer, campaigns, explain, funnel, serve
 
     app = typer.Typer(
         name="clearbid",
@@ -36,6 +36,7 @@ def build_app() -> typer.Typer:
     serve.register(app)
     answer.register(app)
     explain.register(app)
+    funnel.register(app)
     for entry_point in sorted(entry_points(group=GROUP), key=lambda each: each.name):
         _add(app, entry_point)
     return app

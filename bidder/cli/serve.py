@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bidder.config import Config
     from bidder.runtime.clock import Clock
     from bidder.runtime.kafka_prefix import KafkaPlace
+    from bidder.runtime.metrics import Metrics
+    from bidder.runtime.renewal import Renewal
     from bidder.runtime.worker import Worker
 
 
@@ -72,7 +74,10 @@ def _bid(
     config: ConfigOption = None,
     kafka: KafkaOption = None,
     model: Annotated[
-        Path | None, typer.Option(help="What `clearbid models train` wrote; none: requests bring scores.")
+        Path | None,
+        typer.Option(
+            help="What `clearbid models train` wrote, watched for a newer one; none: requests bring scores."
+        ),
     ] = None,
     journal: Annotated[
         Path | None, typer.Option(help="Folder for the input journal, for `clearbid replay`.")
@@ -118,7 +123,7 @@ async def serve_bank(config: "Config", clock: "Clock", speedup: float, stop: asy
     from bidder.store.database import Database
 
     async with AsyncExitStack() as stack:
-        place = await _place(config)
+        place = await connected(config)
         database = stack.enter_context(Database(config.store.path, durable=config.store.durable))
         sink = await started(stack, place.sink("clearbid-bank"))
         source = await started(stack, place.source(BANK_TOPICS, BANK_GROUP, "clearbid-bank"))
@@ -149,7 +154,7 @@ async def serve_track(config: "Config", clock: "Clock", stop: asyncio.Event) -> 
         conversion_window_ns=bank.conversion_days * 24 * HOUR_NS,
     )
     async with AsyncExitStack() as stack:
-        place = await _place(config)
+        place = await connected(config)
         sink = await started(stack, place.sink("clearbid-track"))
         typer.echo(f"track: http://{track.host}:{track.port}, Kafka {place.bootstrap}")
         await run_tracker(tracker, sink, clock, track.host, track.port, stop)
@@ -160,6 +165,9 @@ async def serve_bid(
     config: "Config", clock: "Clock", model_directory: Path | None, folder: Path | None, stop: asyncio.Event
 ) -> "Worker":
     """Loads the model, warms the kernels, connects, and bids until `stop` is set.
+
+    A new model in the directory is loaded beside the loop and decides from then on; one that does not load or fit
+    is logged and counted, and the old one goes on.
 
     Args:
         config: settings. clock: the shared clock.
@@ -172,11 +180,12 @@ async def serve_bid(
     """
     from bidder.core.engine import Engine
     from bidder.core.inbox import CONTROL_TOPICS
-    from bidder.core.messages import BID_REQUESTS
+    from bidder.core.messages import BID_REQUESTS, EXPOSURES, PROFILES
     from bidder.core.warm import warm_kernels
     from bidder.runtime.heap import settle_heap
+    from bidder.runtime.metrics import Counted, Metrics
     from bidder.runtime.worker import Worker, WorkerShell
-    from bidder.store.model import load_model
+    from bidder.store.model import load_model, model_mark
     from bidder.store.seat import open_journal
 
     config.check_public_url()
@@ -185,25 +194,45 @@ async def serve_bid(
         raise InputError(
             "--model must name a model directory, unless [bid] external_scores is true, was not given"
         )
+    # Before the model is read: one that comes meanwhile is then seen as new.
+    seen = model_mark(model_directory) if model_directory is not None else None
     model = load_model(model_directory) if model_directory is not None else None
     warm_kernels(model)
     start_id = secrets.token_hex(8)
     async with AsyncExitStack() as stack:
-        place = await _place(config)
+        place = await connected(config)
         journal = open_journal(folder, settings, key, model, start_id) if folder is not None else None
         if journal is not None:
             stack.enter_context(journal)
         worker = Worker(Engine(settings, key, model, start_id), journal)
+        renewal = _renewal(config, worker, clock, model_directory, seen)
         name = f"clearbid-bid-{settings.seat}"
+        of_users = (EXPOSURES, PROFILES)
+        requests = await started(stack, place.source((BID_REQUESTS,), "clearbid-bid", name))
+        control = await started(
+            stack, place.source([topic for topic in CONTROL_TOPICS if topic not in of_users], None, name)
+        )
+        history = place.source(of_users, None, name)  # begun by the shell, once it knows for how long back
+        stack.push_async_callback(history.stop)
+        sink = await started(stack, place.sink(name))
         shell = WorkerShell(
             worker,
-            await started(stack, place.source((BID_REQUESTS,), "clearbid-bid", name)),
-            await started(stack, place.source(CONTROL_TOPICS, None, name)),
-            await started(stack, place.sink(name)),
+            requests,
+            control,
+            sink,
             clock,
             max_batch=config.bid.max_batch,
             tick_s=config.bid.tick_seconds,
+            history=history,
+            renewal=renewal,
         )
+        transports: dict[str, Counted] = {
+            "requests": requests,
+            "control": control,
+            "history": history,
+            "sink": sink,
+        }
+        await _start_metrics(stack, config, Metrics(worker, renewal, clock, transports))
         typer.echo(
             f"bid: seat {settings.seat}, model {model.hash[:12] if model else 'external'}, Kafka {place.bootstrap}"
         )
@@ -213,13 +242,41 @@ async def serve_bid(
     return worker
 
 
-async def _place(config: "Config") -> "KafkaPlace":
+def _renewal(
+    config: "Config", worker: "Worker", clock: "Clock", directory: Path | None, seen: str | None
+) -> "Renewal":
+    """Makes tables beside the loop, and models where there is a directory to watch."""
+    from bidder.runtime.renewal import ModelFolder, Renewal
+    from bidder.store.model import load_model, model_mark
+
+    folder = (
+        ModelFolder(directory, load_model, model_mark, seen, config.bid.model_seconds)
+        if directory is not None
+        else None
+    )
+    return Renewal(worker, clock, folder)
+
+
+async def _start_metrics(stack: AsyncExitStack, config: "Config", metrics: "Metrics") -> None:
+    """Answers `GET /metrics`, where a port is set."""
+    from bidder.runtime.metrics import metrics_server
+
+    if config.bid.metrics_port:
+        server = metrics_server(metrics, config.bid.metrics_host, config.bid.metrics_port)
+        await server.start()
+        stack.push_async_callback(server.stop)
+        typer.echo(f"bid: metrics at http://{server.host}:{server.port}/metrics")
+
+
+async def connected(config: "Config") -> "KafkaPlace":
     """The broker, with every topic there."""
-    from bidder.core.messages import CAMPAIGNS, LEASES, TOPICS
+    from bidder.core.messages import COMPACTED, EXPOSURES, TOPICS
     from bidder.runtime.kafka_prefix import KafkaPlace
 
     place = KafkaPlace(config.kafka.bootstrap, config.kafka.prefix)
-    await place.ensure_topics(dict.fromkeys(TOPICS, config.kafka.partitions), (LEASES, CAMPAIGNS))
+    await place.ensure_topics(
+        dict.fromkeys(TOPICS, config.kafka.partitions), COMPACTED, {EXPOSURES: config.kafka.exposure_hours}
+    )
     return place
 
 

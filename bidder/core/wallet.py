@@ -64,6 +64,7 @@ class Wallet:
         for charge in charges.lines[begin:end]:
             self._chain(charge.on(now_ns)[0])
         self._grow()
+        self.sync()
 
     def install(self, table: LineTable, charges: Charges, now_ns: int) -> None:
         """Opens the accounts of a table's line items.

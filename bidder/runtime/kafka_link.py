@@ -171,6 +171,7 @@ async def ensure_topics(
     partitions: Mapping[str, int],
     compacted: Collection[str] = (),
     *,
+    retention_hours: Mapping[str, int] | None = None,
     replication_factor: int = 1,
     timeouts: Timeouts | None = None,
 ) -> list[str]:
@@ -180,6 +181,7 @@ async def ensure_topics(
         bootstrap: `host:port[,host:port...]`.
         partitions: topic -> number of partitions, > 0.
         compacted: those of them that keep the last message of each key for ever.
+        retention_hours: how long others keep their messages, where it is not as the broker has it.
         replication_factor: copies of each partition; aiokafka cannot ask for the broker's default.
         timeouts: how long to wait.
 
@@ -191,6 +193,7 @@ async def ensure_topics(
         DependencyError: the broker refused, or a topic got no leader in time.
     """
     timeouts = timeouts or Timeouts()
+    kept = retention_hours or {}
     known = await partition_counts(bootstrap, timeouts)
     missing = [topic for topic in partitions if topic not in known]
     if not missing:
@@ -200,7 +203,7 @@ async def ensure_topics(
             topic,
             partitions[topic],
             replication_factor,
-            topic_configs={"cleanup.policy": "compact"} if topic in compacted else None,
+            topic_configs=_topic_configs(topic in compacted, kept.get(topic)),
         )
         for topic in missing
     ]
@@ -215,6 +218,12 @@ async def ensure_topics(
                 )
         await _await_leaders(client, missing)
     return missing
+
+
+def _topic_configs(compacted: bool, retention_hours: int | None) -> dict[str, str] | None:
+    if compacted:
+        return {"cleanup.policy": "compact"}
+    return {"retention.ms": str(retention_hours * 3_600_000)} if retention_hours is not None else None
 
 
 async def _await_leaders(client: AIOKafkaAdminClient, topics: list[str]) -> None:

@@ -19,10 +19,19 @@ class KafkaPlace:
         self.bootstrap = bootstrap
         self.prefix = prefix
 
-    async def ensure_topics(self, partitions: Mapping[str, int], compacted: Collection[str] = ()) -> None:
+    async def ensure_topics(
+        self,
+        partitions: Mapping[str, int],
+        compacted: Collection[str] = (),
+        retention_hours: Mapping[str, int] | None = None,
+    ) -> None:
         """Creates topics that are missing; see `kafka_link.ensure_topics`."""
-        named = {self.prefix + topic: count for topic, count in partitions.items()}
-        await ensure_topics(self.bootstrap, named, [self.prefix + topic for topic in compacted])
+        await ensure_topics(
+            self.bootstrap,
+            {self.prefix + topic: count for topic, count in partitions.items()},
+            [self.prefix + topic for topic in compacted],
+            retention_hours={self.prefix + topic: n for topic, n in (retention_hours or {}).items()},
+        )
 
     def source(self, topics: Sequence[str], group: str | None, client_id: str) -> "PlacedSource":
         """A source of topics from their beginning, or from where the group is."""
@@ -47,6 +56,7 @@ class PlacedSource:
     def __init__(self, source: KafkaSource, prefix: str) -> None:
         self._source = source
         self._prefix = prefix
+        self.stats = source.stats
 
     async def start(self) -> None:
         """Connects."""
@@ -89,6 +99,7 @@ class PlacedSink:
     def __init__(self, sink: KafkaSink, prefix: str) -> None:
         self._sink = sink
         self._prefix = prefix
+        self.stats = sink.stats
 
     async def start(self) -> None:
         """Connects."""

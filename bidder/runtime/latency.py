@@ -12,12 +12,19 @@ class LatencyHistogram:
     def __init__(self) -> None:
         self._counts = [0] * (_PER_OCTAVE * _OCTAVES)
         self.count = 0
+        self.total_ns = 0
 
     def add(self, duration_ns: int, count: int = 1) -> None:
         """Counts `count` events that each took `duration_ns`."""
         bucket = int(math.log2(max(duration_ns, 1)) * _PER_OCTAVE)
         self._counts[min(bucket, len(self._counts) - 1)] += count
         self.count += count
+        self.total_ns += duration_ns * count
+
+    def within_ms(self, bound_ms: float) -> int:
+        """How many events took at most `bound_ms`, to the precision of the buckets."""
+        last = int(math.log2(max(bound_ms * 1e6, 1.0)) * _PER_OCTAVE)
+        return sum(self._counts[:last])
 
     def quantile_ms(self, q: float) -> float:
         """Milliseconds that a share `q` of the events stayed within; 0.0 where there are none."""

@@ -29,12 +29,13 @@ class ModelFolder(NamedTuple):
     """Where new models appear.
 
     directory: of the bundle. load: reads, checks and compiles it. mark: tells states of the directory apart, None
-    where no bundle is whole. every_s: wall seconds between looks.
+    where no bundle is whole. seen: mark of what decides already. every_s: wall seconds between looks.
     """
 
     directory: Path
     load: Callable[[Path], Model]
     mark: Callable[[Path], str | None]
+    seen: str | None
     every_s: float = 5.0
 
 
@@ -56,7 +57,7 @@ class Renewal:
         self._worker = worker
         self._clock = clock
         self._folder = models
-        self._mark = models.mark(models.directory) if models is not None else None
+        self._mark = models.seen if models is not None else None
         self._changed = asyncio.Event()
         self._making = asyncio.Lock()
         self.on_adopted: Callable[[], None] = lambda: None

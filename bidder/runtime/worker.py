@@ -20,10 +20,21 @@ from numpy.typing import NDArray
 
 from bidder.core.engine import Engine, Prepared, outputs_of
 from bidder.core.inbox import Inbox
-from bidder.core.messages import BID_RESPONSES, CAMPAIGNS, DECISIONS, EXPOSURES, PROFILES, SLICES, encode
+from bidder.core.messages import (
+    BID_RESPONSES,
+    CAMPAIGNS,
+    DECISIONS,
+    EXPOSURES,
+    FUNNELS,
+    MATCHES,
+    PROFILES,
+    SLICES,
+    encode,
+)
 from bidder.core.scoring import Model
 from bidder.errors import SeatTaken
 from bidder.runtime.clock import Clock
+from bidder.runtime.hours import FunnelHours
 from bidder.runtime.latency import LatencyHistogram
 from bidder.runtime.renewal import Renewal
 from bidder.runtime.transport import ControlSource, HistorySource, Message, Outbound, Run, Sink, Source
@@ -47,8 +58,10 @@ _LAST = frozenset({EXPOSURES, PROFILES})
 """Counted for caps that stand in the table only, so they come after the campaigns of the same batch."""
 
 
-def ages_ns(sent_ms: Iterable[int], wall_ms: int) -> list[int]:
+def ages_ns(sent_ms: Sequence[int], wall_ms: int) -> list[int]:
     """Wall nanoseconds since messages were sent; 0 where one says that it is of the future."""
+    if wall_ms - MAX_AGE_MS <= min(sent_ms) and max(sent_ms) <= wall_ms:
+        return [(wall_ms - ms) * 1_000_000 for ms in sent_ms]
     return [min(max(0, wall_ms - ms), MAX_AGE_MS) * 1_000_000 for ms in sent_ms]
 
 
@@ -99,6 +112,8 @@ class Worker:
         self.controls = self.adopted_controls = 0
         self._changed_at = 0
         self._journal = journal
+        self._seat_key = engine.settings.seat.encode()
+        self._hours = FunnelHours(engine.settings.seat, engine.start_id, engine.funnel.untold)
 
     @property
     def ready(self) -> bool:
@@ -122,6 +137,7 @@ class Worker:
         Returns:
             Responses and decisions, those of a partition in the order of its requests.
         """
+        self._hours.turn(now_ns)
         _, partitions, _, _, bodies, sent_ms = zip(*messages, strict=True)
         ages = ages_ns(sent_ms, wall_ms)
         answers = self.engine.decide(bodies, ages, now_ns)
@@ -145,14 +161,19 @@ class Worker:
         return runs
 
     def on_requests(self, messages: Sequence[Message], now_ns: int, wall_ms: int) -> list[Outbound]:
-        """`decide`, message by message: for who has no use for runs."""
+        """`decide` and `matches`, message by message: for who has no use for runs."""
         if not messages:
             return []
-        return [
+        answered = [
             Outbound(run.topic, None, value, run.partition)
             for run in self.decide(messages, now_ns, wall_ms)
             for value in run.values
         ]
+        return answered + self.matches()
+
+    def matches(self) -> list[Outbound]:
+        """What the last `decide` was asked, where targeting's refusals are counted elsewhere."""
+        return [Outbound(MATCHES, self._seat_key, record) for record in self.engine.matches]
 
     # -- control --------------------------------------------------------------------------------------------
 
@@ -198,11 +219,21 @@ class Worker:
                 self.adopt(prepare(), controls, now_ns)
 
     def on_tick(self, now_ns: int) -> list[Outbound]:
-        """Lets time pass and reports the slices to the bank."""
+        """Lets time pass, reports the slices to the bank, and the funnel of an hour that is over to analysts."""
         if self._journal is not None:
             self._journal.tick(now_ns)
+        self._hours.turn(now_ns)
         report = self.engine.tick(now_ns)
-        return [Outbound(SLICES, self.engine.settings.seat.encode(), encode(report))]
+        return [Outbound(SLICES, self._seat_key, encode(report)), *self._funnels()]
+
+    def on_stop(self, now_ns: int) -> list[Outbound]:
+        """What is left to tell before it ends: the funnel of the hour that is not over."""
+        self._hours.turn(now_ns)
+        self._hours.end()
+        return self._funnels()
+
+    def _funnels(self) -> list[Outbound]:
+        return [Outbound(FUNNELS, self._seat_key, encode(part)) for part in self._hours.due()]
 
 
 class WorkerShell:
@@ -282,6 +313,7 @@ class WorkerShell:
         for outcome in ended:
             if isinstance(outcome, Exception):
                 raise outcome
+        await self._sink.publish(self._worker.on_stop(self._clock.now_ns()))
         await self._commit_finished()
 
     async def _take_requests(self, stop: asyncio.Event) -> None:
@@ -293,6 +325,8 @@ class WorkerShell:
                 began = time.monotonic_ns()
                 runs = worker.decide(messages, self._clock.now_ns(), time.time_ns() // 1_000_000)
                 await sink.send(runs)
+                if worker.engine.matches:
+                    await sink.publish(worker.matches())
                 worker.latency.add(time.monotonic_ns() - began, len(messages))
                 topics, partitions, offsets, *_ = zip(*messages, strict=True)
                 # The last of a partition is met last, and stays.

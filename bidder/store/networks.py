@@ -20,6 +20,15 @@ def load_networks(path: Path) -> NetworkSet:
     Raises:
         InputError: the file cannot be read or is not UTF-8, or a line is no network; it names the line.
     """
+    return NetworkSet.from_lines(network_lines(path), str(path))
+
+
+def network_lines(path: Path) -> tuple[str, ...]:
+    """The lines of a list of networks as they are, not checked.
+
+    Raises:
+        InputError: the file cannot be read or is not UTF-8.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -28,4 +37,4 @@ def load_networks(path: Path) -> NetworkSet:
         ) from None
     except OSError as error:
         raise InputError(f"list of networks {path} cannot be read: {error.strerror}") from None
-    return NetworkSet.from_lines(text.split("\n"), str(path))
+    return tuple(text.split("\n"))

@@ -25,7 +25,21 @@ def load_rates(path: Path, max_age_days: int = MAX_AGE_DAYS) -> RateTable:
     Raises:
         InputError: if the file cannot be read, or naming it, the date and the currency.
     """
+    return _checked(_raw(path), path, max_age_days)
+
+
+def read_rates(path: Path) -> dict[str, Any]:
+    """What such a file says, checked, as `RateTable.parse` takes it.
+
+    Raises:
+        InputError: as `load_rates`.
+    """
     raw = _raw(path)
+    _checked(raw, path, MAX_AGE_DAYS)
+    return raw
+
+
+def _checked(raw: dict[str, Any], path: Path, max_age_days: int) -> RateTable:
     try:
         return RateTable.parse(raw, max_age_days)
     except InputError as error:

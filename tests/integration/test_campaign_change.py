@@ -145,9 +145,9 @@ async def test_a_lowered_budget_is_known_within_a_second(tmp_path: Path, amount:
         began_s = time.monotonic()
         await it.change("set-budget", "c1", amount)
         nanos = int(float(amount) * S)
-        await it.until(lambda: it.worker.engine.table.campaigns[0].budget_nanos == nanos)
+        await it.until(lambda: it.worker.engine.table.campaigns["c1"].budget_nanos == nanos)
         assert time.monotonic() - began_s < LIMIT_S
-        assert it.worker.engine.table.campaigns[0].budget_nanos == nanos
+        assert it.worker.engine.table.campaigns["c1"].budget_nanos == nanos
 
 
 async def test_a_new_campaign_bids_within_a_second(tmp_path: Path) -> None:
@@ -164,4 +164,4 @@ async def test_a_new_campaign_bids_within_a_second(tmp_path: Path) -> None:
         await it.change("import", str(sheet))
         await it.until_bids(True)
         assert time.monotonic() - began_s < LIMIT_S
-        assert it.worker.engine.table.campaigns[0].name == "Campaign again"
+        assert it.worker.engine.table.campaigns["c1"].name == "Campaign again"

@@ -6,7 +6,8 @@ import pytest
 
 from bidder.config import Config, load_config, with_setting
 from bidder.core.settings import ExchangeRules
-from bidder.errors import ConfigError
+from bidder.core.traffic import TrafficRules
+from bidder.errors import ConfigError, InputError
 
 SECRET = "0123456789abcdef" * 4
 
@@ -67,7 +68,7 @@ def test_an_unknown_key_names_key_section_file_and_nearest(tmp_path: Path) -> No
 
 def test_an_unknown_key_that_is_near_none_lists_what_is_allowed(tmp_path: Path) -> None:
     assert error_of(tmp_path, "[account]\nxyz = 1\n") == (
-        "xyz in [account] of clearbid.toml is no setting; allowed: currency"
+        "xyz in [account] of clearbid.toml is no setting; allowed: currency, rates_file"
     )
 
 
@@ -162,6 +163,38 @@ def test_engine_settings_are_those_of_the_sections(tmp_path: Path) -> None:
     settings = load(tmp_path, text).engine_settings()
     assert (settings.currency, settings.seat, settings.public_url) == ("EUR", "s9", "https://t.example")
     assert (settings.pacing.eta, settings.exchanges) == (0.01, {"alpha": ExchangeRules()})
+
+
+def test_networks_of_data_centres_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "nets").write_text("# hosting\n203.0.113.0/24\n\n2001:db8::/32  # all of it\n")
+    text = f"[traffic]\nuser_per_minute = 5\nnetworks_file = '{tmp_path}/nets'\n"
+    settings = load(tmp_path, text).engine_settings()
+    assert settings.data_centres == ("203.0.113.0/24", "2001:db8::/32")
+    assert settings.traffic == TrafficRules(user_per_minute=5)
+
+
+def test_a_line_that_is_no_network_is_named_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "nets").write_text("203.0.113.0/24\nhosting\n")
+    config = load(tmp_path, f"[traffic]\nnetworks_file = '{tmp_path}/nets'\n")
+    with pytest.raises(InputError, match=r"was 'hosting' \(line 2, .*nets"):
+        config.engine_settings()
+
+
+def test_rates_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "rates.toml").write_text("base = 'USD'\n[rates.2026-11-01]\nEUR = '1.0842'\n")
+    config = load(tmp_path, f"[account]\nrates_file = '{tmp_path}/rates.toml'\n")
+    assert config.engine_settings().rates == {"base": "USD", "rates": {"2026-11-01": {"EUR": "1.0842"}}}
+
+
+def test_privacy_users_and_the_funnel_are_settings_of_the_engine(tmp_path: Path) -> None:
+    text = "[privacy]\nvendor_id = 9\n[users]\ncap_pairs = 64\n[bid]\nfunnel = false\n"
+    settings = load(tmp_path, text).engine_settings()
+    assert (settings.privacy.vendor_id, settings.users.cap_pairs, settings.funnel) == (9, 64, False)
+
+
+def test_the_environment_holds_lists_with_commas() -> None:
+    config = load_config(None, {"CLEARBID_EXCHANGES_ALPHA_SCHAIN_BLOCKED": "a.example,b.example/7"})
+    assert config.exchanges["alpha"].schain_blocked == ("a.example", "b.example/7")
 
 
 def test_traffic_shape_is_read_as_a_list(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from bidder.core.messages import (
     DECISIONS,
     LEASES,
     SLICES,
+    TOPICS,
     CampaignChange,
     Lease,
     SliceReport,
@@ -192,8 +193,8 @@ class Lossy(BusSink):
 
 
 def bus() -> Bus:
-    topics = {BID_REQUESTS: 2, BID_RESPONSES: 2, DECISIONS: 2, CAMPAIGNS: 1, LEASES: 1, SLICES: 1}
-    return Bus(topics)
+    two = (BID_REQUESTS, BID_RESPONSES, DECISIONS)
+    return Bus({topic: 2 if topic in two else 1 for topic in TOPICS})
 
 
 async def put(where: Bus, topic: str, *values: bytes, partition: int = 0) -> None:

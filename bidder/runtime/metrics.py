@@ -1,0 +1,251 @@
+"""A worker's counts as Prometheus reads them: `GET /metrics`, text format 0.0.4.
+
+Everything is read from counters that stand there anyway, when it is asked for; nothing is counted for it. Series of
+single line items are left out where there are more than `MOST_LINES` of them: a scrape would hold up requests, and
+the topic `funnel` has the same counts.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+from bidder.core.funnel import STAGES
+from bidder.openrtb.reasons import Reason
+from bidder.runtime.clock import Clock
+from bidder.runtime.http import HttpServer, Reply, Request
+from bidder.runtime.renewal import Renewal
+from bidder.runtime.transport import TransportStats
+from bidder.runtime.worker import Worker
+
+MOST_LINES = 1_000
+LATENCIES_MS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0)
+"""Bounds of the histogram: below what exchanges wait for, and beyond it."""
+CONTENT_TYPE = (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),)
+
+
+class Counted(Protocol):
+    """A source or sink that counts."""
+
+    @property
+    def stats(self) -> TransportStats:
+        """Its counters."""
+        ...
+
+
+class Sample(NamedTuple):
+    """One value of a family, with its labels."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+def family(name: str, kind: str, said: str, samples: Iterable[Sample]) -> Iterator[str]:
+    """The lines of one family of series; none without a sample."""
+    lines = [f"{name}{_labels(sample.labels)} {_number(sample.value)}" for sample in samples]
+    if lines:
+        yield f"# HELP {name} {said}"
+        yield f"# TYPE {name} {kind}"
+        yield from lines
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items()) + "}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(float(value))
+
+
+def _by(label: str, counts: Mapping[str, int]) -> list[Sample]:
+    return [Sample({label: name}, count) for name, count in counts.items()]
+
+
+def _one(value: float) -> list[Sample]:
+    return [Sample({}, value)]
+
+
+class Metrics:
+    """What `GET /metrics` of a worker says.
+
+    Args:
+        worker: counted. renewal: of its tables and models. clock: the shared clock.
+        transports: sources and the sink, by name.
+    """
+
+    def __init__(
+        self, worker: Worker, renewal: Renewal, clock: Clock, transports: Mapping[str, Counted]
+    ) -> None:
+        self._worker = worker
+        self._renewal = renewal
+        self._clock = clock
+        self._transports = transports
+
+    def text(self) -> str:
+        """All families, as they stand now."""
+        parts = (self._requests(), self._latency(), self._lines(), self._state(), self._transport())
+        return "\n".join(line for part in parts for line in part) + "\n"
+
+    def handle(self, request: Request) -> Reply:
+        """Answers one request of the endpoint."""
+        if request.target.partition("?")[0] != "/metrics":
+            return Reply(404, (), b"GET /metrics\n")
+        return Reply(200, CONTENT_TYPE, self.text().encode())
+
+    def _requests(self) -> Iterator[str]:
+        worker, engine = self._worker, self._worker.engine
+        yield from family(
+            "clearbid_requests_total", "counter", "Bid requests decided.", _one(worker.requests)
+        )
+        yield from family(
+            "clearbid_responses_with_bids_total", "counter", "Requests that got a bid.", _one(worker.bids)
+        )
+        yield from family(
+            "clearbid_opportunities_total",
+            "counter",
+            "Opportunities, tests left out.",
+            _one(engine.opportunities),
+        )
+        yield from family(
+            "clearbid_opportunities_ended_total",
+            "counter",
+            "Opportunities by the reason that they ended in; 0 is a bid.",
+            [
+                Sample({"reason": str(int(reason)), "name": Reason(reason).name.lower()}, count)
+                for reason, count in sorted(engine.reasons.items())
+            ],
+        )
+        yield from family(
+            "clearbid_values_repaired_total",
+            "counter",
+            "Values of requests mended or dropped.",
+            _one(engine.repaired),
+        )
+        yield from family(
+            "clearbid_late_wins_total",
+            "counter",
+            "Wins after their reservation had ended.",
+            _one(engine.late_wins),
+        )
+
+    def _latency(self) -> Iterator[str]:
+        latency = self._worker.latency
+        name = "clearbid_decide_seconds"
+        yield f"# HELP {name} From a batch in hand to its answers handed over, by request."
+        yield f"# TYPE {name} histogram"
+        for bound_ms in LATENCIES_MS:
+            yield f'{name}_bucket{{le="{bound_ms / 1e3!r}"}} {latency.within_ms(bound_ms)}'
+        yield f'{name}_bucket{{le="+Inf"}} {latency.count}'
+        yield f"{name}_sum {latency.total_ns / 1e9!r}"
+        yield f"{name}_count {latency.count}"
+
+    def _lines(self) -> Iterator[str]:
+        engine = self._worker.engine
+        stages = dict(zip(STAGES, engine.funnel.stages.sum(axis=0).tolist(), strict=True))
+        yield from family(
+            "clearbid_funnel_total",
+            "counter",
+            "Opportunities past targeting, all line items.",
+            _by("stage", stages),
+        )
+        if len(engine.table) > MOST_LINES:
+            return
+        status = engine.status(self._clock.now_ns())
+        for name, said, field in (
+            ("granted", "leased to this seat", "granted_nanos"),
+            ("reserved", "set aside for bids", "reserved_nanos"),
+            ("posted", "spent", "posted_nanos"),
+            ("late", "spent after a reservation had ended", "late_nanos"),
+        ):
+            yield from family(
+                f"clearbid_line_item_{name}_nanos",
+                "gauge",
+                f"Money {said}, of the budget that paces the line item.",
+                [Sample({"line_item": line_id}, getattr(one, field)) for line_id, one in status.items()],
+            )
+        yield from family(
+            "clearbid_line_item_multiplier",
+            "gauge",
+            "Share of its value that a line item bids.",
+            [Sample({"line_item": line_id}, one.multiplier) for line_id, one in status.items()],
+        )
+        yield from family(
+            "clearbid_line_item_asked_total",
+            "counter",
+            "Opportunities asked; 0 where the funnel is counted elsewhere.",
+            [Sample({"line_item": line_id}, one.asked) for line_id, one in status.items()],
+        )
+        yield from family(
+            "clearbid_line_item_refused_total",
+            "counter",
+            "Opportunities that targeting refused, by the first dimension that did.",
+            [
+                Sample({"line_item": line_id, "dimension": name}, count)
+                for line_id, one in status.items()
+                for name, count in one.refused.items()
+            ],
+        )
+        yield from family(
+            "clearbid_line_item_funnel_total",
+            "counter",
+            "Opportunities past targeting, by where they ended.",
+            [
+                Sample({"line_item": line_id, "stage": name}, count)
+                for line_id, one in status.items()
+                for name, count in one.funnel.items()
+                if count
+            ],
+        )
+
+    def _state(self) -> Iterator[str]:
+        worker, engine, renewal = self._worker, self._worker.engine, self._renewal
+        caps, profiles = engine.caps, engine.gate.profiles
+        for name, said, value in (
+            ("line_items", "Line items of the table that decides.", len(engine.table)),
+            ("table_version", "Version of that table.", engine.table.version),
+            ("open_reservations", "Bids that hold money.", engine.wallet.purse.open_reservations),
+            ("epoch", "Epoch of this start; 0 before its first lease.", engine.epoch),
+            ("profiles", "Users whose profile is kept.", len(profiles)),
+        ):
+            yield from family(f"clearbid_{name}", "gauge", said, _one(value))
+        for name, said, value in (
+            ("tables_adopted", "Tables adopted beside the loop.", renewal.tables),
+            ("models_adopted", "Models adopted since the start.", renewal.models),
+            ("models_refused", "Models that did not load or fit.", renewal.refused_models),
+            ("caps_evicted", "Pairs of user and cap forgotten for want of room.", caps.table.evicted),
+            ("exposures_taken", "Exposures counted for caps.", caps.exposures.taken),
+            ("exposures_repeated", "Exposures that came again.", caps.exposures.repeated),
+            ("exposures_forgotten", "Ids of exposures dropped before their time.", caps.exposures.forgotten),
+            ("profiles_evicted", "Profiles dropped for want of room.", profiles.evicted),
+        ):
+            yield from family(f"clearbid_{name}_total", "counter", said, _one(value))
+        yield from family(
+            "clearbid_control_refused_total",
+            "counter",
+            "Control messages left out, by cause.",
+            _by("cause", worker.inbox.refused),
+        )
+
+    def _transport(self) -> Iterator[str]:
+        stats = {name: transport.stats for name, transport in self._transports.items()}
+        for field, kind, said in (
+            ("polled", "counter", "Messages read."),
+            ("published", "counter", "Messages taken for delivery."),
+            ("acknowledged", "counter", "Messages that the broker acknowledged."),
+            ("failed", "counter", "Messages dropped: not acknowledged, or too large."),
+            ("commit_failures", "counter", "Commits that did not hold."),
+            ("paused", "gauge", "Partitions not read just now because their queue is full."),
+        ):
+            name = f"clearbid_transport_{field}" + ("_total" if kind == "counter" else "")
+            yield from family(
+                name, kind, said, _by("transport", {each: getattr(one, field) for each, one in stats.items()})
+            )
+
+
+def metrics_server(metrics: Metrics, host: str, port: int) -> HttpServer:
+    """The endpoint, not started."""
+    return HttpServer(metrics.handle, host, port, methods=("GET", "HEAD"))
