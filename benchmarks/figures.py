@@ -63,10 +63,30 @@ class OpenLoop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Round(msgspec.Struct, frozen=True):
-    """Both loops, one after the other."""
+    """Both loops, one after the other, and what was measured beside them in the same minute.
+
+    floor_us: CPU of typed decode and scores alone, a request. alone_us: of the worker without a transport, a request.
+    batch_ms: p50 and p99 of a micro-batch in the open loop, from its requests in hand to its answers handed on.
+    None where it is not measured.
+    """
 
     saturated: Saturated
     open_loop: OpenLoop
+    floor_us: float | None = None
+    alone_us: float | None = None
+    batch_ms: tuple[float, float] | None = None
+
+    @property
+    def of_floor(self) -> float | None:
+        """Share of the worker's CPU time that the floor would take."""
+        per_core = self.saturated.per_core
+        return self.floor_us * per_core / 1e6 if self.floor_us is not None and per_core else None
+
+    @property
+    def client_share(self) -> float | None:
+        """Share of the worker's CPU time that goes to the broker's client and the event loop."""
+        per_core = self.saturated.per_core
+        return 1.0 - self.alone_us * per_core / 1e6 if self.alone_us is not None and per_core else None
 
 
 class Spread(msgspec.Struct, frozen=True):

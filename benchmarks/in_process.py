@@ -6,14 +6,16 @@ loop runs it spins between requests instead of sleeping, because timers of the e
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import uvloop
 
+from benchmarks.alone import Ground
 from benchmarks.figures import Cpu, Round
-from benchmarks.load import Bank, Load, schedule
+from benchmarks.load import Bank, Load, Told, schedule
+from benchmarks.market import KEY, SEAT, START_ID, Market
 from benchmarks.stages import (
     DRAIN_S,
     LEAD_IN_S,
@@ -26,7 +28,7 @@ from benchmarks.stages import (
     closed_figures,
     open_figures,
 )
-from benchmarks.workload import KEY, SEAT, Bodies, Workload
+from benchmarks.traffic import Bodies
 from bidder.config import Config
 from bidder.core.engine import Engine
 from bidder.core.inbox import CONTROL_TOPICS
@@ -34,21 +36,26 @@ from bidder.core.messages import (
     BID_REQUESTS,
     BID_RESPONSES,
     CAMPAIGNS,
-    DECISIONS,
+    EXPOSURES,
     LEASES,
     SETTLEMENTS,
-    SLICES,
     TOPICS,
 )
 from bidder.core.scoring import Model
 from bidder.runtime.bus import Bus, BusSource
 from bidder.runtime.clock import AffineClock
+from bidder.runtime.heap import settle_heap
+from bidder.runtime.latency import LatencyHistogram
 from bidder.runtime.transport import Message, Outbound
 from bidder.runtime.worker import Worker, WorkerShell
 from bidder.store.journal import JournalWriter
 from bidder.store.seat import JOURNAL, open_journal
 
-_START_ID = "benchmark"
+FLOOR_S = 1.0
+"""CPU time of the floor in each round."""
+TELL_S = 0.01
+"""The bank gathers for so long before it tells the worker."""
+_UNREAD = tuple(sorted({*TOPICS} - {BID_REQUESTS, BID_RESPONSES, *CONTROL_TOPICS}))
 _FORGOTTEN = Message("", 0, 0, None, b"", 0)
 
 
@@ -56,14 +63,22 @@ class InProcess:
     """Measures a worker on a bus.
 
     Args:
-        workload: what is asked. config: the worker's. model: compiled.
+        market: what is asked. config: the worker's. model: compiled. ground: the floor of the market.
         window: requests outstanding in the closed loop. seconds: of each loop.
     """
 
     def __init__(
-        self, workload: Workload, config: Config, model: Model, *, window: int, seconds: float
+        self,
+        market: Market,
+        config: Config,
+        model: Model,
+        ground: Ground,
+        *,
+        window: int,
+        seconds: float,
     ) -> None:
-        self._workload = workload
+        self._market = market
+        self._ground = ground
         self._config = config
         self._model = model
         self._window = window
@@ -72,46 +87,52 @@ class InProcess:
     def measure(self, folder: Path, seed: int) -> Round:
         """One round with a worker of its own, whose journal stays in `folder`."""
         settings = self._config.engine_settings()
-        journal = open_journal(folder, settings, KEY, self._model, _START_ID)
+        journal = open_journal(folder, settings, KEY, self._model, START_ID)
         with journal:
-            load, stages = uvloop.run(self._run(journal, seed))
+            load, stages, batch_ms = uvloop.run(self._run(journal, seed))
         batches = batches_of(folder / JOURNAL, stages)
         closed, open_ = stages
         return Round(
             closed_figures(closed, load.records(), self._window, batches[0]),
             open_figures(open_, load.records(), batches[1]),
+            floor_us=self._ground.us_a_request(FLOOR_S),
+            batch_ms=(batch_ms.quantile_ms(0.5), batch_ms.quantile_ms(0.99)),
         )
 
-    async def _run(self, journal: JournalWriter, seed: int) -> tuple[Load, list[Stage]]:
+    async def _run(self, journal: JournalWriter, seed: int) -> tuple[Load, list[Stage], LatencyHistogram]:
         partitions = self._config.kafka.partitions
         bus = Bus(dict.fromkeys(TOPICS, partitions))
-        clock = AffineClock(self._workload.origin_ns, time.time_ns(), 1.0)
-        engine = Engine(self._config.engine_settings(), KEY, self._model, _START_ID)
+        clock = AffineClock(self._market.origin_ns, time.time_ns(), 1.0)
+        engine = Engine(self._config.engine_settings(), KEY, self._model, START_ID)
         worker = Worker(engine, journal)
         requests = _Watched(bus.source((BID_REQUESTS,), "bid"))
         control = _Watched(bus.source(CONTROL_TOPICS))
         shell = WorkerShell(worker, requests, control, bus.sink(), clock)
-        bank = Bank(self._workload.campaigns)
+        bank = Bank(self._market)
         load = Load(bank)
-        generator = _Generator(bus, load, partitions, [requests, control])
+        generator = _Generator(bus, load, bank, partitions, [requests, control])
         stop = asyncio.Event()
         running = asyncio.create_task(shell.run(stop))
         try:
             generator.publish(CAMPAIGNS, bank.changes())
-            generator.publish(LEASES, bank.leases(_START_ID))
+            generator.publish(LEASES, bank.leases(START_ID))
+            await _until(lambda: worker.ready and worker.current)
+            settle_heap()
             watch = Watch(clock, generator.meters)
             stages = [await self._closed(generator, watch)]
             rate = LOAD_SHARE * load.records().rate(stages[0].begin_ns, stages[0].end_ns)
+            worker.latency = LatencyHistogram()
             stages.append(await self._open(generator, watch, seed, rate))
-            await _settled(worker, bank)
+            generator.tell()
+            await _until(lambda: posted_of(worker.engine, bank) == bank.posted_nanos)
         finally:
             stop.set()
             await running
         check_run(load, bank, worker.requests, posted_of(engine, bank))
-        return load, stages
+        return load, stages, worker.latency
 
     async def _closed(self, generator: "_Generator", watch: Watch) -> Stage:
-        bodies = self._workload.patient
+        bodies = self._market.bodies
         await generator.closed(bodies, self._window, WARM_UP_S)
         watch.begin(generator.load.sent)
         await generator.closed(bodies, self._window, self._seconds)
@@ -120,7 +141,7 @@ class InProcess:
         return stage
 
     async def _open(self, generator: "_Generator", watch: Watch, seed: int, rate: float) -> Stage:
-        bodies = self._workload.hurried
+        bodies = self._market.hurried
         await generator.open(bodies, schedule(seed, rate, LEAD_IN_S).tolist())
         watch.begin(generator.load.sent)
         await generator.open(bodies, schedule(seed + 1, rate, self._seconds).tolist())
@@ -130,15 +151,15 @@ class InProcess:
 
 
 def posted_of(engine: Engine, bank: Bank) -> dict[str, int]:
-    """What an engine's ledger has posted, by campaign."""
-    ledger = engine.ledger
-    return {campaign_id: ledger.posted(ledger.account(campaign_id)) for campaign_id in bank.posted_nanos}
+    """What an engine has posted, by campaign."""
+    purse = engine.wallet.purse
+    return {campaign_id: purse.posted(purse.account(campaign_id)) for campaign_id in bank.posted_nanos}
 
 
-async def _settled(worker: Worker, bank: Bank) -> None:
-    """Lets the worker take what is left of its settlements, for a bounded time."""
+async def _until(done: Callable[[], bool]) -> None:
+    """Lets the worker go on until something is so, for a bounded time; `check_run` says whether it came to be."""
     for _ in range(int(DRAIN_S * 100)):
-        if posted_of(worker.engine, bank) == bank.posted_nanos:
+        if done():
             return
         await asyncio.sleep(0.01)
 
@@ -172,8 +193,12 @@ class _Watched:
 class _Generator:
     """Asks, takes answers, settles; its CPU time is metered."""
 
-    def __init__(self, bus: Bus, load: Load, partitions: int, watched: Sequence[_Watched]) -> None:
+    def __init__(
+        self, bus: Bus, load: Load, bank: Bank, partitions: int, watched: Sequence[_Watched]
+    ) -> None:
         self.load = load
+        self._bank = bank
+        self._told_s = 0.0
         self._bus = bus
         self._partitions = partitions
         self._watched = watched
@@ -230,14 +255,23 @@ class _Generator:
             return
         at_ns = time.monotonic_ns()
         with self._metered():
-            told = [
-                Outbound(SETTLEMENTS, SEAT.encode(), settlement)
-                for message in messages
-                for settlement in self.load.receive(message.value, at_ns)
-            ]
-            if told:
-                self._sink.put(told)
+            for message in messages:
+                self.load.receive(message.value, at_ns)
             self._forget(messages)
+            if time.monotonic() - self._told_s >= TELL_S:
+                self._put(self._bank.tell())
+
+    def tell(self) -> None:
+        """Tells the worker what was booked since."""
+        with self._metered():
+            self._put(self._bank.tell())
+
+    def _put(self, told: Told) -> None:
+        self._told_s = time.monotonic()
+        found = [Outbound(SETTLEMENTS, SEAT.encode(), value) for value in told.settlements]
+        found += [Outbound(EXPOSURES, None, value, 0) for value in told.exposures]
+        if found:
+            self._sink.put(found)
 
     def _forget(self, responses: Sequence[Message]) -> None:
         """Empties the bus of what was read: it would keep everything, gigabytes, and slow the collector down."""
@@ -245,7 +279,7 @@ class _Generator:
         for source in self._watched:
             polled, source.polled = source.polled, []
             ends |= {(m.topic, m.partition): m.offset + 1 for messages in polled for m in messages}
-        for topic in (DECISIONS, SLICES):  # nobody reads these here
+        for topic in _UNREAD:
             ends |= {(topic, partition): len(log) for partition, log in enumerate(self._bus.log(topic))}
         for (topic, partition), end in ends.items():
             begin = self._forgotten.get((topic, partition), 0)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.demand import AMPLE_IMPRESSIONS, AMPLE_NANOS, BLOCK, PER_ADVERTISER, PER_CAMPAIGN, Demand
 from benchmarks.inventory import EXCHANGES, SEGMENTS, SIZES, VENDOR, Inventory
-from benchmarks.traffic import PATIENT_TMAX_MS, Bodies
+from benchmarks.traffic import PATIENT_TMAX_MS, TMAX_MS, Bodies
 from bidder.core.budgets import Unit, accounts_of
 from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.engine import Engine
@@ -51,7 +51,8 @@ class Market:
 
     Attributes:
         seed: of all of it. inventory: supply. campaigns, advertisers: demand, by id. lines: how many line items.
-        bodies: requests. settings: of the engine. origin_ns: the time at the begin.
+        bodies: requests, with a minute for an answer.
+        settings: of the engine. origin_ns: the time at the begin.
     """
 
     seed: int
@@ -62,6 +63,11 @@ class Market:
     bodies: Bodies
     settings: EngineSettings
     origin_ns: int = ORIGIN_NS
+
+    @property
+    def hurried(self) -> Bodies:
+        """The same requests with `TMAX_MS` for an answer."""
+        return _bodies(self.seed, len(self.bodies), TMAX_MS)
 
     def leases(self, start_id: str = START_ID, days: int = 1) -> list[Lease]:
         """Leases of every budget for a start, with more than a run can spend; `days` from today on."""
@@ -103,14 +109,13 @@ def make_market(
     growing: bool = False,
     bodies: int = BODIES,
     seed: int = SEED,
-    tmax_ms: int = PATIENT_TMAX_MS,
     expressions: bool = True,
 ) -> Market:
     """Draws a market.
 
     Args:
         lines: line items, a multiple of 100. growing: whether candidates grow with them.
-        bodies: different requests. seed: of all of it. tmax_ms: of the requests.
+        bodies: different requests. seed: of all of it.
         expressions: whether some line items have an expression, for which a request must be read whole.
     """
     inventory = _inventory(seed)
@@ -122,7 +127,7 @@ def make_market(
         demand.campaigns,
         demand.advertisers,
         lines,
-        _bodies(seed, bodies, tmax_ms),
+        _bodies(seed, bodies, PATIENT_TMAX_MS),
         engine_settings(),
     )
 

@@ -1,8 +1,8 @@
-"""A plain bidder to compare with: what one writes first, with dicts, numpy and LightGBM's own predict.
+"""A plain bidder to compare with: what one writes first, with dicts, a loop and LightGBM's own predict.
 
-It decodes, scores with the very same models and calibration, takes the highest value at or above the floor, and
-responds. It keeps no money, no log, no journal, signs nothing, does not pace and targets by size alone: all of
-that would come on top.
+It decodes, goes through all line items, scores the candidates with the very same models and calibration, takes the
+highest value at or above the floor, and responds. It keeps no money, caps, log or journal, obeys no law, signs
+nothing and does not pace: all of that would come on top.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from bidder.core.campaigns import Campaign, Creative, Goal
-from bidder.core.opportunity import browser_of, hour_of_week
+from benchmarks.peers import LinearScan, features_by, hour_text, shown_by
+from bidder.core.campaigns import Creative, Goal
+from bidder.core.lines import Line
 from bidder.core.scoring import campaign_features
 from models.artifact import ModelBundle
-from models.schema import SEGMENT_PREFIX
 
 FIRST_PRICE_SHARE = 0.7
 
@@ -26,11 +26,12 @@ class NaiveBidder:
     """Answers one request at a time.
 
     Args:
-        bundle: the models. campaigns: all of them. hour: of the week, the same for all requests.
+        bundle: the models. lines: all line items. at_ns: the time, the same for all requests.
     """
 
-    def __init__(self, bundle: ModelBundle, campaigns: Sequence[Campaign], at_ns: int) -> None:
-        self._campaigns = campaigns
+    def __init__(self, bundle: ModelBundle, lines: Sequence[Line], at_ns: int) -> None:
+        self._lines = lines
+        self._scan = LinearScan(lines)
         self._names = bundle.spec.names
         self._encoders = bundle.spec.encoders()
         self._kinds = [feature.kind for feature in bundle.spec.features]
@@ -39,50 +40,41 @@ class NaiveBidder:
             name: (np.array(table.raw), np.array(table.probability))
             for name, table in bundle.calibration.items()
         }
-        self._weekday, self._hour = divmod(hour_of_week(at_ns), 24)
+        self._shown_hour = hour_text(at_ns)
+        self._at_ns = at_ns
 
     def answer(self, body: bytes) -> bytes:
         """The response to one request, JSON."""
         request = orjson.loads(body)
         imp = request["imp"][0]
-        fitting = self._fitting(imp)
-        if not fitting:
+        found = [self._lines[row] for row in self._scan.candidates(shown_by(request, self._shown_hour))]
+        if not found:
             return orjson.dumps({"id": request["id"], "seatbid": []})
-        rows = self.rows(request, imp, [campaign for campaign, _ in fitting])
+        rows = self.rows(request, imp, found)
         ctr = self.probabilities("ctr", rows).tolist()
-        selling = any(campaign.goal is Goal.CONVERSION for campaign, _ in fitting)
-        cvr = self.probabilities("cvr", rows).tolist() if selling else ctr
+        cvr = self.probabilities("cvr", rows).tolist()
         best, price = -1, 0.0
-        for place, (campaign, _) in enumerate(fitting):
-            worth = ctr[place] * campaign.value_nanos / 1e6
-            if campaign.goal is Goal.CONVERSION:
+        for place, line in enumerate(found):
+            worth = ctr[place] * line.value_nanos / 1e6
+            if line.goal is Goal.CONVERSION:
                 worth *= cvr[place]
             if request["at"] == 1:
                 worth *= FIRST_PRICE_SHARE
-            worth = min(worth, campaign.max_bid_cpm_micros / 1e6)
-            if worth >= imp["bidfloor"] and worth > price:
+            worth = min(worth, line.max_bid_cpm_micros / 1e6)
+            if worth >= imp.get("bidfloor", 0.0) and worth > price:
                 best, price = place, worth
         if best < 0:
             return orjson.dumps({"id": request["id"], "seatbid": []})
-        return orjson.dumps(self._response(request["id"], imp["id"], *fitting[best], price))
-
-    def _fitting(self, imp: dict[str, Any]) -> list[tuple[Campaign, Creative]]:
-        sizes = [(size["w"], size["h"]) for size in imp["banner"]["format"]]
-        return [
-            (campaign, creative)
-            for campaign in self._campaigns
-            for creative in campaign.creatives
-            if (creative.w, creative.h) in sizes
-        ]
+        return orjson.dumps(_response(request["id"], imp["id"], found[best], price))
 
     def rows(
-        self, request: dict[str, Any], imp: dict[str, Any], campaigns: Sequence[Campaign]
+        self, request: dict[str, Any], imp: dict[str, Any], lines: Sequence[Line]
     ) -> NDArray[np.float64]:
-        """The models' features, float64[campaigns, features]."""
-        values = self._values(request, imp)
-        out = np.zeros((len(campaigns), len(self._names)))
-        for row, campaign in enumerate(campaigns):
-            values.update(campaign_features(campaign))
+        """The models' features, float64[lines, features]."""
+        values = features_by(request, imp, self._at_ns)
+        out = np.zeros((len(lines), len(self._names)))
+        for row, line in enumerate(lines):
+            values.update(campaign_features(line.campaign, line.line_item_id))
             for place, name in enumerate(self._names):
                 value = values.get(name)
                 if self._kinds[place] == "categorical":
@@ -91,53 +83,27 @@ class NaiveBidder:
                     out[row, place] = value or 0.0
         return out
 
-    def _values(self, request: dict[str, Any], imp: dict[str, Any]) -> dict[str, Any]:
-        device, geo = request.get("device", {}), request.get("device", {}).get("geo", {})
-        segments = [
-            segment["id"] for data in request.get("user", {}).get("data", []) for segment in data["segment"]
-        ]
-        size = imp["banner"]["format"][0]
-        values: dict[str, Any] = {
-            "exchange": request["ext"]["exchange"],
-            "region": geo.get("region"),
-            "city": geo.get("city"),
-            "domain": request.get("site", {}).get("domain"),
-            "tag_id": imp.get("tagid"),
-            "size": f"{size['w']}x{size['h']}",
-            "position": str(imp["banner"]["pos"]),
-            "os": device.get("os"),
-            "browser": browser_of(device["ua"]) if "ua" in device else None,
-            "device_type": str(device["devicetype"]) if "devicetype" in device else None,
-            "hour": str(self._hour),
-            "weekday": str(self._weekday),
-            "floor_cpm": imp["bidfloor"],
-            "segment_count": float(len(segments)),
-        }
-        for segment in segments:
-            values[SEGMENT_PREFIX + segment] = 1.0
-        return values
-
     def probabilities(self, name: str, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Calibrated probabilities of one model, float64[rows]."""
         raw = self._boosters[name].predict(rows, raw_score=True, num_threads=1)
         return np.asarray(np.interp(np.asarray(raw), *self._knots[name]))
 
-    def _response(
-        self, request_id: str, imp_id: str, campaign: Campaign, creative: Creative, price: float
-    ) -> dict[str, Any]:
-        at = f"http://127.0.0.1:8080/win?r={request_id}&c={campaign.id}"
-        bid = {
-            "id": f"{request_id}-{campaign.id}",
-            "impid": imp_id,
-            "price": round(price, 6),
-            "nurl": at,
-            "burl": at.replace("win", "bill"),
-            "lurl": at.replace("win", "loss"),
-            "adm": f'<a href="{creative.landing_url}"><img src="{creative.image_url}"></a>',
-            "adomain": campaign.adomain,
-            "cid": campaign.id,
-            "crid": creative.id,
-            "w": creative.w,
-            "h": creative.h,
-        }
-        return {"id": request_id, "cur": "USD", "seatbid": [{"seat": "naive", "bid": [bid]}]}
+
+def _response(request_id: str, imp_id: str, line: Line, price: float) -> dict[str, Any]:
+    creative: Creative = line.creatives[0]
+    at = f"http://127.0.0.1:8080/win?r={request_id}&c={line.id}"
+    bid = {
+        "id": f"{request_id}-{line.id}",
+        "impid": imp_id,
+        "price": round(price, 6),
+        "nurl": at,
+        "burl": at.replace("win", "bill"),
+        "lurl": at.replace("win", "loss"),
+        "adm": f'<a href="{creative.landing_url}"><img src="{creative.image_url}"></a>',
+        "adomain": line.campaign.adomain,
+        "cid": line.campaign.id,
+        "crid": creative.id,
+        "w": creative.w,
+        "h": creative.h,
+    }
+    return {"id": request_id, "cur": "USD", "seatbid": [{"seat": "naive", "bid": [bid]}]}

@@ -5,6 +5,7 @@ Each does one part of a decision and is let off all others. All run in one threa
 
 import ctypes
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import lightgbm as lgb
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from bidder.core.devices import agent_of
 from bidder.core.lines import Line
 from bidder.core.opportunity import hour_of_week
+from models.schema import SEGMENT_PREFIX
 
 Shown = dict[str, set[str]]
 _DEVICES = {2: "desktop", 3: "tv", 4: "phone", 5: "tablet", 6: "console", 7: "box"}
@@ -34,7 +36,11 @@ UNASKED = frozenset({"circle", "viewability", "expression"})
 
 def walk(body: bytes, hour: str) -> Shown:
     """What one request shows in the dimensions of targeting, read from dicts."""
-    request = orjson.loads(body)
+    return shown_by(orjson.loads(body), hour)
+
+
+def shown_by(request: dict[str, Any], hour: str) -> Shown:
+    """What a request as dicts shows."""
     imp = request["imp"][0]
     device, user = request.get("device") or {}, request.get("user") or {}
     geo = device.get("geo") or {}
@@ -70,6 +76,37 @@ def walk(body: bytes, hour: str) -> Shown:
         "advertiser": set(request.get("badv") or ()),
         "category": set(request.get("bcat") or ()),
     }
+
+
+def features_by(request: dict[str, Any], imp: dict[str, Any], at_ns: int) -> dict[str, Any]:
+    """Values of the request-side features, by name, read from dicts."""
+    weekday, hour = divmod(hour_of_week(at_ns), 24)
+    device = request.get("device") or {}
+    geo, place = device.get("geo") or {}, request.get("site") or request.get("app") or {}
+    banner, video = imp.get("banner") or {}, imp.get("video") or {}
+    segments = [
+        segment["id"] for data in (request.get("user") or {}).get("data") or () for segment in data["segment"]
+    ]
+    size = next(iter(banner.get("format") or ()), None)
+    values: dict[str, Any] = {
+        "exchange": request["ext"]["exchange"],
+        "region": geo.get("region"),
+        "city": geo.get("city"),
+        "domain": place.get("bundle") or place.get("domain"),
+        "tag_id": imp.get("tagid"),
+        "size": f"{size['w']}x{size['h']}" if size else None,
+        "position": str(banner.get("pos", video.get("pos"))),
+        "os": (device.get("os") or "").lower(),
+        "browser": agent_of(device.get("ua")).family,
+        "device_type": str(device["devicetype"]) if "devicetype" in device else None,
+        "hour": str(hour),
+        "weekday": str(weekday),
+        "floor_cpm": imp.get("bidfloor", 0.0),
+        "segment_count": float(len(segments)),
+    }
+    for segment in segments:
+        values[SEGMENT_PREFIX + segment] = 1.0
+    return values
 
 
 class LinearScan:

@@ -6,9 +6,11 @@ Rivals get the very same candidates and the very same numbers, so that only the 
 from typing import NamedTuple
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from benchmarks.market import Market
+from benchmarks.peers import features_by
 from bidder.core.engine import Engine
 from bidder.core.funnel import STAGES
 from bidder.core.scoring import Model, campaign_features
@@ -49,29 +51,46 @@ def take_sample(market: Market, model: Model, count: int) -> Sample:
     """Asks an engine of its own for the first `count` requests, one at a time, and looks where line items ended."""
     engine = market.engine(model)
     bodies = market.bodies.bodies(0, count)
+    codes = RequestCodes(model, market.origin_ns)
     requests = []
     for body in bodies:
         before = engine.funnel.stages.copy()
-        asked = engine.opportunities
         engine.decide([body], [0], market.origin_ns)
         times = (engine.funnel.stages - before)[:, SCORED].sum(axis=1)
-        requests.append(_opportunities(engine, times, engine.opportunities - asked))
+        requests.append(_opportunities(codes.of(body), times))
     return Sample(bodies, requests)
 
 
-def _opportunities(engine: Engine, times: NDArray[np.int64], asked: int) -> list[Scored]:
+def _opportunities(codes: NDArray[np.float64], times: NDArray[np.int64]) -> list[Scored]:
     """The candidates of a request by opportunity: one scored twice was so in two of them."""
-    found = []
-    for row in range(min(asked, int(times.max(initial=0)))):
-        lines = np.flatnonzero(times > row)
-        found.append(Scored(codes_of(engine, row), lines.astype(np.int64)))
-    return found
+    return [Scored(codes, np.flatnonzero(times > row)) for row in range(int(times.max(initial=0)))]
 
 
-def codes_of(engine: Engine, row: int) -> NDArray[np.float64]:
-    """What the engine's encoder wrote for a row of its last batch."""
-    codes: NDArray[np.float64] = engine._batch.values[row].copy()  # noqa: SLF001 - nobody else asks
-    return codes
+class RequestCodes:
+    """Reads the request's features of a body as the numbers that models take.
+
+    Args:
+        model: whose features. at_ns: the time, the same for all.
+    """
+
+    def __init__(self, model: Model, at_ns: int) -> None:
+        spec, encoders = model.spec, model.spec.encoders()
+        self._features = [(spec.features[place], encoders[place]) for place in model.encoder.indices.tolist()]
+        self._at_ns = at_ns
+
+    def of(self, body: bytes) -> NDArray[np.float64]:
+        """float64[request features], in the order of the model's own encoder."""
+        request = orjson.loads(body)
+        values = features_by(request, request["imp"][0], self._at_ns)
+        return np.array(
+            [
+                encoder.get(values.get(feature.name) or "", 0.0)
+                if feature.kind == "categorical"
+                else values.get(feature.name) or 0.0
+                for feature, encoder in self._features
+            ],
+            dtype=np.float64,
+        )
 
 
 class FullRows:

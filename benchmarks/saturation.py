@@ -20,19 +20,23 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.alone import Ground
 from benchmarks.figures import Round, Spread, spread
 from benchmarks.in_process import InProcess
+from benchmarks.kafka_generator import LINGER_MS
+from benchmarks.market import KEY, make_market, trained
 from benchmarks.naive_bidder import NaiveBidder
-from benchmarks.over_kafka import LINGER_MS, OverKafka
+from benchmarks.over_kafka import OverKafka
 from benchmarks.processes import machine
 from benchmarks.stages import LOAD_SHARE, BenchmarkError
-from benchmarks.workload import KEY, Bodies, Workload, make_workload, train_model, write_config
+from benchmarks.traffic import TMAX_MS, Bodies
+from benchmarks.workload import write_config, write_models
+from bidder.core.lines import lines_of
 from bidder.core.scoring import Model
 from bidder.core.warm import warm_kernels
 from bidder.store.model import load_model
 from bidder.store.seat import JOURNAL
 from models.artifact import load_bundle
-from simulator.demo.plan import TMAX_MS
 from simulator.replay import replay_journal
 from tests.support.kafka_server import KafkaUnavailable
 
@@ -52,8 +56,10 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     load_1m: float
     python: str
     versions: dict[str, str]
+    line_items: int
     campaigns: int
     trees: int
+    candidates: float
     request_bytes: float
     partitions: int
     rounds: int
@@ -75,13 +81,13 @@ class Bench:
     """One whole measurement.
 
     Args:
-        folder: for models, journals and configurations. model: folder of the models, trained there if need be.
-        seconds: of each loop. rounds: of each transport.
+        folder: for models, journals and configurations.
+        lines: line items. seconds: of each loop. rounds: of each transport.
         tell: is told what happens.
     """
 
     def __init__(
-        self, folder: Path, model: Path, *, seconds: float, rounds: int, tell: Callable[[str], None]
+        self, folder: Path, *, lines: int, seconds: float, rounds: int, tell: Callable[[str], None]
     ) -> None:
         self._folder = folder
         self._seconds = seconds
@@ -89,13 +95,15 @@ class Bench:
         self._tell = tell
         self._machine = machine()
         tell("drawing the market")
-        self.workload: Workload = make_workload()
-        tell("training the models, unless they are there")
-        self._directory = train_model(self.workload.plan, model)
-        self._config = write_config(folder / "bus.toml", self.workload.plan, "127.0.0.1:9092", "")
+        self.market = make_market(lines)
+        tell("training the models")
+        self._directory = write_models(trained(self.market.seed), folder / "model")
+        self._config = write_config(folder / "bus.toml", self.market, "127.0.0.1:9092", "")
         tell("compiling models and kernels")
         self._model: Model = load_model(self._directory)
         warm_kernels(self._model)
+        tell("taking a sample for the floor")
+        self._ground = Ground(self.market, self._model)
         self._naive: list[float] = []
         self._replayed: list[float] = []
 
@@ -118,7 +126,9 @@ class Bench:
         )
 
     def _bus(self) -> list[Round]:
-        bench = InProcess(self.workload, self._config, self._model, window=WINDOW, seconds=self._seconds)
+        bench = InProcess(
+            self.market, self._config, self._model, self._ground, window=WINDOW, seconds=self._seconds
+        )
         rounds = []
         for number in range(self._rounds):
             self._tell(f"bus: round {number + 1} of {self._rounds}, then replay and the naive bidder")
@@ -130,7 +140,15 @@ class Bench:
         return rounds
 
     def _kafka(self, kind: str) -> list[Round]:
-        bench = OverKafka(kind, self.workload, self._directory, window=WINDOW, seconds=self._seconds)
+        bench = OverKafka(
+            kind,
+            self.market,
+            self._directory,
+            self._model,
+            self._ground,
+            window=WINDOW,
+            seconds=self._seconds,
+        )
         folder = self._folder / kind
         folder.mkdir()
         self._tell(f"{kind}: starting the broker and the worker")
@@ -148,18 +166,21 @@ class Bench:
         begin = journal.with_name("begin")
         with journal.open("rb") as source, begin.open("wb") as target:
             target.write(source.read(REPLAY_BYTES))
-        found = replay_journal(begin, self._directory, KEY)
+        found = replay_journal(begin, [self._directory], KEY)
         # The cut may have parted the last decision from its digest.
         if found.difference is not None or found.same < found.calls - 1 or not found.requests:
             raise BenchmarkError(f"a replay must give the very same bytes, was {found}")
         return found.requests / found.seconds
 
     def _naive_per_core(self) -> float:
-        bidder = NaiveBidder(load_bundle(self._directory), self.workload.campaigns, self.workload.origin_ns)
-        return requests_per_cpu_second(bidder.answer, self.workload.patient, NAIVE_S)
+        market = self.market
+        bidder = NaiveBidder(
+            load_bundle(self._directory), lines_of(market.campaigns, market.advertisers), market.origin_ns
+        )
+        return requests_per_cpu_second(bidder.answer, market.bodies, NAIVE_S)
 
     def _conditions(self) -> Conditions:
-        workload = self.workload
+        market = self.market
         names = ("numpy", "numba", "lightgbm", "msgspec", "aiokafka", "confluent-kafka", "uvloop")
         return Conditions(
             cpu=str(self._machine["cpu"]),
@@ -167,14 +188,17 @@ class Bench:
             load_1m=float(self._machine["load_1m"]),
             python=platform.python_version(),
             versions={name: version(name) for name in names},
-            campaigns=len(workload.campaigns),
+            line_items=market.lines,
+            campaigns=len(market.campaigns),
             trees=self._model.table.n_trees,
-            request_bytes=workload.patient.mean_bytes,
+            candidates=self._ground.candidates,
+            request_bytes=market.bodies.mean_bytes,
             partitions=self._config.kafka.partitions,
             rounds=self._rounds,
             seconds=self._seconds,
-            on="journal, decision log, leases, ledger with settlements (25 % of bids won and posted, the others "
-            "voided), floors, pacing, two signed tokens a bid",
+            on="journal, decision log, leases of every budget, settlements in bulk (25 % of bids won and posted, the "
+            "others voided), exposures, caps, floors, deals, currencies, privacy, traffic rules, supply chains, "
+            "pacing, two signed tokens a bid",
         )
 
 
@@ -205,7 +229,8 @@ def show(result: Result, console: Console) -> None:
         + ", ".join(f"{name} {number}" for name, number in c.versions.items())
     )
     console.print(
-        f"{c.campaigns} campaigns, {c.trees} trees, requests of {c.request_bytes:.0f} bytes, {c.partitions} "
+        f"{c.line_items} line items of {c.campaigns} campaigns, {c.candidates:.1f} candidates scored a request, "
+        f"{c.trees} trees, requests of {c.request_bytes:.0f} bytes, {c.partitions} "
         f"partitions, {c.rounds} rounds of {c.seconds:g} s a loop, window {WINDOW}, linger {LINGER_MS} ms"
     )
     console.print(f"On: {c.on}.")
@@ -229,15 +254,25 @@ def _transport_table(result: Result) -> Table:
     return table
 
 
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
 _ROWS: tuple[tuple[str, int, Callable[[Round], float | None]], ...] = (
     ("saturated: requests/s", 0, lambda one: one.saturated.requests_per_s),
     ("requests per worker CPU s", 0, lambda one: one.saturated.per_core),
+    ("floor (decode, scores), us a request", 2, lambda one: one.floor_us),
+    ("floor / worker CPU", 2, lambda one: one.of_floor),
+    ("worker without transport, us a request", 1, lambda one: one.alone_us),
+    ("client's share of the worker's CPU, %", 0, lambda one: _percent(one.client_share)),
     ("worker CPU, cores", 2, lambda one: one.saturated.cpu.worker),
     ("broker CPU, cores", 2, lambda one: one.saturated.cpu.broker),
     ("generator CPU, cores", 2, lambda one: one.saturated.cpu.generator),
     ("batch, mean", 1, lambda one: one.saturated.batches.mean),
     ("bid rate, %", 1, lambda one: 100 * one.saturated.bid_rate),
     (f"open loop at {LOAD_SHARE:.0%}: requests/s", 0, lambda one: one.open_loop.offered_per_s),
+    ("micro-batch p50 ms", 2, lambda one: one.batch_ms[0] if one.batch_ms else None),
+    ("micro-batch p99 ms", 2, lambda one: one.batch_ms[1] if one.batch_ms else None),
     ("p50 ms", 2, lambda one: one.open_loop.p50_ms),
     ("p99 ms", 1, lambda one: one.open_loop.p99_ms),
     ("p99.9 ms", 1, lambda one: one.open_loop.p999_ms),
@@ -261,8 +296,8 @@ def _show_rivals(result: Result, console: Console) -> None:
     )
     console.print(f"Replay: {_spread_text(replay, 0)} rows/s of the engine, all outputs the same.")
     console.print(
-        f"Naive bidder (dicts, Booster.predict a request; no money, log, journal, tokens, targeting by size "
-        f"only): {_spread_text(naive, 0)} requests per CPU s. Ours, in process: {_spread_text(ours, 0)}, "
+        f"Naive bidder (dicts, a loop over line items, Booster.predict a request; no money, caps, law, log, journal, "
+        f"tokens): {_spread_text(naive, 0)} requests per CPU s. Ours, in process: {_spread_text(ours, 0)}, "
         f"{ours.median / naive.median:.2f} times as many."
     )
 
@@ -284,9 +319,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--transport", choices=[*TRANSPORTS, "all"], default="all")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each loop (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="of each transport (%(default)s)")
-    parser.add_argument(
-        "--model", type=Path, metavar="FOLDER", help="where models are kept; else they are trained anew"
-    )
+    parser.add_argument("--lines", type=int, default=100, help="line items, by the hundred (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures of all rounds there")
     return parser
 
@@ -294,8 +327,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the benchmark; the exit code."""
     arguments = _parser().parse_args(argv)
-    if arguments.seconds <= 0 or arguments.rounds < 1:
-        sys.stderr.write("error: --seconds must be > 0 and --rounds >= 1\n")
+    if arguments.seconds <= 0 or arguments.rounds < 1 or arguments.lines < 100 or arguments.lines % 100:
+        sys.stderr.write("error: --seconds must be > 0, --rounds >= 1, --lines a multiple of 100\n")
         return 2
     console = Console()
     progress = Console(stderr=True, highlight=False)
@@ -305,7 +338,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             bench = Bench(
                 folder,
-                arguments.model or folder,
+                lines=arguments.lines,
                 seconds=arguments.seconds,
                 rounds=arguments.rounds,
                 tell=lambda what: progress.print(f"[dim]{time.strftime('%H:%M:%S')} {what}[/dim]"),

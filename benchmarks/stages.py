@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from benchmarks.figures import BatchSizes, Cpu, OpenLoop, Saturated, batch_sizes, open_loop, saturated
 from benchmarks.load import Bank, Load, Records
+from benchmarks.traffic import TMAX_MS
 from bidder.runtime.clock import Clock
 from bidder.store.journal import Decide, read_journal
-from simulator.demo.plan import TMAX_MS
 
 LOAD_SHARE = 0.7
 """Of the saturated rate, for the open loop."""

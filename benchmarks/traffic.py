@@ -18,6 +18,8 @@ from bidder.runtime.transport import Outbound
 
 PATIENT_TMAX_MS = 60_000
 """Time for an answer where saturation is measured: nothing must be refused for being old, that is no work."""
+TMAX_MS = 250
+"""Time for an answer where latency is measured, as exchanges give it."""
 _MARK = "~gen~"
 """Stands where a user's id names the round in which the body is sent."""
 
