@@ -129,8 +129,9 @@ class Batch:
         """int32[]: parts of all rows, one after the other."""
         return np.frombuffer(bytearray(b"".join(self._parts)), dtype=np.int32)
 
-    def record_of(self, rows: Sequence[int], width: int) -> bytes:
-        """`record` of some rows, as bytes; each has `width` parts."""
+    def record_of(self, rows: Sequence[int]) -> bytes:
+        """`record` of some rows, as bytes."""
+        width = len(self._parts) // len(self.rows)
         return b"".join([part for row in rows for part in self._parts[row * width : (row + 1) * width]])
 
     def row_blocks(self) -> NDArray[np.int32]:

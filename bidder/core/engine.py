@@ -281,7 +281,7 @@ class Engine:
             funnel.counted(asked)
         elif asked:
             counted = [n for n, row in enumerate(rows) if not row.call.test and out[n][2] != _DUPLICATE]
-            record = batch.record_of(counted, len(table.dimensions))
+            record = batch.record_of(counted)
             self.matches.append(encode_match(table, self._fingerprint, self._base[0], asked, record, now_ns))
         if reserved:
             self._reserve(reserved, tags, ids)

@@ -104,7 +104,8 @@ class LineTable:
         stated = {dimension: self._rules(dimension) for dimension in Dimension}
         self.expressions: list[tuple[Expression, tuple[int, ...]]] = []
         named = {Dimension[one.dimension.upper()] for line in self.lines for one in line.modifiers}
-        always = {Dimension.FLIGHT, Dimension.FORMAT, *named}
+        # An allow list of a request bars also those of whom nothing says what bars them.
+        always = {Dimension.FLIGHT, Dimension.FORMAT, Dimension.BLOCKED, *named}
         self.dimensions = tuple(one for one in Dimension if stated[one] or one in always)
         self.slot = [-1] * len(Dimension)
         self.refusals = np.array([REASONS[dimension] for dimension in self.dimensions], dtype=np.int32)

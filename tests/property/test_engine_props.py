@@ -252,7 +252,7 @@ def test_a_recount_of_the_records_equals_the_counters_of_the_hot_path(seed: int,
     assert beside.engine.funnel.counts() == inside.engine.funnel.counts()
 
 
-# -- what must hold ---------------------------------------------------------------------------------------------------
+# -- what must hold ---------------------------------------------------------------------------------------------
 
 
 @given(seed=st.integers(0, 2**32), requests=st.integers(1, 25))

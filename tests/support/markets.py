@@ -99,7 +99,7 @@ def targeting(random: Random, now_ns: int) -> Targeting:
     hours = tuple(str((hour_of_week(now_ns) + shift) % 168) for shift in (-5, 0, 5, 6, 30))
     rules["hour"] = rule(random, hours)
     # Time zones make it hours away from each other, so that few of these are now.
-    if _some(random, 0.12):
+    if _some(random, 0.2):
         deals = ("d1", "d2", "d3")
         rules["deal"] = Rule(tuple(random.sample(deals, random.randint(1, 2))))
     elif _some(random, 0.05):
@@ -312,17 +312,17 @@ def _deals(random: Random) -> dict[str, Any]:
         _kept(
             {
                 "id": name,
-                "bidfloor": some((None, 0.3, 2.0)),
-                "bidfloorcur": some((None, None, "EUR", "CHF")),
-                "at": some((None, 1, 2, 3, 3, 7)),
-                "wseat": some((*[None] * 6, ["clearbid"], ["rival"])),
-                "wadomain": some((*[None] * 4, ["shop.example"], ["Bank.example", "co.example"])),
+                "bidfloor": some((None, None, 0.3, 2.0)),
+                "bidfloorcur": some((*[None] * 5, "EUR", "CHF")),
+                "at": some((*[None] * 4, 1, 2, 3, 3, 3, 7)),
+                "wseat": some((*[None] * 12, ["clearbid"], ["rival"])),
+                "wadomain": some((*[None] * 8, ["shop.example"], ["Bank.example", "co.example"])),
                 "guar": some((None, None, 1)),
                 "mincpmpersec": some((*[None] * 5, 0.1)),
                 "durfloors": some((*[None] * 6, [{"maxdur": 20, "bidfloor": 0.9}])),
             }
         )
-        for name in random.sample(("d1", "d2", "d3", "d9"), random.randint(1, 3))
+        for name in random.sample(("d1", "d2", "d3", "d9"), random.randint(2, 4))
     ]
     return _kept({"private_auction": some((None, 0, 1)), "deals": deals if _some(random, 0.95) else None})
 

@@ -167,7 +167,8 @@ class NaiveEngine:
         self.exposures: list[tuple[int, tuple[str, str], int]] = []
         self.pending: list[tuple[int, tuple[str, str], int]] = []
         self.creative_counts: dict[tuple[str, str], tuple[int, int]] = {}
-        self.segments: dict[int, tuple[str, ...]] = {}
+        self.segments: dict[int, tuple[tuple[str, ...], int]] = {}
+        """Our own of each user, and when they expire."""
         self._score = score
         self._epoch = epoch
         self._known: set[bytes] = set()
@@ -190,7 +191,8 @@ class NaiveEngine:
         currency, rate = self._currency(request, rules, now_ns) or ("", 0)
         permitted = self._permitted(request)
         user = self._user(request, exchange) if permitted & IDENTIFY else 0
-        known = self.segments.get(user, ()) if user and permitted & PROFILE else ()
+        known, expires_ns = self.segments.get(user, ((), 0)) if user and permitted & PROFILE else ((), 0)
+        known = known if now_ns < expires_ns else ()
         found: list[Outcome | Chance] = []
         for imp in request["imp"]:
             shown = Shown(request, imp, exchange, permitted, known, now_ns)
@@ -433,8 +435,10 @@ class NaiveEngine:
         if chance.rate != ONE:
             bid = min(bid, 9_000_000_000)
             price = bid * ONE // chance.rate
+            if price * chance.rate < floor * ONE:
+                price += 1
             cost = -(-price * chance.rate // ONE)
-            if price < 1 or bid < floor:
+            if price < 1 or bid < floor or cost > line.said("max_bid_cpm_micros"):
                 return "no_value", Reason.NO_VALUE
         surplus = (paced - 0.5 * bid) * bid
         if chance.at == 1:
@@ -471,10 +475,12 @@ class NaiveEngine:
         floor = chance.floor
         if offer.get("mincpmpersec") is not None:
             floor = _up(offer["mincpmpersec"], rate) * creative.duration_s
-        for one in offer.get("durfloors", ()):
-            if one.get("mindur", 0) <= creative.duration_s <= (one.get("maxdur") or inf):
-                floor = _up(one.get("bidfloor", 0.0), rate)
-        return floor
+        held = [
+            _up(one.get("bidfloor", 0.0), rate)
+            for one in offer.get("durfloors", ())
+            if one.get("mindur", 0) <= creative.duration_s <= (one.get("maxdur") or inf)
+        ]
+        return max(held, default=floor)
 
     def _scores(self, line: NaiveLine, chance: Chance) -> tuple[float, float] | None:
         outside = chance.shown.imp.get("ext", {}).get("clearbid")

@@ -173,8 +173,10 @@ def _remember(
         twin.exposures += [(user, (level, name), at_ns) for level, name in levels]
         if random.random() < 0.3:
             own = tuple(random.sample(make.SEGMENTS, 2))
-            twin.segments[user] = own
-            engine.profile([Profile(user=key_text(user), segments=own, at_ns=now_ns, expires_ns=now_ns + S)])
+            twin.segments[user] = own, now_ns + 30 * S
+            engine.profile(
+                [Profile(user=key_text(user), segments=own, at_ns=now_ns, expires_ns=now_ns + 30 * S)]
+            )
     engine.expose(exposures, now_ns)
     for campaign in campaigns:
         for creative in campaign.creatives:
