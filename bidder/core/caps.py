@@ -38,6 +38,7 @@ class CapBook:
         self.owners: list[tuple[int, ...]] = []
         self._pending: dict[int, tuple[int, tuple[int, ...]]] = {}
         self._next_tag = 0
+        self._tidied_hour = -1
 
     @property
     def exposures(self) -> ExposureBook:
@@ -67,6 +68,13 @@ class CapBook:
             self.table.longest_window_ns = max(self.table.longest_window_ns, window_ns)
             self._exposures.keep_longer(window_ns)
         self._exposures.adopt(frozenset(caps[:, 0].tolist()))
+
+    def tidy(self, now_ns: int) -> None:
+        """Keeps look-ups few; once an hour."""
+        hour = now_ns // _HOUR_NS
+        if hour != self._tidied_hour:
+            self._tidied_hour = hour
+            self.table.remark()
 
     def tag(self, line: int, user: int) -> int:
         """The tag of a new bid; 0 where nothing of it is counted."""

@@ -427,6 +427,7 @@ class Engine:
         self._turn(now_ns)
         wallet = self.wallet
         self.caps.freed(wallet.expire(now_ns))
+        self.caps.tidy(now_ns)
         self._refresh(now_ns)
         self._sequence += 1
         # Whole at the begin of an epoch and now and then, for a bank that has just started.

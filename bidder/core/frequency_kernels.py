@@ -2,11 +2,15 @@
 
     users    uint64[slots]                 user of the pair in a slot, 0 where the slot is free
     rows     int64[slots, 3 + 2 * limit]   OWNER, NEWEST, COUNTS, exposure times, ends of pending bids
-    state    int64[5]                      S_ columns below
+    state    int64[5 + marks]              S_ columns below, then the marks
 
 A pair lives in one of two buckets of 8 slots, both found by its hash, so a look-up reads two short runs of
 `users` and at most one row. A new pair goes to the emptier bucket; where both are full, a pair must give way,
 see `slot_for`. `limit` follows from the width of `rows`. All times are int64 nanoseconds.
+
+The marks say cheaply of most pairs that they are not there: a word of the marks stands for the users that share some
+bits, a bit in it for the owners that share some. What is marked is looked up; what is not marked is not there.
+A pair that goes leaves its mark until `remark`.
 
 Other kernels call `find` and `count` (or `recent`, or `first_refusal` for a list of caps) and `pend_one`.
 """
@@ -101,6 +105,45 @@ def recent(users: Users, rows: Ints, user: np.uint64, owner: int, now_ns: int, w
     """What counts of one user for one owner in the window that ends now; 0 for the unknown user."""
     slot = find(users, rows, user, owner)
     return 0 if slot < 0 else count(rows, slot, now_ns, window_ns)
+
+
+@njit(cache=True)
+def mark_of(state: Ints, user: np.uint64) -> int:
+    """The marks of a user: bit i is set where a pair of an owner with `owner & 63 == i` may be there."""
+    return int(state[STATE + np.int64(user & np.uint64(state.shape[0] - STATE - 1))])
+
+
+@njit(cache=True)
+def set_mark(state: Ints, user: np.uint64, owner: int) -> None:
+    """Marks a pair."""
+    state[STATE + np.int64(user & np.uint64(state.shape[0] - STATE - 1))] |= np.int64(1) << (owner & 63)
+
+
+@njit(cache=True)
+def remark(users: Users, rows: Ints, state: Ints) -> None:
+    """Marks the pairs that are there, and no others."""
+    state[STATE:] = 0
+    for slot in range(users.shape[0]):
+        if users[slot] != _NONE:
+            set_mark(state, users[slot], rows[slot, OWNER])
+
+
+@njit(cache=True)
+def first_refusal_marked(
+    users: Users, rows: Ints, marks: int, caps: Ints, begin: int, end: int, user: np.uint64, now_ns: int
+) -> int:
+    """`first_refusal` that looks up only what is among the `marks` of the user."""
+    slot = -1
+    for i in range(begin, end):
+        owner = caps[i, C_OWNER]
+        if marks >> (owner & 63) & 1 == 0:
+            continue
+        if i == begin or owner != caps[i - 1, C_OWNER]:
+            slot = find(users, rows, user, owner)
+        seen = 0 if slot < 0 else count(rows, slot, now_ns, caps[i, C_WINDOW_NS])
+        if seen >= caps[i, C_LIMIT]:
+            return i
+    return -1
 
 
 @njit(cache=True)
@@ -233,6 +276,7 @@ def add_one(users: Users, rows: Ints, state: Ints, user: np.uint64, owner: int, 
         return
     slot = slot_for(users, rows, state, user, owner, at_ns)
     if slot >= 0:
+        set_mark(state, user, owner)
         keep_time(rows, slot, at_ns)
 
 
@@ -250,6 +294,7 @@ def pend_one(
     slot = slot_for(users, rows, state, user, owner, at_ns)
     if slot < 0:
         return
+    set_mark(state, user, owner)
     room = (rows.shape[1] - FIRST) // 2
     if rows[slot, COUNTS] // _PENDING == room:
         which = oldest_pending(rows, slot, at_ns, True)

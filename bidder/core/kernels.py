@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from bidder.core.creative_kernels import choose_creative, creative_fault
-from bidder.core.frequency_kernels import C_OWNER, first_refusal, pend_one
+from bidder.core.frequency_kernels import C_OWNER, first_refusal_marked, mark_of, pend_one
 from bidder.core.funnel_kernels import count_bits
 from models.kernels import and_rows, calibrated, feature_row, raw_score, raw_score_pair
 
@@ -278,6 +278,7 @@ def decide_rows(
         guaranteed = flags & GUARANTEED != 0
         user = np.uint64(row[R_USER])
         quantity = row[R_QUANTITY]
+        marks = mark_of(cap_state, user)
         seconds_left = pod_left(batch, out, creatives, r)
         furthest = 0
         worst = R_NO_CAMPAIGNS
@@ -336,7 +337,10 @@ def decide_rows(
                     if user == _ZERO:
                         capped = columns[c, REFUSE_UNKNOWN] != 0
                     else:
-                        capped = first_refusal(cap_users, cap_rows, caps, begin, end, user, now_ns) >= 0
+                        capped = (
+                            first_refusal_marked(cap_users, cap_rows, marks, caps, begin, end, user, now_ns)
+                            >= 0
+                        )
                     if capped:
                         funnel[c, F_CAPPED] += count
                         if furthest < F_CAPPED:
