@@ -2,7 +2,7 @@
 
 import pytest
 
-from bidder.core.opportunity import browser_of
+from bidder.core import devices
 from simulator.logs.agents import NO_AGENT, agent_of
 
 
@@ -46,4 +46,4 @@ def test_full_agent_is_kept_as_it_is():
 def test_bidder_reads_the_browser_of_a_reduced_agent(browser):
     ua = agent_of(f"windows_{browser}").ua
     assert ua is not None
-    assert browser_of(ua) == browser
+    assert devices.agent_of(ua).family == browser
