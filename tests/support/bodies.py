@@ -59,6 +59,8 @@ USUAL: dict[str, tuple[Any, ...]] = {
 }
 """Values by attribute that change what may be bid, of the right type."""
 
+_HERE = {"lat": 48.9, "lon": 2.4}
+_SCHAIN = {"complete": 1, "ver": "1.0", "nodes": [{"asi": "a.example", "sid": "1"}]}
 _AGENTS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/126.0.0.0 Safari/537.36",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 Version/17.0 Safari/604.1",
@@ -75,12 +77,12 @@ def body(seed: int) -> bytes:
         "device": {
             "ua": random.choice(_AGENTS[:2] if random.random() < 0.97 else _AGENTS),
             "ip": f"203.0.113.{random.randrange(256)}",
-            "geo": {"country": random.choice(("USA", "DEU")), "region": "CA", "city": "Paris", "lat": 48.9, "lon": 2.4},
+            "geo": {"country": random.choice(("USA", "DEU")), "region": "CA", "city": "Paris"} | _HERE,
             "language": "en-US",
             "connectiontype": 2,
         },
         "user": {"id": f"u{seed}", "data": [{"segment": [{"id": random.choice(("s1", "s9"))}]}]},
-        "source": {"tid": f"t{seed}", "schain": {"complete": 1, "ver": "1.0", "nodes": [{"asi": "a.example", "sid": "1"}]}},
+        "source": {"tid": f"t{seed}", "schain": _SCHAIN},
     }  # fmt: skip
     place = {
         "domain": random.choice(("news.example", "a.blog.example")),

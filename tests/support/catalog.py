@@ -73,6 +73,7 @@ OTHER_SIZES = (
     ),
     *((640, 480), (240, 400), (1920, 1080), (1080, 1920), (970, 90), (100, 100), (500, 300), (900, 450)),
 )
+_REJECTED = {"picky": Approval.REJECTED}
 _CDN = "https://cdn.catalog.example/"
 
 
@@ -160,7 +161,7 @@ def _banners() -> list[Campaign]:
             value_nanos=18 * S, bundle="com.existing.blocked", adomain=("shop.bad.com",),
         ),
         _campaign(
-            8, tuple(_image(n, s, approvals={"picky": Approval.REJECTED}, cat=("9:150",)) for n, s in enumerate(barred)),
+            8, tuple(_image(n, s, approvals=_REJECTED, cat=("9:150",)) for n, s in enumerate(barred)),
             value_nanos=26 * S, adomain=("news.apple.com",), cat=("IAB1-2",),
         ),
     ]  # fmt: skip

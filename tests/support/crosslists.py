@@ -19,7 +19,7 @@ def _parents() -> dict[str, dict[str, str]]:
 def _above(taxonomy: int, category: str) -> list[str]:
     """A category and all that it belongs to."""
     if taxonomy == 1:
-        return [category, category.split("-")[0]]
+        return [category, category.split("-", maxsplit=1)[0]]
     line = [category]
     while (parent := _parents().get(str(taxonomy), {}).get(line[-1])) and parent not in line:
         line.append(parent)

@@ -5,7 +5,7 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from tests.support import crossread as read
 from tests.support.crossread import Unreadable
@@ -64,8 +64,8 @@ def _html(bid: dict[str, Any], creative: Any, slot: dict[str, Any]) -> tuple[lis
 
 def _vast(bid: dict[str, Any], creative: Any, slot: dict[str, Any]) -> tuple[list[str], list[str]]:
     try:
-        root = ElementTree.fromstring(bid["adm"].encode())
-    except ElementTree.ParseError as error:
+        root = ET.fromstring(bid["adm"].encode())
+    except ET.ParseError as error:
         return [f"VAST {error}"], []
     found = []
     if (root.tag, root.get("version")) != ("VAST", _VERSIONS.get(bid["protocol"])):

@@ -18,7 +18,7 @@ from tests.support import catalog
 from tests.support import factories as make
 from tests.support.crosscheck import bids_of, faults
 from tests.support.data import recorded
-from tests.support.openrtb_schema import request_faults, response_faults
+from tests.support.openrtb_schema import request_faults, response_faults, response_keywords
 
 VALID, SLOPPY, NEGATIVE = 838, 62, 39
 NAMES = ("requests_valid", "requests_sloppy")
@@ -79,6 +79,10 @@ def test_every_recorded_request_decodes(name: str, count: int) -> None:
 
 def test_the_schema_finds_the_valid_requests_valid() -> None:
     assert [found for line in lines("requests_valid") if (found := request_faults(json.loads(line)))] == []
+
+
+def test_the_schema_of_a_response_asks_for_no_more_than_its_shape() -> None:
+    assert response_keywords() == set()
 
 
 def test_nothing_of_a_valid_request_is_repaired() -> None:
