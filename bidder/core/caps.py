@@ -38,6 +38,7 @@ class CapBook:
         self.owners: list[tuple[int, ...]] = []
         self._pending: dict[int, tuple[int, tuple[int, ...]]] = {}
         self._next_tag = 0
+        self._before_ns = -1
         self._tidied_hour = -1
 
     @property
@@ -100,8 +101,18 @@ class CapBook:
                     self.table.release(user, owner)
 
     def take(self, exposures: Sequence[Exposure], now_ns: int) -> None:
-        """Counts what was shown; each bid once."""
-        self._exposures.take_rows(exposures, now_ns)
+        """Counts what was shown; each bid once.
+
+        What was shown before the first bid of this start is of an earlier one: no bid that is pending now is it.
+        """
+        if not self._next_tag:
+            self._before_ns = now_ns
+        earlier = [one for one in exposures if one.at_ns <= self._before_ns]
+        if earlier:
+            self._exposures.take_rows(earlier, now_ns, replayed=True)
+        if len(earlier) < len(exposures):
+            own = [one for one in exposures if one.at_ns > self._before_ns] if earlier else exposures
+            self._exposures.take_rows(own, now_ns)
 
     def arrays(self) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
         """The table as kernels read it."""

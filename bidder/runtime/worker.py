@@ -248,6 +248,8 @@ class WorkerShell:
         patience_s: wall seconds that requests wait for the first lease.
         history: source of exposures and profiles where `control` brings none; begun once the first table is
             there, since exposures count for its caps only, and read to its end before requests are let in.
+            It reads every partition, not only those of the requests that this worker has: so a rebalance changes
+            nothing, at the price of reading what others' users were shown too.
         renewal: makes tables, and looks for models, beside the loop.
     """
 

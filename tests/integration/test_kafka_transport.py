@@ -25,7 +25,7 @@ from bidder.errors import (
 from bidder.runtime.kafka import KafkaSink, KafkaSource, Timeouts, ensure_topics, partition_counts
 from bidder.runtime.kafka_link import find_broker
 from bidder.runtime.partitioner import partition_of
-from bidder.runtime.transport import Message, Outbound, Source
+from bidder.runtime.transport import Message, Outbound, Run, Source
 
 QUICK = Timeouts(connect=5, delivery=1, commit=1, stop=1, stall=1, revoke_grace=2)
 PATIENCE_S = 20.0
@@ -653,3 +653,25 @@ async def bounded(ending: Awaitable[None]) -> None:
 def test_our_errors_say_whose_fault_it_is() -> None:
     assert issubclass(BrokerUnavailable, ClearbidError)
     assert (BrokerUnavailable.exit_code, ConfigError.exit_code, InvariantError.exit_code) == (3, 2, 70)
+
+
+async def test_a_history_begins_at_a_time_in_the_topics_that_are_named(bootstrap: str) -> None:
+    old, whole = fresh("dated"), fresh("whole")
+    await ensure_topics(bootstrap, {old: 2, whole: 1}, retention_hours={old: 24})
+    sink = KafkaSink(bootstrap, client_id="test")
+    await sink.start()
+    await sink.publish([Outbound(topic, None, b"before", 0) for topic in (old, whole)])
+    await sink.flush()
+    await asyncio.sleep(0.05)
+    since_ms = time.time_ns() // 1_000_000
+    await sink.send([Run(old, 0, [b"after", b"later"])])
+    await sink.flush()
+    source = KafkaSource(bootstrap, [old, whole], group=None, client_id="test")
+    await source.begin({old: since_ms})
+    found: list[bytes] = []
+    async with asyncio.timeout(10):
+        while not source.caught_up():
+            found += [message.value for message in await source.poll(10, 0.1)]
+    await source.stop()
+    await sink.stop()
+    assert sorted(found) == [b"after", b"before", b"later"]
