@@ -288,7 +288,9 @@ def _bids(answer: Answer) -> list[dict[str, Any]]:
 def _check_bid(own: Market, row: dict[str, Any]) -> None:
     name = row.get("line_item_id", row["campaign_id"])
     line = next(line for line in own.twin.lines if line.id == name)
-    assert line.said("min_bid_cpm_micros") <= row["bid_cpm_micros"] <= line.said("max_bid_cpm_micros")
+    # A deal of a fixed price is bought at that, which may be below the least bid.
+    least = 1 if "deal_id" in row else line.said("min_bid_cpm_micros")
+    assert least <= row["bid_cpm_micros"] <= line.said("max_bid_cpm_micros")
     assert row["bid_cpm_micros"] >= max(1, row.get("floor_cpm_micros", 0)) or "currency" in row
     assert row["creative_id"] in {creative.id for creative in line.creatives}
 

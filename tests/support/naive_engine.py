@@ -548,7 +548,8 @@ def _up(cpm: float, rate: int) -> int:
 
 
 def _has_floors(imp: dict[str, Any]) -> bool:
-    slots = (imp.get("video", {}), imp.get("audio", {}))
+    slots = [imp[medium.value] for medium in (Media.VIDEO, Media.AUDIO) if medium.value in imp]
+    slots = [slot for slot in slots if slot.get("mimes")]
     return any(slot.get("mincpmpersec") is not None or slot.get("durfloors") for slot in slots)
 
 
