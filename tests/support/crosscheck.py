@@ -173,6 +173,8 @@ class _Check:
             known = _TYPES.get(name)
             self.say(known is not None and isinstance(value, known), f"{name} {value!r:.60}")
         self.say(all(name in bid for name in _NEEDED), f"lacks one of {_NEEDED}")
+        if self.found:
+            return ""  # what follows reads these
         own = [imp for imp in self.imps if read.same_id(imp.get("id"), bid["impid"])]
         if len(own) != 1:
             self.found.append(f"impid {bid['impid']} is of {len(own)} impressions")
@@ -325,7 +327,9 @@ class _Check:
             self.say(all("slotinpod" not in bid for bid, _ in shown), "slotinpod without a pod")
         if len(shown) == 1:
             return
-        self.say(pod > 0 and not media and not deal, f"{len(shown)} bids for one impression")
+        if pod <= 0 or media or deal:
+            self.found.append(f"{len(shown)} bids for one impression")
+            return
         total = sum(bid["dur"] for bid, _ in shown)
         most = read.whole(offered.get("maxseq"), "maxseq") or 0
         most = most if most > 0 else 2**31
