@@ -86,6 +86,10 @@ REQUEST: dict[str, Any] = {
     "tmax": 120,
     "cur": ["USD"],
 }
+SETTINGS: dict[str, Any] = {
+    "external_scores": True,
+    "users": {"cap_pairs": 1_024, "profiles": 1_024, "exposure_ids": 1_024},
+}
 _URL = re.compile(r"https?://[^\s\"'<>\]]+")
 
 
@@ -114,7 +118,9 @@ def campaign(changes: dict[str, Any]) -> Campaign:
 
 def _creative(changes: dict[str, Any]) -> dict[str, Any]:
     """A creative that differs from `CREATIVE`; one that is no banner takes no size and no image from there."""
-    usual = CREATIVE if changes.get("media", "banner") == "banner" else {"landing_url": CREATIVE["landing_url"]}
+    usual = (
+        CREATIVE if changes.get("media", "banner") == "banner" else {"landing_url": CREATIVE["landing_url"]}
+    )
     return _known(usual, changes)
 
 
@@ -140,7 +146,9 @@ def even_model(pctr: float) -> Model:
 
 
 def _user(ids: dict[str, Any]) -> str:
-    eids = [(one["source"], [(uid["id"], uid.get("atype")) for uid in one["uids"]]) for one in ids.get("eids", ())]
+    eids = [
+        (one["source"], [(uid["id"], uid.get("atype")) for uid in one["uids"]]) for one in ids.get("eids", ())
+    ]
     key = user_key(ids.get("buyeruid"), eids, ids.get("ifa"), ids.get("id"), ids.get("exchange", "default"))
     return key_text(key)
 
@@ -168,7 +176,6 @@ class Play:
         self.answer = self._decide()
         self.rows = [decided(row) for row in make.decisions([self.answer])]
         self.response = orjson.loads(self.answer.response) if self.answer.response else None
-        self.calls: list[dict[str, Any]] = []
         self.books: dict[str, Any] = {}
         if "then" in scenario:
             self._notices()
@@ -177,7 +184,7 @@ class Play:
 
     def _engine(self) -> Engine:
         scenario = self.scenario
-        settings = msgspec.convert({"external_scores": True, **scenario.get("settings", {})}, EngineSettings)
+        settings = msgspec.convert({**SETTINGS, **scenario.get("settings", {})}, EngineSettings)
         self.settings = settings
         self.advertisers = {
             fields["id"]: msgspec.convert(fields, Advertiser) for fields in scenario.get("advertisers", ())
@@ -198,7 +205,8 @@ class Play:
         made.adopt_leases(leases, self.now_ns)
         made.profile([self._profile(one) for one in scenario.get("profiles", ())])
         made.expose(
-            [self._exposure(number, one) for number, one in enumerate(scenario.get("exposures", ()))], self.now_ns
+            [self._exposure(number, one) for number, one in enumerate(scenario.get("exposures", ()))],
+            self.now_ns,
         )
         return made
 
@@ -275,9 +283,12 @@ class Play:
         before = self.tracker.counts.copy()
         told = self.tracker.handle(call.get("method", "GET"), url, headers, at_ns)
         ((_, outcome),) = self.tracker.counts - before
-        self.calls.append(
-            {"status": told.reply.status, "body": told.reply.body.decode("latin-1"), "outcome": outcome.value}
-        )
+        gets = {
+            "status": told.reply.status,
+            "body": told.reply.body.decode("latin-1"),
+            "outcome": outcome.value,
+        }
+        self._must(call.get("gets", {}), gets)
         if told.notice is None:
             return 0
         effects = self.bank.apply([told.notice], at_ns)
@@ -298,7 +309,10 @@ class Play:
                 raise Mismatch(f"{self.scenario['says']}\nbid must have {which}, has none")
             return str(bid[which])
         found = [html.unescape(url) for url in _URL.findall(bid["adm"])]
-        return next(url for url in found if url.split("?", 1)[0].endswith(which))
+        for url in found:
+            if url.split("?", 1)[0].endswith(which):
+                return url
+        raise Mismatch(f"{self.scenario['says']}\nmarkup must have an address {which}, was {bid['adm']}")
 
     # -- comparing ------------------------------------------------------------------------------------------
 
@@ -308,15 +322,17 @@ class Play:
         self._must(scenario["decisions"], self.rows)
         self._must(scenario["response"], self.response)
         bid = any(row["reason"] == "BID" for row in self.rows)
-        assert self.answer.bid == bid, "the answer says that it holds bids where a row says so, and only there"
-        gets = [call.get("gets", {}) for call in scenario.get("then", ()) for _ in range(call.get("times", 1))]
-        self._must(gets, self.calls)
+        assert self.answer.bid == bid, (
+            "the answer says that it holds bids where a row says so, and only there"
+        )
         self._must(scenario.get("books", {}), self.books)
         status = self.engine.status(self.now_ns)
         left = {
             name: one.granted_nanos - one.reserved_nanos - one.posted_nanos for name, one in status.items()
         }
-        wanted = {name: parse_decimal(text, NANOS_PER_UNIT) for name, text in scenario.get("left", {}).items()}
+        wanted = {
+            name: parse_decimal(text, NANOS_PER_UNIT) for name, text in scenario.get("left", {}).items()
+        }
         self._must(wanted, left)
 
     def _must(self, expected: Any, actual: Any) -> None:

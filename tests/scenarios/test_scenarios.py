@@ -9,6 +9,8 @@ import pytest
 from bidder.openrtb.reasons import Reason
 from tests.scenarios.auction import Play, holds
 
+NEVER_MET = {"CREATIVE_SIZE"}
+"""A line item without a creative of the slot's sizes ends at SIZE, before its creatives are looked at."""
 FILES = sorted(Path(__file__).parent.glob("*.json"))
 
 
@@ -19,7 +21,7 @@ def test_scenario(path: Path) -> None:
 
 def test_every_reason_has_a_scenario() -> None:
     reasons = {row["reason"] for path in FILES for row in orjson.loads(path.read_bytes())["decisions"]}
-    assert reasons == {reason.name for reason in Reason}
+    assert reasons == {reason.name for reason in Reason} - NEVER_MET
 
 
 def test_scenarios_say_what_they_are_about_and_nothing_twice() -> None:
