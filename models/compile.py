@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ArtifactError
+from models.kernels import Masks
 from models.trees import (
     CATEGORICAL_BIT,
     DEFAULT_LEFT_BIT,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from models.artifact import ModelBundle
 
 NUMERIC, CATEGORICAL, UNUSED = 0, 1, 2
+HALF_LEAVES = 32
+"""Leaves of a tree up to which half a word is enough."""
 
 # LightGBM's kZeroThreshold: a float literal held in a double.
 ZERO_THRESHOLD = float(np.float32(1e-35))
@@ -53,8 +56,8 @@ class LeafMaskTable:
     """All that the kernels read, C-contiguous; F features, T trees of M models one after the other.
 
     Attributes:
-        masks: uint64[R, T], bit l of [r, t] = leaf l of tree t is still possible; none beyond its leaves.
-        leaf_values: float64[T, 64], by LightGBM's leaf number; 0.0 beyond the tree's leaves.
+        masks: uint32[R, T], uint64 where a tree has more than 32 leaves: bit l of [r, t] = leaf l of tree t is still possible; none beyond its leaves.
+        leaf_values: float64[T, 32 or 64], by LightGBM's leaf number; 0.0 beyond the tree's leaves.
         feature_kind: uint8[F], `NUMERIC`, `CATEGORICAL` or `UNUSED` (no split asks for it).
         first_row: int32[F], row of the feature's first bin; the row of all that is unknown, if categorical.
         thr_start: int32[F+1], where the feature's thresholds begin.
@@ -68,7 +71,7 @@ class LeafMaskTable:
         knots_probability: float64[], their probabilities.
     """
 
-    masks: NDArray[np.uint64]
+    masks: Masks
     leaf_values: NDArray[np.float64]
     feature_kind: NDArray[np.uint8]
     first_row: NDArray[np.int32]
@@ -172,9 +175,11 @@ def _compile(
     trees = [tree for forest in forests for tree in forest.trees]
     bins = [_bins_of(place, trees) for place in range(n_features)]
     first_row = _starts([item.n_rows for item in bins])
+    most = max((len(tree.leaf_values) for tree in trees), default=1)
+    width = HALF_LEAVES if most <= HALF_LEAVES else MAX_LEAVES
     return LeafMaskTable(
-        masks=_masks(trees, bins, first_row),
-        leaf_values=_leaf_values(trees),
+        masks=_masks(trees, bins, first_row, width),
+        leaf_values=_leaf_values(trees, width),
         feature_kind=np.array([item.kind for item in bins], dtype=np.uint8),
         first_row=first_row[:-1].copy(),
         thr_start=_starts([len(item.thresholds) for item in bins]),
@@ -241,8 +246,8 @@ def _categorical_bins(nodes: Sequence[tuple[Tree, int]]) -> _Bins:
     return _Bins(CATEGORICAL, len(known), nothing, nothing, classes, np.array(example))
 
 
-def _masks(trees: Sequence[Tree], bins: Sequence[_Bins], first_row: NDArray[np.int32]) -> NDArray[np.uint64]:
-    """uint64[R, T]; made tree by tree with the trees outermost, then turned."""
+def _masks(trees: Sequence[Tree], bins: Sequence[_Bins], first_row: NDArray[np.int32], width: int) -> Masks:
+    """[R, T] of as many bits as `width`; made tree by tree with the trees outermost, then turned."""
     masks = np.empty((len(trees), int(first_row[-1])), dtype=np.uint64)
     for place, tree in enumerate(trees):
         masks[place] = _all_leaves(tree)
@@ -251,7 +256,8 @@ def _masks(trees: Sequence[Tree], bins: Sequence[_Bins], first_row: NDArray[np.i
             left = bins[feature].goes_left(tree, node)
             ruled_out = np.where(left, under[tree.right[node]], under[tree.left[node]])
             masks[place, first_row[feature] : first_row[feature + 1]] &= ~ruled_out
-    return np.ascontiguousarray(masks.T)
+    turned = np.ascontiguousarray(masks.T)
+    return turned.astype(np.uint32) if width == HALF_LEAVES else turned
 
 
 def _all_leaves(tree: Tree) -> np.uint64:
@@ -266,8 +272,8 @@ def _leaves_under(tree: Tree) -> dict[int, np.uint64]:
     return under
 
 
-def _leaf_values(trees: Sequence[Tree]) -> NDArray[np.float64]:
-    values = np.zeros((len(trees), MAX_LEAVES))
+def _leaf_values(trees: Sequence[Tree], width: int) -> NDArray[np.float64]:
+    values = np.zeros((len(trees), width))
     for place, tree in enumerate(trees):
         values[place, : len(tree.leaf_values)] = tree.leaf_values
     return values

@@ -29,8 +29,8 @@ def constant_model(ctr: float, cvr: float) -> tuple[FeatureSpec, LeafMaskTable, 
     spec = FeatureSpec((Feature("exchange", "categorical", "request"),))
     starts = np.array([0, 1, 2], dtype=np.int32)
     table = LeafMaskTable(
-        masks=np.ones((1, 2), dtype=np.uint64),
-        leaf_values=np.zeros((2, 64), dtype=np.float64),
+        masks=np.ones((1, 2), dtype=np.uint32),
+        leaf_values=np.zeros((2, 32), dtype=np.float64),
         feature_kind=np.array([UNUSED], dtype=np.uint8),
         first_row=np.zeros(1, dtype=np.int32),
         thr_start=np.zeros(2, dtype=np.int32),

@@ -38,6 +38,7 @@ from bidder.money import MICROS_PER_UNIT, format_decimal
 from bidder.openrtb.reasons import Reason
 from bidder.openrtb.response import json_text
 from bidder.privacy.permissions import MEASURE
+from models.kernels import Masks
 
 FUNNEL = STAGES
 _TICKS_A_WHOLE_REPORT = 100
@@ -68,7 +69,7 @@ class Prepared(NamedTuple):
     """A table and all that is made of it alone; making it may be done beside the loop, adopting it is quick."""
 
     table: LineTable
-    line_masks: NDArray[np.uint64]
+    line_masks: Masks
     charges: Charges
     fingerprint: int
 
@@ -121,7 +122,7 @@ class Engine:
         self._request_features = model.encoder.indices if model is not None else np.zeros(0, dtype=np.int32)
         self._model_name = model.hash[:12] if model is not None else "external"
         self._batch = Batch(model.encoder if model is not None else None, self.settings, self.gate)
-        self._scratch_mask = np.zeros(max(1, forest.masks.shape[1]), dtype=np.uint64)
+        self._scratch_mask = np.zeros(max(1, forest.masks.shape[1]), dtype=forest.masks.dtype)
         self._scratch_rows = np.zeros(max(1, len(self._request_features)), dtype=np.int64)
         self._model_arrays = (
             self._request_features, forest.feature_kind, forest.first_row, forest.thr_start, forest.thresholds,
@@ -481,7 +482,7 @@ class Engine:
         table = LineTable(campaigns, version, self.settings, advertisers)
         model = self._model
         masks = (
-            model.line_masks(table.lines) if model is not None else np.zeros((len(table), 0), dtype=np.uint64)
+            model.line_masks(table.lines) if model is not None else np.zeros((len(table), 0), dtype=np.uint32)
         )
         return Prepared(table, masks, Charges(table), fingerprint(table))
 
@@ -507,7 +508,7 @@ class Engine:
         """Goes on with what `prepare` made."""
         self._install(prepared, now_ns)
 
-    def adopt_model(self, model: Model, now_ns: int, line_masks: NDArray[np.uint64] | None = None) -> None:
+    def adopt_model(self, model: Model, now_ns: int, line_masks: Masks | None = None) -> None:
         """Goes on with other models; the campaigns stay. `line_masks` are its own of this table, where they are made."""
         self._use_model(model)
         masks = model.line_masks(self.table.lines) if line_masks is None else line_masks

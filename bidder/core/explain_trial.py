@@ -51,6 +51,7 @@ from bidder.core.purse import Unit
 from bidder.core.showing import Showing
 from bidder.core.specs import NO_FLOOR, S, SlotBook
 from bidder.core.table import FAR_NS, Column, LineTable
+from models.kernels import Masks
 
 Numbers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -184,7 +185,7 @@ class Stage:
         self._funnel: Numbers = np.zeros((count, len(STAGES)), dtype=np.int64)
         self._counters: Bits = np.zeros((len(self.table.dimensions), SLICES, words), dtype=np.uint64)
         self._left: Bits = np.zeros(words, dtype=np.uint64)
-        self._mask: Bits = np.zeros(max(1, self._trees), dtype=np.uint64)
+        self._mask: Masks = np.zeros(max(1, self._trees), dtype=self._forest[7].dtype)
         self._scratch: Numbers = np.zeros(max(1, len(self._forest[0])), dtype=np.int64)
         self._no_rows: Bits = np.zeros_like(self.table.rows)
         self._admits: Bits = np.full_like(self.table.base, _EVERYONE)

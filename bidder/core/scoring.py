@@ -9,7 +9,7 @@ from bidder.core.campaigns import Campaign
 from bidder.core.lines import Line
 from bidder.core.opportunity import RowEncoder
 from models.compile import LeafMaskTable
-from models.kernels import and_rows, feature_row
+from models.kernels import Masks, and_rows, feature_row
 from models.schema import FeatureSpec
 
 CAMPAIGN_FEATURES = ("campaign", "advertiser", "line_item")
@@ -51,12 +51,14 @@ class Model:
                 )
         return cls(spec, table, RowEncoder(spec), model_hash)
 
-    def line_masks(self, lines: tuple[Line, ...]) -> NDArray[np.uint64]:
-        """Leaves that each line item's own features leave open, uint64[lines, trees]; once for each table."""
+    def line_masks(self, lines: tuple[Line, ...]) -> Masks:
+        """Leaves that each line item's own features leave open, of the type of the table: [lines, trees]; once for each table."""
         table = self.table
         encoders = self.spec.encoders()
         features = self.spec.campaign.tolist()
-        masks = np.full((len(lines), table.masks.shape[1]), np.iinfo(np.uint64).max, dtype=np.uint64)
+        masks = np.full(
+            (len(lines), table.masks.shape[1]), np.iinfo(table.masks.dtype).max, dtype=table.masks.dtype
+        )
         if not features:
             return masks
         rows = np.empty(len(features), dtype=np.int64)
@@ -77,8 +79,8 @@ def empty_table() -> LeafMaskTable:
     starts = np.zeros(3, dtype=np.int32)
     number = np.zeros(1, dtype=np.float64)
     return LeafMaskTable(
-        masks=np.zeros((1, 0), dtype=np.uint64),
-        leaf_values=np.zeros((0, 64), dtype=np.float64),
+        masks=np.zeros((1, 0), dtype=np.uint32),
+        leaf_values=np.zeros((0, 32), dtype=np.float64),
         feature_kind=np.zeros(1, dtype=np.uint8),
         first_row=starts,
         thr_start=starts,

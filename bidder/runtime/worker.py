@@ -39,6 +39,7 @@ from bidder.runtime.latency import LatencyHistogram
 from bidder.runtime.renewal import Renewal
 from bidder.runtime.transport import ControlSource, HistorySource, Message, Outbound, Run, Sink, Source
 from bidder.store.journal import JournalWriter, output_digest
+from models.kernels import Masks
 
 _log = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ class Worker:
         self.engine.adopt(prepared, now_ns)
         self.adopted_controls = controls
 
-    def adopt_model(self, model: Model, line_masks: NDArray[np.uint64], now_ns: int) -> None:
+    def adopt_model(self, model: Model, line_masks: Masks, now_ns: int) -> None:
         """Goes on with another model; `line_masks` are its own of the table that decides now."""
         if self._journal is not None:
             self._journal.model(now_ns, model.hash)
