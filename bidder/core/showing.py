@@ -431,7 +431,9 @@ def blocked_of(request: BidRequest) -> list[str]:
     """What a request bars, as values of BLOCKED."""
     found: list[str] = []
     if request.badv:
-        found += ["adv:" + domain.lower() for domain in texts_of("badv", bytes(request.badv))[0]]
+        # `www.` names the same advertiser as what follows it.
+        domains = texts_of("badv", bytes(request.badv))[0]
+        found += ["adv:" + domain.lower().removeprefix("www.") for domain in domains]
     if request.bcat:
         taxonomy = request.cattax
         found += [f"cat:{taxonomy}:{category}" for category in texts_of("bcat", bytes(request.bcat))[0]]

@@ -55,10 +55,14 @@ class GeoView:
 
 
 def agent_of_device(device: Device) -> Agent:
-    """What a device says of itself; structured hints where there are any (section 3.2.29), else the user agent."""
+    """What a device says of itself; structured hints where there are any (section 3.2.29), else the user agent.
+
+    A user agent that names a crawler is believed whatever stands beside it: hints are those of the browser it drives.
+    """
+    said = agent_of(device.ua)
     hints = SUA.read(bytes(device.sua), ("device",))[0] if device.sua else None
-    if hints is None or not (hints.browsers or hints.platform):
-        return agent_of(device.ua)
+    if said.crawler or hints is None or not (hints.browsers or hints.platform):
+        return said
     brands = tuple(one.brand for one in hints.browsers or ())
     platform = hints.platform.brand if hints.platform is not None else None
     return structured_agent(brands, platform, hints.mobile, hints.model)
