@@ -234,10 +234,8 @@ class Play:
         before_ns = time_ns(scenario["before_at"]) if "before_at" in scenario else self.now_ns
         for earlier in scenario.get("before", []):
             self.engine.decide([body_of(earlier, scored=self.scored)], [0], before_ns)
-        if "body" in scenario:
-            body = scenario["body"].encode()
-        else:
-            body = body_of(scenario["request"], scored=self.scored)
+        text = scenario.get("body")
+        body = text.encode() if text is not None else body_of(scenario["request"], scored=self.scored)
         (answer,) = self.engine.decide([body], [scenario.get("age_ms", 0) * 1_000_000], self.now_ns)
         return answer
 

@@ -1,5 +1,6 @@
 """Switches of rules 51 to 65: the answer, and what its notices book."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from bidder.money import MAX_NANOS, NANOS_PER_UNIT
 from bidder.openrtb.macros import Price, PriceOutcome
 from bidder.runtime.http import Reply
 from bidder.web.track import Answer, Outcome, Tracker
-from tests.scenarios.switch_tools import Switch, around, bids, both, facts, instead, kernel, responses
+from tests.scenarios.switch_tools import Switch, around, bids, facts, instead, kernel, responses
 
 _TRACK, _URLS, _BOOK = bidder.web.track, bidder.core.urls, bidder.core.templatebook
 
@@ -183,7 +184,7 @@ SWITCHES: dict[int, tuple[Switch, ...]] = {
     58: (
         instead(_URLS, "_PRICE", "&p=${auction_price}&c=${auction_currency}"),
         instead(_URLS, "AUCTION_LOSS", "${LOSS}"),
-        instead(bidder.openrtb.markup.banner, "_MACROS", __import__("re").compile("(?!)")),
+        instead(bidder.openrtb.markup.banner, "_MACROS", re.compile("(?!)")),
     ),
     59: (
         around(Tracker, "_win", _as_billing),
@@ -203,7 +204,7 @@ SWITCHES: dict[int, tuple[Switch, ...]] = {
             lambda old, *args, **named: old(*args, **named, vast_billing="burl"),
         ),
         _said("burl"),
-    ),  # fmt: skip
+    ),
     62: (
         around(_TRACK, "parse_auction_price", _any_price),
         _tokens(cap_nanos=lambda token: token.cap_nanos * 2),

@@ -17,8 +17,16 @@ from bidder.core.specs import S, SlotBook
 from bidder.openrtb.request import Banner, Linear
 from tests.scenarios.switch_request import ALL_PLACEMENTS, NO_PLACEMENTS
 from tests.scenarios.switch_tools import (
-    Switch, around, bids, creatives, facts, kernel, rows, slot, slots,
-)  # fmt: skip
+    Switch,
+    around,
+    bids,
+    creatives,
+    facts,
+    kernel,
+    rows,
+    slot,
+    slots,
+)
 
 _SPECS = bidder.core.specs
 _FAR = 2**31
@@ -74,8 +82,8 @@ def _first_format(banner: Banner) -> Banner:
     return msgspec.structs.replace(banner, format=banner.format[:1]) if banner.format else banner
 
 
-def _no_size(banner: Banner) -> Banner:
-    return Banner()
+def _no_format(banner: Banner) -> Banner:
+    return Banner() if banner.format else banner
 
 
 def _any_list_bars(old: Any, book: SlotBook, values: list[int], battr: Any, *args: Any) -> None:
@@ -94,7 +102,7 @@ def _any_list_of_types_bars(values: list[int]) -> None:
 
 def _as_the_worst(column: int) -> Switch:
     """Each creative has what any of them has."""
-    return creatives(column, lambda own: np.bitwise_or.reduce(own))
+    return creatives(column, np.bitwise_or.reduce)
 
 
 def _stretched(old: Any, *args: Any) -> Any:
@@ -281,7 +289,7 @@ SWITCHES: dict[int, tuple[Switch, ...]] = {
         _sizes(_one_size_fits_all),
         _sizes(_w_and_h_first),
         _sizes(_first_format),
-        _sizes(_no_size),
+        _sizes(_no_format),
         NO_PLACEMENTS,
         ALL_PLACEMENTS,
     ),

@@ -16,8 +16,16 @@ from bidder.core.creatives import C, Creatives, with_parents
 from bidder.core.deals import Deal, DealBook
 from bidder.core.gate import ACCOUNT_RATE, Exchange, Gate
 from bidder.core.kernels import (
-    FIRST_PRICE, R_CHOSEN_DEAL, R_FLAGS, R_FLOOR, R_FLOORS, R_FLOORS_END, R_LANGUAGE_OK, R_PER_SECOND, SECURE,
-)  # fmt: skip
+    FIRST_PRICE,
+    R_CHOSEN_DEAL,
+    R_FLAGS,
+    R_FLOOR,
+    R_FLOORS,
+    R_FLOORS_END,
+    R_LANGUAGE_OK,
+    R_PER_SECOND,
+    SECURE,
+)
 from bidder.core.showing import Showing
 from bidder.core.specs import NO_FLOOR, S
 from bidder.core.templates import Templates
@@ -27,8 +35,17 @@ from bidder.openrtb.reasons import Reason
 from bidder.openrtb.request import BidRequest
 from bidder.openrtb.taxonomy import ancestors
 from tests.scenarios.switch_tools import (
-    Switch, admitted, around, bids, both, creatives, facts, instead, kernel, rows,
-)  # fmt: skip
+    Switch,
+    admitted,
+    around,
+    bids,
+    both,
+    creatives,
+    facts,
+    instead,
+    kernel,
+    rows,
+)
 
 _CODEC, _SHOWING, _BATCH = bidder.openrtb.codec, bidder.core.showing, bidder.core.batch
 _FIELDS = set(BidRequest.__struct_fields__)
@@ -152,9 +169,12 @@ _TAXONOMY_1 = _bars(lambda found, request: ["cat:1:" + one.split(":", 2)[2] if o
                                             for one in found])  # fmt: skip
 _EVERY_APP = both(
     _bars(lambda found, request: found + ["app:*"] * any(one.startswith("app:") for one in found)),
-    around(bidder.core.creatives, "blocks_of",
-           lambda old, campaign, creative: old(campaign, creative) | {"app:*"}),
-)  # fmt: skip
+    around(
+        bidder.core.creatives,
+        "blocks_of",
+        lambda old, campaign, creative: old(campaign, creative) | {"app:*"},
+    ),
+)
 _CAMPAIGN_S_APP = around(
     bidder.core.creatives,
     "blocks_of",
@@ -327,7 +347,7 @@ SWITCHES: dict[int, tuple[Switch, ...]] = {
     21: (
         rows(R_LANGUAGE_OK, lambda column: -1),
         rows(R_LANGUAGE_OK, lambda column: column * (column == -1)),
-        instead(_BATCH, "_tongues", lambda languages: list(languages)),
+        instead(_BATCH, "_tongues", list),
     ),
     22: (
         instead(Gate, "seen", lambda *args: False),

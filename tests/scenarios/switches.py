@@ -6,7 +6,6 @@ from contextlib import contextmanager
 import pytest
 
 import bidder.openrtb.parts
-
 from tests.scenarios import switch_answer, switch_media, switch_people, switch_request
 from tests.scenarios.switch_tools import Switch
 

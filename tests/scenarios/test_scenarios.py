@@ -1,4 +1,4 @@
-"""Each JSON file beside this one is one auction and how it must end; `tests.scenarios.auction` says how to read it."""
+"""Each JSON file beside this one is one auction and how it ends; `tests.scenarios.auction` says how to read it."""
 
 from pathlib import Path
 from typing import Any
