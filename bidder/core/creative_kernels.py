@@ -67,10 +67,12 @@ def creative_fault(
         slots, slot_lists, native_ok: see `SlotBook`. row_blocks: what rows bar of single creatives.
         seconds_left: of the pod that the impression is in.
     """
+    one = np.uint64(one)
     media = creatives[one, C_MEDIA]
-    slot = row[R_BANNER + media - 1]
+    slot = row[np.uint64(R_BANNER + media - 1)]
     if slot < 0:
         return SIZE
+    slot = np.uint64(slot)
     if media == BANNER:
         size, flex = creatives[one, C_SIZE], creatives[one, C_FLEX]
         found = False

@@ -79,17 +79,18 @@ def eligible(active, base, rows, refusals, record, begin, left, counters, counti
     Returns:
         0 or the refusing reason; and where the record of the next row begins.
     """
-    words = active.shape[0]
+    # Places are unsigned: one that might be negative is looked at before each use.
+    words = np.uint64(active.shape[0])
     some = False
     for w in range(words):
         left[w] = active[w]
         some |= left[w] != _ZERO
     refused = 0 if some else R_NO_CAMPAIGNS
-    end = begin
-    for d in range(base.shape[0]):
-        begin = end
+    end = np.uint64(begin)
+    for d in range(np.uint64(base.shape[0])):
+        first = end
         while record[end] != END:
-            end += 1
+            end += _ONE
         if some:
             some = False
             for w in range(words):
@@ -97,12 +98,12 @@ def eligible(active, base, rows, refusals, record, begin, left, counters, counti
                 if before != _ZERO:
                     admit = base[d, w]
                     refuse = _ZERO
-                    for k in range(begin, end):
+                    for k in range(first, end):
                         number = record[k]
                         if number >= 0:
-                            admit |= rows[number, w]
+                            admit |= rows[np.uint64(number), w]
                         else:
-                            refuse |= rows[~number, w]
+                            refuse |= rows[np.uint64(~number), w]
                     after = before & admit & ~refuse
                     left[w] = after
                     some |= after != _ZERO
@@ -110,8 +111,8 @@ def eligible(active, base, rows, refusals, record, begin, left, counters, counti
                         count_bits(counters, d, w, before & ~after)
             if not some:
                 refused = refusals[d]
-        end += 1
-    return refused, end
+        end += _ONE
+    return refused, np.int64(end)
 
 
 @njit(cache=True)
@@ -229,7 +230,7 @@ def decide_rows(
         shown, clicked: float64[creatives], for the choice between creatives.
         slots to native_ok: see `bidder.core.specs.SlotBook`.
         request_features to knots_probability: the compiled models, see `models.compile.LeafMaskTable`;
-            `line_masks` uint64[lines, trees] are ANDed from the line items' own features. Model 0
+            `line_masks` [lines, trees] of the type of `masks` are ANDed from the line items' own features. Model 0
             gives clicks, model 1 conversions of clicks.
         available: int64[accounts], what may still be reserved; reduced by each bid.
         lease_until: int64[accounts], end of bidding on the slice. unit, chain_start, chain_accounts: see `Purse`.
@@ -240,7 +241,7 @@ def decide_rows(
         seen: int64[groups], eligible opportunities so far.
         funnel: int64[lines, 11], counts by F_ column. counters: see `funnel_kernels`.
         out: int64[n, 6], by O_ column. logged: float64[n, 3], by P_ column.
-        left, mask, scratch: uint64[words], uint64[trees], int64[request features].
+        left, mask, scratch: uint64[words], [trees] of the type of `masks`, int64[request features].
     """
     record_end = 0
     for r in range(n):
