@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from bidder.errors import RequestError
-from bidder.openrtb.codec import MAX_BODY_BYTES, MAX_DEPTH, MAX_ID_LENGTH, MAX_IMPS, Decoded, decode
+from bidder.openrtb.codec import MAX_BODY_BYTES, MAX_DEPTH, MAX_ID_LENGTH, MAX_IMPS, decode
+from tests.support.whole import Whole
 
 BANNER = {"id": "1", "banner": {"w": 300, "h": 250}}
 
@@ -21,13 +22,13 @@ def imp(**changes: Any) -> bytes:
 
 def refusal(body: bytes) -> RequestError:
     with pytest.raises(RequestError) as raised:
-        decode(body)
+        Whole(body)
     return raised.value
 
 
 def test_defaults_are_those_of_the_specification() -> None:
     got, repaired = decode(request())
-    assert (got.at, got.test, got.cur, got.tmax, repaired) == (2, 0, [], None, 0)
+    assert (got.at, got.test, got.cur, got.tmax, repaired) == (2, 0, None, None, 0)
     assert (got.imp[0].bidfloor, got.imp[0].bidfloorcur, got.imp[0].secure) == (0.0, "USD", 0)
 
 
@@ -65,12 +66,8 @@ def test_unknown_fields_are_skipped() -> None:
     ],
 )
 def test_sloppy_value_is_mended_or_dropped_and_counted(body: bytes, path: str, value: object) -> None:
-    got: Any = decode(body)
-    assert got.repaired == 1
-    got = got.request
-    for step in path.split("."):
-        got = got[int(step)] if step.isdigit() else getattr(got, step)
-    assert got == value
+    whole = Whole(body)
+    assert (whole.repaired, whole.at(path)) == (1, value)
 
 
 def test_integral_float_counts_as_sloppy_in_no_integer_field() -> None:
@@ -190,4 +187,11 @@ def test_a_huge_integer_is_taken_as_it_is() -> None:
 
 
 def test_decoding_twice_gives_the_same() -> None:
-    assert decode(request(at="1")) == decode(request(at="1")) == Decoded(decode(request(at=1)).request, 1)
+    one, two = Whole(request(at="1")), Whole(request(at="1"))
+    assert (one.repaired, one.request.at) == (two.repaired, two.request.at) == (1, 1)
+    assert one.at("imp.0.banner") == two.at("imp.0.banner")
+
+
+def test_parts_are_read_when_they_are_asked_for() -> None:
+    """A banner on which nobody bids refuses nothing."""
+    assert decode(imp(banner={"battr": ["x"]})).repaired == 0

@@ -183,7 +183,7 @@ def test_a_failed_call_leaves_nothing_for_the_next(engine: Engine, monkeypatch: 
     def poisoned(*args: Any) -> None:
         real(*args)
         if next(calls) == 1:
-            engine._batch._starts.append(5)
+            engine._batch._parts.append(b"\0" * 4)
             raise OverflowError("poison")
 
     monkeypatch.setattr(engine._batch, "add", poisoned)
