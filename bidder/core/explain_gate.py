@@ -7,6 +7,8 @@ engine's memory without being counted there.
 
 from copy import copy
 
+import msgspec
+
 from bidder.core.devices import Agent
 from bidder.core.engine import Engine
 from bidder.core.gate import SECOND_PRICE_AT, Exchange, Gate, Visitor
@@ -103,7 +105,8 @@ class Judge(Gate):
 
     def __init__(self, engine: Engine) -> None:
         settings: EngineSettings = engine.settings
-        super().__init__(settings)
+        # Its own filter counts no rates: the memory of a limiter need not be taken.
+        super().__init__(msgspec.structs.replace(settings, traffic=_NOT_AT_ALL, data_centres=()))
         self._engine = engine
         self._rules = settings
         self.profiles = engine.gate.profiles

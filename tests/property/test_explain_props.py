@@ -165,7 +165,7 @@ def _engine(random: Random, *, scored: bool) -> Engine:
     leases = [
         make.lease(
             account_id,
-            granted_nanos=random.choice((2_000_000, 30_000_000, 5 * S)),
+            granted_nanos=random.choice((300_000, 2_000_000, 2_000_000, 5 * S)),
             bid_until_ns=NOW_NS if random.random() < 0.05 else FOREVER_NS,
         )
         for account_id in engine.wallet.purse._accounts
@@ -310,9 +310,9 @@ def _check(random: Random, requests: int, *, scored: bool) -> Counter[str]:
     engine = _engine(random, scored=scored)
     explainer = Explainer(engine)
     seen: Counter[str] = Counter()
-    now_ns = NOW_NS
+    now_ns, body = NOW_NS, b""
     for number in range(requests):
-        body = _body(random, number)
+        body = body if body and random.random() < 0.15 else _body(random, number)
         now_ns += random.choice((*[0] * 9, 1, S, HOUR_NS))
         before = _state(engine)
         explained = {line: explainer.explain(body, line, now_ns) for line in engine.table.ids}
@@ -340,7 +340,7 @@ def _ends_alike(found: Explanation, reasons: Counter[int]) -> bool:
 
 
 @given(random=st.randoms(use_true_random=False), requests=st.integers(1, 8), scored=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_first_refusal_is_what_the_funnel_counts(random: Random, requests: int, scored: bool) -> None:
     _check(random, requests, scored=scored)
 
@@ -348,7 +348,7 @@ def test_the_first_refusal_is_what_the_funnel_counts(random: Random, requests: i
 def test_random_markets_end_in_every_stage() -> None:
     """Guards the test above: its markets are no desert."""
     seen: Counter[str] = Counter()
-    for seed in range(40):
+    for seed in range(24):
         seen += _check(Random(seed), 12, scored=seed % 2 == 0)
     assert seen["bid"] > 20
     wanted = {
@@ -396,8 +396,10 @@ def test_every_line_item_names_the_same_winner(seed: int) -> None:
         found = [explain(engine, body, line, NOW_NS) for line in engine.table.ids]
         winners = {tuple((one.winner, one.winner_bid_nanos) for one in each.opportunities) for each in found}
         assert len(winners) == 1
-        bids = [row.get("bid_cpm_micros", 0) for row in make.decide(engine, body, now_ns=NOW_NS)]
-        assert Counter(bids) == Counter([nanos for _, nanos in winners.pop()] or [0])
+        bids = [
+            row["bid_cpm_micros"] for row in make.decide(engine, body, now_ns=NOW_NS) if not row["reason"]
+        ]
+        assert Counter(bids) == Counter(nanos for winner, nanos in winners.pop() if winner)
 
 
 def test_no_state_changes_when_a_bid_is_explained() -> None:
