@@ -295,9 +295,10 @@ class Engine:
         out, columns = batch.out[picked], batch.columns[picked]
         result_ns = columns[:, R_RESULT_NS].copy()
         billing_ns = np.array([batch.rows[n].call.exchange.billing_ns for n in numbers], dtype=np.int64)
+        chains = wallet.chains[out[:, 0]]
         wallet.purse.reserve_rows(
             ids[picked],
-            wallet.chains[out[:, 0]],
+            chains,
             out[:, O_AMOUNT].copy(),
             columns[:, R_QUANTITY].copy(),
             np.array(tags, dtype=np.uint64),
@@ -305,7 +306,7 @@ class Engine:
             result_ns + billing_ns,
         )
         # Pair assertion: the kernel's view of what is left and the purse's own must agree after every batch.
-        assert wallet.agrees(), "kernel and purse disagree"
+        assert wallet.agrees(chains), "kernel and purse disagree"
 
     def _bid(self, row: Opportunity, out: list[int], logged: list[float], now_ns: int) -> None:
         """Signs the tokens of a bid and writes it."""

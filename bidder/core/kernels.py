@@ -508,3 +508,14 @@ def decide_rows(
             for k in range(begin, end):
                 if k == begin or caps[k, C_OWNER] != caps[k - 1, C_OWNER]:
                     pend_one(cap_users, cap_rows, cap_state, user, caps[k, C_OWNER], now_ns, row[R_RESULT_NS])
+
+
+@njit(cache=True)
+def agree(chains, chain_start, chain_accounts, ours, theirs):
+    """Whether two views of the accounts that these chains charge are the same."""
+    for i in range(chains.shape[0]):
+        for k in range(chain_start[chains[i]], chain_start[chains[i] + 1]):
+            account = chain_accounts[k]
+            if ours[account] != theirs[account]:
+                return False
+    return True

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bidder.core.budgets import FOREVER_NS
 from bidder.core.charges import AccountKeys, Charge, Charges
+from bidder.core.kernels import agree
 from bidder.core.messages import Lease, Settlement, SettlementKind, SettlementRow, SliceRow
 from bidder.core.pacing import Pacer
 from bidder.core.purse import Purse, Result, Unit
@@ -132,9 +133,12 @@ class Wallet:
         """Lets the kernel see what is free now."""
         self.available = self.purse.available.copy()
 
-    def agrees(self) -> bool:
-        """Whether the kernel's view of what is free and the purse's own are the same."""
-        return np.array_equal(self.available, self.purse.available)
+    def agrees(self, chains: NDArray[np.int32] | None = None) -> bool:
+        """Whether the kernel's view of what is free, in these chains or at all, and the purse's own are the same."""
+        purse = self.purse
+        if chains is None:
+            return np.array_equal(self.available, purse.available)
+        return bool(agree(chains, purse.chain_start, purse.chain_accounts, self.available, purse.available))
 
     # -- leases ---------------------------------------------------------------------------------------------
 

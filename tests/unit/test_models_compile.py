@@ -102,7 +102,7 @@ def test_pair_of_sums_has_the_bits_of_each_sum(text):
 def test_arrays_are_what_kernels_read(text):
     table = compile_boosters([text], 3)
     kinds = {
-        "masks": np.uint64,
+        "masks": np.uint32,
         "leaf_values": np.float64,
         "feature_kind": np.uint8,
         "thresholds": np.float64,
