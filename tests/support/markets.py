@@ -43,7 +43,7 @@ SETTINGS = EngineSettings(
     rates={"base": "USD", "rates": {"2026-03-01": {"EUR": "1.0842", "JPY": "0.006613"}}},
 )
 ZONES = ("UTC", "America/New_York", "Asia/Kolkata")
-CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
+CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/126.0.0.0 Safari/537.36"
 IPHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 "
     "Mobile/15E148 Safari/604.1"

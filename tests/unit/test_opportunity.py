@@ -1,6 +1,5 @@
 """Requests to columns: what a model and targeting are shown of a request."""
 
-import struct
 from typing import Any
 
 import numpy as np
@@ -9,15 +8,17 @@ import pytest
 
 from bidder.core.opportunity import (
     RAW_FEATURES,
+    Audience,
     RowEncoder,
     audience_of,
-    browser_of,
     hour_of_week,
     raw_features,
-    sizes_of,
 )
+from bidder.core.specs import first_size
+from bidder.core.views import ViewBook
 from bidder.openrtb.codec import decode
 from bidder.openrtb.request import BidRequest
+from bidder.privacy.permissions import ALL, PRECISE_GEO, PROFILE
 from models.schema import Feature, FeatureSpec
 
 HOUR_NS = 3_600 * 10**9
@@ -45,9 +46,14 @@ def request(**changes: Any) -> BidRequest:
     return decode(orjson.dumps({**WHOLE, **changes})).request
 
 
-def raw(made: BidRequest, personal: bool = True, floor: int = 0, hour: int = 0) -> dict[str, Any]:
+def audience(made: BidRequest, permitted: int = ALL) -> Audience:
+    return audience_of(made, "one", permitted, ViewBook())
+
+
+def raw(made: BidRequest, permitted: int = ALL, floor: int = 0, hour: int = 0) -> dict[str, Any]:
     imp = made.imp[0]
-    values = raw_features(audience_of(made, "one", personal), imp, sizes_of(imp), floor, hour)
+    size, position = first_size(imp)
+    values = raw_features(audience(made, permitted), imp.tagid, size, position, floor, hour)
     return dict(zip(RAW_FEATURES, values, strict=True))
 
 
@@ -76,10 +82,15 @@ def test_features_of_a_bare_request_are_unknown() -> None:
     assert known == {"exchange", "hour", "weekday", "floor_cpm", "segment_count"}
 
 
-def test_without_personal_data_city_and_segments_are_as_if_absent() -> None:
-    plain, private = raw(request()), raw(request(), personal=False)
-    assert {name for name in plain if plain[name] != private[name]} == {"city", "segment_count"}
-    assert (private["city"], private["segment_count"]) == (None, 0.0)
+@pytest.mark.parametrize(
+    ("permitted", "lost"),
+    [(ALL & ~PROFILE, {"segment_count"}), (ALL & ~PRECISE_GEO, {"city"}), (0, {"city", "segment_count"})],
+)
+def test_what_is_not_permitted_is_as_if_absent(permitted: int, lost: set[str]) -> None:
+    plain, private = raw(request()), raw(request(), permitted)
+    assert {name for name in plain if plain[name] != private[name]} == lost
+    assert private["city"] is None or "city" not in lost
+    assert private["segment_count"] == (0.0 if "segment_count" in lost else 2.0)
 
 
 def test_an_app_is_known_by_its_bundle_and_else_by_its_domain() -> None:
@@ -88,24 +99,25 @@ def test_an_app_is_known_by_its_bundle_and_else_by_its_domain() -> None:
 
 
 @pytest.mark.parametrize(
-    ("banner", "sizes"),
+    ("banner", "size"),
     [
-        ({"format": [{"w": 300, "h": 250}, {"w": 1, "h": 2}], "w": 5, "h": 5}, ("300x250", "1x2")),
-        ({"w": 5, "h": 6}, ("5x6",)),
-        ({"w": 5}, ()),
-        ({"w": 0, "h": 0}, ()),
-        ({"format": [{"w": 300}, {}]}, ()),
-        ({}, ()),
+        ({"format": [{"w": 300, "h": 250}, {"w": 1, "h": 2}], "w": 5, "h": 5}, "300x250"),
+        ({"w": 5, "h": 6}, "5x6"),
+        ({"w": 5}, None),
+        ({"w": 0, "h": 0}, None),
+        ({"format": [{"w": 300}, {}]}, None),
+        ({"format": [{"wratio": 6, "hratio": 5}, {"w": 7, "h": 8}]}, "7x8"),
+        ({}, None),
     ],
 )
-def test_sizes_are_those_of_format_or_else_of_the_banner(
-    banner: dict[str, Any], sizes: tuple[str, ...]
+def test_the_size_is_the_first_of_format_or_else_the_banners(
+    banner: dict[str, Any], size: str | None
 ) -> None:
-    assert sizes_of(request(imp=[{"id": "1", "banner": banner}]).imp[0]) == sizes
+    assert first_size(request(imp=[{"id": "1", "banner": banner}]).imp[0])[0] == size
 
 
-def test_other_media_have_no_sizes() -> None:
-    assert sizes_of(request(imp=[{"id": "1", "video": {}}]).imp[0]) == ()
+def test_other_media_have_no_size() -> None:
+    assert first_size(request(imp=[{"id": "1", "video": {}}]).imp[0]) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -125,24 +137,6 @@ def test_hour_of_the_week_begins_on_monday(at_ns: int, hour: int) -> None:
     assert hour_of_week(at_ns) == hour
 
 
-@pytest.mark.parametrize(
-    ("ua", "browser"),
-    [
-        ("Chrome/126 Safari/537 Edg/126", "edge"),
-        ("Chrome/126 Safari/537 OPR/99", "opera"),
-        ("Chrome/126 Safari/537", "chrome"),
-        ("CriOS/126 Safari/604", "chrome"),
-        ("FxiOS/126 Safari/604", "firefox"),
-        ("Version/17 Safari/605", "safari"),
-        ("Trident/7.0", "ie"),
-        ("curl/8", "other"),
-        ("", "other"),
-    ],
-)
-def test_browser_is_named_by_its_most_particular_mark(ua: str, browser: str) -> None:
-    assert browser_of(ua) == browser
-
-
 SPEC = FeatureSpec(
     (
         Feature("region", "categorical", "request", ("NY", "CA")),
@@ -155,47 +149,75 @@ SPEC = FeatureSpec(
 )
 
 
-def encoded(made: BidRequest, row: int = 1, floor: int = 0) -> list[float]:
-    encoder = RowEncoder(SPEC)
-    out = np.full((3, encoder.width), -1.0)
-    audience, imp = audience_of(made, "one", True), made.imp[0]
-    values = raw_features(audience, imp, sizes_of(imp), floor, 0)
-    encoder.write(values, audience.segments, memoryview(out.data).cast("B"), row)
-    assert (np.delete(out, row, axis=0) == -1.0).all()
-    return [float(value) for value in out[row]]
+def encoded(made: BidRequest, floor: int = 0, spec: FeatureSpec = SPEC, hour: int = 0) -> dict[str, float]:
+    """Codes of a row by the names of their features."""
+    encoder = RowEncoder(spec)
+    imp = made.imp[0]
+    row = np.frombuffer(
+        encoder.row(audience(made), imp.tagid, first_size(imp), floor, hour), dtype=np.float64
+    )
+    return dict(zip([spec.names[index] for index in encoder.indices], row.tolist(), strict=True))
 
 
-def test_encoder_writes_codes_in_the_order_of_the_request_features() -> None:
-    assert RowEncoder(SPEC).indices.tolist() == [0, 2, 3, 4, 5]
-    assert encoded(request(), floor=1_500_000) == [2.0, 1.0, 1.5, 0.0, 0.0]
-
-
-def test_encoder_writes_only_its_own_row() -> None:
-    assert encoded(request(), row=0) == encoded(request(), row=2)
+def test_a_row_holds_the_codes_of_the_request_features_alone() -> None:
+    assert encoded(request(), floor=1_500_000) == {
+        "region": 2.0, "segment:s2": 1.0, "floor_cpm": 1.5, "segment:s9": 0.0, "city": 0.0,
+    }  # fmt: skip
 
 
 def test_unknown_category_is_code_0() -> None:
-    assert encoded(request(device=None))[0] == 0.0
+    assert encoded(request(device=None))["region"] == 0.0
 
 
 def test_a_numeric_feature_without_a_value_is_nan() -> None:
-    encoder = RowEncoder(FeatureSpec((Feature("region", "numeric", "request"),)))
-    out = np.zeros((1, 1))
-    imp = request().imp[0]
-    encoder.write(
-        raw_features(audience_of(request(), "one", True), imp, (), 0, 0),
-        (),
-        memoryview(out.data).cast("B"),
-        0,
+    spec = FeatureSpec((Feature("region", "numeric", "request"),))
+    assert np.isnan(encoded(request(), spec=spec)["region"])
+
+
+EVERY = FeatureSpec(
+    tuple(
+        Feature(name, "numeric", "request")
+        if name in ("floor_cpm", "segment_count")
+        else Feature(name, "categorical", "request", ("zzz", *values))
+        for name, values in (
+            *(("weekday", ("6", "0")), ("hour", ("23", "0")), ("os", ("windows",)), ("device_type", ("2",))),
+            *(("segment_count", ()), ("region", ("CA",)), ("exchange", ("one",)), ("city", ("LA",))),
+            *(("domain", ("news.example",)), ("size", ("300x250",)), ("position", ("3",)), ("floor_cpm", ())),
+            *(("tag_id", ("top",)), ("browser", ("chrome",))),
+        )
     )
-    assert np.isnan(out[0, 0])
+)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [request(), request(device=None), request(user=None, site=None), request(imp=[{"id": "1", "video": {}}])],
+)
+def test_a_row_is_what_training_tables_are_written_from(made: BidRequest) -> None:
+    shown = raw(made, floor=250_000, hour=7 * 24 - 1)
+    codes = encoded(made, floor=250_000, spec=EVERY, hour=7 * 24 - 1)
+    assert set(codes) == set(RAW_FEATURES)
+    for feature in EVERY.features:
+        value = shown[feature.name]
+        if feature.kind == "categorical":
+            assert codes[feature.name] == (
+                feature.vocabulary.index(value) + 1 if value in feature.vocabulary else 0
+            )
+        else:
+            assert codes[feature.name] == value
+
+
+def test_an_encoder_asked_again_says_the_same() -> None:
+    """What is kept of one request is of that kind of request."""
+    encoder = RowEncoder(EVERY)
+    views = ViewBook()
+    mixed = [request(), request(device=None), request(site=None), request()]
+    rows = [encoder.row(audience_of(made, "one", ALL, views), "top", ("1x2", None), 5, 3) for made in mixed]
+    alone = [RowEncoder(EVERY).row(audience(made), "top", ("1x2", None), 5, 3) for made in mixed]
+    assert rows == alone
+    assert rows[0] == rows[3] != rows[1]
 
 
 def test_a_feature_that_no_request_has_is_refused() -> None:
     with pytest.raises(ValueError, match="was shoe_size"):
         RowEncoder(FeatureSpec((Feature("shoe_size", "numeric", "request"),)))
-
-
-def test_a_row_beyond_the_columns_raises_instead_of_writing() -> None:
-    with pytest.raises(struct.error):
-        encoded(request(), row=3)

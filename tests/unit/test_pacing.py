@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bidder.core.campaigns import Campaign, Pacing
+from bidder.core.campaigns import Campaign, Flight, LineItem, Pacing
 from bidder.core.engine import Engine
 from bidder.core.messages import SettlementKind
-from bidder.core.pacing import Pacer, TrafficShape
+from bidder.core.pacing import Group, Pacer, TrafficShape, group_of
 from bidder.core.settings import EngineSettings, PacingSettings
-from bidder.core.table import CampaignTable
+from bidder.core.table import LineTable
 from tests.support import factories as make
 from tests.support.factories import S, campaign
 
@@ -24,9 +24,11 @@ MONDAY_NS = 1_772_409_600 * S
 
 
 def pacer(*campaigns: Campaign, weights: tuple[float, ...] = (), **changes: Any) -> Pacer:
-    table = CampaignTable({one.id: one for one in campaigns or (week(),)}, 1)
+    table = LineTable({one.id: one for one in campaigns or (week(),)}, 1)
+    asap = table.asap().tolist()
+    groups = [group_of(line, line.campaign.id, asap[row]) for row, line in enumerate(table.lines)]
     fields: dict[str, Any] = {"eta": 0.01, "start": 0.5, "weekly_opportunities": 1000.0}
-    return Pacer(table, TrafficShape(weights), **(fields | changes))
+    return Pacer(groups, TrafficShape(weights), **(fields | changes))
 
 
 def week(campaign_id: str = "c1", **changes: Any) -> Campaign:
@@ -159,10 +161,31 @@ def test_what_was_learned_moves_to_new_rows() -> None:
     old = pacer(week("a"), week("b"))
     old.multipliers[:] = (0.25, 0.75)
     old.seen[:] = (3, 4)
-    new = pacer(week("b", pacing=Pacing.ASAP), week("c"), week("d"))
-    new.adopt(old, [(0, 1), (1, 0)])
-    assert new.multipliers.tolist() == [1.0, 0.25, 0.5]
-    assert new.seen.tolist() == [4, 3, 0]
+    new = pacer(week("0"), week("a"), week("c"))
+    new.adopt(old)
+    assert new.multipliers.tolist() == [0.5, 0.25, 0.5]
+    assert new.seen.tolist() == [0, 3, 0]
+
+
+def test_who_is_paced_no_more_starts_anew() -> None:
+    """The line items that are paced and those that are not do not share a multiplier, whatever budget they share."""
+    old, new = pacer(week("a")), pacer(week("a", pacing=Pacing.ASAP))
+    old.multipliers[:] = 0.25
+    new.adopt(old)
+    assert new.multipliers.tolist() == [1.0]
+
+
+def test_line_items_of_one_budget_are_one_group_for_the_campaigns_flight() -> None:
+    items = (LineItem(id="a", flights=(Flight(start_ns=5, end_ns=9),)), LineItem(id="b"))
+    lines = LineTable({"c1": campaign(start_ns=1, end_ns=100, line_items=items)}, 1).lines
+    assert {group_of(line, "c1", False) for line in lines} == {Group("c1", False, 1, 100)}
+
+
+def test_a_line_item_with_money_of_its_own_is_paced_over_its_own_flights() -> None:
+    flights = (Flight(start_ns=50, end_ns=60), Flight(start_ns=5, end_ns=9))
+    items = (LineItem(id="a", flights=flights),)
+    (line,) = LineTable({"c1": campaign(start_ns=1, end_ns=100, line_items=items)}, 1).lines
+    assert group_of(line, "l/a/money", True) == Group("l/a/money", True, 5, 60)
 
 
 # -- budgets on a small market --------------------------------------------------------------------------------
@@ -190,12 +213,12 @@ def market(seats: int, start: float, **changes: Any) -> tuple[list[Engine], int]
 
 def top_up(engine: Engine, engines: list[Engine], budget: int, spent: int, now_ns: int) -> None:
     """Leases one more chunk where little is left of the last, as a bank does, and lets time pass."""
-    room = budget - spent - sum(int(each.ledger.available[0]) for each in engines)
+    room = budget - spent - sum(int(each.wallet.purse.available[0]) for each in engines)
     chunk = min(room, max(room // (4 * len(engines)), 10_000_000))
-    few = int(engine.ledger.available[0]) * 2 < chunk
+    few = int(engine.wallet.purse.available[0]) * 2 < chunk
     told = make.lease(
         seat=engine.settings.seat,
-        granted_nanos=engine.ledger.granted(0) + (chunk if few else 0),
+        granted_nanos=engine.wallet.purse.granted(0) + (chunk if few else 0),
         budget_nanos=budget,
         spent_nanos=spent,
         seats=len(engines),
