@@ -25,7 +25,7 @@ from benchmarks.floor import Floor
 from benchmarks.market import Market, make_market, trained
 from benchmarks.peers import LinearScan, Predict, SingleRowFast, hour_text, walk
 from benchmarks.processes import machine
-from benchmarks.profile import STAGES, Profile
+from benchmarks.profile import STAGES, Profile, count_bytecodes
 from benchmarks.sample import FullRows, take_sample
 from bidder.core.campaigns import Goal
 from bidder.core.scoring import Model
@@ -36,6 +36,8 @@ BATCH = 128
 SAMPLE = 2_048
 """Requests that floor and rivals are asked for again and again."""
 PEER_BATCH = 16
+COUNTED = 512
+"""Requests whose bytecodes are counted."""
 WARM_UP_S = 1.5
 """CPU time before anything counts: memories fill, and pages of the cap table are first touched."""
 BASE = 100
@@ -53,6 +55,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     us: dict[str, list[float]]
     build_s: dict[str, list[float]]
     profile: dict[str, float]
+    bytecodes: dict[str, float]
 
 
 class Bench:
@@ -107,6 +110,7 @@ class Bench:
         settings = msgspec.structs.replace(market.settings, funnel=funnel)
         desk = self.desks[name] = Desk(market, self.model, settings)
         desk.run(size, WARM_UP_S)
+        desk.forget_times()
         self.measures[name] = lambda cpu_s: desk.run(size, cpu_s)
         return desk
 
@@ -175,7 +179,7 @@ class Bench:
             desk.run(BATCH, seconds)
         for name, one in self.desks.items():
             self.candidates[name] = one.eligible
-        self.us["settlements, exposures, ticks"] = [desk.settle_s / desk.asked * 1e6]
+        self.us["settlements, exposures, ticks"] = [desk.settle_us]
         return Figures(
             machine=self._machine,
             request_bytes=make_market(BASE).bodies.mean_bytes,
@@ -184,6 +188,7 @@ class Bench:
             us=self.us,
             build_s=self.build_s,
             profile=profile.shares,
+            bytecodes=count_bytecodes(lambda: desk.decide(COUNTED), COUNTED),
         )
 
 
@@ -265,6 +270,8 @@ def show(figures: Figures, console: Console) -> None:
         f"{stage} {figures.profile[stage]:.0%} ({figures.profile[stage] * ours:.1f} us)" for stage in STAGES
     ]
     console.print(f"profile of {BASE} line items: " + ", ".join(parts))
+    counts = [f"{stage} {count:,.0f}" for stage, count in figures.bytecodes.items()]
+    console.print(f"bytecodes a request: {sum(figures.bytecodes.values()):,.0f}: " + ", ".join(counts))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -28,23 +28,19 @@ class Desk:
         market: what is asked, and what bids. model: compiled. settings: others than the market's own.
 
     Attributes:
-        engine: the engine. asked: requests so far. settle_s: CPU seconds of settling. settled: bids settled.
+        engine: the engine. asked: requests so far. settle_s: CPU seconds of settling.
     """
 
     def __init__(self, market: Market, model: Model, settings: EngineSettings | None = None) -> None:
         self.engine: Engine = market.engine(model, settings=settings)
         self.asked = 0
         self.settle_s = 0.0
+        self._settled_from = 0
         self._market = market
         self._bank = Bank(market)
         self._inbox = Inbox(self.engine)
         self._now_ns = market.origin_ns
         self._batches = 0
-
-    @property
-    def settled(self) -> int:
-        """Bids that were settled."""
-        return self._bank.bids
 
     @property
     def bid_rate(self) -> float:
@@ -78,6 +74,15 @@ class Desk:
             spent_s += self.decide(size)
             asked += size
         return spent_s / asked * 1e6
+
+    def forget_times(self) -> None:
+        """Begins to count settling anew, once what was compiled and first touched is over."""
+        self.settle_s, self._settled_from = 0.0, self.asked
+
+    @property
+    def settle_us(self) -> float:
+        """Microseconds of CPU of settling, exposures and ticks, a request."""
+        return self.settle_s / max(self.asked - self._settled_from, 1) * 1e6
 
     def _settle(self) -> None:
         told = self._bank.tell()

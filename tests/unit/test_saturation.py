@@ -21,7 +21,7 @@ from benchmarks.market import KEY, Market, engine_settings, make_market, trained
 from benchmarks.naive_bidder import NaiveBidder
 from benchmarks.peers import LinearScan, Predict, SingleRowFast, hour_text, walk
 from benchmarks.processes import cpu_seconds
-from benchmarks.profile import STAGES, Profile, stage_of
+from benchmarks.profile import STAGES, Profile, count_bytecodes, stage_of
 from benchmarks.sample import FullRows, Sample, take_sample
 from benchmarks.saturation import main, requests_per_cpu_second
 from benchmarks.stages import BenchmarkError, check_run, share_of
@@ -464,7 +464,9 @@ def test_ratios_are_of_the_same_round() -> None:
     names += ("peer: JSON and walk", "peer: loop over 100 line items", "peer: Booster.predict")
     us = {name: [2.0, 4.0] for name in (*names, "peer: LightGBM single-row fast", "1,000 line items")}
     us |= {"100 line items": [4.0, 16.0], "scores: all candidates": [101.0, 202.0]}
-    figures = Figures(machine={}, request_bytes=0, bid_rate=0, candidates={}, us=us, build_s={}, profile={})
+    figures = Figures(
+        machine={}, request_bytes=0, bid_rate=0, candidates={}, us=us, build_s={}, profile={}, bytecodes={}
+    )
     found = ratios(figures)
     assert found["floor / ours"] == spread([1.0, 0.5])
     assert found["1,000 line items / 100"] == spread([0.5, 0.25])
@@ -482,6 +484,19 @@ def test_a_profile_gives_every_sample_a_stage(market: Market) -> None:
     assert sum(profile.shares.values()) == pytest.approx(1.0)
     assert set(profile.samples) <= set(STAGES)
     assert profile.samples["other"] < 0.3 * sum(profile.samples.values())
+
+
+def test_bytecodes_are_the_same_for_the_same_work(market: Market) -> None:
+    def counted() -> dict[str, float]:
+        engine = market.engine(None)
+        body = market.bodies.body(0)
+        engine.decide([body], [0], market.origin_ns)
+        return count_bytecodes(lambda: engine.decide([market.bodies.body(COUNT)], [0], market.origin_ns), 1)
+
+    found = counted()
+    assert found == counted()
+    assert found["decode"] > 10
+    assert set(found) <= set(STAGES)
 
 
 def test_outside_of_a_decision_there_is_no_stage() -> None:
