@@ -56,7 +56,8 @@ class LeafMaskTable:
     """All that the kernels read, C-contiguous; F features, T trees of M models one after the other.
 
     Attributes:
-        masks: uint32[R, T], uint64 where a tree has more than 32 leaves: bit l of [r, t] = leaf l of tree t is still possible; none beyond its leaves.
+        masks: uint32[R, T], uint64 where a tree has more than 32 leaves; bit l of [r, t] = leaf l of tree t is
+            still possible; none beyond its leaves.
         leaf_values: float64[T, 32 or 64], by LightGBM's leaf number; 0.0 beyond the tree's leaves.
         feature_kind: uint8[F], `NUMERIC`, `CATEGORICAL` or `UNUSED` (no split asks for it).
         first_row: int32[F], row of the feature's first bin; the row of all that is unknown, if categorical.

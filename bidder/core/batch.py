@@ -1,4 +1,4 @@
-"""Gathers opportunities as columns for the kernel: a row for each impression, each of its deals, each place in a pod."""
+"""Gathers opportunities as columns: a row for each impression, each of its deals, each place in a pod."""
 
 import struct
 from collections.abc import Sequence
@@ -217,12 +217,10 @@ class Batch:
         """The open auction of an impression: one place, or as many as a dynamic pod has."""
         pod_s = slots[0].pod_s if len(slots) == 1 else 0
         places = min(slots[0].slots or MOST_IN_A_POD, MOST_IN_A_POD) if pod_s else 1
-        for number in range(places):
-            found.append(
-                Opportunity(
-                    call, call.place(), imp, imp_json, slots, parts, None, floor, quantity, pod_s, number
-                )
-            )
+        found += [
+            Opportunity(call, call.place(), imp, imp_json, slots, parts, None, floor, quantity, pod_s, number)
+            for number in range(places)
+        ]
 
     def _media(self, imp: Imp, at: tuple[Step, ...], rate_nanos: int) -> list[Slot]:
         """The slots of the media that an impression offers and that can be bid on."""

@@ -8,7 +8,6 @@ from bidder.core.gate import Exchange, Gate, Visitor
 from bidder.core.settings import EngineSettings
 from bidder.errors import RequestError
 from bidder.openrtb.codec import decode
-from bidder.openrtb.mending import path_of
 from bidder.openrtb.reasons import NBR, Reason
 from bidder.openrtb.request import BidRequest
 from bidder.openrtb.response import json_text, no_bid_response
@@ -54,6 +53,7 @@ class Answer(NamedTuple):
     bid: bool
 
 
+_SOMEWHERE = "$.*"
 _MALFORMED = [int(Reason.MALFORMED)]
 _encode = msgspec.json.Encoder().encode
 
@@ -113,9 +113,9 @@ class Call:
             ext = request.ext
             if ext is not None and ext.exchange:
                 self.exchange = gate.exchange(ext.exchange)
-            if self.repaired and self.exchange.strict:
-                raise RequestError(f"{self.repaired} values are of a wrong type", path_of(()))  # noqa: TRY301
             self._name(request)
+            if self.repaired and self.exchange.strict:
+                raise RequestError(f"{self.repaired} values are of a wrong type", _SOMEWHERE)  # noqa: TRY301
             found = gate.admit(request, self.exchange, age_ns, now_ns, self.test)
         except RequestError as error:
             self.refuse(error)

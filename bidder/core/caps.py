@@ -86,6 +86,16 @@ class CapBook:
         self._pending[self._next_tag] = (user, owners)
         return self._next_tag
 
+    def won(self, tags: Iterable[int], now_ns: int, until_ns: int) -> None:
+        """Bids whose money waits for its billing: they go on to count, at most until `until_ns`."""
+        for tag in tags:
+            found = self._pending.get(tag)
+            if found is not None:
+                user, owners = found
+                for owner in owners:
+                    self.table.release(user, owner)
+                    self.table.pend(user, owner, now_ns, until_ns)
+
     def shown(self, tags: Iterable[int]) -> None:
         """Bids whose money was spent: their exposure comes, or has come, by itself."""
         for tag in tags:

@@ -30,19 +30,16 @@ from bidder.core.settings import EngineSettings
 from bidder.core.showing import Showing
 from bidder.core.specs import SlotBook
 from bidder.core.table import FAR_NS, LineTable
-from bidder.core.templates import Templates
-from bidder.core.token import Signer, bid_id_text, names_of
 from bidder.core.wallet import Wallet
+from bidder.core.writer import Writer
 from bidder.errors import RequestError
-from bidder.money import MICROS_PER_UNIT, format_decimal
 from bidder.openrtb.reasons import Reason
 from bidder.openrtb.response import json_text
-from bidder.privacy.permissions import MEASURE
 from models.kernels import Masks
 
 FUNNEL = STAGES
 _TICKS_A_WHOLE_REPORT = 100
-_BID, _DUPLICATE = int(Reason.BID), int(Reason.DUPLICATE)
+_DUPLICATE = int(Reason.DUPLICATE)
 
 
 def outputs_of(answers: Sequence[Answer]) -> list[bytes]:
@@ -102,11 +99,10 @@ class Engine:
         self.caps = CapBook(settings.users)
         self.funnel = Funnel(settings.funnel)
         self.gate = Gate(settings)
-        self._signer = Signer(key)
         self._shape = TrafficShape(settings.pacing.traffic_shape)
         self._sequence = 0
         self._told_epoch = 0
-        self._templates = Templates(key, settings.public_url)
+        self._writer = Writer(settings, key)
         self._buyer_json = json_text(settings.buyer)
         self._shades = np.array(self.gate.shades, dtype=np.float64)
         self._shown: dict[tuple[str, str], tuple[int, int]] = {}
@@ -120,7 +116,7 @@ class Engine:
         self._model = model
         self._forest = forest = model.table if model is not None else empty_table()
         self._request_features = model.encoder.indices if model is not None else np.zeros(0, dtype=np.int32)
-        self._model_name = model.hash[:12] if model is not None else "external"
+        self._writer.model_name = model.hash[:12] if model is not None else "external"
         self._batch = Batch(model.encoder if model is not None else None, self.settings, self.gate)
         self._scratch_mask = np.zeros(max(1, forest.masks.shape[1]), dtype=forest.masks.dtype)
         self._scratch_rows = np.zeros(max(1, len(self._request_features)), dtype=np.int64)
@@ -195,12 +191,10 @@ class Engine:
             return
         request = call.request
         assert request is not None, "what was gathered is of a request"
-        source, exchange = request.source, call.exchange
-        if source is not None and source.tid and exchange.dedupe_ns and not call.test:
-            if self.gate.seen(source.tid, call.request_id, now_ns, exchange.dedupe_ns):
-                for pending in found:
-                    call.end(pending.place, pending.imp_json, Reason.SAME_OPPORTUNITY)
-                return
+        if not call.test and self.gate.offered(request, call.exchange, now_ns):
+            for pending in found:
+                call.end(pending.place, pending.imp_json, Reason.SAME_OPPORTUNITY)
+            return
         first = -1
         for number, pending in enumerate(found):
             bid = pending.name(epoch, seat)
@@ -219,13 +213,10 @@ class Engine:
         count = len(rows)
         if not count:
             return
-        wallet, purse, table, slots, pacer = (
-            self.wallet,
-            self.wallet.purse,
-            self.table,
-            self._slots,
-            self._pacer,
-        )
+        writer = self._writer
+        writer.epoch = self.epoch
+        wallet, table, slots, pacer = self.wallet, self.table, self._slots, self._pacer
+        purse = wallet.purse
         assert pacer is not None, "an engine has a table, and so a pacer"
         ids = np.frombuffer(bytearray(b"".join([row.bid_id for row in rows])), dtype=np.uint8).reshape(
             count, 12
@@ -277,7 +268,7 @@ class Engine:
             if not call.test:
                 reserved.append(number)
                 tags.append(self.caps.tag(line, user))
-            self._bid(row, out[number], logged[number], now_ns)
+            writer.bid(row, out[number], logged[number], now_ns)
         if counting:
             funnel.counted(asked)
         elif asked:
@@ -308,72 +299,6 @@ class Engine:
         # Pair assertion: the kernel's view of what is left and the purse's own must agree after every batch.
         assert wallet.agrees(chains), "kernel and purse disagree"
 
-    def _bid(self, row: Opportunity, out: list[int], logged: list[float], now_ns: int) -> None:
-        """Signs the tokens of a bid and writes it."""
-        line_row, creative_row, _, bid_nanos, price_micros, amount_nanos = out
-        call, table = row.call, self.table
-        exchange, visitor, line = call.exchange, call.visitor, table.lines[line_row]
-        campaign, creative = table.creatives.owners[creative_row]
-        media = int(table.creatives.columns[creative_row, 0])
-        slot = next(one for one in row.slots if one.media == media)
-        template = self._templates.of(line_row, creative_row, slot, exchange.exp_s)
-        line_item_id = line.line_item_id
-        result_ns = now_ns + exchange.result_ns
-        text = bid_id_text(row.bid_id)
-        # Nothing is set aside for a bid on test traffic, so nothing of it may ever be booked.
-        token, browser_token = self._signer.pair(
-            row.bid_id,
-            names_of(campaign.id, line_item_id, creative.id, self.settings.seat),
-            self.epoch,
-            -1,
-            0 if call.test else amount_nanos,
-            visitor.currency.encode(),
-            result_ns,
-            result_ns + exchange.billing_ns,
-            now_ns,
-            visitor.rate_nanos,
-            row.quantity,
-            visitor.user if visitor.permitted & MEASURE else 0,
-        )
-        price = format_decimal(price_micros, MICROS_PER_UNIT)
-        deal = f',"dealid":{row.deal.json}' if row.deal is not None else ""
-        place = f',"slotinpod":{slot.slotinpod}' if slot.pod_s else ""
-        call.bids.append(template.bid(text, row.imp_json, price, token, browser_token, deal, place))
-        call.first_bid = call.first_bid or text
-        call.reasons[row.place] = _BID
-        call.rows[row.place] = self._log(row, text, out, logged, campaign.id, line_item_id, creative.id)
-
-    def _log(
-        self,
-        row: Opportunity,
-        bid_id: str,
-        out: list[int],
-        logged: list[float],
-        campaign_id: str,
-        line_item_id: str,
-        creative_id: str,
-    ) -> str:
-        """The log row of a bid; the same bytes as `Decision` would make."""
-        call = row.call
-        deal = f',"deal_id":{row.deal.json}' if row.deal is not None else ""
-        line = f',"line_item_id":"{line_item_id}"' if line_item_id else ""
-        floor = f',"floor_cpm_micros":{row.floor}' if row.floor else ""
-        foreign = ""
-        if call.visitor.currency != self.settings.currency:
-            foreign = f',"currency":"{call.visitor.currency}","price_micros":{out[4]}'
-        pctr, pcvr, multiplier = logged
-        scores = f',"pctr":{pctr!r}' if pctr else ""
-        if pcvr:
-            scores += f',"pcvr":{pcvr!r}'
-        version = f',"table_version":{self.table.version}' if self.table.version else ""
-        test = ',"test":true' if call.test else ""
-        return (
-            f'{{"at_ns":{call.now_ns},"reason":0{call.head}{row.imp_json},"exchange":{call.exchange.json}'
-            f'{deal},"campaign_id":"{campaign_id}"{line},"creative_id":"{creative_id}","bid_id":"{bid_id}",'
-            f'"bid_cpm_micros":{out[3]}{floor}{foreign}{scores},"multiplier":{multiplier!r}{version},'
-            f'"model":"{self._model_name}"{test}}}'
-        )
-
     def _count(self, call: Call) -> None:
         self.repaired += call.repaired
         if call.test:
@@ -402,6 +327,7 @@ class Engine:
         assert self._pacer is not None, "an engine has a table, and so a pacer"
         settled = self.wallet.settle(own, self.table.index, self._pacer, now_ns)
         self.late_wins += settled.late
+        self.caps.won(settled.won_tags, now_ns, now_ns + self.settings.longest_wait_ns)
         self.caps.shown(settled.posted_tags)
         self.caps.freed(settled.freed_tags)
 
@@ -510,7 +436,7 @@ class Engine:
         self._install(prepared, now_ns)
 
     def adopt_model(self, model: Model, now_ns: int, line_masks: Masks | None = None) -> None:
-        """Goes on with other models; the campaigns stay. `line_masks` are its own of this table, where they are made."""
+        """Goes on with other models; the campaigns stay. `line_masks` are its own, where they are made."""
         self._use_model(model)
         masks = model.line_masks(self.table.lines) if line_masks is None else line_masks
         self._install(Prepared(self.table, masks, self._charges, self._fingerprint), now_ns)
@@ -530,7 +456,7 @@ class Engine:
         self._line_masks = prepared.line_masks
         self._slots = SlotBook(table)
         self._batch.adopt(table, self._slots, Showing(table, self._slots))
-        self._templates.adopt(table)
+        self._writer.adopt(table)
         self.funnel.install(table)
         self.caps.install(table)
         self._base = table.base.copy()

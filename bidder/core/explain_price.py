@@ -22,9 +22,9 @@ from bidder.core.kernels import (
     R_FLOOR,
     R_RATE,
     floor_of,
-    shows,
 )
 from bidder.core.table import GOAL_CONVERSION, Column
+from bidder.core.targeting_kernels import shows
 from bidder.money import MICROS_PER_UNIT, format_decimal
 from bidder.openrtb.reasons import Reason
 

@@ -19,7 +19,6 @@ from bidder.core.explain_gate import Judge
 from bidder.core.funnel import STAGES
 from bidder.core.funnel_kernels import SLICES
 from bidder.core.kernels import (
-    END,
     FIXED_PRICE,
     GUARANTEED,
     KNOWN,
@@ -42,7 +41,6 @@ from bidder.core.kernels import (
     R_RATE,
     TEST,
     decide_rows,
-    eligible,
     in_pod,
     pod_left,
 )
@@ -51,6 +49,7 @@ from bidder.core.purse import Unit
 from bidder.core.showing import Showing
 from bidder.core.specs import NO_FLOOR, S, SlotBook
 from bidder.core.table import FAR_NS, Column, LineTable
+from bidder.core.targeting_kernels import END, eligible
 from models.kernels import Masks
 
 Numbers = NDArray[np.int64]

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from bidder.core.dimensions import Dimension
 from bidder.core.funnel_kernels import MOST_ROWS, SLICES, drain, recount
-from bidder.core.kernels import END
 from bidder.core.table import LineTable
+from bidder.core.targeting_kernels import END
 
 STAGES = (
     "eligible", "creative", "pod", "capped", "no_lease", "unscored", "no_value", "below_floor", "budget", "outbid",

@@ -147,23 +147,12 @@ class Gate:
         self, request: BidRequest, exchange: Exchange, age_ns: int, now_ns: int, test: bool
     ) -> Reason | Visitor:
         """Why nothing of a request can be bid on, or who asks."""
-        if request.at not in (FIRST_PRICE_AT, SECOND_PRICE_AT):
-            return Reason.AUCTION_TYPE
         money = self._money(request.cur, exchange, now_ns)
-        if money is None:
-            return Reason.CURRENCY
-        if (request.wseat and self._buyer not in request.wseat) or (
-            request.bseat and self._buyer in request.bseat
-        ):
-            return Reason.SEAT
-        tmax = request.tmax
-        left_ms = (tmax if tmax is not None else exchange.default_tmax_ms) - exchange.margin_ms
-        if age_ns >= left_ms * 1_000_000:
-            return Reason.EXPIRED
-        if exchange.schain is not None:
+        refused = self._terms(request, exchange, age_ns, money is not None)
+        if refused is None and exchange.schain is not None:
             refused = self._chain(request, exchange.schain)
-            if refused is not None:
-                return refused
+        if refused is not None or money is None:
+            return refused or Reason.CURRENCY
         permitted = self._permitted(request)
         audience = audience_of(request, exchange.name, permitted, self._views)
         user = self._user(request, exchange.name) if permitted & IDENTIFY else 0
@@ -172,6 +161,20 @@ class Gate:
             return refused
         segments = self.profiles.segments(user, now_ns) if user and permitted & PROFILE else ()
         return Visitor(money[0], money[1], permitted, user, audience, segments)
+
+    def _terms(self, request: BidRequest, exchange: Exchange, age_ns: int, payable: bool) -> Reason | None:
+        """Why the terms of the auction refuse a request; `payable` where a currency of it is known."""
+        if request.at not in (FIRST_PRICE_AT, SECOND_PRICE_AT):
+            return Reason.AUCTION_TYPE
+        if not payable:
+            return Reason.CURRENCY
+        if (request.wseat and self._buyer not in request.wseat) or (
+            request.bseat and self._buyer in request.bseat
+        ):
+            return Reason.SEAT
+        tmax = request.tmax
+        left_ms = (tmax if tmax is not None else exchange.default_tmax_ms) - exchange.margin_ms
+        return Reason.EXPIRED if age_ns >= left_ms * 1_000_000 else None
 
     # -- money ----------------------------------------------------------------------------------------------
 
@@ -264,8 +267,9 @@ class Gate:
             return user_key(None, (), ifa, None, exchange) if ifa else 0
         if user.buyeruid:
             return user_key(user.buyeruid, (), ifa, user.id, exchange)
-        raw = user.eids or (user.ext.eids if user.ext is not None else None)
-        eids = eids_of(bytes(raw)) if raw else ()
+        eids = eids_of(bytes(user.eids)) if user.eids else []
+        if not eids and user.ext is not None and user.ext.eids:
+            eids = eids_of(bytes(user.ext.eids))
         known = [(one.source, [(uid.id, uid.atype) for uid in one.uids or ()]) for one in eids]
         return user_key(None, known, ifa, user.id, exchange)
 
@@ -295,6 +299,13 @@ class Gate:
             if refused is not None:
                 return refused
         return None
+
+    def offered(self, request: BidRequest, exchange: Exchange, now_ns: int) -> bool:
+        """Whether another request offered this opportunity lately; notes that this one did."""
+        source = request.source
+        if source is None or not source.tid or not exchange.dedupe_ns:
+            return False
+        return self.seen(source.tid, request.id, now_ns, exchange.dedupe_ns)
 
     def seen(self, tid: str, request_id: str, now_ns: int, dedupe_ns: int) -> bool:
         """Whether an opportunity of this transaction id was offered before under another request's id, lately.
@@ -343,4 +354,4 @@ def _schains_of(request: BidRequest) -> list[bytes]:
             places.append(bytes(source.ext.schain))
     if ext is not None and ext.schain:
         places.append(bytes(ext.schain))
-    return places
+    return [raw for raw in places if raw != b"null"]

@@ -6,6 +6,7 @@ does not bid, a lease that is not taken is not spent.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -70,40 +71,33 @@ class Inbox:
 
     def take(self, items: Sequence[tuple[str, bytes]], now_ns: int) -> bool:
         """Applies messages but for the change of campaigns that they come to; whether there is one."""
-        leases: list[Lease] = []
-        settlements: list[Settlements | Settlement] = []
-        exposures: list[Exposure] = []
-        profiles: list[Profile] = []
-        counts: list[CreativeCounts] = []
+        mail: dict[type[object], list[Any]] = {}
         changed = False
         for topic, value in items:
             message = self._read(topic, value)
-            if isinstance(message, Settlements | Settlement):
-                settlements.append(message)
-            elif isinstance(message, Exposure):
-                exposures.append(message)
-            elif isinstance(message, Profile):
-                profiles.append(message)
-            elif isinstance(message, Lease):
-                leases.append(message)
-            elif isinstance(message, CreativeCounts):
-                counts.append(message)
-            elif isinstance(message, CampaignChange):
+            if isinstance(message, CampaignChange):
                 changed |= self._take(message)
-            elif message is not None:
+            elif isinstance(message, AdvertiserChange):
                 changed |= self._take_advertiser(message)
-        engine = self._engine
-        if leases:
-            engine.adopt_leases(leases, now_ns)
-        if settlements:
-            self._settle(settlements, now_ns)
-        if exposures:
-            engine.expose(exposures, now_ns)
-        if profiles:
-            engine.profile(profiles)
-        if counts:
-            engine.count_creatives(counts)
+            elif message is not None:
+                kind = Settlements if isinstance(message, Settlement) else type(message)
+                mail.setdefault(kind, []).append(message)
+        self._deliver(mail, now_ns)
         return changed
+
+    def _deliver(self, mail: dict[type[object], list[Any]], now_ns: int) -> None:
+        """Hands messages to the engine by their kind, money first."""
+        engine = self._engine
+        if Lease in mail:
+            engine.adopt_leases(mail[Lease], now_ns)
+        if Settlements in mail:
+            self._settle(mail[Settlements], now_ns)
+        if Exposure in mail:
+            engine.expose(mail[Exposure], now_ns)
+        if Profile in mail:
+            engine.profile(mail[Profile])
+        if CreativeCounts in mail:
+            engine.count_creatives(mail[CreativeCounts])
 
     def prepare(self) -> Prepared:
         """The table of the campaigns as they now are."""

@@ -11,7 +11,7 @@ from numba import njit
 
 from bidder.core.creative_kernels import choose_creative, creative_fault
 from bidder.core.frequency_kernels import C_OWNER, first_refusal_marked, mark_of, pend_one
-from bidder.core.funnel_kernels import count_bits
+from bidder.core.targeting_kernels import eligible, shows
 from models.kernels import and_rows, calibrated, feature_row, raw_score, raw_score_pair
 
 FIRST_PRICE, FIXED_PRICE, GUARANTEED, TEST, EXTERNAL, SECURE, KNOWN = 1, 2, 4, 8, 16, 32, 64
@@ -53,9 +53,6 @@ R_UNSCORED, R_NO_LEASE, R_BELOW_FLOOR, R_BUDGET, R_NO_VALUE, R_CAPPED, R_POD = (
 )
 """`bidder.openrtb.reasons.Reason`."""
 
-END = 2**31 - 1
-"""Ends the values of one dimension in a record."""
-
 ONE = 1_000_000_000
 """Rate of the account's own currency."""
 MILLION = 1_000_000
@@ -68,51 +65,6 @@ MOST_NANOS = 9_000_000_000_000_000_000
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 """Typed, because Numba mixes uint64 and a plain int into a signed number and the shift would drag the sign."""
-
-
-@njit(cache=True)
-def eligible(active, base, rows, refusals, record, begin, left, counters, counting):
-    """Writes the line items that targeting leaves for one row into `left`.
-
-    What each dimension refuses first is added to `counters` where `counting`.
-
-    Returns:
-        0 or the refusing reason; and where the record of the next row begins.
-    """
-    # Places are unsigned: one that might be negative is looked at before each use.
-    words = np.uint64(active.shape[0])
-    some = False
-    for w in range(words):
-        left[w] = active[w]
-        some |= left[w] != _ZERO
-    refused = 0 if some else R_NO_CAMPAIGNS
-    end = np.uint64(begin)
-    for d in range(np.uint64(base.shape[0])):
-        first = end
-        while record[end] != END:
-            end += _ONE
-        if some:
-            some = False
-            for w in range(words):
-                before = left[w]
-                if before != _ZERO:
-                    admit = base[d, w]
-                    refuse = _ZERO
-                    for k in range(first, end):
-                        number = record[k]
-                        if number >= 0:
-                            admit |= rows[np.uint64(number), w]
-                        else:
-                            refuse |= rows[np.uint64(~number), w]
-                    after = before & admit & ~refuse
-                    left[w] = after
-                    some |= after != _ZERO
-                    if counting and after != before:
-                        count_bits(counters, d, w, before & ~after)
-            if not some:
-                refused = refusals[d]
-        end += _ONE
-    return refused, np.int64(end)
 
 
 @njit(cache=True)
@@ -131,17 +83,8 @@ def request_mask(
 
 
 @njit(cache=True)
-def shows(record, begin, end, number):
-    """Whether the opportunity of this record shows the value of a row to include."""
-    for k in range(begin, end):
-        if record[k] == number:
-            return True
-    return False
-
-
-@njit(cache=True)
 def floor_of(row, slot, slots, durations, media, duration_s):
-    """The floor of one creative: a deal's own, else by duration, else the impression's (implementation guide 7.11)."""
+    """The floor of one creative: a deal's own, else by duration, else the impression's (guide, section 7.11)."""
     floor = row[R_FLOOR]
     per_second, begin, end = row[R_PER_SECOND], row[R_FLOORS], row[R_FLOORS_END]
     if media != 2 and media != 3:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64, xxh3_64_intdigest
 
-from bidder.core.kernels import END
 from bidder.core.table import LineTable
+from bidder.core.targeting_kernels import END
 from bidder.errors import InputError
 
 _HEAD = struct.Struct("<BqqQIII")

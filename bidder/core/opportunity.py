@@ -253,19 +253,22 @@ class RowEncoder:
         if (of_hour := self._hours.get(hour)) is None:
             of_hour = self._look(self._hours, hour, _HOUR, _clock(hour))
         head = of_exchange + of_geo + of_domain + of_device + of_tag + of_slot + of_hour
-        segments = audience.segments
+        return head + self._rest(audience.segments, floor)
+
+    def _rest(self, segments: tuple[str, ...], floor: int) -> bytes:
+        """Numbers, then a mark for each segment that the model knows."""
         numbers = [
             floor / 1e6 if place == _FLOOR else float(len(segments)) if place == _COUNT else _NAN
             for place in self._numeric
         ]
         wanted = self._segments
         if not wanted:
-            return head + self._pack(*numbers)
+            return self._pack(*numbers)
         marks = self._blank.copy()
         for segment in segments:
             if segment in wanted:
                 marks[wanted[segment]] = 1.0
-        return head + self._pack(*numbers, *marks)
+        return self._pack(*numbers, *marks)
 
     def _look(self, known: dict[_K, bytes], key: _K, group: int, values: tuple[str | None, ...]) -> bytes:
         """The codes of a group's features as bytes; of a group that the model does not use, none."""

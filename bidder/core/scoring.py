@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bidder.core.campaigns import Campaign
 from bidder.core.lines import Line
@@ -52,7 +51,7 @@ class Model:
         return cls(spec, table, RowEncoder(spec), model_hash)
 
     def line_masks(self, lines: tuple[Line, ...]) -> Masks:
-        """Leaves that each line item's own features leave open, of the type of the table: [lines, trees]; once for each table."""
+        """Leaves that each line item's own features leave open, [lines, trees] of the table's type."""
         table = self.table
         encoders = self.spec.encoders()
         features = self.spec.campaign.tolist()

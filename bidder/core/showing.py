@@ -14,12 +14,12 @@ import msgspec
 
 from bidder.core.dimensions import OPEN_AUCTION, Dimension
 from bidder.core.gate import Visitor
-from bidder.core.kernels import END
 from bidder.core.opportunity import NS_PER_HOUR
 from bidder.core.specs import Slot, SlotBook
 from bidder.core.table import LineTable, zoned_hour
-from bidder.errors import RequestError
+from bidder.core.targeting_kernels import END
 from bidder.core.views import DeviceView, GeoView, remember
+from bidder.errors import RequestError
 from bidder.openrtb.parts import CONTENT, texts_of
 from bidder.openrtb.request import BidRequest, Device, Imp, Place
 from bidder.openrtb.taxonomy import ancestors
@@ -32,8 +32,8 @@ NOTHING: Part = _END
 (_EXCHANGE, _DEAL, _INVENTORY, _HOUR, _CIRCLE, _PLACEMENT, _VIEWABILITY, _SEGMENT, _EXPRESSION, _BLOCKED) = map(
     int,
     (
-        Dimension.EXCHANGE, Dimension.DEAL, Dimension.INVENTORY, Dimension.HOUR, Dimension.CIRCLE, Dimension.PLACEMENT,
-        Dimension.VIEWABILITY, Dimension.SEGMENT, Dimension.EXPRESSION, Dimension.BLOCKED,
+        Dimension.EXCHANGE, Dimension.DEAL, Dimension.INVENTORY, Dimension.HOUR, Dimension.CIRCLE,
+        Dimension.PLACEMENT, Dimension.VIEWABILITY, Dimension.SEGMENT, Dimension.EXPRESSION, Dimension.BLOCKED,
     ),
 )  # fmt: skip
 """Plain numbers: a member of an enumeration costs a call wherever it is a key."""

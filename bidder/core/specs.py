@@ -64,9 +64,11 @@ class S(IntEnum):
 class Slot(msgspec.Struct, gc=False):
     """One medium of an impression.
 
-    row: in `SlotBook.columns`. media: its `mtype`. formats: rows of FORMAT that it shows, as parts hold them (`core.showing`). placements: values of PLACEMENT that it
-    shows. features: size and position. pod_s: seconds of a dynamic pod, 0 where it is none; slots: most ads in it.
-    ask: what a native slot asks for. protocols: that a video or audio slot lists, None for any. floored: whether it has floors by duration. repaired: values that had to be mended.
+    row: in `SlotBook.columns`. media: its `mtype`. formats: rows of FORMAT that it shows, as parts hold them
+    (`core.showing`). placements: values of PLACEMENT that it shows. features: size and position. pod_s: seconds of
+    a dynamic pod, 0 where it is none; slots: most ads in it. slotinpod: as asked. ask: what a native slot asks
+    for. protocols: that a video or audio slot lists, None for any. floored: whether it has floors by duration.
+    repaired: values that had to be mended.
     """
 
     row: int

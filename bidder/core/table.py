@@ -137,8 +137,10 @@ class LineTable:
             return [(row, Rule((), values)) for row, values in blocks if values]
         name = dimension.name.lower()
         rules = [(row, line.rules[name]) for row, line in enumerate(self.lines) if name in line.rules]
-        if dimension is Dimension.DEAL:
-            return self._deal_rules(rules)
+        return self._deal_rules(rules) if dimension is Dimension.DEAL else self._in_words(dimension, rules)
+
+    def _in_words(self, dimension: Dimension, rules: list[tuple[int, Rule]]) -> list[tuple[int, Rule]]:
+        """Rules with the values that opportunities show, where ad-ops write them otherwise."""
         if dimension is Dimension.HOUR:
             return [(row, _zoned(rule, self.lines[row].advertiser.time_zone)) for row, rule in rules]
         if dimension is Dimension.CONTENT:

@@ -21,8 +21,9 @@ from bidder.core.token import bid_id_bytes
 
 
 class Settled(NamedTuple):
-    """What settling came to: tags of bids that hold no money any more, by whether they were shown; late posts."""
+    """What settling came to: tags of bids that won, that were shown and that were freed; how many posts were late."""
 
+    won_tags: list[int]
     posted_tags: list[int]
     freed_tags: list[int]
     late: int
@@ -224,7 +225,7 @@ class Wallet:
         self.purse.settle_rows(
             ids.reshape(count, 12).copy(), kinds, chains, amounts, now_ns, results, tags, impressions
         )
-        settled = Settled([], [], int((results == Result.LATE).sum()))
+        settled = Settled([], [], [], int((results == Result.LATE).sum()))
         for row, result, tag in zip(rows, results.tolist(), tags.tolist(), strict=True):
             if row.kind is SettlementKind.POSTED:
                 assert result != Result.EXCEEDS, f"the bank booked {row} above its reservation"
@@ -232,8 +233,8 @@ class Wallet:
                     self._spend(row, index, pacer)
                 if tag and result == Result.OK:
                     settled.posted_tags.append(tag)
-            elif tag and result == Result.OK and row.kind is SettlementKind.VOIDED:
-                settled.freed_tags.append(tag)
+            elif tag and result == Result.OK:
+                (settled.freed_tags if row.kind is SettlementKind.VOIDED else settled.won_tags).append(tag)
         self.sync()
         return settled
 

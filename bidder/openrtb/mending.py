@@ -8,13 +8,12 @@ refuses the request when it cannot be read.
 
 import math
 import re
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 
 from bidder.errors import RequestError
 
-_T = TypeVar("_T")
 _MAX_REPAIRS = 32
 _HARD = frozenset(
     ("imp", "bidfloor", "bidfloorcur", "at", "cur", "wseat", "bseat", "acat", "bcat", "cattax", "badv", "bapp",

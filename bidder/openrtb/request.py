@@ -5,8 +5,8 @@ Absent means unknown unless the specification gives a default, and then the defa
 is None and not an empty one: decoding a request makes a hundred fewer objects so. `gc=False` keeps these
 short-lived structs away from the garbage collector; they hold no cycles.
 
-What a slot, a deal list, a blocklist or a regulation says is the same for many requests. Such parts stay as they
-came (`msgspec.Raw`: scanned for well-formed JSON, not read) and are read once by `openrtb.parts`, which remembers them.
+What a slot, a deal list, a blocklist or a regulation says is the same for many requests. Such parts stay as
+they came (`msgspec.Raw`: scanned for well-formed JSON, not read); `openrtb.parts` reads and remembers them.
 """
 
 import msgspec
@@ -40,7 +40,6 @@ class Banner(Struct):
     battr: list[int] | None = None
     mimes: list[str] | None = None
     api: list[int] | None = None
-    expdir: list[int] | None = None
 
 
 class DurFloor(Struct):
@@ -166,7 +165,6 @@ class Imp(Struct):
     bidfloor: float = 0.0
     bidfloorcur: str = "USD"
     secure: int = 0
-    exp: int | None = None
     rwdd: int = 0
     qty: Qty | None = None
     ext: ImpExt | None = None

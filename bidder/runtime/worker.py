@@ -15,9 +15,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bidder.core.engine import Engine, Prepared, outputs_of
 from bidder.core.inbox import Inbox
 from bidder.core.messages import (

@@ -8,7 +8,6 @@ import pytest
 
 from bidder.core.engine import Engine
 from bidder.core.funnel import Recount
-from bidder.core.kernels import END
 from bidder.core.matches import decode_match, encode_match, fingerprint
 from bidder.core.messages import (
     BID_REQUESTS,
@@ -20,6 +19,7 @@ from bidder.core.messages import (
     encode,
 )
 from bidder.core.settings import EngineSettings
+from bidder.core.targeting_kernels import END
 from bidder.errors import InputError
 from bidder.runtime.clock import VirtualClock
 from bidder.runtime.hours import HOUR_NS
