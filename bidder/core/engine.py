@@ -208,19 +208,16 @@ class Engine:
 
     def _run(self, now_ns: int) -> None:
         """Decides the batch's rows and takes their money."""
-        batch = self._batch
-        rows = batch.rows
-        count = len(rows)
+        batch, writer = self._batch, self._writer
+        rows, count = batch.rows, len(batch.rows)
         if not count:
             return
-        writer = self._writer
         writer.epoch = self.epoch
         wallet, table, slots, pacer = self.wallet, self.table, self._slots, self._pacer
         purse = wallet.purse
         assert pacer is not None, "an engine has a table, and so a pacer"
-        ids = np.frombuffer(bytearray(b"".join([row.bid_id for row in rows])), dtype=np.uint8).reshape(
-            count, 12
-        )
+        ids = np.frombuffer(bytearray(b"".join([row.bid_id for row in rows])), dtype=np.uint8)
+        ids = ids.reshape(count, 12)
         columns = batch.columns
         known = purse.known_rows(ids)
         if known.any():
