@@ -300,10 +300,9 @@ class Engine:
         self.repaired += call.repaired
         if call.test:
             return
-        reasons = self.reasons
+        self.opportunities += len(call.reasons)
         for reason in call.reasons:
-            self.opportunities += 1
-            reasons[reason] = reasons.get(reason, 0) + 1
+            self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
     # -- settle, tick, adopt --------------------------------------------------------------------------------
 
