@@ -12,6 +12,7 @@ A change of campaigns is heard at once, but its table is made beside the loop an
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -56,6 +57,13 @@ _LAST = frozenset({EXPOSURES, PROFILES})
 """Counted for caps that stand in the table only, so they come after the campaigns of the same batch."""
 
 
+_TICKS_A_LAG = 20
+_LEAST_MEASURED = 1_000
+_MOST_LAG_MS = 50
+"""How often the own part of a request's time is taken from what was measured (p99), from how many on, and at most: a
+moment of trouble must not make the bidder refuse everything from then on."""
+
+
 def ages_ns(sent_ms: Sequence[int], wall_ms: int) -> list[int]:
     """Wall nanoseconds since messages were sent; 0 where one says that it is of the future."""
     if wall_ms - MAX_AGE_MS <= min(sent_ms) and max(sent_ms) <= wall_ms:
@@ -97,6 +105,7 @@ class Worker:
         journal: where inputs and digests of outputs are recorded, or None.
 
     Attributes:
+        lag_ms: what it takes from a request to its published answer, measured; part of its age.
         controls: batches of control messages taken so far; the journal counts them too.
         adopted_controls: how many of them the table knows of that decides now.
     """
@@ -107,6 +116,8 @@ class Worker:
         self.latency = LatencyHistogram()
         self.requests = 0
         self.bids = 0
+        self.lag_ms = 0
+        self._ticks = 0
         self.controls = self.adopted_controls = 0
         self._changed_at = 0
         self._journal = journal
@@ -137,7 +148,8 @@ class Worker:
         """
         self._hours.turn(now_ns)
         _, partitions, _, _, bodies, sent_ms = zip(*messages, strict=True)
-        ages = ages_ns(sent_ms, wall_ms)
+        # A request is as old as it will be when its answer leaves, as far as was measured.
+        ages = ages_ns(sent_ms, wall_ms + self.lag_ms)
         answers = self.engine.decide(bodies, ages, now_ns)
         if self._journal is not None:
             self._journal.decide(now_ns, bodies, ages)
@@ -221,6 +233,9 @@ class Worker:
         if self._journal is not None:
             self._journal.tick(now_ns)
         self._hours.turn(now_ns)
+        self._ticks += 1
+        if self._ticks % _TICKS_A_LAG == 0 and self.latency.count >= _LEAST_MEASURED:
+            self.lag_ms = min(math.ceil(self.latency.quantile_ms(0.99)), _MOST_LAG_MS)
         report = self.engine.tick(now_ns)
         return [Outbound(SLICES, self._seat_key, encode(report)), *self._funnels()]
 

@@ -156,6 +156,25 @@ def test_many_impressions_make_several_records_below_what_brokers_take() -> None
     assert sum(message.value.count(b"\n") for message in records) == 12 * 128
 
 
+def test_a_request_is_as_old_as_it_will_be_when_its_answer_leaves() -> None:
+    made, sent_ms = worker(), WALL_MS - 110  # of 150 ms the exchange leaves us 130
+    late = [request(value, timestamp_ms=sent_ms) for value in offers("before", "after")]
+    assert orjson.loads(made.on_requests(late[:1], 0, WALL_MS)[-1].value)["reason"] == 0
+    made.latency.add(30_000_000, 2_000)
+    for tick in range(20):
+        made.on_tick(tick)
+    assert made.lag_ms in (30, 31)
+    assert orjson.loads(made.on_requests(late[1:], 0, WALL_MS)[-1].value)["reason"] == Reason.EXPIRED
+
+
+def test_what_was_measured_in_a_moment_of_trouble_refuses_nothing_for_ever() -> None:
+    made = worker()
+    made.latency.add(5_000_000_000, 2_000)
+    for tick in range(20):
+        made.on_tick(tick)
+    assert made.lag_ms == 50
+
+
 def test_a_tick_tells_the_bank_by_seat() -> None:
     (out,) = worker().on_tick(5)
     report = msgspec.json.decode(out.value, type=SliceReport)
