@@ -7,6 +7,7 @@ thread beside the loop: it reads only what it is given.
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +102,7 @@ class LineTable:
         self.active = book.bits(
             [row for row, line in enumerate(self.lines) if line.active and line.creatives]
         )
+        self._stated = _by_dimension(self.lines)
         stated = {dimension: self._rules(dimension) for dimension in Dimension}
         self.expressions: list[tuple[Expression, tuple[int, ...]]] = []
         named = {Dimension[one.dimension.upper()] for line in self.lines for one in line.modifiers}
@@ -136,7 +138,7 @@ class LineTable:
             blocks = enumerate(self.creatives.full_blocks)
             return [(row, Rule((), values)) for row, values in blocks if values]
         name = dimension.name.lower()
-        rules = [(row, line.rules[name]) for row, line in enumerate(self.lines) if name in line.rules]
+        rules = self._stated.get(name, [])
         return self._deal_rules(rules) if dimension is Dimension.DEAL else self._in_words(dimension, rules)
 
     def _in_words(self, dimension: Dimension, rules: list[tuple[int, Rule]]) -> list[tuple[int, Rule]]:
@@ -260,6 +262,16 @@ def size_value(code: int) -> str:
     return f"#{code}"
 
 
+def _by_dimension(lines: Sequence[Line]) -> dict[str, list[tuple[int, Rule]]]:
+    """(row, rule) of all rules that line items state, by the name of the dimension."""
+    found: dict[str, list[tuple[int, Rule]]] = {}
+    for row, line in enumerate(lines):
+        for name, rule in line.rules.items():
+            found.setdefault(name, []).append((row, rule))
+    return found
+
+
+@lru_cache(maxsize=4_096)
 def _zoned(rule: Rule, zone: str) -> Rule:
     return Rule(tuple(zoned_hour(zone, hour) for hour in rule.include),
                 tuple(zoned_hour(zone, hour) for hour in rule.exclude))  # fmt: skip
