@@ -36,7 +36,7 @@ def creatives(
     return Creatives(lines_of({one.id: one for one in campaigns}, {}), exchanges, frozenset(assumed))
 
 
-# -- words and numbers --------------------------------------------------------------------------------------------
+# -- words and numbers ----------------------------------------------------------------------------------------
 
 
 def test_a_vocabulary_knows_what_our_creatives_have_and_nothing_else() -> None:
@@ -123,7 +123,7 @@ def test_a_creative_is_shown_where_it_is_approved_or_need_not_be(
     assert {name for name in ("one", "two", "else") if bits & made.bit_of(name)} == allowed
 
 
-# -- one creative in one slot, by the whole engine ------------------------------------------------------------------
+# -- one creative in one slot, by the whole engine ------------------------------------------------------------
 
 
 def video(**changes: Any) -> Creative:
@@ -222,7 +222,7 @@ def test_what_bars_one_creative_leaves_the_others() -> None:
     assert row["reason"] == Reason.CREATIVE_BLOCKED
 
 
-# -- which of several ---------------------------------------------------------------------------------------------
+# -- which of several -----------------------------------------------------------------------------------------
 
 
 def chosen(seed: int, counts: list[tuple[int, int]]) -> int:

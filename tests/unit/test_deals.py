@@ -82,7 +82,7 @@ def test_the_answer_names_the_deal() -> None:
     assert b'"dealid":"d\\"1"' in answer.response
 
 
-# -- terms ----------------------------------------------------------------------------------------------------------
+# -- terms ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,9 @@ def test_a_deals_floor_is_its_own_and_not_the_impressions() -> None:
 
 
 @pytest.mark.parametrize(("terms", "bid"), [({}, WORTH // 2), ({"at": 2}, WORTH)])
-def test_an_auction_at_first_price_is_so_for_a_deal_that_says_nothing(terms: dict[str, Any], bid: int) -> None:
+def test_an_auction_at_first_price_is_so_for_a_deal_that_says_nothing(
+    terms: dict[str, Any], bid: int
+) -> None:
     assert ends({"id": "d1", **terms}, at=1) == [("d1", Reason.BID, bid)]
 
 

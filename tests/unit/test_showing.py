@@ -127,7 +127,7 @@ def test_a_bare_request_shows_nothing(dimension: str) -> None:
     assert reason(dimension, Rule(include=(value,)), **bare) == Reason[dimension.upper()]
 
 
-# -- time ---------------------------------------------------------------------------------------------------------
+# -- time -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("zone", "hour"), [("UTC", "0"), ("Asia/Kolkata", "5"), ("America/New_York", "163")])
@@ -152,7 +152,7 @@ def test_one_engine_goes_through_the_hours() -> None:
     assert found == [False] + [True] * 4 + [False] * 4 + [True] * 4
 
 
-# -- privacy --------------------------------------------------------------------------------------------------------
+# -- privacy --------------------------------------------------------------------------------------------------
 
 PRIVATE = {"regs": {"coppa": 1}}
 
@@ -180,7 +180,7 @@ def test_what_is_not_personal_may_be_used_under_any_law() -> None:
     assert reason("expression", Rule(include=("imp.banner.pos == 1",)), **PRIVATE) == Reason.BID
 
 
-# -- modifiers ------------------------------------------------------------------------------------------------------
+# -- modifiers ------------------------------------------------------------------------------------------------
 
 
 def bid_with(*modifiers: tuple[str, str, float], targeting: Targeting | None = None, **request: Any) -> int:

@@ -38,7 +38,7 @@ def banner(made: SlotBook, **fields: Any) -> dict[str, Any]:
     return {column.name: int(made.columns[slot.row, column]) for column in S}
 
 
-# -- rows ---------------------------------------------------------------------------------------------------------
+# -- rows -----------------------------------------------------------------------------------------------------
 
 
 def test_a_slot_is_read_once_and_known_by_its_bytes() -> None:
@@ -85,7 +85,7 @@ def test_a_hard_field_of_a_slot_refuses_with_its_path() -> None:
     assert raised.value.path == "$.imp[3].banner.battr[0]"
 
 
-# -- floors -------------------------------------------------------------------------------------------------------
+# -- floors ---------------------------------------------------------------------------------------------------
 
 
 def test_floors_are_in_the_accounts_money_rounded_up() -> None:
@@ -107,7 +107,7 @@ def test_a_floor_that_is_no_price_refuses(cpm: float) -> None:
         book().floors(None, [DurFloor(bidfloor=cpm)], RATE)
 
 
-# -- forgetting -----------------------------------------------------------------------------------------------------
+# -- forgetting -----------------------------------------------------------------------------------------------
 
 
 def test_forgetting_empties_the_book() -> None:
@@ -128,7 +128,7 @@ def test_a_book_is_crowded_before_it_is_full(monkeypatch: pytest.MonkeyPatch) ->
     assert made.crowded
 
 
-# -- what a sender may write --------------------------------------------------------------------------------------
+# -- what a sender may write ----------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -144,7 +144,7 @@ def test_there_are_spare_rows_for_what_requests_state() -> None:
     assert not made.rows[made.first_spare :].any()
 
 
-# -- what dimensions read of a line item ------------------------------------------------------------------------
+# -- what dimensions read of a line item ----------------------------------------------------------------------
 
 
 def test_who_wants_no_deal_wants_the_open_auction() -> None:
@@ -199,7 +199,7 @@ def test_a_domain_is_barred_by_itself_and_its_parents(adomain: str, barred: set[
     assert set(table(campaign(adomain=(adomain,))).values[Dimension.BLOCKED]) == barred
 
 
-# -- columns ------------------------------------------------------------------------------------------------------
+# -- columns --------------------------------------------------------------------------------------------------
 
 
 def test_columns_hold_what_kernels_need() -> None:
@@ -250,7 +250,7 @@ def test_modifiers_reach_circles_expressions_and_zones() -> None:
     assert made.zones == ("UTC",)
 
 
-# -- time, errors, numbers ----------------------------------------------------------------------------------------
+# -- time, errors, numbers ------------------------------------------------------------------------------------
 
 
 def test_a_line_item_is_in_flight_in_each_of_its_flights() -> None:
