@@ -121,14 +121,10 @@ class Wallet:
         self.sync()
 
     def _grow(self) -> None:
-        """Makes room for accounts that were opened."""
-        more = len(self.purse.available) - len(self.lease_until)
-        if more > 0:
-            self.lease_until = np.append(self.lease_until, np.zeros(more, dtype=np.int64))
-            for lease in self.leases.values():
-                self.lease_until[self.purse.account(lease.account_id, _unit_of(lease.account_id))] = (
-                    lease.bid_until_ns
-                )
+        """Makes room for accounts that were opened, and for as many again: they are opened one by one."""
+        accounts, room = len(self.purse.available), len(self.lease_until)
+        if accounts > room:
+            self.lease_until = np.append(self.lease_until, np.zeros(2 * accounts - room, dtype=np.int64))
 
     def sync(self) -> None:
         """Lets the kernel see what is free now."""
