@@ -90,6 +90,40 @@ class Vocabulary:
         return found
 
 
+class Words:
+    """The words of all campaigns together: a table that needs more than there are bits for cannot be made.
+
+    It learns and does not forget, so that campaigns that were taken one by one make a table.
+    """
+
+    _NAMES = ("creative attributes", "API frameworks", "MIME types", "protocols", "languages")
+
+    def __init__(self) -> None:
+        self._known: tuple[set[object], ...] = tuple(set() for _ in self._NAMES)
+
+    def learn(self, campaign: Campaign) -> None:
+        """Takes the words of a campaign.
+
+        Raises:
+            InputError: there would be too many; none of them is taken then.
+        """
+        own: tuple[set[object], ...] = tuple(set() for _ in self._NAMES)
+        for creative in campaign.creatives:
+            own[0].update(creative.attr)
+            own[1].update(creative.api)
+            own[2].add(mime_of(creative))
+            own[3].update(writable_protocols(creative))
+            own[4].update([creative.language.lower()] if creative.language else [])
+        together = tuple(known | more for known, more in zip(self._known, own, strict=True))
+        for name, words in zip(self._NAMES, together, strict=True):
+            if len(words) > MAX_BITS:
+                raise InputError(
+                    f"there must be at most {MAX_BITS} different {name} among all creatives, those of campaign "
+                    f"{campaign.id} make it {len(words)}"
+                )
+        self._known = together
+
+
 def size_code(w: int, h: int) -> int:
     """A size in one number."""
     return w << 16 | h

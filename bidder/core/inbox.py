@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from bidder.core.campaigns import Advertiser, Campaign, Status, check_campaigns
+from bidder.core.creatives import Words
 from bidder.core.engine import Engine, Prepared
 from bidder.core.exposures import Exposure
 from bidder.core.messages import (
@@ -51,6 +52,8 @@ class Inbox:
         self._engine = engine
         self._campaigns: dict[str, Campaign] = {}
         self._advertisers: dict[str, Advertiser] = {}
+        self._lines: dict[str, str] = {}
+        self._words = Words()
         self._version = 0
         self._decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)
         # Most messages are of these; a decoder of one type is three times as fast as one that must choose.
@@ -141,31 +144,40 @@ class Inbox:
             self._refuse("inconsistent", f"change of campaign {change.campaign_id} contradicts itself")
             return False
         if change.campaign is None:
-            gone = self._campaigns.pop(change.campaign_id, None) is not None
             self._version = max(self._version, change.version)
-            return gone
+            return self._drop(change.campaign_id)
         try:
             self._check(change.campaign)
         except InputError as error:
             self._refuse("unservable", str(error))
-            return self._campaigns.pop(change.campaign_id, None) is not None
+            return self._drop(change.campaign_id)
+        self._drop(change.campaign_id)
         self._campaigns[change.campaign_id] = change.campaign
+        self._lines.update(dict.fromkeys(_line_ids(change.campaign), change.campaign_id))
         self._version = max(self._version, change.version)
         return True
 
+    def _drop(self, campaign_id: str) -> bool:
+        """Forgets a campaign; whether there was one."""
+        campaign = self._campaigns.pop(campaign_id, None)
+        if campaign is None:
+            return False
+        for line_id in _line_ids(campaign):
+            del self._lines[line_id]
+        return True
+
     def _check(self, campaign: Campaign) -> None:
-        """Raises `InputError` where this campaign alone cannot be served, or takes another's line items."""
+        """Raises `InputError` where this campaign cannot be served, by itself or beside the others."""
         settings = self._engine.settings
         check_campaigns({campaign.id: campaign}, settings.currency)
         LineTable({campaign.id: campaign}, 0, settings, self._advertisers)
-        own = {item.id for item in campaign.line_items} or {campaign.id}
-        for other in self._campaigns.values():
-            if other.id != campaign.id:
-                taken = own & ({item.id for item in other.line_items} or {other.id})
-                if taken:
-                    raise InputError(
-                        f"line item {min(taken)} of campaign {campaign.id} is one of campaign {other.id} already"
-                    )
+        for line_id in _line_ids(campaign):
+            other = self._lines.get(line_id, campaign.id)
+            if other != campaign.id:
+                raise InputError(
+                    f"line item {line_id} of campaign {campaign.id} is one of campaign {other} already"
+                )
+        self._words.learn(campaign)
 
     def _take_advertiser(self, change: AdvertiserChange) -> bool:
         if change.version <= 0 or (
@@ -189,3 +201,7 @@ class Inbox:
     def _refuse(self, cause: str, what: str) -> None:
         self.refused[cause] = self.refused.get(cause, 0) + 1
         self.last_refusal = what
+
+
+def _line_ids(campaign: Campaign) -> list[str]:
+    return [item.id for item in campaign.line_items] or [campaign.id]

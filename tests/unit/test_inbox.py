@@ -5,19 +5,25 @@ from typing import Any
 import msgspec
 import pytest
 
-from bidder.core.campaigns import Status
+from bidder.core.campaigns import Advertiser, LineItem, Rule, Status, Targeting
+from bidder.core.creatives import MAX_BITS
 from bidder.core.engine import Engine
+from bidder.core.exposures import Exposure
 from bidder.core.inbox import Inbox
 from bidder.core.messages import (
     CAMPAIGNS,
     LEASES,
     SETTLEMENTS,
+    AdvertiserChange,
     CampaignChange,
+    CreativeCounts,
     Message,
     Settlement,
     SettlementKind,
     encode,
 )
+from bidder.core.profiles import Profile
+from bidder.core.users import key_text, user_key
 from tests.support import factories as make
 from tests.support.factories import S, campaign, creative, lease, settlement
 
@@ -74,7 +80,7 @@ def test_removing_what_is_not_there_changes_nothing(inbox: Inbox, engine: Engine
     assert inbox.refused == {}
 
 
-def test_settlements_reach_the_ledger(inbox: Inbox, engine: Engine) -> None:
+def test_settlements_reach_the_wallet(inbox: Inbox, engine: Engine) -> None:
     apply(inbox, change(), lease())
     row = make.decide(engine, make.body(make.Offer()))[0]
     apply(inbox, settlement(SettlementKind.POSTED, row["bid_id"], 900_000))
@@ -175,3 +181,86 @@ def test_a_repeat_changes_nothing(inbox: Inbox, engine: Engine) -> None:
     before = engine.status(0)
     apply(inbox, *batch)
     assert engine.status(0) == before
+
+
+# -- line items, advertisers, users -----------------------------------------------------------------------------
+
+
+def test_a_line_item_of_another_campaign_is_not_taken(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, change("c1", 1, line_items=(LineItem(id="l1"),)))
+    apply(inbox, change("c2", 2, line_items=(LineItem(id="l2"), LineItem(id="l1"))))
+    assert (engine.table.ids, inbox.refused) == (("l1",), {"unservable": 1})
+    assert "l1 of campaign c2" in inbox.last_refusal
+
+
+def test_a_line_item_may_move_once_its_campaign_let_it_go(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, change("c1", 1, line_items=(LineItem(id="l1"), LineItem(id="l2"))))
+    apply(inbox, change("c1", 2, line_items=(LineItem(id="l2"),)))
+    apply(inbox, change("c2", 3, line_items=(LineItem(id="l1"),)))
+    assert (engine.table.ids, inbox.refused) == (("l1", "l2"), {})
+
+
+def test_campaigns_that_need_more_words_than_there_are_bits_leave_the_others_as_they_are(
+    inbox: Inbox, engine: Engine
+) -> None:
+    def speaking(campaign_id: str, first: int) -> CampaignChange:
+        own = tuple(creative(f"k{n}", language=f"l{n}") for n in range(first, first + 40))
+        return change(campaign_id, 1, creatives=own)
+
+    apply(inbox, speaking("c1", 0), speaking("c2", 20), speaking("c3", 40), speaking("c4", 10))
+    assert (engine.table.ids, inbox.refused) == (("c1", "c2", "c4"), {"unservable": 1})
+    assert f"at most {MAX_BITS} different languages" in inbox.last_refusal
+
+
+@pytest.mark.parametrize(
+    "targeting",
+    [
+        Targeting(circle=Rule(include=("here",))),
+        Targeting(expression=Rule(include=("(",))),
+        Targeting(content=Rule(include=("x:1",))),
+    ],
+)
+def test_rules_that_cannot_be_read_are_not_served(inbox: Inbox, targeting: Targeting) -> None:
+    apply(inbox, change(targeting=targeting))
+    assert inbox.refused == {"unservable": 1}
+
+
+def stated(version: int = 1, **changes: Any) -> AdvertiserChange:
+    return AdvertiserChange(
+        version=version, advertiser_id="shop", advertiser=Advertiser(id="shop", **changes)
+    )
+
+
+def test_an_advertiser_pauses_its_campaigns_and_lets_them_go_on(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, change(), stated(2, status=Status.PAUSED))
+    assert int(engine.table.active[0]) == 0
+    apply(inbox, AdvertiserChange(version=3, advertiser_id="shop", advertiser=None))
+    assert (int(engine.table.active[0]), engine.table.version) == (1, 3)
+
+
+def test_an_advertiser_whose_days_cannot_be_told_does_not_bid(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, change(), stated(2, time_zone="Mars/Olympus"))
+    assert (int(engine.table.active[0]), inbox.refused) == (0, {"unservable": 1})
+
+
+def test_an_advertiser_by_another_name_contradicts_itself(inbox: Inbox) -> None:
+    apply(inbox, AdvertiserChange(version=1, advertiser_id="bank", advertiser=Advertiser(id="shop")))
+    assert inbox.refused == {"inconsistent": 1}
+
+
+def test_exposures_profiles_and_counts_reach_the_engine(inbox: Inbox, engine: Engine) -> None:
+    user = key_text(user_key(None, (), None, "u", "default"))
+    apply(inbox, change())
+    apply(
+        inbox,
+        Profile(user=user, segments=("s9",), at_ns=0, expires_ns=S),
+        CreativeCounts(campaign_id="c1", creative_id="k1", impressions=50, clicks=5),
+        CreativeCounts(campaign_id="c1", creative_id="gone", impressions=9, clicks=9),
+    )
+    shown = Exposure(
+        bid_id="A" * 16, user=user, line_item_id="c1", campaign_id="c1", advertiser="shop", at_ns=0
+    )
+    inbox.apply([("exposures", encode(shown)), ("exposures", b"{")], 0)
+    assert engine.gate.profiles.segments(int(user, 16), 0) == ("s9",)
+    assert (float(engine._creative_shown[0]), float(engine._creative_clicked[0])) == (50.0, 5.0)
+    assert inbox.refused == {"unreadable": 1}
