@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import msgspec
 import typer
 
+from bidder.cli.requests import request_id_of, unmarked
 from bidder.cli.sample import (
     AtOption,
     CampaignsOption,
@@ -91,7 +92,17 @@ def answer(
 
 
 def line_groups(stream: BinaryIO) -> Iterator[list[bytes | None]]:
-    """Lines of a stream, as many at once as are there; None for one that is too long to be a request."""
+    """Lines of a stream, as many at once as are there; None for one that is too long to be a request.
+
+    A byte order mark before the first is passed over.
+    """
+    for number, group in enumerate(_groups(stream)):
+        if not number and group[0] is not None:
+            group[0] = unmarked(group[0])
+        yield group
+
+
+def _groups(stream: BinaryIO) -> Iterator[list[bytes | None]]:
     read = getattr(stream, "read1", stream.read)
     rest: list[bytes] = []
     held = 0
@@ -121,21 +132,24 @@ def answered(engine: "Engine", lines: list[bytes | None], now_ns: int, counts: C
             counts["BID"] += 1
             out.append(one.response)
         else:
-            found = _no_bid(one) if line is not None else _too_long()
+            found = _no_bid(one, line) if line is not None else _too_long()
             counts[found.reason] += 1
             out.append(_encode(found))
     out.append(b"")
     return b"\n".join(out)
 
 
-def _no_bid(one: "Answer") -> NoBid:
-    """The reason that the engine gives an exchange: that of the opportunity that came furthest."""
+def _no_bid(one: "Answer", line: bytes) -> NoBid:
+    """The reason that the engine gives an exchange: that of the opportunity that came furthest.
+
+    The engine knows no id of a request that it cannot use; who asked may find his line by it all the same.
+    """
     from bidder.openrtb.reasons import Reason, nbr
 
     rows = [_rows.decode(line) for line in one.decisions.splitlines() if line]
     last = max(rows, key=lambda row: row.reason, default=_Noted(Reason.INVALID))
     reason = Reason(last.reason)
-    return NoBid(last.request_id, nbr(reason), reason.name, last.error)
+    return NoBid(last.request_id or request_id_of(line), nbr(reason), reason.name, last.error)
 
 
 def _too_long() -> NoBid:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bidder.cli.options import DbOption, JsonOption
+from bidder.cli.requests import request_id_of, requests_of
 from bidder.cli.sample import (
     AtOption,
     CampaignsOption,
@@ -22,8 +23,6 @@ from bidder.errors import InputError
 from bidder.money import MICROS_PER_UNIT, NANOS_PER_UNIT, format_decimal, parse_decimal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.console import Console
     from rich.table import Table
 
@@ -64,6 +63,8 @@ def explain(
     explainer = Explainer(engine)
     for body in _bodies(request):
         found = explainer.explain(body, line_item, now_ns)
+        if not found.request_id:  # the engine knows none of a request that it cannot use
+            found = msgspec.structs.replace(found, request_id=request_id_of(body))
         if json:
             typer.echo(msgspec.json.encode(found).decode())
         else:
@@ -82,8 +83,8 @@ def _amount(text: str | None) -> int | None:
     return nanos
 
 
-def _bodies(request: str) -> "Iterator[bytes]":
-    """Requests of a file: one a line, or one over all lines. Empty lines are passed over."""
+def _bodies(request: str) -> list[bytes]:
+    """Requests of a file or of standard input."""
     if request == "-":
         data = sys.stdin.buffer.read()
     else:
@@ -91,11 +92,10 @@ def _bodies(request: str) -> "Iterator[bytes]":
             data = Path(request).read_bytes()
         except OSError as error:
             raise InputError(f"requests {request} cannot be read: {error.strerror}") from None
-    lines = [line for line in data.splitlines() if line.strip()]
-    if not lines:
+    found = requests_of(data)
+    if not found:
         raise InputError(f"requests {request} must hold at least one, was empty")
-    # A request that is laid out over many lines begins with a brace alone.
-    yield from lines if len(lines[0].strip()) > 1 else [data]
+    return found
 
 
 # -- in words -----------------------------------------------------------------------------------------------

@@ -61,6 +61,21 @@ def test_a_request_without_a_bid_names_its_reason(engine: Engine) -> None:
     assert found == {"id": "b", "nbr": 2, "reason": "AUCTION_TYPE"}
 
 
+@pytest.mark.parametrize(
+    "line", [b'{"id":"r"}', b'{"id":"r","imp":[]}', b'{"id":"r","imp":[{"id":"1","bidfloor":"abc"}]}']
+)
+def test_a_request_that_cannot_be_used_keeps_its_id(engine: Engine, line: bytes) -> None:
+    (found,) = lines_of(engine, line)
+    assert found["id"] == "r"
+    assert found["error"]
+
+
+def test_a_byte_order_mark_before_the_first_line_is_passed_over() -> None:
+    mark = b"\xef\xbb\xbf"
+    groups = answer.line_groups(io.BytesIO(mark + BANNER + b"\n" + mark))
+    assert [*groups] == [[BANNER], [mark]]
+
+
 def test_a_line_beyond_all_measure_is_passed_over(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer, "MOST_LINE_BYTES", 1_000)
     monkeypatch.setattr(answer, "CHUNK_BYTES", 64)
@@ -171,6 +186,16 @@ def test_explain_takes_a_request_over_many_lines_and_prints_json(tmp_path: Path)
     found = orjson.loads(done.out)
     assert found["opportunities"][0]["stage"] == "budget"
     assert found["opportunities"][0]["accounts"][0]["available"] == 1_000_000
+
+
+def test_explain_tells_a_request_that_cannot_be_read_once_and_with_its_id(tmp_path: Path) -> None:
+    requests = tmp_path / "r.json"
+    requests.write_bytes(b'{"id": "r1",\n  "imp": [\n    {"id": 1\n')
+    done = clearbid("explain", "--line-item", "sample-banner", "--request", requests)
+    assert done.out.count("request refused") == 1
+    requests.write_bytes(b'{"id": "r1",\n  "imp": []\n}')
+    done = clearbid("explain", "--line-item", "sample-banner", "--request", requests)
+    assert "request r1 of" in done.out
 
 
 @pytest.mark.parametrize(
