@@ -92,13 +92,21 @@ def _changes(
         yield f"{called} / {item_id}" if item_id else called, what, was, now
 
 
-def show_history(rows: "Sequence[AuditRow]") -> None:
-    """Changes, oldest first; one that replaced the whole is shown by what it changed."""
-    heads = (*map(_whole, ("version", "at")), _folding("by"), _whole("campaign"))
-    table = Table(*heads, *map(_folding, ("what", "old", "new")))
+def show_history(rows: "Sequence[AuditRow]", line_item_id: str | None = None) -> None:
+    """Changes, oldest first; one that replaced the whole is shown by what it changed.
+
+    Args:
+        rows: the changes. line_item_id: shows those of this line item alone, and when its campaign was made.
+    """
+    heads = (_whole("version"), _folding("at", 10), _folding("by"), _whole("campaign"))
+    table = Table(
+        *heads, _folding("what", 12), _folding("old"), _folding("new"), box=SIMPLE_HEAD, pad_edge=False
+    )
     for row in rows:
-        at = format_instant(row.at_ns // NANOS_PER_UNIT * NANOS_PER_UNIT)
+        at = format_instant(row.at_ns // NANOS_PER_UNIT * NANOS_PER_UNIT).replace("T", " ")
         for called, what, was, now in _audited(row):
+            if line_item_id is not None and what != "create" and not called.endswith(f" / {line_item_id}"):
+                continue
             table.add_row(*map(_shown, (str(row.version), at, row.actor, called, what, was, now)))
     Console().print(table)
 
@@ -146,6 +154,6 @@ def _whole(heading: str) -> Column:
     return Column(heading, no_wrap=True, overflow="fold")
 
 
-def _folding(heading: str) -> Column:
-    """A column whose cells may take several lines, and of which nothing is left out."""
-    return Column(heading, overflow="fold")
+def _folding(heading: str, least: int = 5) -> Column:
+    """A column whose cells may take several lines, none narrower than `least`; nothing is left out."""
+    return Column(heading, overflow="fold", min_width=least)

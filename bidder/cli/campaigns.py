@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from bidder.store.campaigns import CampaignStore, PutResult
     from bidder.store.sheet import Sheet
 
-_Id = Annotated[str, typer.Argument(metavar="ID", help="Campaign.")]
 _OptionalId = Annotated[str | None, typer.Argument(metavar="[ID]", help="Campaign.")]
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="Sheet: .csv, .toml or .json.")]
 _LineItemOption = Annotated[
@@ -110,28 +109,41 @@ def _list(
 
 
 def _set_budget(
-    campaign_id: _Id,
-    amount: Annotated[
-        str,
+    words: Annotated[
+        list[str],
         typer.Argument(
-            metavar="AMOUNT", help="Such as 500.00; `none` takes a daily or line item's limit away."
+            metavar="[ID] AMOUNT",
+            help="Campaign, and such as 500.00; `none` takes away a limit that need not be.",
+            show_default=False,
         ),
     ],
     db: DbOption = None,
     config: ConfigOption = None,
     daily: Annotated[bool, typer.Option("--daily", help="For each day, not for the whole flight.")] = False,
     line_item: _LineItemOption = None,
+    advertiser: _AdvertiserOption = None,
 ) -> None:
-    """Set the budget of a campaign or one of its line items, in currency units."""
-    of = f"campaign {campaign_id}" if line_item is None else f"line item {line_item}"
-    removable = daily or line_item is not None
-    nanos = _amount(amount, of, removable=removable)
+    """Set the budget of a campaign, of one of its line items or of an advertiser, in currency units."""
+    if len(words) > 2:
+        raise InputError(f"a campaign and an amount must be given, was {' '.join(words)}")
+    *ids, amount = words
+    campaign_id = ids[0] if ids else None
+    _check_named(campaign_id, line_item, advertiser)
+    removable = daily or line_item is not None or advertiser is not None
+    of = f"campaign {campaign_id}" if advertiser is None else f"advertiser {advertiser}"
+    nanos = _amount(amount, of if line_item is None else f"line item {line_item}", removable=removable)
+    currency = ""
     with _store(db, config) as store:
-        campaign = store.set_budget(
-            campaign_id, nanos, at_ns=time.time_ns(), line_item_id=line_item, daily=daily
-        )
-    shown = f"{format_decimal(nanos, NANOS_PER_UNIT)} {campaign.currency}" if nanos else "none"
-    typer.echo(f"{_called(campaign_id, line_item)}: {'daily budget' if daily else 'budget'} {shown}")
+        if campaign_id is None:
+            assert advertiser is not None, "one of them is named"
+            store.set_advertiser_budget(advertiser, nanos, at_ns=time.time_ns(), daily=daily)
+        else:
+            currency = store.set_budget(
+                campaign_id, nanos, at_ns=time.time_ns(), line_item_id=line_item, daily=daily
+            ).currency
+    shown = f"{format_decimal(nanos, NANOS_PER_UNIT)} {currency}".rstrip() if nanos else "none"
+    called = _called(campaign_id, line_item, advertiser)
+    typer.echo(f"{called}: {'daily budget' if daily else 'budget'} {shown}")
 
 
 def _amount(text: str, of: str, *, removable: bool) -> int:
@@ -186,17 +198,22 @@ def _set_status(
     status: "Status",
 ) -> str:
     """Sets it for the one that is named, and says so."""
+    _check_named(campaign_id, line_item, advertiser)
+    if campaign_id is None:
+        assert advertiser is not None, "one of them is named"
+        store.set_advertiser_status(advertiser, status, at_ns=time.time_ns())
+    else:
+        store.set_status(campaign_id, status, at_ns=time.time_ns(), line_item_id=line_item)
+    return f"{_called(campaign_id, line_item, advertiser)}: {status}"
+
+
+def _check_named(campaign_id: str | None, line_item: str | None, advertiser: str | None) -> None:
+    """Raises `InputError` unless a campaign, a line item with its campaign, or an advertiser is named."""
     if (campaign_id is None) == (advertiser is None):
         was = "neither" if campaign_id is None else "both"
         raise InputError(f"either a campaign or --advertiser must be named, was {was}")
-    if campaign_id is None:
-        assert advertiser is not None
-        if line_item is not None:
-            raise InputError("--line-item must stand with its campaign, was with --advertiser")
-        store.set_advertiser_status(advertiser, status, at_ns=time.time_ns())
-        return f"advertiser {advertiser}: {status}"
-    store.set_status(campaign_id, status, at_ns=time.time_ns(), line_item_id=line_item)
-    return f"{_called(campaign_id, line_item)}: {status}"
+    if campaign_id is None and line_item is not None:
+        raise InputError("--line-item must stand with its campaign, was with --advertiser")
 
 
 def _history(
@@ -206,15 +223,18 @@ def _history(
     advertiser: Annotated[
         str | None, typer.Option("--advertiser", help="Only changes of this advertiser.", metavar="ID")
     ] = None,
+    line_item: _LineItemOption = None,
 ) -> None:
     """Show who changed what and when, column by column."""
     from bidder.cli.campaign_tables import show_history
 
     if campaign_id is not None and advertiser is not None:
         raise InputError("a campaign and --advertiser must not be named together")
+    if line_item is not None and campaign_id is None:
+        raise InputError("--line-item must stand with its campaign, was without")
     with _store(db, config) as store:
         rows = store.audit(campaign_id, advertiser_id=advertiser)
-    show_history(rows)
+    show_history(rows, line_item)
 
 
 @contextmanager
@@ -255,5 +275,7 @@ def _became(result: "PutResult") -> str:
     return f"{added} added, {changed} changed, {unchanged} as they were"
 
 
-def _called(campaign_id: str, line_item: str | None) -> str:
+def _called(campaign_id: str | None, line_item: str | None, advertiser: str | None) -> str:
+    if campaign_id is None:
+        return f"advertiser {advertiser}"
     return campaign_id if line_item is None else f"{campaign_id}, line item {line_item}"

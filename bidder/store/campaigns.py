@@ -6,7 +6,7 @@ for what changed since the version it has. A change that changes nothing takes n
 
 import difflib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -181,27 +181,28 @@ class CampaignStore:
         """
         return self._change(campaign_id, line_item_id, ("status", "status", status), _Actor(actor, at_ns))
 
+    def set_advertiser_budget(
+        self, advertiser_id: str, budget_nanos: int, *, at_ns: int, actor: str = "cli", daily: bool = False
+    ) -> Advertiser:
+        """Sets what all campaigns of an advertiser may spend, in all or on each day; 0 takes the limit away.
+
+        Raises:
+            InputError: if there is no such advertiser and no campaign names it, or the budget is negative.
+        """
+        if budget_nanos < 0:
+            raise InputError(f"budget of advertiser {advertiser_id} must be >= 0, was {budget_nanos} nanos")
+        what, field = ("daily_budget", "daily_nanos") if daily else ("budget", "lifetime_nanos")
+        return self._change_advertiser(advertiser_id, (what, field, budget_nanos), _Actor(actor, at_ns))
+
     def set_advertiser_status(
         self, advertiser_id: str, status: Status, *, at_ns: int, actor: str = "cli"
     ) -> Advertiser:
-        """Pauses all campaigns of an advertiser or lets them bid again; it need not have been stated before.
+        """Pauses all campaigns of an advertiser or lets them bid again.
 
         Raises:
             InputError: if there is no such advertiser and no campaign names it.
         """
-        who = _Actor(actor, at_ns)
-        with self._database.transaction() as connection:
-            old = _find(connection, Advertiser, advertiser_id)
-            if old is None:
-                known = {campaign.advertiser for campaign in _all(connection, Campaign).values()}
-                known |= _all(connection, Advertiser).keys()
-                if advertiser_id not in known:
-                    raise InputError(_unknown("advertiser", "the store's", advertiser_id, sorted(known)))
-            before = old or Advertiser(id=advertiser_id)
-            new = msgspec.structs.replace(before, status=status)
-            if new != before:
-                _write(connection, new, who, ("status", _encode(before.status), _encode(status)))
-        return new
+        return self._change_advertiser(advertiser_id, ("status", "status", status), _Actor(actor, at_ns))
 
     def audit(self, campaign_id: str | None = None, *, advertiser_id: str | None = None) -> list[AuditRow]:
         """Changes of one campaign and its line items, or of one advertiser, or of all, oldest first."""
@@ -223,8 +224,7 @@ class CampaignStore:
         with self._database.transaction() as connection:
             old = _find(connection, Campaign, campaign_id)
             if old is None:
-                ids = [row[0] for row in connection.execute("SELECT id FROM campaigns ORDER BY id")]
-                raise InputError(_unknown("campaign", "the store's", campaign_id, ids))
+                raise InputError(_no_campaign(campaign_id, _all(connection, Campaign)))
             item = None if line_item_id is None else _line_item(old, line_item_id)
             before = _field_of(item or old, field)
             if item is None:
@@ -235,6 +235,25 @@ class CampaignStore:
                 new = msgspec.structs.replace(old, line_items=items)
             if new != old:
                 _write(connection, new, who, (what, _encode(before), _encode(value)), line_item_id)
+        return new
+
+    def _change_advertiser(
+        self, advertiser_id: str, change: tuple[str, str, int | Status], who: _Actor
+    ) -> Advertiser:
+        """As `_change`, of an advertiser; it need not have been stated before."""
+        what, field, value = change
+        with self._database.transaction() as connection:
+            old = _find(connection, Advertiser, advertiser_id)
+            if old is None:
+                known = {campaign.advertiser for campaign in _all(connection, Campaign).values()}
+                known |= _all(connection, Advertiser).keys()
+                if advertiser_id not in known:
+                    raise InputError(_unknown("advertiser", "the store's", advertiser_id, sorted(known)))
+            before = old or Advertiser(id=advertiser_id)
+            new = _with_field(before, field, value)
+            if new != before:
+                change_made = (what, _encode(_field_of(before, field)), _encode(value))
+                _write(connection, new, who, change_made)
         return new
 
 
@@ -251,10 +270,10 @@ def _line_item(campaign: Campaign, line_item_id: str) -> LineItem:
     raise InputError(_unknown("line item", f"campaign {campaign.id}'s", line_item_id, ids))
 
 
-_Changed = TypeVar("_Changed", Campaign, LineItem)
+_Changed = TypeVar("_Changed", Campaign, LineItem, Advertiser)
 
 
-def _field_of(record: Campaign | LineItem, field: str) -> int | Status:
+def _field_of(record: Campaign | LineItem | Advertiser, field: str) -> int | Status:
     holder = record.budgets if field in Budgets.__struct_fields__ else record
     value: int | Status = getattr(holder, field)
     return value
@@ -355,6 +374,21 @@ def _write(
            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (version, who.at_ns, who.name, *ids, line_item_id, *change),
     )
+
+
+def _no_campaign(own_id: str, campaigns: Mapping[str, Campaign]) -> str:
+    """Says that no campaign has that id, and who has it."""
+    for campaign in campaigns.values():
+        if own_id == campaign.advertiser:
+            return (
+                f"campaign must be one of the store's, was {own_id!r}, an advertiser: name it by --advertiser"
+            )
+        if any(own_id == item.id for item in campaign.line_items):
+            return (
+                f"campaign must be one of the store's, was {own_id!r}, a line item: name it as "
+                f"{campaign.id} --line-item {own_id}"
+            )
+    return _unknown("campaign", "the store's", own_id, [*campaigns])
 
 
 def _unknown(what: str, of: str, own_id: str, ids: Sequence[str]) -> str:

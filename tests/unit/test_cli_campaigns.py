@@ -1,5 +1,6 @@
 """`clearbid campaigns`: from a sheet to the store and back."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +319,59 @@ def test_set_budget_reaches_days_and_line_items(desk: Desk, arguments: list[str]
     assert campaign.budget_nanos == 500 * 10**9
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said", "of_flight", "of_day"),
+    [
+        (["450"], "budget 450", 450, 90),
+        (["30.5", "--daily"], "daily budget 30.5", 0, 30.5),
+        (["none", "--daily"], "daily budget none", 0, 0),
+    ],
+)
+def test_set_budget_reaches_advertisers(
+    desk: Desk, arguments: list[str], said: str, of_flight: float, of_day: float
+) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    assert desk.run("set-budget", "--advertiser", "acme", *arguments) == f"advertiser acme: {said}\n"
+    budgets = desk.advertisers()["acme"].budgets
+    assert (budgets.lifetime_nanos, budgets.daily_nanos) == (of_flight * 10**9, of_day * 10**9)
+    assert (desk.audit()[-1].advertiser_id, desk.audit()[-1].what) == (
+        "acme",
+        said.rsplit(" ", 1)[0].replace(" ", "_"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["450"], "either a campaign or --advertiser must be named, was neither"),
+        (["spring", "450", "--advertiser", "acme"], "was both"),
+        (["spring", "450", "500"], "a campaign and an amount must be given, was spring 450 500"),
+        (["0", "--advertiser", "acme"], "budget of advertiser acme must be > 0, or `none`"),
+        (["5", "--advertiser", "nobody"], "advertiser must be one of the store's, was 'nobody'"),
+    ],
+)
+def test_whose_budget_to_set_must_be_clear(desk: Desk, arguments: list[str], words: str) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    with pytest.raises(InputError, match=words):
+        desk.run("set-budget", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("own_id", "words"),
+    [
+        ("acme", "was 'acme', an advertiser: name it by --advertiser"),
+        ("spring-rest", "was 'spring-rest', a line item: name it as spring --line-item spring-rest"),
+    ],
+)
+@pytest.mark.parametrize("command", [["pause"], ["set-budget"]])
+def test_an_advertiser_or_line_item_in_place_of_a_campaign_is_known(
+    desk: Desk, command: list[str], own_id: str, words: str
+) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    with pytest.raises(InputError, match=words):
+        desk.run(*command, own_id, *["5"] * (command == ["set-budget"]))
+
+
 def test_the_budget_of_a_flight_cannot_be_taken_away(desk: Desk) -> None:
     desk.run("import", desk.sheet(TREE, "tree.toml"))
     with pytest.raises(
@@ -359,20 +413,51 @@ def test_history_shows_a_replaced_campaign_by_what_changed(desk: Desk) -> None:
     desk.run("import", desk.sheet(TREE, "tree.toml"))
     desk.run("import", desk.sheet(TREE.replace('budget = "100"', 'budget = "120"'), "tree.toml"))
     desk.run("set-budget", "spring", "7", "--daily", "--line-item", "spring-rest")
-    rows = [
-        [cell.strip() for cell in line.split("│")[1:-1]]
-        for line in desk.run("history", "spring").splitlines()
-    ]
-    assert [row[3:] for row in rows if row] == [
-        ["spring", "create", "", ""],
+    assert changes_of(desk, "spring") == [
+        ["spring", "create"],
         ["spring / spring-phone", "budget", "100", "120"],
         ["spring / spring-rest", "daily_budget", "none", "7"],
     ]
 
 
+def test_history_of_a_line_item_is_its_own_and_when_its_campaign_was_made(desk: Desk) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    desk.run("import", desk.sheet(TREE.replace('budget = "100"', 'budget = "120"'), "tree.toml"))
+    desk.run("pause", "spring")
+    desk.run("pause", "spring", "--line-item", "spring-phone")
+    desk.run("pause", "spring", "--line-item", "spring-rest")
+    assert changes_of(desk, "spring", "--line-item", "spring-phone") == [
+        ["spring", "create"],
+        ["spring / spring-phone", "budget", "100", "120"],
+        ["spring / spring-phone", "status", "active", "paused"],
+    ]
+
+
+def test_history_of_a_line_item_needs_its_campaign(desk: Desk) -> None:
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    with pytest.raises(InputError, match="--line-item must stand with its campaign, was without"):
+        desk.run("history", "--line-item", "spring-phone")
+
+
+def test_history_breaks_no_word_at_80_columns(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    desk.run("import", desk.sheet(TREE, "tree.toml"))
+    desk.run("set-budget", "spring", "7", "--daily", "--line-item", "spring-phone")
+    shown = desk.run("history")
+    assert "│" not in shown
+    for word in ("create", "daily_budget", "spring / spring-phone", "none"):
+        assert word in shown
+
+
+def changes_of(desk: Desk, *arguments: str) -> list[list[str]]:
+    """Cells of `history` but for version, time and who, row by row."""
+    lines = [line.strip() for line in desk.run("history", *arguments).splitlines()]
+    return [re.split(r"\s{2,}", line)[3:] for line in lines if line[:1].isdigit()]
+
+
 def test_history_of_an_advertiser_is_its_own(desk: Desk) -> None:
     desk.run("import", desk.sheet(TREE, "tree.toml"))
     desk.run("pause", "--advertiser", "acme")
-    rows = [line for line in desk.run("history", "--advertiser", "acme").splitlines() if "│" in line]
-    assert [row.split("│")[4].strip() for row in rows] == ["advertiser acme"] * 2
+    rows = changes_of(desk, "--advertiser", "acme")
+    assert [row[0] for row in rows] == ["advertiser acme"] * 2
     assert "paused" in rows[1]
