@@ -51,7 +51,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         now_ns: the run's clock. speedup: that clock over the wall clock, as measured.
         progress: how much of the log was replayed, 0 to 1.
-        requests, opportunities, bids, wins, late_wins: since the start.
+        requests, opportunities, bids, wins: since the start.
+        late_wins: notices of wins that came after their reservation's end.
+        offered, timeouts: auctions of the exchange, and those of them that were not answered within its time.
         requests_per_second: of late, in wall time.
         p50_ms, p99_ms: decision latency in wall time; None before the first decision.
         currency: of all amounts.
@@ -66,6 +68,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     bids: int
     wins: int
     late_wins: int
+    offered: int
+    timeouts: int
     requests_per_second: float
     p50_ms: float | None
     p99_ms: float | None
@@ -195,7 +199,9 @@ def _full_cells(part: int, whole: int) -> int:
 
 def _run_lines(snapshot: Snapshot, width: int) -> list[Text]:
     done = int(min(max(snapshot.progress, 0.0), 1.0) * _PROGRESS_CELLS)
-    late = f", {text.count(snapshot.late_wins)} late" if snapshot.late_wins else ""
+    late = f", {text.count(snapshot.late_wins)} notices late" if snapshot.late_wins else ""
+    # Latency counts from when a request was read: what waited before that shows here alone.
+    unanswered = text.percent(share(snapshot.timeouts, snapshot.offered))
     progress = Text.assemble(
         (_FULL * done, "blue"),
         (_EMPTY * (_PROGRESS_CELLS - done), "bright_black"),
@@ -207,6 +213,7 @@ def _run_lines(snapshot: Snapshot, width: int) -> list[Text]:
         ("Requests/s", text.ratio(snapshot.requests_per_second, 0)),
         ("Bid rate", text.percent(share(snapshot.bids, snapshot.opportunities))),
         ("Win rate", text.percent(win_rate(snapshot.wins, snapshot.bids)) + late),
+        *([("Answered too late", unanswered)] if snapshot.timeouts else []),
         ("Decision p50", text.milliseconds(snapshot.p50_ms)),
         ("p99", text.milliseconds(snapshot.p99_ms)),
     ):

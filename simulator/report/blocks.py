@@ -21,9 +21,11 @@ FORMULAS = {
     "ROAS": "Value / spend: what came back for each unit spent; 1 is break-even.",
     "Plan": "Spend that the pacing plan had foreseen by then.",
     "Eligible": "Opportunities that the campaign's targeting let through.",
-    "Late wins": "Win notices that came after their reservation had ended; they are owed, and booked.",
-    "Decision latency": "Wall time from a request read to its answer ready; p50 is the median, "
-    "99 of 100 decisions were faster than p99.",
+    "Late win notices": "Win notices that came after their reservation had ended; they are owed, and booked.",
+    "Decision latency": "Wall time from a request read to its answer ready, without what the request waited before; "
+    "p50 is the median, 99 of 100 decisions were faster than p99.",
+    "Answered too late": "Requests without an answer within the exchange's time, waits included; "
+    "their bids cannot win.",
     "AUC": "Probability that an event was given a higher score than a non-event; 0.5 is chance.",
     "NE": "Normalized entropy: log loss / log loss of always guessing the average rate; below 1 is better.",
     "Calibration": "Events predicted / events that happened; 1 is right on average.",

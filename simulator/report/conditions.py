@@ -4,7 +4,7 @@ from simulator.report import text
 from simulator.report.blocks import FORMULAS, Column, facts, section, table
 from simulator.report.charts import Bar, BarRow, ChartIds, bar_chart
 from simulator.report.markup import Content, Markup, el
-from simulator.report.summary import RunResult
+from simulator.report.summary import RunResult, share
 
 
 def speed(result: RunResult, ids: ChartIds) -> Markup:
@@ -15,17 +15,22 @@ def speed(result: RunResult, ids: ChartIds) -> Markup:
         ("Wall time", f"{text.duration(result.duration_s)} for {text.count(result.requests)} requests"),
         ("Median (p50)", text.milliseconds(latency.p50)),
         ("99th percentile (p99)", text.milliseconds(latency.p99)),
-        ("Late wins", f"{text.count(result.late_wins)} of {text.count(result.wins)} wins, all booked"),
+        ("Late win notices", f"{text.count(result.late_wins)} of {text.count(result.wins)} wins, all booked"),
     ]
+    offered, timeouts = result.exchange.get("offered", 0), result.exchange.get("timeouts", 0)
+    if offered:
+        part = text.percent(share(timeouts, offered))
+        entries.append(
+            ("Answered too late", f"{text.count(timeouts)} of {text.count(offered)} requests ({part})")
+        )
     chart = None
     if result.deadline_ms and latency.p50 is not None and latency.p99 is not None:
         rows = [
             BarRow(name, text.milliseconds(value), (Bar(value / result.deadline_ms, "spend"),))
             for name, value in (("p50", latency.p50), ("p99", latency.p99))
         ]
-        title = (
-            f"Decision latency within the {text.milliseconds(result.deadline_ms)} that the exchange allowed"
-        )
+        allowed = text.milliseconds(result.deadline_ms)
+        title = f"Decision latency, once read, within the {allowed} that the exchange allowed"
         chart = el(
             "div",
             el("h3", title),

@@ -117,7 +117,7 @@ def _figures(result: RunResult) -> Markup:
     total, currency, latency = totals(result.campaigns), result.currency, result.decision_latency_ms
     spent = text.percent(share(total.spend_nanos, total.budget_nanos))
     won = text.percent(win_rate(result.wins, result.bids))
-    late = f", {text.count(result.late_wins)} late" if result.late_wins else ""
+    late = f", {text.count(result.late_wins)} notices late" if result.late_wins else ""
     answers = f"{text.count(total.clicks)} clicks of {text.count(total.impressions)} impressions"
     rate = (
         text.count(round(result.requests_per_second))

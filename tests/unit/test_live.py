@@ -47,6 +47,8 @@ def snapshot(*campaigns, **changes):
         "bids": 40_000,
         "wins": 10_000,
         "late_wins": 3,
+        "offered": 100_000,
+        "timeouts": 14_500,
         "requests_per_second": 3_481.2,
         "p50_ms": 1.84,
         "p99_ms": 7.9,
@@ -83,11 +85,19 @@ def test_the_table_shows_every_figure_of_the_run():
         "1,200",
         "3,481",
         "40.0%",
-        "25.0%, 3 late",
+        "25.0%, 3 notices late",
+        "Answered too late 14.5%",
         "1.84 ms",
         "7.90 ms",
     ):
         assert figure in shown(console)
+
+
+def test_nothing_is_said_of_late_answers_where_there_are_none():
+    console = terminal()
+    with LiveTable(console, Wall()) as table:
+        table.update(snapshot(timeouts=0))
+    assert "too late" not in shown(console)
 
 
 def test_a_row_shows_spend_plan_and_return():

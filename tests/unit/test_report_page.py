@@ -479,3 +479,9 @@ def test_colours_stand_out_from_the_page_and_the_cards(page, theme, front, least
     for back in ("page", "card"):
         light, dark = sorted((_luminance(colours[front]), _luminance(colours[back])), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= least
+
+
+def test_the_share_answered_too_late_stands_beside_the_latency():
+    page = page_of(run_result(exchange={"offered": 80_000, "timeouts": 11_637}))
+    (speed,) = (part for part in page.iter("section") if said(part).startswith("Speed"))
+    assert "Answered too late11,637 of 80,000 requests (14.5%)" in said(speed)
