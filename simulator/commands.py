@@ -23,12 +23,21 @@ def replay(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Replays the journal of a run; exit code 0 only when every output is the same, byte for byte."""
+    """Replay the journal of a run: exit code 0 only when every output is the same, byte for byte.
+
+    An entry that a crash cut off at the journal's end is left out, and said to be.
+    """
     import msgspec
 
-    from bidder.store.seat import JOURNAL, read_key
+    from bidder.errors import InputError
+    from bidder.store.seat import JOURNAL, KEY, read_key
     from simulator.replay import replay_journal
 
+    missing = [name for name in (JOURNAL, KEY) if not (run / name).exists()]
+    if missing:
+        raise InputError(
+            f"{run} must be the folder of a run, with {JOURNAL} and {KEY}, has no {' and no '.join(missing)}"
+        )
     served = run / "model"
     key = read_key(run)
     found = replay_journal(run / JOURNAL, model or ([served] if served.exists() else []), key)
@@ -58,7 +67,9 @@ def _lines(found: "Replayed") -> list[str]:
     if found.broken_off:
         lines.append(f"it could not go on to the end of the journal: {found.broken_off}")
     if found.truncated:
-        lines.append("the journal ends inside an entry: its writer was stopped in the middle")
+        lines.append(
+            "the journal ends inside an entry, as a crash leaves it: what is whole before it was compared"
+        )
     for name, (then, now) in found.other_versions.items():
         lines.append(f"{name} was {then} and is {now}: bytes are promised for the same versions only")
     return lines

@@ -108,9 +108,10 @@ class Models:
             self._models = {model.hash: model for model in map(load_model, self._directories)}
         model = self._models.get(wanted)
         if model is None:
-            found = " and ".join(sorted(name[:12] for name in self._models)) or EXTERNAL_MODEL
+            found = " and ".join(sorted(name[:12] for name in self._models))
+            was = f"was {found}" if found else f"there is none in {self._path.parent / 'model'}"
             raise InputError(
-                f"model of journal {self._path} must be {wanted[:12]}, was {found}; name it with --model"
+                f"model of journal {self._path} must be {wanted[:12]}, {was}; name it with --model"
             )
         return model
 
@@ -187,6 +188,7 @@ class _Replay:
 
     def run(self) -> Replayed:
         broken_off = ""
+        entry: Entry | None = None
         for entry in self._journal:
             if isinstance(entry, Output):
                 self._compare(entry)
@@ -201,13 +203,15 @@ class _Replay:
                 broken_off = str(error)
                 break
             self._spent_ns += time.perf_counter_ns() - began
+        # A writer that was stopped in between has noted no outputs of its last call: there is nothing to compare.
+        unnoted = entry if isinstance(entry, Decide) and not broken_off else None
         return Replayed(
-            calls=self._calls,
-            requests=self._requests,
+            calls=self._calls - (unnoted is not None),
+            requests=self._requests - (len(unnoted.bodies) if unnoted is not None else 0),
             same=self._same,
             difference=self._difference,
             broken_off=broken_off,
-            truncated=self._journal.truncated,
+            truncated=self._journal.truncated or unnoted is not None,
             seconds=self._spent_ns / 1e9,
             other_versions=_other_versions(self._journal.meta),
         )

@@ -236,4 +236,4 @@ def test_a_damaged_journal_is_not_replayed(
 
 
 def test_a_folder_without_a_run_is_not_replayed(tmp_path: Path) -> None:
-    assert_one_line(clearbid("replay", tmp_path), 2, str(tmp_path / "key"))
+    assert_one_line(clearbid("replay", tmp_path), 2, str(tmp_path), "has no journal and no key")

@@ -1,6 +1,7 @@
 """A journal, replayed: the same inputs give the same bytes, and any other input is noticed and named."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from bidder.cli.main import build_app
 from bidder.core.engine import outputs_of
 from bidder.core.messages import LEASES, SETTLEMENTS
 from bidder.errors import InputError
-from bidder.store.journal import Adopt, Control, Decide, Entry, Tick, read_journal
+from bidder.store.journal import Adopt, Control, Decide, Entry, Output, Tick, read_journal
 from bidder.store.seat import JOURNAL, read_key
 from models.errors import ModelError
 from simulator.replay import ControlReplay, Models, Replayed, engine_of, replay_journal
@@ -111,6 +112,32 @@ def test_there_are_calls_to_split(name: str, request: pytest.FixtureRequest) -> 
     assert max(len(entry.bodies) for _, entry in calls(entries_of(folder))) > 2
 
 
+def until_last(kind: type[Entry], more: int) -> Callable[[list[Entry]], None]:
+    """Cuts entries after the last of a kind, but for `more`."""
+
+    def change(entries: list[Entry]) -> None:
+        last = max(place for place, entry in enumerate(entries) if isinstance(entry, kind))
+        del entries[last + 1 + more :]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "cut"),
+    [(Tick, 0, 3), (Decide, 1, 3), (Decide, 0, 0)],
+    ids=["tick", "output", "no output"],
+)
+def test_a_torn_end_is_left_out_and_said_to_be(
+    scored_run: Path, tmp_path: Path, kind: type[Entry], more: int, cut: int
+) -> None:
+    other = altered(scored_run, tmp_path / "other", until_last(kind, more))
+    whole = (other / JOURNAL).read_bytes()
+    (other / JOURNAL).write_bytes(whole[: len(whole) - cut])
+    done = replay_command(other)
+    assert done.exit_code == 0
+    assert "the journal ends inside an entry, as a crash leaves it" in done.output
+
+
 # -- other inputs: each must be noticed -------------------------------------------------------------------------
 
 
@@ -167,6 +194,15 @@ def test_a_dropped_lease_is_noticed(run: Path, tmp_path: Path) -> None:
     assert not replayed(altered(run, tmp_path / "other", change)).identical
 
 
+def test_a_dropped_digest_is_noticed(scored_run: Path, tmp_path: Path) -> None:
+    def change(entries: list[Entry]) -> None:
+        place, _ = calls(entries)[CALL - 1]
+        assert isinstance(entries[place + 1], Output)
+        del entries[place + 1]
+
+    assert not replayed(altered(scored_run, tmp_path / "other", change)).identical
+
+
 def test_dropped_settlements_are_noticed(run: Path, tmp_path: Path) -> None:
     def change(entries: list[Entry]) -> None:
         entries[:] = [
@@ -210,7 +246,7 @@ def test_another_model_is_refused(name: str, other_model: Path, request: pytest.
 
 
 def test_no_model_is_refused_where_one_served(virtual_run: Path) -> None:
-    with pytest.raises(InputError, match=r"must be \w{12}, was external; name it with --model"):
+    with pytest.raises(InputError, match=r"must be \w{12}, there is none in .*model; name it with"):
         replay_journal(virtual_run / JOURNAL, [], KEY)
 
 
