@@ -56,8 +56,9 @@ def _import(
 ) -> None:
     """Add campaigns from a sheet, or replace those of the same id: all of it or nothing."""
     sheet = _read(file, config)
+    _warn(sheet)
     if check:
-        typer.echo(f"{file.name}: {_count(sheet)}, all right")
+        typer.echo(f"{file.name}: {_count(sheet)}, no errors")
         return
     with _store(db, config, create=True) as store:
         of_campaigns, of_advertisers = store.put_all(*sheet, at_ns=time.time_ns())
@@ -79,7 +80,8 @@ def _check(file: _File, db: DbOption = None, config: ConfigOption = None) -> Non
             campaigns, advertisers = store.all(), store.advertisers()
     check_line_ids((campaigns | {campaign.id: campaign for campaign in sheet.campaigns}).values())
     show_review(sheet, campaigns, advertisers)
-    typer.echo(f"{file.name}: {_count(sheet)}, all right; nothing was written")
+    _warn(sheet)
+    typer.echo(f"{file.name}: {_count(sheet)}, no errors; nothing was written")
 
 
 def _list(
@@ -258,6 +260,14 @@ def _read(file: Path, config: Path | None) -> "Sheet":
     sheet = read_sheet(file, currency)
     check_campaigns({campaign.id: campaign for campaign in sheet.campaigns}, currency)
     return sheet
+
+
+def _warn(sheet: "Sheet") -> None:
+    """Says on standard error what is likely not meant."""
+    from bidder.store.sheet_warnings import warnings_of
+
+    for warning in warnings_of(sheet.campaigns, sheet.advertisers, time.time_ns()):
+        typer.echo(f"warning: {warning}", err=True)
 
 
 def _count(sheet: "Sheet") -> str:

@@ -118,8 +118,17 @@ def test_a_sheet_with_an_error_changes_nothing(desk: Desk) -> None:
 
 
 def test_a_check_writes_nothing(desk: Desk) -> None:
-    assert desk.run("import", desk.sheet(), "--check") == "sheet.csv: 2 campaigns, all right\n"
+    assert desk.run("import", desk.sheet(), "--check") == "sheet.csv: 2 campaigns, no errors\n"
     assert not desk.db.exists()
+
+
+@pytest.mark.parametrize("command", [["check"], ["import"], ["import", "--check"]])
+def test_what_is_likely_not_meant_is_told_and_is_no_error(desk: Desk, command: list[str]) -> None:
+    sheet = desk.sheet(SHEET.replace("2026-0", "2006-0"))
+    result = CliRunner().invoke(build_app(), ["campaigns", *command, sheet, "--db", str(desk.db)])
+    assert result.exit_code == 0
+    assert result.stderr.count("warning: campaign") == 2
+    assert "warning: campaign spring: its flight is over since 2006-06-01" in result.stderr
 
 
 def test_a_campaign_in_another_currency_than_the_account_is_refused(desk: Desk) -> None:
@@ -261,7 +270,7 @@ def test_check_says_what_would_change_and_writes_nothing(desk: Desk) -> None:
     assert ["spring", "/", "spring-phone", "budget", "100", "120"] in rows
     assert ["summer", "added"] in rows
     assert shown.endswith(
-        "next.toml: 2 campaigns, 2 line items, 1 advertiser, all right; nothing was written\n"
+        "next.toml: 2 campaigns, 2 line items, 1 advertiser, no errors; nothing was written\n"
     )
     assert (desk.db.read_bytes(), len(desk.audit())) == before
 
@@ -272,7 +281,7 @@ SUMMER = TREE[TREE.index("[[campaign]]") : TREE.index("[[campaign.line_item]]")]
 def test_check_of_what_is_there_already_shows_no_change(desk: Desk) -> None:
     desk.run("import", desk.sheet(TREE, "tree.toml"))
     assert desk.run("check", desk.sheet(TREE, "tree.toml")) == (
-        "tree.toml: 1 campaign, 2 line items, 1 advertiser, all right; nothing was written\n"
+        "tree.toml: 1 campaign, 2 line items, 1 advertiser, no errors; nothing was written\n"
     )
 
 
