@@ -24,12 +24,17 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    table: Annotated[Path, typer.Argument(help="Training table, .parquet or .csv.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Directory to write the model to.", show_default=False)],
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="Training table, .parquet or .csv.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Directory to write the model to.", show_default=False)
+    ],
     spec: Annotated[
-        Path | None, typer.Option(help="Feature declarations, a TOML file with a table `feature` for each.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Feature declarations, TOML: a table `feature` for each."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the training.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Train, calibrate and measure a click and a conversion model."""
@@ -47,7 +52,9 @@ def train(
 
 
 def show(
-    directory: Annotated[Path, typer.Argument(help="Directory of a trained model.", show_default=False)],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Directory of a trained model.", show_default=False)
+    ],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Check a trained model and print what it is."""

@@ -16,10 +16,15 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    run: Annotated[Path, typer.Argument(help="Folder of a run: journal, key, and model where one served.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run: journal, key, and model where one served.")
+    ],
     model: Annotated[
         list[Path] | None,
-        typer.Option(help="A model that served, if it is elsewhere; again for each where it was changed."),
+        typer.Option(
+            help="A model that served, if it is elsewhere; again for each where it was changed.",
+            metavar="DIR",
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

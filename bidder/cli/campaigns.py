@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bidder.store.campaigns import CampaignStore, PutResult
     from bidder.store.sheet import Sheet
 
-_OptionalId = Annotated[str | None, typer.Argument(metavar="[ID]", help="Campaign.")]
+_OptionalId = Annotated[str | None, typer.Argument(metavar="ID", help="Campaign.")]
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="Sheet: .csv, .toml or .json.")]
 _LineItemOption = Annotated[
     str | None, typer.Option("--line-item", help="One line item of the campaign.", metavar="ID")
@@ -115,7 +115,7 @@ def _set_budget(
         list[str],
         typer.Argument(
             metavar="[ID] AMOUNT",
-            help="Campaign, and such as 500.00; `none` takes away a limit that need not be.",
+            help="Campaign, and an amount such as 500.00, or `none` to take away a limit that need not be.",
             show_default=False,
         ),
     ],
@@ -219,7 +219,7 @@ def _check_named(campaign_id: str | None, line_item: str | None, advertiser: str
 
 
 def _history(
-    campaign_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Campaign; else all.")] = None,
+    campaign_id: Annotated[str | None, typer.Argument(metavar="ID", help="Campaign; else all.")] = None,
     db: DbOption = None,
     config: ConfigOption = None,
     advertiser: Annotated[

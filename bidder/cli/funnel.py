@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 def _funnel(
     config: ConfigOption = None,
     kafka: KafkaOption = None,
-    every: Annotated[float, typer.Option(help="Seconds between reports.", min=0.1)] = 60.0,
+    every: Annotated[float, typer.Option(help="Seconds between reports.", min=0.1, metavar="N")] = 60.0,
     publish: Annotated[
         bool,
         typer.Option("--publish", help="Send to topic `funnel` too, for bidders with [bid] funnel = false."),

@@ -26,6 +26,7 @@ def build_app() -> typer.Typer:
 
     app = typer.Typer(
         name="clearbid",
+        rich_markup_mode="markdown",  # in the other one `[bid]` is taken for a style, and left out
         help="Programmatic ad bidding: OpenRTB from Kafka, exact money, and a replay of the same engine.",
         no_args_is_help=True,
         add_completion=False,

@@ -29,7 +29,10 @@ WallOption = Annotated[
     int | None, typer.Option("--clock-wall-ns", help="Shared clock: wall time of its start.", metavar="NS")
 ]
 SpeedupOption = Annotated[
-    float, typer.Option("--speedup", help="Shared clock: seconds for each second of the wall.", min=1e-6)
+    float,
+    typer.Option(
+        "--speedup", help="Shared clock: seconds for each second of the wall.", min=1e-6, metavar="N"
+    ),
 ]
 
 

@@ -76,13 +76,16 @@ def _bid(
     model: Annotated[
         Path | None,
         typer.Option(
-            help="What `clearbid models train` wrote, watched for a newer one; none: requests bring scores."
+            help="What `clearbid models train` wrote, watched for a newer one; none: requests bring scores.",
+            metavar="DIR",
         ),
     ] = None,
     journal: Annotated[
-        Path | None, typer.Option(help="Folder for the input journal, for `clearbid replay`.")
+        Path | None, typer.Option(help="Folder for the input journal, for `clearbid replay`.", metavar="DIR")
     ] = None,
-    figures: Annotated[Path | None, typer.Option(help="File for its counts, as JSON, when it ends.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="File for its counts, as JSON, when it ends.", metavar="FILE")
+    ] = None,
     clock_origin_ns: OriginOption = None,
     clock_wall_ns: WallOption = None,
     speedup: SpeedupOption = 1.0,

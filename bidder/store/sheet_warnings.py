@@ -1,4 +1,4 @@
-"""What is allowed in a sheet and is likely not meant: limits that limit nothing, flights that are over, odd places."""
+"""What a sheet may say and is likely not meant: limits that limit nothing, flights that are over, odd places."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,8 +7,8 @@ from bidder.money import NANOS_PER_UNIT, format_decimal
 from bidder.store.columns_cells import format_instant
 
 _STATES = (
-    " AL AK AZ AR CA CO CT DE DC FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK OR "
-    "PA RI SC SD TN TX UT VT VA WA WV WI WY "
+    " AL AK AZ AR CA CO CT DE DC FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK "
+    "OR PA RI SC SD TN TX UT VT VA WA WV WI WY "
 )
 """Regions that requests name by two letters, as OpenRTB has it."""
 

@@ -40,26 +40,37 @@ def register(app: typer.Typer) -> None:
 
 
 LogOption = Annotated[
-    Path | None, typer.Option(help="iPinYou rows (Parquet) instead of the synthetic market.")
+    Path | None, typer.Option(help="iPinYou rows (Parquet) instead of the synthetic market.", metavar="FILE")
 ]
-RowsOption = Annotated[int | None, typer.Option(min=100, help="Rows to play.")]
-TrainingOption = Annotated[int | None, typer.Option(min=1_000, help="Synthetic rows to learn from.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")]
+RowsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=100,
+        help="Rows to play; without --log 80,000, and at least one for 365 to learn from.",
+        metavar="N",
+    ),
+]
+TrainingOption = Annotated[
+    int | None, typer.Option(min=1_000, help="Synthetic rows to learn from; else 160,000.", metavar="N")
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Of everything that is drawn.", metavar="N")]
 
 
 def demo(
     log: LogOption = None,
     kafka: Annotated[
-        str | None, typer.Option(help="HOST:PORT of an Apache Kafka; parts as processes.")
+        str | None, typer.Option(help="An Apache Kafka; parts as processes.", metavar="HOST:PORT")
     ] = None,
     rows: RowsOption = None,
     training_rows: TrainingOption = None,
     speedup: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Clock seconds a second; by default as the machine keeps up."),
+        typer.Option(
+            min=0.001, help="Clock seconds a second; by default as the machine keeps up.", metavar="N"
+        ),
     ] = None,
     seed: SeedOption = 7,
-    out: Annotated[Path, typer.Option(help="Folder for runs.")] = Path("clearbid-demo"),
+    out: Annotated[Path, typer.Option(help="Folder for runs.", metavar="DIR")] = Path("clearbid-demo"),
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object last.")] = False,
 ) -> None:
     """Trains models, then plays a day of auctions: exchange, bidder, bank and tracker, and a report."""
@@ -68,6 +79,7 @@ def demo(
     from simulator.demo.live import LiveTable
     from simulator.report import json_object, render
 
+    _check_rows(log, rows, training_rows)
     if kafka is not None:
         _find_broker(kafka)
     console = Console(stderr=json)
@@ -124,6 +136,14 @@ def _plan(log: Path | None, rows: int | None, training_rows: int | None, seed: i
     if log is not None:
         return log_plan(log, seed, rows)
     return synthetic_plan(seed, training_rows or DEFAULT_TRAINING_ROWS, rows or DEFAULT_ROWS)
+
+
+def _check_rows(log: Path | None, rows: int | None, training_rows: int | None) -> None:
+    """Raises `InputError` where they would make no synthetic market: before anything is drawn or reached."""
+    from simulator.demo.plan import DEFAULT_ROWS, DEFAULT_TRAINING_ROWS, check_rows
+
+    if log is None:
+        check_rows(training_rows or DEFAULT_TRAINING_ROWS, rows or DEFAULT_ROWS)
 
 
 def _plan_arguments(log: Path | None, rows: int | None, training_rows: int | None, seed: int) -> list[str]:
@@ -236,12 +256,12 @@ def exchange(
     training_rows: TrainingOption = None,
     seed: SeedOption = 7,
     books: Annotated[
-        Path | None, typer.Option(help="File that is kept up to date with its books, JSON.")
+        Path | None, typer.Option(help="File that is kept up to date with its books, JSON.", metavar="FILE")
     ] = None,
     clock_origin_ns: OriginOption = None,
     clock_wall_ns: WallOption = None,
     speedup: Annotated[
-        float | None, typer.Option(min=1e-6, help="Shared clock: seconds for each of the wall.")
+        float | None, typer.Option(min=1e-6, help="Shared clock: seconds for each of the wall.", metavar="N")
     ] = None,
 ) -> None:
     """Run an exchange: offers the rows of a log over Kafka, decides the auctions, calls the tracker."""

@@ -91,12 +91,7 @@ def synthetic_plan(
     Raises:
         InputError: a day of so few rows would need more than a year to learn from.
     """
-    least = -(-training_rows // _LONGEST_TRAINING_DAYS)
-    if rows < least:
-        raise InputError(
-            f"rows to play must be at least {least} beside {training_rows} to learn from, was {rows}: a day is "
-            f"played, and at most {_LONGEST_TRAINING_DAYS} such days come before it"
-        )
+    check_rows(training_rows, rows)
     total = training_rows + rows
     market = SyntheticMarket(
         seed, total, training_share=training_rows / total, days=1.0 + training_rows / rows
@@ -118,6 +113,16 @@ def synthetic_plan(
         pacing=PacingSettings(traffic_shape=shape, weekly_opportunities=weekly),
         notes=("Auctions, rivals, clicks and conversions are drawn from a seeded synthetic market.",),
     )
+
+
+def check_rows(training_rows: int, rows: int) -> None:
+    """Raises `InputError` where a day of so few rows would need more than a year to learn from."""
+    least = -(-training_rows // _LONGEST_TRAINING_DAYS)
+    if rows < least:
+        raise InputError(
+            f"rows to play must be at least {least} beside {training_rows} to learn from, was {rows}: a day is "
+            f"played, and at most {_LONGEST_TRAINING_DAYS} such days come before it; --training-rows makes them fewer"
+        )
 
 
 def log_plan(path: Path, seed: int = DEFAULT_SEED, limit: int | None = None) -> Plan:

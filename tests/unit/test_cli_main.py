@@ -1,10 +1,13 @@
 """The command itself: help, version, errors as one line, exit codes, commands of other packages."""
 
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -41,6 +44,37 @@ def test_help_lists_the_commands_without_loading_what_they_need() -> None:
     assert "campaigns" in done.stdout
     assert "bank" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def commands_of(app: typer.Typer, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command with the words that call it."""
+    todo: list[tuple[tuple[str, ...], Any]] = [(path, typer.main.get_command(app))]
+    while todo:
+        words, command = todo.pop()
+        yield words, command
+        todo += [((*words, name), inner) for name, inner in getattr(command, "commands", {}).items()]
+
+
+def test_help_says_all_that_stands_in_brackets() -> None:
+    app, seen = cli.build_app(), 0
+    for words, command in commands_of(app):
+        texts = [
+            getattr(command, "help", "") or "",
+            *(getattr(each, "help", "") or "" for each in command.params),
+        ]
+        shown = CliRunner().invoke(app, [*words, "--help"]).output
+        for name in {found for text in texts for found in re.findall(r"\[[a-z.]+\]", text)}:
+            seen += 1
+            assert shown.count(name) >= sum(text.count(name) for text in texts), words
+    assert seen
+
+
+def test_help_names_what_an_option_takes_in_one_style() -> None:
+    app = cli.build_app()
+    for words, _ in commands_of(app):
+        shown = CliRunner().invoke(app, [*words, "--help"]).output
+        assert "list[Path]" not in shown, words
+        assert not re.findall(r"^.*--.*(?:<path>|<int|<float).*$", shown, re.MULTILINE), words
 
 
 def test_an_error_of_ours_is_one_line_and_its_exit_code(tmp_path: Path) -> None:

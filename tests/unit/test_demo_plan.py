@@ -6,7 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from bidder.cli.main import build_app
 from bidder.config import load_config
 from bidder.core.settings import EngineSettings
 from bidder.errors import InputError
@@ -75,6 +77,13 @@ def test_a_day_of_too_few_rows_is_refused() -> None:
     ):
         synthetic_plan(training_rows=160_000, rows=438)
     synthetic_plan(training_rows=3_650, rows=10)
+
+
+def test_the_demo_refuses_too_few_rows_before_it_begins(tmp_path: Path) -> None:
+    result = CliRunner().invoke(build_app(), ["demo", "--rows", "438", "--out", str(tmp_path / "runs")])
+    assert isinstance(result.exception, InputError)
+    assert "rows to play must be at least 439" in str(result.exception)
+    assert result.output == ""
 
 
 def test_a_log_of_another_shape_is_refused(tmp_path: Path) -> None:
