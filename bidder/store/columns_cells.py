@@ -8,7 +8,7 @@ the text.
 
 import datetime as dt
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -38,6 +38,14 @@ class Kind(NamedTuple):
 
     read: Callable[[Any], Any]
     write: Callable[[Any], Any]
+
+
+class WrongParts(ValueError):
+    """Several things that are wrong with one cell; each of `messages` is what a ValueError of one would say."""
+
+    def __init__(self, messages: Iterable[str]) -> None:
+        self.messages = tuple(messages)
+        super().__init__("; ".join(self.messages))
 
 
 def text_of(cell: object) -> str:

@@ -20,6 +20,7 @@ from bidder.store.columns_cells import (
     TEXTS,
     URL,
     Kind,
+    WrongParts,
     escape,
     items_of,
     matching,
@@ -42,12 +43,12 @@ _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, 
 _Read = Callable[[Any], Any]
 
 
-class _WrongField(ValueError):
-    """What is wrong with a field of a creative, which is named apart."""
+class _WrongFields(ValueError):
+    """What is wrong with fields of a creative: messages, each with its field; empty where there is no such field."""
 
-    def __init__(self, message: str, field: str) -> None:
-        super().__init__(message)
-        self.field = field
+    def __init__(self, found: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(message for message, _ in found))
+        self.found = tuple(found)
 
 
 def _number(low: int, high: int, what: str) -> _Read:
@@ -145,20 +146,24 @@ def _read_fields(table: Mapping[Any, Any], readers: Mapping[str, _Read]) -> dict
     """Values of a table's fields that are not blank.
 
     Raises:
-        ValueError: if one is unknown or wrong; it is named.
+        _WrongFields: if any are unknown or wrong; each is named.
     """
     values: dict[str, Any] = {}
+    wrong: list[tuple[str, str]] = []
     for name, cell in table.items():
         if name not in readers:
-            raise ValueError(_unknown(str(name), tuple(readers)))
+            wrong.append((_unknown(str(name), _KEYS if "." in str(name) else tuple(readers)), ""))
+            continue
         if _is_blank(cell):
             continue
         try:
             values[name] = readers[name](cell)
-        except _WrongField as error:
-            raise _WrongField(str(error), f"{name}.{error.field}") from None
+        except _WrongFields as error:
+            wrong += [(said, f"{name}.{within}" if within else str(name)) for said, within in error.found]
         except ValueError as error:
-            raise _WrongField(str(error), str(name)) from None
+            wrong.append((str(error), str(name)))
+    if wrong:
+        raise _WrongFields(wrong)
     return values
 
 
@@ -185,10 +190,11 @@ def _creative(fields: Mapping[Any, Any]) -> Creative:
         ) from None
     try:
         values = _read_fields(fields, _CREATIVE)
-    except _WrongField as error:
-        raise ValueError(f"{error}, in creative {creative_id}, field {error.field}") from None
-    except ValueError as error:
-        raise ValueError(f"{error}, in creative {creative_id}") from None
+    except _WrongFields as error:
+        raise WrongParts(
+            f"{said}, in creative {creative_id}" + (f", field {field}" if field else "")
+            for said, field in error.found
+        ) from None
     try:
         return Creative(**values)
     except ValueError as error:
@@ -196,11 +202,23 @@ def _creative(fields: Mapping[Any, Any]) -> Creative:
 
 
 def _creatives(cell: object) -> tuple[Creative, ...]:
+    pieces: list[Any] = []
     if isinstance(cell, list):
-        creatives = tuple(_creative(_table(table)) for table in cell)
+        pieces += cell
     else:
-        pieces = [strip(piece) for piece in split(cell if isinstance(cell, str) else text_of(cell), ";")]
-        creatives = tuple(_creative(_fields_of_text(piece)) for piece in pieces if piece)
+        stripped = (strip(piece) for piece in split(cell if isinstance(cell, str) else text_of(cell), ";"))
+        pieces += (piece for piece in stripped if piece)
+    creatives: list[Creative] = []
+    wrong: list[str] = []
+    for piece in pieces:
+        try:
+            creatives.append(_creative(_table(piece) if isinstance(cell, list) else _fields_of_text(piece)))
+        except WrongParts as error:
+            wrong += error.messages
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise WrongParts(wrong)
     seen: set[str] = set()
     for creative in creatives:
         if creative.id in seen:
@@ -209,7 +227,7 @@ def _creatives(cell: object) -> tuple[Creative, ...]:
         seen.add(creative.id)
     if not creatives:
         raise ValueError("must hold at least one creative, was empty")
-    return creatives
+    return tuple(creatives)
 
 
 def _table(cell: object) -> Mapping[Any, Any]:
@@ -243,9 +261,9 @@ def _fields_of_keys(parts: Sequence[str]) -> dict[str, Any]:
         name = re.sub(r"[\s-]+", "_", key.strip().lower())
         if not equals:
             raise ValueError(f"must be key=value between | marks, was {part[:80]!r}")
-        if name not in _KEYS:
-            raise ValueError(_unknown(name, _KEYS))
-        of, within = (native, name.removeprefix("native.")) if name.startswith("native.") else (fields, name)
+        of, within = fields, name
+        if name in _KEYS and name.startswith("native."):
+            of, within = native, name.removeprefix("native.")
         if within in of:
             raise ValueError(f"must have each field once, was {name} twice")
         of[within] = _list_of(raw) if name in _LISTS else plain(strip(raw))

@@ -61,8 +61,8 @@ values of a list, `native.title=...` for the assets of a native, and `approvals=
 
 Headers may be in any case, with spaces for underscores; a column that is none of these is wrong. In CSV, lists are
 separated by `;`, and a `;` or `|` within a value has a `\` before it. In TOML and JSON, lists are lists, and amounts
-stand in quotes. A sheet is read as a whole: all its errors are told (the first 20), and nothing of it is used if
-there is one.
+stand in quotes. A sheet is read as a whole: all its errors are told (the first 20), but for what a wrong cell leaves
+open, and nothing of it is used if there is one.
 """
 
 import csv

@@ -9,6 +9,7 @@ import msgspec
 from bidder.core.campaigns import Advertiser, Campaign, LineItem
 from bidder.errors import SheetError
 from bidder.store.columns import COLUMNS, Level
+from bidder.store.columns_cells import WrongParts
 from bidder.store.columns_limits import flight
 from bidder.store.sheet_rows import Problems, Row
 
@@ -19,9 +20,15 @@ _Record = TypeVar("_Record", Advertiser, Campaign, LineItem)
 def advertisers_of(rows: Sequence[Row], problems: Problems) -> list[Advertiser]:
     """Advertisers of the rows that are without errors; the errors of others are added."""
     own = [row for row in rows if row.level is Level.ADVERTISER]
-    found = [_build(row, Advertiser, _read(row, problems), problems) for row in own]
+    found = [_advertiser(row, problems) for row in own]
     _check_unique(own, problems)
     return [advertiser for advertiser in found if advertiser is not None]
+
+
+def _advertiser(row: Row, problems: Problems) -> Advertiser | None:
+    before = len(problems.found)
+    values = _read(row, problems)
+    return _build(row, Advertiser, values, problems) if len(problems.found) == before else None
 
 
 def campaigns_of(rows: Sequence[Row], currency: str, problems: Problems) -> list[Campaign]:
@@ -41,58 +48,55 @@ def campaigns_of(rows: Sequence[Row], currency: str, problems: Problems) -> list
 
 def _campaign(row: Row, currency: str, problems: Problems) -> Campaign | None:
     before = len(problems.found)
-    values = _read(row, problems)
-    if values is not None:
-        values = {"currency": currency} | values
-        if values["end"] <= values["start"]:
-            problems.add(row, "end", f"must be after start, was {row.cells['end']}")
-        _check_bids(row, values, values, problems)
+    values = {"currency": currency} | _read(row, problems)
+    if "start" in values and "end" in values and values["end"] <= values["start"]:
+        problems.add(row, "end", f"must be after start, was {row.cells['end']}")
+    _check_bids(row, values, values, problems)
     items = [_line_item(item, values, problems) for item in row.items]
-    if values is None or len(problems.found) > before:
+    if len(problems.found) > before:
         return None
     return _build(row, Campaign, values | {"line_items": tuple(items)}, problems)
 
 
-def _line_item(row: Row, campaign: dict[str, Any] | None, problems: Problems) -> LineItem | None:
-    """A line item; `campaign` are the values of its campaign, None where these are wrong."""
+def _line_item(row: Row, campaign: Mapping[str, Any], problems: Problems) -> LineItem | None:
+    """A line item; `campaign` are the values of its campaign, without those that are wrong."""
     before = len(problems.found)
     values = _read(row, problems)
-    if values is None:
-        return None
     _join_flight(row, values, problems)
-    if campaign is not None and len(problems.found) == before:
-        _check_bids(row, campaign | values, values, problems)
-        _check_creatives(row, values, campaign, problems)
-        _check_flights(row, values, campaign, problems)
+    _check_bids(row, {**campaign, **values}, values, problems)
+    _check_creatives(row, values, campaign, problems)
+    _check_flights(row, values, campaign, problems)
     return _build(row, LineItem, values, problems) if len(problems.found) == before else None
 
 
-def _read(row: Row, problems: Problems) -> dict[str, Any] | None:
-    """Values of a row's cells by column, or None where it has errors; these are added."""
+def _read(row: Row, problems: Problems) -> dict[str, Any]:
+    """Values of a row's cells by column, without those that are wrong; their errors are added."""
     values: dict[str, Any] = {}
-    before = len(problems.found)
     for name, column in COLUMNS[row.level].items():
         if name in row.cells:
             try:
                 values[name] = column.kind.read(row.cells[name])
+            except WrongParts as error:
+                for message in error.messages:
+                    problems.add(row, name, message)
             except ValueError as error:
                 problems.add(row, name, str(error))
         elif column.required:
             problems.add(row, name, "must be given, was empty")
-    return values if len(problems.found) == before else None
+    return values
 
 
 def _join_flight(row: Row, values: dict[str, Any], problems: Problems) -> None:
     """Makes a flight of a line item's start and end."""
-    given = [name for name in ("start", "end") if name in values]
+    given = [name for name in ("start", "end") if name in row.cells]
     if not given:
         return
-    if "flights" in values:
+    if "flights" in row.cells:
         problems.add(row, "flights", f"must be blank where {' and '.join(given)} are given, was not")
     elif len(given) == 1:
         missing = "end" if given == ["start"] else "start"
         problems.add(row, missing, f"must be given with {given[0]}, was empty")
-    else:
+    elif "start" in values and "end" in values:
         try:
             values["flights"] = (flight(values.pop("start"), values.pop("end"), row.cells["end"]),)
         except ValueError as error:
@@ -101,7 +105,10 @@ def _join_flight(row: Row, values: dict[str, Any], problems: Problems) -> None:
 
 def _check_bids(row: Row, values: Mapping[str, Any], own: Mapping[str, Any], problems: Problems) -> None:
     """Bounds of a bid must leave room between them; `own` are the cells of the row itself."""
-    if own.keys() & {"min_bid_cpm", "max_bid_cpm"} and values.get("min_bid_cpm", 0) > values["max_bid_cpm"]:
+    given = {"min_bid_cpm", "max_bid_cpm"} & row.cells.keys()
+    if not given or given - own.keys() or "max_bid_cpm" not in values:
+        return
+    if values.get("min_bid_cpm", 0) > values["max_bid_cpm"]:
         column = "min_bid_cpm" if "min_bid_cpm" in own else "max_bid_cpm"
         other, side = ("max", "at most") if column == "min_bid_cpm" else ("min", "at least")
         problems.add(row, column, f"must be {side} {other}_bid_cpm, was {row.cells[column]}")
@@ -110,6 +117,8 @@ def _check_bids(row: Row, values: Mapping[str, Any], own: Mapping[str, Any], pro
 def _check_creatives(
     row: Row, values: Mapping[str, Any], campaign: Mapping[str, Any], problems: Problems
 ) -> None:
+    if "creatives" not in campaign:
+        return
     known = [creative.id for creative in campaign["creatives"]]
     for creative_id in values.get("creatives", ()):
         if creative_id not in known:
@@ -123,6 +132,8 @@ def _check_creatives(
 def _check_flights(
     row: Row, values: Mapping[str, Any], campaign: Mapping[str, Any], problems: Problems
 ) -> None:
+    if "start" not in campaign or "end" not in campaign or campaign["end"] <= campaign["start"]:
+        return
     column = "flights" if "flights" in row.cells else "end"
     for own in values.get("flights", ()):
         if own.start_ns < campaign["start"] or own.end_ns > campaign["end"]:
@@ -132,12 +143,8 @@ def _check_flights(
             return
 
 
-def _build(
-    row: Row, kind: type[_Record], values: Mapping[str, Any] | None, problems: Problems
-) -> _Record | None:
+def _build(row: Row, kind: type[_Record], values: Mapping[str, Any], problems: Problems) -> _Record | None:
     """The record of a row's values; what its own type refuses is an error of the row."""
-    if values is None:
-        return None
     fields: dict[str, Any] = {name: value for name, value in values.items() if name not in COLUMNS[row.level]}
     for name, column in COLUMNS[row.level].items():
         if name in values:

@@ -276,7 +276,9 @@ def _columns(
         if name and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"nearest is {near[0]}" if near else f"allowed are {', '.join(known)}"
-            problems.at(line, place, name, f"is no column; {hint}")
+            if owners := [level.value for level in Level if name in COLUMNS[level]]:
+                hint = f"it is one of level {' and '.join(owners)} only"
+            problems.at(line, place, name, f"is no column{' here' if owners else ''}; {hint}")
         elif name and name in names[:number]:
             problems.at(line, place, name, "must be there once, was there twice")
     return names

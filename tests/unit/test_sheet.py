@@ -288,6 +288,42 @@ def test_every_error_of_a_sheet_is_told_in_the_order_of_rows() -> None:
     assert [line[-8:] for line in lines[1:]] == [" (row 3)"] * 3 + [" (row 4)"] * 2
 
 
+def test_what_columns_say_together_is_checked_beside_other_errors() -> None:
+    bad = ROW.replace("8.50,b1|", "8.50,9,b1|").replace("500.00", "-5")
+    swapped = ROW.replace("8.50,b1|", "8.50,,b1|").replace("spring", "summer").replace(",2.00,", ",x,")
+    swapped = swapped.replace("2026-06-01", "2026-04-01")
+    header = HEADER.replace("creatives", "min_bid_cpm,creatives")
+    lines = error_of(f"{header}\n{bad}\n{swapped}\n").splitlines()
+    assert lines[1:] == [
+        "  budget must be > 0, was -5 (row 2)",
+        "  min_bid_cpm must be at most max_bid_cpm, was 9 (row 2)",
+        "  value must be a decimal number such as 12.50, was 'x' (row 3)",
+        "  end must be after start, was 2026-04-01T00:00:00+02:00 (row 3)",
+    ]
+
+
+def test_a_bound_that_cannot_be_read_is_not_compared() -> None:
+    assert "max_bid_cpm must be a decimal number" in error_of(csv_of(min_bid_cpm="9", max_bid_cpm="x"))
+    assert "at most" not in error_of(csv_of(min_bid_cpm="9", max_bid_cpm="x"))
+    assert "must be after" not in error_of(csv_of(start="x"))
+
+
+def test_every_wrong_creative_of_a_cell_is_told_and_each_of_its_fields() -> None:
+    wrong = (
+        "b1|300|x|https://a.example/1.png|https://a.example/;"
+        "id=b2|w=300|h=250|image_url=x.png|colour=red|landing_url=https://a.example/;id=b3"
+    )
+    lines = error_of(csv_of(creatives=wrong)).splitlines()
+    assert [line.split(", in ")[-1].split("; ")[0] for line in lines[1:4]] == [
+        "creative b1, field h (row 2)",
+        "creative b2, field image_url (row 2)",
+        "creative b2 (row 2)",
+    ]
+    assert "was 'colour'" in lines[3]
+    assert "was without landing_url" in lines[4]
+    assert len(lines) == 5
+
+
 def test_at_most_twenty_errors_are_told_and_the_rest_counted() -> None:
     bad = "".join(ROW.replace("spring", f"c{number}").replace("500.00", "-5") + "\n" for number in range(25))
     lines = error_of(f"{HEADER}\n{bad}").splitlines()
@@ -506,6 +542,12 @@ def test_errors_of_line_items_are_told_beside_those_of_their_campaign() -> None:
     assert [line.split()[0] for line in lines[1:]] == ["budget", "max_bid_cpm"]
 
 
+def test_line_items_are_held_against_their_campaign_whatever_else_is_wrong() -> None:
+    text = error_of(TREE.replace("500.00", "-5").replace(",4,,,b1", ",4,,,b9"))
+    assert "budget must be > 0, was -5" in text
+    assert "creatives must be ids of the campaign's creatives, was 'b9'" in text
+
+
 def test_an_error_of_a_line_item_in_toml_names_the_line_of_its_table() -> None:
     text = TREE_TOML.replace('["phone"]', '["phones"]', 1)
     line = text.splitlines().index("[[campaign.line_item]]") + 1
@@ -520,7 +562,7 @@ def test_an_error_of_a_line_item_in_json_names_it_by_number() -> None:
 
 def test_a_column_that_line_items_do_not_have_is_named_in_a_table() -> None:
     text = TREE_TOML.replace('budget = "100"', 'adomain = ["a.example"]')
-    assert "adomain is no column; " in error_of(text, ".toml")
+    assert "adomain is no column here; it is one of level campaign only" in error_of(text, ".toml")
 
 
 CREATIVES = (
