@@ -28,20 +28,26 @@ from bidder.core.showing import Showing
 from bidder.core.specs import NO_FLOOR, Slot, SlotBook
 from bidder.core.table import LineTable
 from bidder.core.token import bid_id
+from bidder.memory import forget_texts
 from bidder.money import cpm_micros_from_float
 from bidder.openrtb.mending import Step
 from bidder.openrtb.reasons import Reason
 from bidder.openrtb.request import BidRequest, Imp
-from bidder.privacy.permissions import PROFILE
+from bidder.privacy.permissions import PRECISE_GEO, PROFILE
 
 CAPACITY = 256
 """Rows of a batch; a longer list of requests is taken in several, which changes nothing."""
+_LARGE_BYTES = 16_384
+_MOST_LARGE_BYTES = 256 * 1024**2
+"""What is remembered of requests is bounded in number; this bounds its bytes where bodies are made to be large."""
 MOST_IN_A_POD = 8
 """Places of a dynamic pod that are bid on, where the request does not say how many there are."""
 _MOST_MULTIPLIER = 1e6
 _ONE = 1_000_000_000
 _NO_VALUES: NDArray[np.float64] = np.zeros((0, 1), dtype=np.float64)
 _ANY = -1
+_PERSONAL = PROFILE | PRECISE_GEO
+"""What must be permitted for an expression to read of users: their places are among it."""
 _NONE = -1
 
 
@@ -67,12 +73,8 @@ class Opportunity(msgspec.Struct, gc=False):
     def name(self, epoch: int, seat: str) -> bytes:
         """The id of a bid on it: the same opportunity redelivered in an epoch gives the same one."""
         call = self.call
-        imp = self.imp.id
-        if self.deal is not None:
-            imp = f"{imp}\0{self.deal.id}"
-        elif self.number:
-            imp = f"{imp}\0\0{self.number}"
-        self.bid_id = bid_id(call.exchange.name, call.request_id, imp, epoch, seat)
+        part = "d" + self.deal.id if self.deal is not None else f"p{self.number}" if self.number else ""
+        self.bid_id = bid_id(call.exchange.name, call.request_id, self.imp.id, epoch, seat, part)
         return self.bid_id
 
 
@@ -103,6 +105,7 @@ class Batch:
         self.rows: list[Opportunity] = []
         self.ids: set[bytes] = set()
         self._parts: list[bytes] = []
+        self._large_bytes = 0
         self._row_blocks: list[int] = []
 
     def adopt(self, table: LineTable, slots: SlotBook, showing: Showing) -> None:
@@ -118,6 +121,23 @@ class Batch:
         self._parts.clear()
         self._values.clear()
         self._row_blocks.clear()
+
+    def crowded(self, body_bytes: int) -> bool:
+        """Whether to `forget` before the next request, a body of so many bytes, is read."""
+        if body_bytes > _LARGE_BYTES:
+            self._large_bytes += body_bytes
+        return self._slots.crowded or self._large_bytes > _MOST_LARGE_BYTES
+
+    def forget(self) -> None:
+        """Forgets what was met in requests, which changes nothing but time; the batch must be empty."""
+        assert not self.rows, "rows hold numbers of what would be forgotten"
+        self._large_bytes = 0
+        forget_texts()
+        self._gate.forget()
+        self._slots.forget()
+        self._showing.forget()
+        if self._encoder is not None:
+            self._encoder.forget()
 
     def values(self) -> NDArray[np.float64]:
         """float64[rows, request features]: codes of `RowEncoder`."""
@@ -173,14 +193,14 @@ class Batch:
             call.end(call.place(), imp_json, Reason.MEDIA_TYPE)
             return
         offers = self._deals.read(bytes(imp.pmp), at, self._gate, call.now_ns) if imp.pmp else None
-        own = self._showing.of_imp(parts, imp, slots, bool(call.visitor.permitted & PROFILE), call.body)
-        quantity = ONE_IMPRESSION
-        if imp.qty is not None:
-            multiplier = imp.qty.multiplier
-            quantity = round(multiplier * ONE_IMPRESSION) if 0 < multiplier <= _MOST_MULTIPLIER else 0
-            if quantity < 1:
-                call.end(call.place(), imp_json, Reason.INVALID)
-                return
+        if offers is not None:
+            call.repaired += offers.repaired
+        personal = call.visitor.permitted & _PERSONAL == _PERSONAL
+        own = self._showing.of_imp(parts, imp, slots, personal, call.body)
+        quantity = ONE_IMPRESSION if imp.qty is None else _quantity(imp.qty.multiplier)
+        if quantity < 1:
+            call.end(call.place(), imp_json, Reason.INVALID)
+            return
         if offers is None or not offers.private:
             floor = self._floor(imp, rate, slots)
             if isinstance(floor, Reason):
@@ -262,6 +282,7 @@ class Batch:
         request, visitor, exchange = call.request, call.visitor, call.exchange
         assert request is not None, "a call without a request has no rows"
         row = len(self.rows)
+        assert row < CAPACITY, "a full batch is run before the next row"
         first = slots[0]
         if self._encoder is not None:
             self._values.append(
@@ -336,6 +357,11 @@ class Batch:
         own = self._table.creatives.languages
         allowed = [*(request.wlang or ()), *(request.wlangb or ())]
         return own.bits(_tongues(allowed)) & ALL_BITS
+
+
+def _quantity(multiplier: float) -> int:
+    """Millionths of an impression that one showing counts as (`imp.qty`, section 3.2.31); 0 where it is no number."""
+    return round(multiplier * ONE_IMPRESSION) if 0 < multiplier <= _MOST_MULTIPLIER else 0
 
 
 def _tongues(languages: Sequence[str]) -> list[str]:

@@ -53,7 +53,8 @@ class Answer(NamedTuple):
     bid: bool
 
 
-_SOMEWHERE = "$.*"
+SOMEWHERE = "$.*"
+"""Path of what is wrong in several places, or in one that is not told."""
 _MALFORMED = [int(Reason.MALFORMED)]
 _encode = msgspec.json.Encoder().encode
 
@@ -63,6 +64,11 @@ def quoted(text: str) -> str:
     # Letters, digits and these marks stand for themselves; a long text is dearer to look at than to encode.
     plain = text.replace("-", "a").replace("_", "a")
     return f'"{text}"' if plain.isalnum() and plain.isascii() else json_text(text)
+
+
+def wrong_types(count: int) -> str:
+    """What is told of a request with values that had to be mended, where none may be."""
+    return f"{count} values are of a wrong type"
 
 
 class Call:
@@ -114,8 +120,7 @@ class Call:
             if ext is not None and ext.exchange:
                 self.exchange = gate.exchange(ext.exchange)
             self._name(request)
-            if self.repaired and self.exchange.strict:
-                raise RequestError(f"{self.repaired} values are of a wrong type", _SOMEWHERE)  # noqa: TRY301
+            self.insist()
             found = gate.admit(request, self.exchange, age_ns, now_ns, self.test)
         except RequestError as error:
             self.refuse(error)
@@ -133,6 +138,11 @@ class Call:
         self.test = request.test != 0
         self.request_json = quoted(request.id)
         self.head = f',"request_id":{self.request_json},"imp_id":'
+
+    def insist(self) -> None:
+        """Raises `RequestError` where values were mended and the exchange is one that must need none of it."""
+        if self.repaired and self.exchange.strict:
+            raise RequestError(wrong_types(self.repaired), SOMEWHERE)
 
     def refuse(self, error: RequestError) -> None:
         """Ends the whole request where it cannot be read, whatever was noted before."""

@@ -93,7 +93,7 @@ class Vocabulary:
 class Words:
     """The words of all campaigns together: a table that needs more than there are bits for cannot be made.
 
-    It learns and does not forget, so that campaigns that were taken one by one make a table.
+    It only learns, so that campaigns that were taken one by one make a table.
     """
 
     _NAMES = ("creative attributes", "API frameworks", "MIME types", "protocols", "languages")

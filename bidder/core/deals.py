@@ -38,10 +38,14 @@ class Deal(msgspec.Struct, frozen=True, gc=False):
 
 
 class Offers(msgspec.Struct, frozen=True, gc=False):
-    """The deals of an impression; `private` where there is no open auction beside them."""
+    """The deals of an impression.
+
+    private: whether there is no open auction beside them. repaired: how many of its values were mended.
+    """
 
     private: bool
     deals: Sequence[Deal]
+    repaired: int = 0
 
 
 _NOTHING = Offers(False, ())
@@ -82,7 +86,7 @@ class DealBook:
         return found
 
     def _read(self, raw: bytes, at: tuple[Step, ...], gate: Gate, now_ns: int) -> Offers:
-        pmp, _ = PMP.read(raw, at)
+        pmp, repaired = PMP.read(raw, at)
         if pmp is None:
             return _NOTHING
         # An id that is there twice is one deal, by the terms that come first: it gets one bid.
@@ -90,7 +94,8 @@ class DealBook:
         for deal in pmp.deals or ():
             if self._wanted(deal):
                 wanted.setdefault(deal.id, deal)
-        return Offers(bool(pmp.private_auction), [self._deal(deal, gate, now_ns) for deal in wanted.values()])
+        deals = [self._deal(deal, gate, now_ns) for deal in wanted.values()]
+        return Offers(bool(pmp.private_auction), deals, repaired)
 
     def _wanted(self, deal: DealOffer) -> bool:
         return bool(deal.id) and len(deal.id) <= 256 and self._showing.wants(deal.id)

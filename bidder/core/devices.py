@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import msgspec
 
+from bidder.memory import forgettable
+
 MAX_UA_LENGTH = 512
 """Agents are remembered, so what is remembered of one is bounded."""
 _MAX_NAME_LENGTH = 64
@@ -210,6 +212,7 @@ def agent_of(ua: str | None) -> Agent:
     return _agent_of(ua[:MAX_UA_LENGTH]) if ua else UNKNOWN
 
 
+@forgettable
 @lru_cache(maxsize=16_384)
 def _agent_of(ua: str) -> Agent:
     text = ua.lower()
@@ -306,6 +309,7 @@ class _TooLong(Exception):
     """Hints too long to be remembered: what raises is not, and what fits is not measured at each call."""
 
 
+@forgettable
 @lru_cache(maxsize=16_384)
 def _structured_agent(
     brands: tuple[str, ...], platform: str | None, mobile: int | None, model: str | None
@@ -389,6 +393,7 @@ def system_of(name: str | None) -> str | None:
     return _system_of(name[:_MAX_NAME_LENGTH]) if name else None
 
 
+@forgettable
 @lru_cache(maxsize=4_096)
 def _system_of(name: str) -> str | None:
     text = name.strip().lower()

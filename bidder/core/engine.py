@@ -29,6 +29,7 @@ from bidder.core.scoring import Model, empty_table
 from bidder.core.settings import EngineSettings
 from bidder.core.showing import Showing
 from bidder.core.specs import SlotBook
+from bidder.core.status import Status, statuses
 from bidder.core.table import FAR_NS, LineTable
 from bidder.core.wallet import Wallet
 from bidder.core.writer import Writer
@@ -45,21 +46,6 @@ _DUPLICATE = int(Reason.DUPLICATE)
 def outputs_of(answers: Sequence[Answer]) -> list[bytes]:
     """The exact bytes of one `decide`, for a digest: the same inputs must give the same."""
     return [part for answer in answers for part in (answer.response, answer.decisions)]
-
-
-class Status(NamedTuple):
-    """Figures of one line item at this seat, for reports; the money is that of the budget that it is paced by."""
-
-    granted_nanos: int
-    reserved_nanos: int
-    posted_nanos: int
-    late_nanos: int
-    multiplier: float
-    seen: int
-    planned_share: float
-    asked: int
-    refused: dict[str, int]
-    funnel: dict[str, int]
 
 
 class Prepared(NamedTuple):
@@ -178,12 +164,13 @@ class Engine:
 
     def _gather(self, call: Call, now_ns: int, hour: int) -> None:
         """Writes the opportunities of one request into the batch, running it where it is full."""
-        if self._slots.crowded:
+        if self._batch.crowded(len(call.body)):
             self._run(now_ns)
-            self._slots.forget()
+            self._batch.forget()
         batch, seat, epoch = self._batch, self.settings.seat, self.epoch
         try:
             found = batch.gather(call)
+            call.insist()
         except RequestError as error:
             call.refuse(error)
             return
@@ -471,27 +458,8 @@ class Engine:
 
     def status(self, now_ns: int) -> dict[str, Status]:
         """Figures of each line item at this seat."""
-        pacer = self._pacer
-        assert pacer is not None, "an engine has a table, and so a pacer"
-        plan = pacer.plan(now_ns)
-        counts = self.funnel.counts()
-        found: dict[str, Status] = {}
-        for row, line_id in enumerate(self.table.ids):
-            group = int(self.wallet.pace[row])
-            granted, reserved, posted, late = self.wallet.books_of(group)
-            found[line_id] = Status(
-                granted_nanos=granted,
-                reserved_nanos=reserved,
-                posted_nanos=posted,
-                late_nanos=late,
-                multiplier=float(pacer.multipliers[group]),
-                seen=int(pacer.seen[group]),
-                planned_share=float(plan[group]),
-                asked=counts[line_id].asked,
-                refused=counts[line_id].refused,
-                funnel=counts[line_id].stages,
-            )
-        return found
+        assert self._pacer is not None, "an engine has a table, and so a pacer"
+        return statuses(self.table, self.wallet, self._pacer, self.funnel, now_ns)
 
 
 def _places_after(found: Sequence[Opportunity], number: int) -> int:

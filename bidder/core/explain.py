@@ -9,7 +9,7 @@ engine changes by asking: no money, no cap, no pace, no rate, and the request is
 import msgspec
 
 from bidder.core.batch import Opportunity as Pending
-from bidder.core.call import Call, Decision
+from bidder.core.call import Call, Decision, wrong_types
 from bidder.core.creative_kernels import creative_fault
 from bidder.core.dimensions import Dimension
 from bidder.core.engine import Engine
@@ -169,13 +169,20 @@ class _Asking:
         found: list[Pending] = []
         ended: list[Opportunity] = []
         if call.request is not None:
-            if call.repaired and self._judge.is_strict(call.exchange.name):
-                refused.append(_refusal(Reason.MALFORMED, f"{call.repaired} values are of a wrong type"))
-            refused += [_refusal(reason) for reason in self._judge.refusals]
+            strict = self._judge.is_strict(call.exchange.name)
+            mended = (
+                _refusal(Reason.INVALID, wrong_types(call.repaired)) if strict and call.repaired else None
+            )
+            refused = [_refusal(reason) for reason in self._judge.refusals]
             try:
                 found = self._stage.batch.gather(call)
             except RequestError as error:
                 call.refuse(error)
+            if mended is not None:
+                refused.insert(0, mended)
+            elif strict and call.repaired:
+                # In parts that are read only once the gate has let a request in.
+                refused.append(_refusal(Reason.INVALID, wrong_types(call.repaired)))
         if call.request is None:
             row = msgspec.json.decode(call.rows[0], type=Decision)
             refused.append(_refusal(Reason(row.reason), row.error))

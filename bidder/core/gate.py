@@ -23,7 +23,7 @@ from bidder.openrtb.reasons import Reason
 from bidder.openrtb.request import BidRequest, Regs, RegsExt, User
 from bidder.openrtb.response import json_text
 from bidder.openrtb.schain import SchainFilter
-from bidder.privacy.permissions import ALL, IDENTIFY, PROFILE, permissions
+from bidder.privacy.permissions import ALL, IDENTIFY, MEASURE, PROFILE, permissions
 
 FIRST_PRICE_AT, SECOND_PRICE_AT, FIXED_PRICE_AT = 1, 2, 3
 _TRAFFIC = (
@@ -38,7 +38,10 @@ _SCHAIN = {16: Reason.SCHAIN_INCOMPLETE, 17: Reason.SCHAIN_BLOCKED}
 ACCOUNT_RATE = 1_000_000_000
 _RATE_NS = 3_600 * NS_PER_SECOND
 _KNOWN_LAWS = 4_096
+_KNOWN_CURRENCIES = 1_024
 _KNOWN_OFFERS = 262_144
+_LONGEST_TID = 256
+"""Letters of a transaction id; a longer one is none: they are UUIDs in practice."""
 
 
 class Exchange:
@@ -88,7 +91,8 @@ class Visitor(msgspec.Struct, gc=False):
     """What passed: who asks, and what of that may be used.
 
     currency, rate_nanos: that bids are made in, and what a unit of it is worth in the account's. permitted: see
-    `bidder.privacy.permissions`. user: key, 0 where not known or not permitted. segments: that we know ourselves.
+    `bidder.privacy.permissions`. user: key that impressions are counted by, 0 where not known or not permitted.
+    segments: that we know ourselves.
     """
 
     currency: str
@@ -133,6 +137,12 @@ class Gate:
             self._indices[name] = len(self.shades)
             self.shades.append(settings.rules(name).first_price_shade)
 
+    def forget(self) -> None:
+        """Forgets what was read in requests, but for the transactions that were offered."""
+        self._views.forget()
+        for known in (self._laws, self._chains, self._currencies, self._rates):
+            known.clear()
+
     def exchange(self, name: str) -> Exchange:
         """The exchange of a name; one without rules of its own is as the general ones say."""
         found = self._exchanges.get(name)
@@ -160,7 +170,9 @@ class Gate:
         if refused is not None:
             return refused
         segments = self.profiles.segments(user, now_ns) if user and permitted & PROFILE else ()
-        return Visitor(money[0], money[1], permitted, user, audience, segments)
+        # Whose impressions may not be measured has none that a cap could count.
+        counted = user if permitted & MEASURE else 0
+        return Visitor(money[0], money[1], permitted, counted, audience, segments)
 
     def _terms(self, request: BidRequest, exchange: Exchange, age_ns: int, payable: bool) -> Reason | None:
         """Why the terms of the auction refuse a request; `payable` where a currency of it is known."""
@@ -186,7 +198,7 @@ class Gate:
             return None
         self._turn(now_ns)
         if currency not in self._rates:
-            self._rates[currency] = self._rate(currency, now_ns)
+            return remember(self._rates, currency, self._rate(currency, now_ns), _KNOWN_CURRENCIES)
         return self._rates[currency]
 
     def _rate(self, currency: str, now_ns: int) -> int | None:
@@ -217,7 +229,8 @@ class Gate:
         key = tuple(listed)
         if key not in self._currencies:
             rates = ((code, self.rate(code, now_ns)) for code in key)
-            self._currencies[key] = next(((code, rate) for code, rate in rates if rate), None)
+            first = next(((code, rate) for code, rate in rates if rate), None)
+            return remember(self._currencies, key, first, _KNOWN_CURRENCIES)
         return self._currencies[key]
 
     # -- law ------------------------------------------------------------------------------------------------
@@ -232,10 +245,7 @@ class Gate:
             key = (raw, marks)
             found = self._laws.get(key)
             if found is None:
-                found = self._judge(raw, marks, ())
-                if len(self._laws) >= _KNOWN_LAWS:
-                    self._laws.clear()
-                self._laws[key] = found
+                found = remember(self._laws, key, self._judge(raw, marks, ()), _KNOWN_LAWS)
             return found
         return self._judge(bytes(request.regs) if request.regs else b"", marks, consents)
 
@@ -303,7 +313,7 @@ class Gate:
     def offered(self, request: BidRequest, exchange: Exchange, now_ns: int) -> bool:
         """Whether another request offered this opportunity lately; notes that this one did."""
         source = request.source
-        if source is None or not source.tid or not exchange.dedupe_ns:
+        if source is None or not source.tid or not exchange.dedupe_ns or len(source.tid) > _LONGEST_TID:
             return False
         return self.seen(source.tid, request.id, now_ns, exchange.dedupe_ns)
 

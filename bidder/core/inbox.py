@@ -144,24 +144,31 @@ class Inbox:
             self._refuse("inconsistent", f"change of campaign {change.campaign_id} contradicts itself")
             return False
         if change.campaign is None:
-            self._version = max(self._version, change.version)
-            return self._drop(change.campaign_id)
+            return self._drop(change.campaign_id, change.version)
         try:
             self._check(change.campaign)
         except InputError as error:
             self._refuse("unservable", str(error))
-            return self._drop(change.campaign_id)
-        self._drop(change.campaign_id)
+            return self._drop(change.campaign_id, change.version)
+        self._drop(change.campaign_id, change.version)
         self._campaigns[change.campaign_id] = change.campaign
         self._lines.update(dict.fromkeys(_line_ids(change.campaign), change.campaign_id))
-        self._version = max(self._version, change.version)
+        return self._changed(change.version)
+
+    def _changed(self, version: int) -> bool:
+        """Notes that the campaigns are those of a version. One that changes nothing must leave no trace either.
+
+        How messages come in batches is chance, and a table is made only where a batch changes something.
+        """
+        self._version = max(self._version, version)
         return True
 
-    def _drop(self, campaign_id: str) -> bool:
+    def _drop(self, campaign_id: str, version: int) -> bool:
         """Forgets a campaign; whether there was one."""
         campaign = self._campaigns.pop(campaign_id, None)
         if campaign is None:
             return False
+        self._changed(version)
         for line_id in _line_ids(campaign):
             del self._lines[line_id]
         return True
@@ -177,7 +184,19 @@ class Inbox:
                 raise InputError(
                     f"line item {line_id} of campaign {campaign.id} is one of campaign {other} already"
                 )
-        self._words.learn(campaign)
+        self._learn(campaign)
+
+    def _learn(self, campaign: Campaign) -> None:
+        """Raises `InputError` where the words of all campaigns are too many; those of former ones do not count."""
+        try:
+            self._words.learn(campaign)
+        except InputError:
+            words = Words()
+            for other in self._campaigns.values():
+                if other.id != campaign.id:
+                    words.learn(other)
+            words.learn(campaign)
+            self._words = words
 
     def _take_advertiser(self, change: AdvertiserChange) -> bool:
         if change.version <= 0 or (
@@ -185,18 +204,18 @@ class Inbox:
         ):
             self._refuse("inconsistent", f"change of advertiser {change.advertiser_id} contradicts itself")
             return False
-        self._version = max(self._version, change.version)
         if change.advertiser is None:
-            return self._advertisers.pop(change.advertiser_id, None) is not None
+            gone = self._advertisers.pop(change.advertiser_id, None) is not None
+            return gone and self._changed(change.version)
         if not is_zone(change.advertiser.time_zone):
             self._refuse("unservable", f"time zone of advertiser {change.advertiser_id} is unknown")
             # Whose days cannot be told must not bid by the wrong ones.
             self._advertisers[change.advertiser_id] = Advertiser(
                 id=change.advertiser_id, status=Status.PAUSED
             )
-            return True
+            return self._changed(change.version)
         self._advertisers[change.advertiser_id] = change.advertiser
-        return True
+        return self._changed(change.version)
 
     def _refuse(self, cause: str, what: str) -> None:
         self.refused[cause] = self.refused.get(cause, 0) + 1

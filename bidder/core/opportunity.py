@@ -223,6 +223,13 @@ class RowEncoder:
         self._slots: dict[tuple[str | None, str | None], bytes] = {}
         self._hours: dict[int, bytes] = {}
 
+    def forget(self) -> None:
+        """Forgets the codes of what was met in requests."""
+        for known in (
+            self._exchanges, self._geos, self._domains, self._devices, self._tags, self._slots, self._hours,
+        ):  # fmt: skip
+            known.clear()
+
     def row(
         self,
         audience: Audience,

@@ -20,6 +20,7 @@ from bidder.core.table import LineTable, zoned_hour
 from bidder.core.targeting_kernels import END
 from bidder.core.views import DeviceView, GeoView, remember
 from bidder.errors import RequestError
+from bidder.memory import forgettable
 from bidder.openrtb.parts import CONTENT, texts_of
 from bidder.openrtb.request import BidRequest, Device, Imp, Place
 from bidder.openrtb.taxonomy import ancestors
@@ -99,6 +100,13 @@ class Showing:
         self._places: dict[tuple[object, ...], bytes] = {}
         self._placements: dict[tuple[object, ...], bytes] = {}
         self._barred: dict[tuple[bytes, bytes, bytes, bytes, int], tuple[Part, list[int]]] = {}
+
+    def forget(self) -> None:
+        """Forgets what was met in requests."""
+        for known in (
+            self._exchanges, self._geos, self._devices, self._places, self._placements, self._barred,
+        ):  # fmt: skip
+            known.clear()
 
     # -- of the request -------------------------------------------------------------------------------------
 
@@ -442,6 +450,7 @@ def blocked_of(request: BidRequest) -> list[str]:
     return found
 
 
+@forgettable
 @lru_cache(maxsize=16_384)
 def _hosts(domain: str) -> tuple[str, ...]:
     """A domain and its parents of two labels or more: `news.site.example`, `site.example`."""
@@ -449,6 +458,7 @@ def _hosts(domain: str) -> tuple[str, ...]:
     return tuple(".".join(labels[start:]) for start in range(max(1, len(labels) - 1)))
 
 
+@forgettable
 @lru_cache(maxsize=16_384)
 def _category(cattax: int, category: str) -> tuple[str, ...]:
     """A category and all above it, as values of CONTENT."""

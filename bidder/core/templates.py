@@ -4,10 +4,11 @@ from bidder.core.specs import Slot
 from bidder.core.table import LineTable
 from bidder.core.templatebook import notice_urls, template_of, writable_protocols
 from bidder.core.urls import TrackingUrls
+from bidder.core.views import remember
+from bidder.openrtb.native import NativeAsk
 from bidder.openrtb.response import BidTemplate, NoticeUrls
 
 CAPACITY = 65_536
-_VIDEO, _AUDIO, _NATIVE = 2, 3, 4
 
 
 class Templates:
@@ -21,7 +22,7 @@ class Templates:
         self._key = key
         self._tracking = TrackingUrls(public_url)
         self._table: LineTable | None = None
-        self._made: dict[tuple[int, int, int, object], BidTemplate] = {}
+        self._made: dict[tuple[int, int, int, NativeAsk | int | None], BidTemplate] = {}
         self._urls: dict[int, NoticeUrls] = {}
 
     def adopt(self, table: LineTable) -> None:
@@ -36,33 +37,33 @@ class Templates:
         Args:
             line, creative: rows of the table. slot: that it fits. exp_s: stated in bids.
         """
-        asked = (
-            slot.ask if slot.media == _NATIVE else slot.protocols if slot.media in (_VIDEO, _AUDIO) else None
-        )
+        asked: NativeAsk | int | None = slot.ask
+        if slot.protocols is not None:
+            asked = self._protocol(creative, slot.protocols)
         key = (line, creative, exp_s, asked)
         found = self._made.get(key)
-        if found is None:
-            if len(self._made) >= CAPACITY:
-                self._made.clear()
-            found = self._made[key] = self._make(line, creative, slot, exp_s)
-        return found
+        return found if found is not None else remember(self._made, key, self._make(*key), CAPACITY)
 
-    def _make(self, line: int, creative: int, slot: Slot, exp_s: int) -> BidTemplate:
+    def _protocol(self, creative: int, listed: tuple[int, ...]) -> int:
+        """The protocol to write a creative in: the first of its own that a slot lists."""
+        assert self._table is not None, "templates are of a table"
+        return next(
+            one for one in writable_protocols(self._table.creatives.owners[creative][1]) if one in listed
+        )
+
+    def _make(self, line: int, creative: int, exp_s: int, asked: NativeAsk | int | None) -> BidTemplate:
         table = self._table
         assert table is not None, "templates are of a table"
         campaign, record = table.creatives.owners[creative]
         urls = self._urls.get(creative)
         if urls is None:
             urls = self._urls[creative] = notice_urls(record, self._tracking, self._key)
-        protocol = 0
-        if slot.protocols is not None:
-            protocol = next(one for one in writable_protocols(record) if one in slot.protocols)
         return template_of(
             campaign,
             record,
             urls,
             line_item_id=table.lines[line].line_item_id,
-            ask=slot.ask,
+            ask=None if isinstance(asked, int) else asked,
             exp_s=exp_s,
-            protocol=protocol,
+            protocol=asked if isinstance(asked, int) else 0,
         )

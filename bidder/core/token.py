@@ -328,13 +328,17 @@ def _unpack(body: bytes) -> TokenFields:
     )
 
 
-def bid_id(exchange: str, request_id: str, imp_id: str, epoch: int, seat: str) -> bytes:
+def bid_id(exchange: str, request_id: str, imp_id: str, epoch: int, seat: str, part: str = "") -> bytes:
     """The id of a bid, 12 bytes: the same request redelivered in an epoch gives the same one.
 
     Each text goes in behind its length, so that no two lists of texts are the same bytes. 96 bits keep the
-    chance of one collision among 10**10 live bids below 10**-9.
+    chance of one collision among 10**10 live bids below 10**-9. `part` tells a deal or a place in a pod from the
+    impression in the open auction.
     """
-    text = f"{len(exchange)}:{exchange}{len(request_id)}:{request_id}{len(imp_id)}:{imp_id}{epoch}:{seat}"
+    names = (
+        f"{len(exchange)}:{exchange}{len(request_id)}:{request_id}{len(imp_id)}:{imp_id}{len(part)}:{part}"
+    )
+    text = f"{names}{epoch}:{seat}"
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=BID_ID_BYTES).digest()
 
 

@@ -14,6 +14,7 @@ import msgspec
 from bidder.core.devices import Agent, system_of
 from bidder.core.networks import IN, NO_ADDRESS, NetworkSet
 from bidder.core.rates import RateLimiter
+from bidder.memory import forgettable
 
 CRAWLER, DATA_CENTRE, IMPOSSIBLE_DEVICE, USER_RATE, ADDRESS_RATE = range(1, 6)
 """What `TrafficFilter.verdict` answers beside 0, which is: nothing against it."""
@@ -164,6 +165,7 @@ def impossible(agent: Agent, device_type: int | None, os: str | None, is_app: bo
     return is_app and agent.crawler
 
 
+@forgettable
 @lru_cache(maxsize=4_096)
 def _contradiction(said: str, os: str) -> int:
     """Whether an agent's system and `device.os` are of two families, and whether the latter is a phone's."""

@@ -77,6 +77,11 @@ class ViewBook:
         self._no_device = DeviceView(None)
         self._no_geo = GeoView(None, None, None)
 
+    def forget(self) -> None:
+        """Forgets all views; those in use live on."""
+        self._devices.clear()
+        self._geos.clear()
+
     def device(self, device: Device | None) -> DeviceView:
         """The view of a device."""
         if device is None:

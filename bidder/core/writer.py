@@ -7,7 +7,6 @@ from bidder.core.templates import Templates
 from bidder.core.token import Signer, bid_id_text, names_of
 from bidder.money import MICROS_PER_UNIT, format_decimal
 from bidder.openrtb.reasons import Reason
-from bidder.privacy.permissions import MEASURE
 
 _BID = int(Reason.BID)
 
@@ -64,7 +63,7 @@ class Writer:
             now_ns,
             visitor.rate_nanos,
             row.quantity,
-            visitor.user if visitor.permitted & MEASURE else 0,
+            visitor.user,
         )
         price = format_decimal(price_micros, MICROS_PER_UNIT)
         deal = f',"dealid":{row.deal.json}' if row.deal is not None else ""

@@ -22,7 +22,9 @@ _HARD = frozenset(
      "minduration", "maxduration", "rqddurs", "poddur", "maxseq", "mimes", "protocols", "guar", "mindur", "maxdur",
      "regs", "pmp", "qty")
 )  # fmt: skip
-_HARD_PATHS = (("id",), ("imp", "id"), ("imp", "pmp", "deals", "id"), ("regs", "ext"))
+_HARD_PATHS = (
+    ("id",), ("imp", "id"), ("imp", "pmp", "deals", "id"), ("regs", "ext"), ("device",), ("user",), ("user", "ext"),
+)  # fmt: skip
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*\Z", re.ASCII)
 _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 _ERROR = re.compile(r"(?P<what>.*) - at `(?P<path>\$.*)`\Z", re.DOTALL)
@@ -98,10 +100,15 @@ def _mend(tree: dict[str, Any], message: str, at: tuple[Step, ...]) -> None:
     mended = _readable(value, what, cut=where[-1] == "tmax")
     if mended is not None:
         parent[last] = mended
-    elif value is None or not _is_hard(where):
+    elif value is None or not _is_hard(where) or (_is_nothing(value) and "Expected `object" in what):
         del parent[last]  # an absent attribute is unknown (section 2.3), and null means absent
     else:
         raise RequestError(what, path_of(where))
+
+
+def _is_nothing(value: object) -> bool:
+    """Whether a value in the place of an object holds nothing: some senders write `[]` for `{}`, or a number."""
+    return not value or isinstance(value, int | float)
 
 
 def _is_hard(steps: tuple[Step, ...]) -> bool:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from bidder.memory import forgettable
 from bidder.openrtb.markup.pieces import ascii_json
 
 MAX_REQUEST_CHARACTERS = 8_192
@@ -155,6 +156,7 @@ class _Root(_Order, gc=False):
 _decode = msgspec.json.Decoder(_Root, strict=False).decode
 
 
+@forgettable
 @lru_cache(maxsize=MEMO)
 def native_ask(request: str) -> tuple[NativeAsk | None, str]:
     """What a native slot asks for, or None and why that cannot be known.
@@ -182,6 +184,7 @@ def native_ask(request: str) -> tuple[NativeAsk | None, str]:
     return _one(_ask(order, rooted=root.native is not None)), ""
 
 
+@forgettable
 @lru_cache(maxsize=MEMO)
 def _one(ask: NativeAsk) -> NativeAsk:
     """The same object for equal orders, which makes them quick keys."""

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from bidder.memory import on_forgetting
 from bidder.openrtb.mending import Step, read_typed
 from bidder.openrtb.request import Audio, Banner, Content, Eid, Native, Pmp, Regs, Schain, UserAgent, Video
 
@@ -29,6 +30,7 @@ class Part(Generic[T]):
         self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind)
         self._name = name
         self._known: dict[bytes, tuple[T | None, int]] = {}
+        on_forgetting(self._known.clear)
 
     def read(self, raw: bytes, at: tuple[Step, ...] = ()) -> tuple[T | None, int]:
         """The value and how many values in it had to be mended; None where nothing of it can be read.

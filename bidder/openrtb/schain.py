@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from bidder.memory import forgettable
+
 INCOMPLETE, BLOCKED = 16, 17
 """No-bid reason codes (AdCOM list "No-Bid Reason Codes")."""
 
@@ -98,6 +100,7 @@ def _filter_of(policy: SchainPolicy) -> SchainFilter:
     return SchainFilter(policy)
 
 
+@forgettable
 @lru_cache(maxsize=4_096)
 def _system(asi: str) -> str:
     """A domain as it is compared: in small letters, without the dot that may end it. Remembered: systems are few."""

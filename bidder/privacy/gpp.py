@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
+from bidder.memory import forgettable
 from bidder.privacy.bits import Bits, ConsentError, bits_of
 
 TCF_EUROPE: Final = 2
@@ -56,6 +57,7 @@ def in_force(text: str | None, sids: Sequence[int] | None) -> list[tuple[int, st
     return found
 
 
+@forgettable
 @lru_cache(maxsize=_KEPT)
 def section_ids(header: str) -> tuple[int, ...]:
     """Ids of the sections that the header of a GPP string lists, in the order of the sections.

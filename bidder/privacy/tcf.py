@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import msgspec
 
+from bidder.memory import forgettable
 from bidder.privacy.bits import Bits, ConsentError, bits_of, sextets_of
 
 _VERSION = 2
@@ -175,6 +176,7 @@ def _vendor(core: str, v: bytes, at: int, vendor_id: int) -> tuple[bool, int]:
     return v[bit // 6] >> 5 - bit % 6 & 1 != 0, at + most
 
 
+@forgettable
 @lru_cache(maxsize=_KEPT)
 def _range_list(tail: str, skipped: int, most: int, vendor_id: int) -> tuple[bool, int]:
     """Whether a list of ranges has this vendor, and its width; it begins with their number, after skipped bits."""
@@ -223,6 +225,7 @@ def _basis(core: str, v: bytes, at: int, vendor_id: int, consent: int, interest:
     return consent | interest
 
 
+@forgettable
 @lru_cache(maxsize=_KEPT)
 def _restrictions(tail: str, skipped: int, vendor_id: int) -> tuple[int, int]:
     """Masks of purposes that this vendor may not rest on consent, and not on interest."""

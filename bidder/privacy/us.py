@@ -24,6 +24,7 @@ from typing import Final
 
 import msgspec
 
+from bidder.memory import forgettable
 from bidder.privacy.bits import Bits, ConsentError, bits_of
 
 OPTED_OUT: Final = 1
@@ -144,6 +145,7 @@ US_SECTIONS: Final = frozenset(section for section, _ in _LAYOUTS)
 _WITH_SENSITIVE_SEGMENT = frozenset({25, 26, 27})
 
 
+@forgettable
 @lru_cache(maxsize=_KEPT)
 def read_us(section: int, text: str) -> int:
     """Flags of a national or state section.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from bidder.core.engine import Status
+from bidder.core.status import Status
 from bidder.errors import InputError
 from bidder.openrtb.reasons import Reason
 from bidder.runtime.worker import Worker

@@ -1,6 +1,7 @@
 """A histogram of latencies: constant memory, quantiles to about 1.5 %."""
 
 import math
+from collections.abc import Sequence
 
 _PER_OCTAVE = 32
 _OCTAVES = 44
@@ -26,11 +27,22 @@ class LatencyHistogram:
         last = int(math.log2(max(bound_ms * 1e6, 1.0)) * _PER_OCTAVE)
         return sum(self._counts[:last])
 
-    def quantile_ms(self, q: float) -> float:
-        """Milliseconds that a share `q` of the events stayed within; 0.0 where there are none."""
-        wanted = q * self.count
+    def counts(self) -> tuple[int, ...]:
+        """What stands in each bucket, for `quantile_ms` of what is counted from now on."""
+        return tuple(self._counts)
+
+    def quantile_ms(self, q: float, since: Sequence[int] = ()) -> float:
+        """Milliseconds that a share `q` of the events stayed within; 0.0 where there are none.
+
+        Args:
+            q: 0.0 to 1.0. since: `counts` of before; only events after that count.
+        """
+        counts = (
+            [now - then for now, then in zip(self._counts, since, strict=True)] if since else self._counts
+        )
+        wanted = q * sum(counts)
         passed = 0
-        for bucket, count in enumerate(self._counts):
+        for bucket, count in enumerate(counts):
             passed += count
             if count and passed >= wanted:
                 return float(2 ** ((bucket + 0.5) / _PER_OCTAVE)) / 1e6

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bidder.core.bank import CampaignReport
-from bidder.core.engine import Status
+from bidder.core.status import Status
 from bidder.runtime.figures import Figures
 from bidder.store.seat import versions
 from models.evaluate import Metrics

@@ -299,6 +299,7 @@ SWITCHES: dict[int, tuple[Switch, ...]] = {
         around(_CODEC, "_check", _known_values),
         _MEND_NOTHING,
         instead(bidder.openrtb.mending, "_HARD", frozenset()),
+        instead(bidder.openrtb.mending, "_HARD_PATHS", ()),
         around(Exchange, "__init__", _never_strict),
     ),
     9: (

@@ -119,7 +119,7 @@ def _some(random: Random, target: dict[str, Any], names: tuple[str, ...], share:
 def _imp(random: Random, number: int) -> dict[str, Any]:
     imp: dict[str, Any] = {"id": str(number + 1), "tagid": random.choice(("top", "x"))}
     kinds = ("banner", "banner", "video", "video", "audio", "native")
-    for kind in {random.choice(kinds) for _ in range(random.choice((1, 1, 1, 2)))}:
+    for kind in dict.fromkeys(random.choice(kinds) for _ in range(random.choice((1, 1, 1, 2)))):
         imp[kind] = {"banner": _banner, "video": _video, "audio": _audio, "native": _native}[kind](random)
     _some(random, imp, ("bidfloor", "bidfloorcur", "secure", "instl"), 0.4)
     _some(random, imp, ("qty",), 0.05)

@@ -27,7 +27,7 @@ from bidder.core.token import bid_id
 from bidder.core.users import user_key
 from bidder.money import cpm_micros_from_float
 from bidder.openrtb.reasons import Reason
-from bidder.privacy.permissions import IDENTIFY, PROFILE, permissions
+from bidder.privacy.permissions import IDENTIFY, MEASURE, PROFILE, permissions
 from tests.support.naive_creatives import naive_choice, naive_fault
 from tests.support.naive_showing import (
     NAMES,
@@ -193,6 +193,7 @@ class NaiveEngine:
         user = self._user(request, exchange) if permitted & IDENTIFY else 0
         known, expires_ns = self.segments.get(user, ((), 0)) if user and permitted & PROFILE else ((), 0)
         known = known if now_ns < expires_ns else ()
+        user = user if permitted & MEASURE else 0
         found: list[Outcome | Chance] = []
         for imp in request["imp"]:
             shown = Shown(request, imp, exchange, permitted, known, now_ns)
@@ -273,9 +274,11 @@ class NaiveEngine:
         if not 0 < quantity <= 10**12:
             return [Outcome(Reason.INVALID, imp["id"])]
 
-        def chance(floor: int, name: str, deal: dict[str, Any] | None = None) -> Chance:
+        def chance(floor: int, part: str, deal: dict[str, Any] | None = None) -> Chance:
             own = Shown(shown.request, imp, shown.exchange, shown.permitted, shown.segments, now_ns, deal)
-            bid = bid_id(shown.exchange, shown.request["id"], name, self._epoch, self.settings.seat)
+            bid = bid_id(
+                shown.exchange, shown.request["id"], imp["id"], self._epoch, self.settings.seat, part
+            )
             test = bool(shown.request.get("test"))
             return Chance(own, floor, rate, currency, user, quantity, bid, test)
 
@@ -289,7 +292,7 @@ class NaiveEngine:
             else:
                 pod: list[tuple[NaiveLine, Creative]] = []
                 for number in range(_places(imp, media)):
-                    one = chance(floor, f"{imp['id']}\0\0{number}" if number else imp["id"])
+                    one = chance(floor, f"p{number}" if number else "")
                     one.pod = pod if _is_pod(imp, media) else None
                     found.append(one)
         elif not deals:
@@ -301,7 +304,7 @@ class NaiveEngine:
             else:
                 floor = self._floor(deal, bool(deal.get("mincpmpersec") or deal.get("durfloors")), now_ns)
                 assert isinstance(floor, int)
-                found.append(chance(floor, f"{imp['id']}\0{deal['id']}", deal))
+                found.append(chance(floor, f"d{deal['id']}", deal))
         return found
 
     def _deal_refused(self, deal: dict[str, Any], now_ns: int) -> Reason | None:

@@ -181,7 +181,8 @@ def _is_shown(line: NaiveLine, name: str, value: str, shown: Shown) -> bool:
     if name == "content":
         return _content(value, shown)
     if name == "expression":
-        return _expression(value).matches(shown.request, shown.imp, bool(shown.permitted & PROFILE))
+        both = PROFILE | PRECISE_GEO
+        return _expression(value).matches(shown.request, shown.imp, shown.permitted & both == both)
     if name == "circle":
         return _circle(value, shown)
     return value in _READERS[name](shown)

@@ -7,6 +7,7 @@ import pytest
 
 from bidder.errors import RequestError
 from bidder.openrtb.codec import MAX_BODY_BYTES, MAX_DEPTH, MAX_ID_LENGTH, MAX_IMPS, decode
+from bidder.openrtb.parts import REGS
 from tests.support.whole import Whole
 
 BANNER = {"id": "1", "banner": {"w": 300, "h": 250}}
@@ -195,3 +196,21 @@ def test_decoding_twice_gives_the_same() -> None:
 def test_parts_are_read_when_they_are_asked_for() -> None:
     """A banner on which nobody bids refuses nothing."""
     assert decode(imp(banner={"battr": ["x"]})).repaired == 0
+
+
+@pytest.mark.parametrize("part", ["device", "user"])
+@pytest.mark.parametrize("value", ["phone", [{"lmt": 1}]])
+def test_who_is_asked_for_refuses_where_it_cannot_be_read(part: str, value: Any) -> None:
+    with pytest.raises(RequestError) as raised:
+        decode(request(**{part: value}))
+    assert raised.value.path == f"$.{part}"
+
+
+@pytest.mark.parametrize("part", ["device", "user", "regs"])
+@pytest.mark.parametrize("value", [[], "", False, 5])
+def test_what_holds_nothing_in_the_place_of_an_object_is_absent(part: str, value: Any) -> None:
+    found = decode(request(**{part: value}))
+    if part == "regs":  # read where it is needed
+        assert REGS.read(bytes(found.request.regs)) == (None, 1)
+    else:
+        assert (getattr(found.request, part), found.repaired) == (None, 1)

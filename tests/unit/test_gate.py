@@ -176,6 +176,15 @@ def test_a_profile_ends() -> None:
     assert ask(gate, user={"id": "u"}).segments == ()
 
 
+def test_who_may_not_be_measured_has_no_key_that_a_cap_counts_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gate, "_permitted", lambda *_: ALL & ~MEASURE)
+    gate = Gate(EngineSettings())
+    user = key_text(user_key(None, (), None, "u", "default"))
+    gate.profiles.take(Profile(user=user, segments=("s9",), at_ns=0, expires_ns=NOW_NS + 1))
+    found = ask(gate, user={"id": "u"})
+    assert (found.user, found.segments) == (0, ("s9",))
+
+
 def test_permissions_are_told_apart() -> None:
     assert len({IDENTIFY, PROFILE, MEASURE, PRECISE_GEO}) == 4
 
@@ -280,6 +289,20 @@ def test_a_test_request_takes_no_page_view_and_is_refused_none() -> None:
     assert offered(engine, "r1", test=1) == Reason.BID
     assert offered(engine, "r2") == Reason.BID
     assert offered(engine, "r3", test=1) == Reason.BID
+
+
+def test_a_transaction_id_that_is_too_long_to_remember_is_none() -> None:
+    engine = make.engine()
+    source = {"tid": "t" * 257}
+    assert [offered(engine, name, source=source) for name in ("r1", "r2")] == [Reason.BID] * 2
+
+
+def test_currencies_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bidder.core.gate._KNOWN_CURRENCIES", 8)
+    gate = Gate(EngineSettings(rates=RATES, currency="EUR"))
+    for number in range(100):
+        assert ask(gate, cur=[f"X{number}"]) is Reason.CURRENCY
+        assert max(len(gate._rates), len(gate._currencies)) <= 8
 
 
 def test_offers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,37 @@ def test_removing_what_is_not_there_changes_nothing(inbox: Inbox, engine: Engine
     assert inbox.refused == {}
 
 
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        CampaignChange(version=9, campaign_id="none", campaign=None),
+        AdvertiserChange(version=9, advertiser_id="none", advertiser=None),
+    ],
+)
+def test_what_changes_nothing_leaves_the_version_whatever_batch_it_comes_in(
+    nothing: CampaignChange | AdvertiserChange,
+) -> None:
+    versions = []
+    for batches in ([[change(version=1), nothing]], [[change(version=1)], [nothing]]):
+        engine = Engine(make.SETTINGS, make.KEY, None, make.START)
+        inbox = Inbox(engine)
+        for batch in batches:
+            apply(inbox, *batch)
+        versions.append(engine.table.version)
+    assert versions == [1, 1]
+
+
+def test_words_of_campaigns_that_are_gone_leave_room_for_others(inbox: Inbox, engine: Engine) -> None:
+    def speaking(campaign_id: str, version: int, first: int) -> CampaignChange:
+        attrs = tuple(range(first, first + MAX_BITS))
+        return change(campaign_id, version, creatives=(creative(attr=attrs),))
+
+    apply(inbox, speaking("c1", 1, 1))
+    apply(inbox, CampaignChange(version=2, campaign_id="c1", campaign=None))
+    apply(inbox, speaking("c2", 3, 100))
+    assert (engine.table.ids, inbox.refused) == (("c2",), {})
+
+
 def test_settlements_reach_the_wallet(inbox: Inbox, engine: Engine) -> None:
     apply(inbox, change(), lease())
     row = make.decide(engine, make.body(make.Offer()))[0]

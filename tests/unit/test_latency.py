@@ -44,3 +44,12 @@ def test_absurd_durations_are_counted_at_the_ends(duration_ns: int) -> None:
     histogram.add(duration_ns)
     assert histogram.count == 1
     assert histogram.quantile_ms(0.5) > 0.0
+
+
+def test_a_quantile_of_what_came_since_leaves_out_what_was_before() -> None:
+    histogram = LatencyHistogram()
+    histogram.add(50_000_000, 1_000)
+    before = histogram.counts()
+    assert histogram.quantile_ms(0.5, before) == 0.0
+    histogram.add(1_000_000, 10)
+    assert histogram.quantile_ms(0.99, before) == pytest.approx(1.0, rel=0.015)

@@ -41,6 +41,7 @@ from bidder.core.messages import (
     Settlements,
 )
 from bidder.core.token import Scope, TokenFields, sign
+from bidder.memory import forget_texts
 from bidder.openrtb.codec import decode
 from bidder.openrtb.reasons import Reason
 from bidder.runtime.partitioner import partition_of
@@ -488,6 +489,7 @@ def test_a_profile_gives_every_sample_a_stage(market: Market) -> None:
 
 def test_bytecodes_are_the_same_for_the_same_work(market: Market) -> None:
     def counted() -> dict[str, float]:
+        forget_texts()
         engine = market.engine(None)
         body = market.bodies.body(0)
         engine.decide([body], [0], market.origin_ns)

@@ -185,6 +185,29 @@ def test_a_pod_without_a_number_of_ads_has_places_all_the_same(engine: Engine, m
     assert len(make.decide(engine, make.body(Offer(more={"imp": [imp]})))) == 8
 
 
+@pytest.mark.parametrize("length_s", [-1, -(2**62), 0, 2**62])
+def test_a_pod_of_no_length_is_none_and_one_without_end_takes_any_ad(engine: Engine, length_s: int) -> None:
+    medium = {"mimes": ["video/mp4"], "poddur": length_s, "maxseq": 2}
+    body = orjson.dumps({"id": "r", "imp": [{"id": "1", "video": medium}]})
+    assert len(make.decide(engine, body)) == (2 if length_s > 0 else 1)
+
+
+def test_a_batch_that_is_full_of_pods_of_no_length_is_decided(engine: Engine) -> None:
+    medium = {"mimes": ["video/mp4"], "poddur": -1}
+    imps = [{"id": str(number), "video": medium} for number in range(128)]
+    bodies = [orjson.dumps({"id": f"r{number}", "imp": imps}) for number in range(3)]
+    assert len(make.decide(engine, *bodies)) == 3 * 128
+
+
+def test_slots_that_cannot_be_bid_on_crowd_the_book_too() -> None:
+    made = book()
+    for number in range(specs.CAPACITY):
+        assert made.video(b'{"mimes":[],"w":%d}' % number, RATE, ()) is None
+        if made.crowded:
+            return
+    pytest.fail("a book must be crowded before it holds CAPACITY slots, was not")
+
+
 @pytest.mark.parametrize(
     ("multiplier", "reason"),
     [

@@ -261,8 +261,11 @@ def test_a_bid_id_changes_with_each_of_its_parts() -> None:
         bid_id("exr", "", "1", 3, "s"),
         bid_id("ex", "r1", "", 3, "s"),
         bid_id("ex", "r", "", 13, "s"),
+        bid_id("ex", "r", "1", 3, "s", "d1"),
+        bid_id("ex", "r", "1", 3, "s", "p1"),
+        bid_id("ex", "r", "1d1", 3, "s"),
     }
-    assert len(ids) == 9
+    assert len(ids) == 12
 
 
 def test_a_bid_id_of_broken_text_is_made_all_the_same() -> None:

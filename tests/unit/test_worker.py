@@ -175,6 +175,18 @@ def test_what_was_measured_in_a_moment_of_trouble_refuses_nothing_for_ever() -> 
     assert made.lag_ms == 50
 
 
+def test_the_lag_is_that_of_late() -> None:
+    made = worker()
+    lags = []
+    for duration_ns in (40_000_000, 2_000_000):
+        made.latency.add(duration_ns, 2_000)
+        for tick in range(20):
+            made.on_tick(tick)
+        lags.append(made.lag_ms)
+    assert lags[0] in (40, 41)
+    assert lags[1] in (2, 3)
+
+
 def test_a_tick_tells_the_bank_by_seat() -> None:
     (out,) = worker().on_tick(5)
     report = msgspec.json.decode(out.value, type=SliceReport)

@@ -1,0 +1,48 @@
+"""How line items stand at a seat, for reports."""
+
+from typing import NamedTuple
+
+from bidder.core.funnel import Funnel
+from bidder.core.pacing import Pacer
+from bidder.core.table import LineTable
+from bidder.core.wallet import Wallet
+
+
+class Status(NamedTuple):
+    """Figures of one line item at this seat, for reports; the money is that of the budget that it is paced by."""
+
+    granted_nanos: int
+    reserved_nanos: int
+    posted_nanos: int
+    late_nanos: int
+    multiplier: float
+    seen: int
+    planned_share: float
+    asked: int
+    refused: dict[str, int]
+    funnel: dict[str, int]
+
+
+def statuses(
+    table: LineTable, wallet: Wallet, pacer: Pacer, funnel: Funnel, now_ns: int
+) -> dict[str, Status]:
+    """Figures of each line item of a table, by id."""
+    plan = pacer.plan(now_ns)
+    counts = funnel.counts()
+    found: dict[str, Status] = {}
+    for row, line_id in enumerate(table.ids):
+        group = int(wallet.pace[row])
+        granted, reserved, posted, late = wallet.books_of(group)
+        found[line_id] = Status(
+            granted_nanos=granted,
+            reserved_nanos=reserved,
+            posted_nanos=posted,
+            late_nanos=late,
+            multiplier=float(pacer.multipliers[group]),
+            seen=int(pacer.seen[group]),
+            planned_share=float(plan[group]),
+            asked=counts[line_id].asked,
+            refused=counts[line_id].refused,
+            funnel=counts[line_id].stages,
+        )
+    return found
