@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from models.train import Progress
 
 
+_HEADS = (
+    "NE: normalized entropy, log loss over that of always guessing the average, below 1 is better; "
+    "sum p/y: events predicted over events that happened, 1 is right; "
+    "ECE: expected calibration error, mean distance of the predicted from the real rate"
+)
+
+
 def register(app: typer.Typer) -> None:
     """Adds the sub-command `models` to the application."""
     models = typer.Typer(no_args_is_help=True, help="Train and inspect click and conversion models.")
@@ -114,7 +121,9 @@ def _metrics(bundle: "ModelBundle") -> "RenderableType":
 
     names = ("rows", "positives", "auc", "log_loss", "normalized_entropy", "calibration_ratio", "ece")
     heads = ("rows", "pos.", "AUC", "log loss", "NE", "sum p/y", "ECE")
-    table = Table(title="on rows later than all that training saw", pad_edge=False, box=SIMPLE_HEAD)
+    table = Table(
+        title="on rows later than all that training saw", caption=_HEADS, pad_edge=False, box=SIMPLE_HEAD
+    )
     table.add_column(no_wrap=True)
     for head in heads:
         table.add_column(head, justify="right")

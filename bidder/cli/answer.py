@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import msgspec
 import typer
 
+from bidder.cli.compiling import compiling_told
 from bidder.cli.requests import request_id_of, unmarked
 from bidder.cli.sample import (
     AtOption,
@@ -73,8 +74,13 @@ def answer(
     ] = False,
 ) -> None:
     """Answer bid requests from standard input, one a line, each with one line."""
+    from bidder.core.warm import warm_kernels
+
     now_ns, own = instant_of(at), settings_of(settings)
-    engine = engine_of(tree_of(campaigns, None, own.currency), own, model_of(model), secret, now_ns)
+    tree, known = tree_of(campaigns, None, own.currency), model_of(model)
+    with compiling_told(quiet=json_only):
+        engine = engine_of(tree, own, known, secret, now_ns)
+        warm_kernels(known)
     counts: Counter[str] = Counter()
     try:
         for lines in line_groups(sys.stdin.buffer):

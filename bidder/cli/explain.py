@@ -1,11 +1,14 @@
 """`clearbid explain`: why a line item does not bid on a request, rule by rule."""
 
+import re
 import sys
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bidder.cli.compiling import compiling_told
 from bidder.cli.options import DbOption, JsonOption
 from bidder.cli.requests import request_id_of, requests_of
 from bidder.cli.sample import (
@@ -13,6 +16,7 @@ from bidder.cli.sample import (
     CampaignsOption,
     ModelOption,
     SettingsOption,
+    Tree,
     engine_of,
     instant_of,
     model_of,
@@ -27,6 +31,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from bidder.core.explain import Explanation, Opportunity
+    from bidder.core.explain_price import Price
+
+
+_DAY = re.compile(r"(?<=/)d(\d+)\b")
+_FIRST_DAY = date(1970, 1, 1)
 
 
 def register(app: typer.Typer) -> None:
@@ -59,16 +68,27 @@ def explain(
 
     now_ns, own = instant_of(at), settings_of(settings)
     tree = tree_of(campaigns, db, own.currency)
-    engine = engine_of(tree, own, model_of(model), "clearbid", now_ns, _amount(granted))
-    explainer = Explainer(engine)
+    _check_line_item(line_item, tree)
+    with compiling_told():
+        engine = engine_of(tree, own, model_of(model), "clearbid", now_ns, _amount(granted))
+        explainer = Explainer(engine)
     for body in _bodies(request):
-        found = explainer.explain(body, line_item, now_ns)
+        with compiling_told():
+            found = explainer.explain(body, line_item, now_ns)
         if not found.request_id:  # the engine knows none of a request that it cannot use
             found = msgspec.structs.replace(found, request_id=request_id_of(body))
         if json:
             typer.echo(msgspec.json.encode(found).decode())
         else:
             show(found)
+
+
+def _check_line_item(line_item: str, tree: Tree) -> None:
+    """Raises `InputError` where a campaign is named that holds line items: these bid, each by its own rules."""
+    campaign = tree.campaigns.get(line_item)
+    if campaign is not None and campaign.line_items:
+        ids = ", ".join(item.id for item in campaign.line_items)
+        raise InputError(f"line item must be one of {ids}, was {line_item}, the campaign that holds them")
 
 
 def _amount(text: str | None) -> int | None:
@@ -121,6 +141,8 @@ def show(found: "Explanation", console: "Console | None" = None) -> None:
         console.print(f"[red]request refused[/] {escape(rule.reason + more)}")
     for one in found.opportunities:
         console.print(_table(one))
+        if one.price is not None:
+            console.print(escape(_price(one.price)))
         console.print(escape(_verdict(found.line_item_id, one)))
         console.print()
 
@@ -139,12 +161,28 @@ def _table(one: "Opportunity") -> "Table":
         mark = {True: "[green]passed[/]", False: f"[red]{rule.reason}[/]", None: "[dim]not asked[/]"}[
             rule.passed
         ]
-        table.add_row(rule.name, mark, escape(rule.wants), escape(rule.shows))
+        table.add_row(rule.name, mark, escape(rule.wants), escape(_dated(rule.shows)))
         if rule.name == "creative":
             for fit in one.creatives:
                 said = f"[red]{fit.fault}[/]" if fit.fault else "[green]fits[/]"
                 table.add_row("", said, escape(f"  {fit.creative_id}"), escape(fit.format))
     return table
+
+
+def _dated(shows: str) -> str:
+    """Names of budgets with the date of their day, which is a count of days within."""
+    return _DAY.sub(lambda match: str(_FIRST_DAY + timedelta(days=int(match[1]))), shows)
+
+
+def _price(price: "Price") -> str:
+    """How the bid came out of the value, in a sentence."""
+    value = format_decimal(round(price.value_nanos), MICROS_PER_UNIT)
+    parts = [f"worth {value} CPM", f"multiplier {price.multiplier:.3g} (pacing)"]
+    if price.shade != 1.0:
+        parts.append(f"{price.shade:.3g} (first price)")
+    most, bid = (format_decimal(nanos, MICROS_PER_UNIT) for nanos in (price.max_bid_nanos, price.bid_nanos))
+    said = f"bid {bid} CPM" if price.bid_nanos else "no bid"
+    return f"{' x '.join(parts)}, at most {most} CPM: {said}."
 
 
 def _verdict(line_item_id: str, one: "Opportunity") -> str:

@@ -34,7 +34,8 @@ CampaignsOption = Annotated[
     typer.Option("--campaigns", help="Sheet (.csv, .toml, .json); else built-in ones.", metavar="FILE"),
 ]
 ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="Model directory; else a constant.", metavar="DIR")
+    Path | None,
+    typer.Option("--model", help=f"Model directory; else CTR {CTR} and CVR {CVR} for all.", metavar="DIR"),
 ]
 SettingsOption = Annotated[
     Path | None, typer.Option("--settings", help="TOML file of settings, as for `bid`.", metavar="FILE")

@@ -18,6 +18,7 @@ from simulator.demo.http_client import NoticeClient
 from simulator.demo.plan import TMAX_MS
 from simulator.exchange.books import Call
 from simulator.exchange.exchange import Exchange
+from simulator.logs.requests import message_key
 from simulator.logs.rows import LogRow
 
 _SLACK_S = 0.01
@@ -149,7 +150,7 @@ class ExchangeShell:
         late_ns = now_ns - int(self._tmax_ns * self._speedup)
         self.late_offers += sum(row.at_ns < late_ns for row in due)
         requests = [
-            Outbound(BID_REQUESTS, (row.user_id or row.id).encode(), self.exchange.offer(row, deadline_ns))
+            Outbound(BID_REQUESTS, message_key(row), self.exchange.offer(row, deadline_ns))
             for row in due
         ]
         self.offered += len(due)

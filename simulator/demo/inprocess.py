@@ -38,6 +38,7 @@ from simulator.exchange.books import Books, Call
 from simulator.exchange.delays import Delay, FixedDelay
 from simulator.exchange.exchange import Exchange
 from simulator.logs.draws import key_of, uniform, uniforms
+from simulator.logs.requests import message_key
 from simulator.logs.rows import LogRow
 
 PUBLIC_URL = "https://tracker.test"
@@ -219,7 +220,7 @@ class _Run:
         now_ns = self._clock.now_ns()
         self._exchange.expire(now_ns)
         body = self._exchange.offer(row, now_ns + TMAX_MS * _NS_PER_MS)
-        self._sink.put([Outbound(BID_REQUESTS, (row.user_id or row.id).encode(), body)])
+        self._sink.put([Outbound(BID_REQUESTS, message_key(row), body)])
         self._looks += 1
         wait_ns = self._latency.draw_ns(uniform(self._latency_key, str(self._looks)))
         self._agenda.at(now_ns + wait_ns, self._look)

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import orjson
 
+from bidder.core.users import user_key_text
 from simulator.logs.rows import LogRow
 
 IMP_ID = "1"
@@ -116,6 +117,11 @@ def _user(row: LogRow) -> dict[str, object]:
     if row.segments:
         user["data"] = [{"id": row.exchange, "segment": _segments(row.segments)}]
     return user
+
+
+def message_key(row: LogRow) -> bytes:
+    """Message key of a request: of its user, so that one worker owns what caps count; else its own."""
+    return user_key_text(None, (), None, row.user_id, row.exchange) or row.id.encode()
 
 
 @lru_cache(maxsize=65_536)

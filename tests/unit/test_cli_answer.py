@@ -13,7 +13,7 @@ from bidder.cli.sample import engine_of, instant_of, model_of, sample_campaigns,
 from bidder.core.engine import Engine
 from bidder.errors import InputError
 from bidder.store.sheet import to_json
-from tests.support.commands import clearbid, command_line
+from tests.support.commands import Ended, assert_one_line, clearbid, command_line
 
 AT = "2026-05-01T12:00:00Z"
 BANNER = b'{"id":"a","imp":[{"id":"1","banner":{"w":300,"h":250}}]}'
@@ -166,6 +166,67 @@ def test_explain_prints_every_rule_and_the_verdict(tmp_path: Path) -> None:
     assert "The bidder would bid 4 CPM for sample-banner; this line item ends at format." in done.out.replace(
         "\n", " "
     )
+
+
+SHEET = """
+[[campaign]]
+id = "c1"
+name = "One"
+advertiser = "a"
+adomain = ["a.example"]
+budget = "10"
+daily_budget = "1"
+start = 2026-04-01T00:00:00Z
+end = 2026-06-01T00:00:00Z
+value = "2"
+max_bid_cpm = "8"
+[[campaign.creatives]]
+id = "b1"
+w = 300
+h = 250
+image_url = "https://a.example/1.png"
+landing_url = "https://a.example/"
+[[campaign.line_item]]
+id = "c1-a"
+[[campaign.line_item]]
+id = "c1-b"
+"""
+
+
+def explained(folder: Path, line_item: str, *arguments: object) -> Ended:
+    sheet, requests = folder / "sheet.toml", folder / "r.jsonl"
+    sheet.write_text(SHEET)
+    requests.write_bytes(b'{"id":"a","at":1,"imp":[{"id":"1","banner":{"w":300,"h":250}}]}')
+    return clearbid(
+        "explain",
+        "--line-item",
+        line_item,
+        "--at",
+        AT,
+        "--request",
+        requests,
+        "--campaigns",
+        sheet,
+        *arguments,
+    )
+
+
+def test_explain_says_how_a_bid_comes_out_of_its_value(tmp_path: Path) -> None:
+    out = " ".join(explained(tmp_path, "c1-a").out.split())
+    price = orjson.loads(explained(tmp_path, "c1-a", "--json").out)["opportunities"][0]["price"]
+    assert price["shade"] != 1.0
+    said = f"worth 4 CPM x multiplier {price['multiplier']:.3g} (pacing) x {price['shade']:.3g} (first price)"
+    assert f"{said}, at most 8 CPM: bid " in out
+
+
+def test_explain_names_days_of_budgets_by_their_date(tmp_path: Path) -> None:
+    out = "".join(explained(tmp_path, "c1-a", "--granted", "0.000001").out.split())
+    assert "/2026-05-01:" in out
+    assert "/d20" not in out
+
+
+def test_explain_knows_a_campaign_that_holds_line_items(tmp_path: Path) -> None:
+    assert_one_line(explained(tmp_path, "c1"), 2, "one of c1-a, c1-b, was c1, the campaign that holds them")
 
 
 def test_explain_takes_a_request_over_many_lines_and_prints_json(tmp_path: Path) -> None:

@@ -4,8 +4,11 @@ import json
 
 import pytest
 
+from bidder.core.gate import Gate, Visitor
+from bidder.core.settings import EngineSettings
+from bidder.core.users import key_text
 from bidder.openrtb.codec import decode
-from simulator.logs.requests import RequestEncoder
+from simulator.logs.requests import RequestEncoder, message_key
 from simulator.logs.synthetic import SyntheticMarket
 from tests.support.data import recorded, row
 
@@ -121,3 +124,12 @@ def check(messages, name, value):
                 check(messages, field["type"], single)
             else:
                 assert isinstance(single, KINDS.get(field["type"], (int, str))), f"{name}.{key}"
+
+
+def test_a_request_is_keyed_as_the_bidder_keys_exposures_of_its_user():
+    one = row(user_id="u-17")
+    gate = Gate(EngineSettings())
+    found = gate.admit(decode(RequestEncoder().encode(one)).request, gate.exchange(one.exchange), 0, 0, False)
+    assert isinstance(found, Visitor)
+    assert message_key(one) == key_text(found.user).encode()
+    assert message_key(BARE) == BARE.id.encode()
