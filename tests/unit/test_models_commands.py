@@ -53,6 +53,13 @@ def test_tables_for_people_name_the_metrics(app, files):
     assert done.exit_code == 0, done.output
     for word in ("AUC", "NE", "ctr", "cvr", "rows.parquet"):
         assert word in done.stdout
+    said = " ".join(done.stdout.split())
+    for words in (
+        "NE: normalized entropy",
+        "sum p/y: events predicted over",
+        "ECE: expected calibration error",
+    ):
+        assert words in said
 
 
 def test_declared_column_that_is_missing_is_raised_for_the_caller(app, files):
