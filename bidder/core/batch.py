@@ -7,10 +7,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bidder.core.call import Call, quoted
+from bidder.core.call import Call
 from bidder.core.creatives import ALL_BITS
 from bidder.core.deals import Deal, DealBook
-from bidder.core.gate import FIRST_PRICE_AT, FIXED_PRICE_AT, Exchange, Gate
+from bidder.core.gate import FIRST_PRICE_AT, FIXED_PRICE_AT, SECOND_PRICE_AT, Exchange, Gate
 from bidder.core.kernels import (
     EXTERNAL,
     FIRST_PRICE,
@@ -25,14 +25,16 @@ from bidder.core.messages import ONE_IMPRESSION
 from bidder.core.opportunity import RowEncoder
 from bidder.core.settings import EngineSettings
 from bidder.core.showing import Showing
-from bidder.core.specs import NO_FLOOR, Slot, SlotBook
+from bidder.core.specs import NO_FLOORS, Slot, SlotBook
 from bidder.core.table import LineTable
 from bidder.core.token import bid_id
+from bidder.core.views import remember
 from bidder.memory import forget_texts
 from bidder.money import cpm_micros_from_float
 from bidder.openrtb.mending import Step
 from bidder.openrtb.reasons import Reason
 from bidder.openrtb.request import BidRequest, Imp
+from bidder.openrtb.response import json_text
 from bidder.privacy.permissions import PRECISE_GEO, PROFILE
 
 CAPACITY = 256
@@ -43,6 +45,7 @@ _MOST_LARGE_BYTES = 256 * 1024**2
 MOST_IN_A_POD = 8
 """Places of a dynamic pod that are bid on, where the request does not say how many there are."""
 _MOST_MULTIPLIER = 1e6
+_AUCTION = {FIRST_PRICE_AT: FIRST_PRICE, SECOND_PRICE_AT: 0, FIXED_PRICE_AT: FIXED_PRICE}
 _ONE = 1_000_000_000
 _NO_VALUES: NDArray[np.float64] = np.zeros((0, 1), dtype=np.float64)
 _ANY = -1
@@ -185,7 +188,7 @@ class Batch:
         parts: list[bytes],
         found: list[Opportunity],
     ) -> None:
-        imp_json = quoted(imp.id)
+        imp_json = json_text(imp.id)
         rate = _ONE if imp.bidfloorcur == self._currency else self._gate.rate(imp.bidfloorcur, call.now_ns)
         slots = self._media(imp, at, rate or _ONE)
         call.repaired += sum([slot.repaired for slot in slots])
@@ -292,7 +295,11 @@ class Batch:
         begin = len(self._row_blocks)
         if self._table.creatives.block_ids:
             self._row_blocks += self._showing.row_blocks(request)
-        flags = self._flags(call, request, imp, deal)
+        flags = _AUCTION[request.at if deal is None or deal.at is None else deal.at]
+        if imp.secure:
+            flags |= SECURE
+        if call.test:
+            flags |= TEST
         outside = _NONE
         if self._external_scores and imp.ext is not None and imp.ext.clearbid is not None:
             flags |= EXTERNAL
@@ -301,28 +308,34 @@ class Batch:
         media = [_NONE] * 4
         for slot in slots:
             media[slot.media - 1] = slot.row
-        floors = deal.floors if deal is not None else None
+        floors = NO_FLOORS
+        if deal is not None:
+            floors = deal.floors
+            if deal.guaranteed:
+                flags |= GUARANTEED
+        languages = _ANY
+        if request.wlang is not None or request.wlangb is not None:
+            languages = self._languages(request)
+        bit = self._exchange_bits.get(exchange.name)
         self._pack(
             self._column_bytes,
             row * ROW_COLUMNS * 8,
             flags,
             pending.floor,
             exchange.index,
-            self._bit_of(exchange),
+            bit if bit is not None else self._bit_of(exchange),
             visitor.user,
             pending.quantity,
             visitor.rate_nanos,
             call.now_ns + exchange.result_ns,
             int.from_bytes(pending.bid_id[:7], "big"),
             *media,
-            *(
-                (floors.per_second_nanos, floors.begin, floors.end)
-                if floors is not None
-                else (NO_FLOOR, 0, 0)
-            ),
+            floors.per_second_nanos,
+            floors.begin,
+            floors.end,
             begin,
             len(self._row_blocks),
-            self._languages(request),
+            languages,
             pod_first,
             pending.pod_s,
             outside,
@@ -331,24 +344,9 @@ class Batch:
         self.rows.append(pending)
         self.ids.add(pending.bid_id)
 
-    def _flags(self, call: Call, request: BidRequest, imp: Imp, deal: Deal | None) -> int:
-        at = request.at if deal is None or deal.at is None else deal.at
-        flags = FIRST_PRICE if at == FIRST_PRICE_AT else FIXED_PRICE if at == FIXED_PRICE_AT else 0
-        if imp.secure:
-            flags |= SECURE
-        if call.test:
-            flags |= TEST
-        if deal is not None and deal.guaranteed:
-            flags |= GUARANTEED
-        return flags
-
     def _bit_of(self, exchange: Exchange) -> int:
-        bit = self._exchange_bits.get(exchange.name)
-        if bit is None:
-            bit = self._table.creatives.bit_of(exchange.name)
-            if len(self._exchange_bits) < 4_096:
-                self._exchange_bits[exchange.name] = bit
-        return bit
+        bit = self._table.creatives.bit_of(exchange.name)
+        return remember(self._exchange_bits, exchange.name, bit, 4_096)
 
     def _languages(self, request: BidRequest) -> int:
         """Languages of creatives that are allowed, as bits (`wlang`, `wlangb`, section 3.2.1)."""

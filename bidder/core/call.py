@@ -59,13 +59,6 @@ _MALFORMED = [int(Reason.MALFORMED)]
 _encode = msgspec.json.Encoder().encode
 
 
-def quoted(text: str) -> str:
-    """JSON text of an id; most need no escape."""
-    # Letters, digits and these marks stand for themselves; a long text is dearer to look at than to encode.
-    plain = text.replace("-", "a").replace("_", "a")
-    return f'"{text}"' if plain.isalnum() and plain.isascii() else json_text(text)
-
-
 def wrong_types(count: int) -> str:
     """What is told of a request with values that had to be mended, where none may be."""
     return f"{count} values are of a wrong type"
@@ -127,7 +120,7 @@ class Call:
             return
         if isinstance(found, Reason):
             for imp in request.imp:
-                self.end(self.place(), quoted(imp.id), found)
+                self.end(self.place(), json_text(imp.id), found)
         else:
             self.visitor = found
             self.request = request
@@ -136,7 +129,7 @@ class Call:
         """What all its rows begin with, once for all of them."""
         self.request_id = request.id
         self.test = request.test != 0
-        self.request_json = quoted(request.id)
+        self.request_json = json_text(request.id)
         self.head = f',"request_id":{self.request_json},"imp_id":'
 
     def insist(self) -> None:

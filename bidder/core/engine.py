@@ -5,6 +5,7 @@ the same bytes (for one artifact, library versions and CPU family), and where a 
 calls of the same time changes nothing.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -147,8 +148,7 @@ class Engine:
             if call.request is not None:
                 self._gather(call, now_ns, hour)
         self._run(now_ns)
-        for call in calls:
-            self._count(call)
+        self._count(calls)
         buyer = self._buyer_json
         return [call.answer(buyer) for call in calls]
 
@@ -283,13 +283,14 @@ class Engine:
         # Pair assertion: the kernel's view of what is left and the purse's own must agree after every batch.
         assert wallet.agrees(chains), "kernel and purse disagree"
 
-    def _count(self, call: Call) -> None:
-        self.repaired += call.repaired
-        if call.test:
-            return
-        self.opportunities += len(call.reasons)
-        for reason in call.reasons:
-            self.reasons[reason] = self.reasons.get(reason, 0) + 1
+    def _count(self, calls: Sequence[Call]) -> None:
+        """Counts what became of the opportunities of some requests."""
+        self.repaired += sum([call.repaired for call in calls])
+        ended = [reason for call in calls if not call.test for reason in call.reasons]
+        self.opportunities += len(ended)
+        reasons = self.reasons
+        for reason, count in Counter(ended).items():
+            reasons[reason] = reasons.get(reason, 0) + count
 
     # -- settle, tick, adopt --------------------------------------------------------------------------------
 

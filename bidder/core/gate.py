@@ -37,6 +37,8 @@ _TRAFFIC = (
 _SCHAIN = {16: Reason.SCHAIN_INCOMPLETE, 17: Reason.SCHAIN_BLOCKED}
 ACCOUNT_RATE = 1_000_000_000
 _RATE_NS = 3_600 * NS_PER_SECOND
+_NO_CHAIN = (b"",)
+_NO_CHAINS = (None, None, None)
 _KNOWN_LAWS = 4_096
 _KNOWN_CURRENCIES = 1_024
 _KNOWN_OFFERS = 262_144
@@ -301,7 +303,7 @@ class Gate:
 
     def _chain(self, request: BidRequest, judge: SchainFilter) -> Reason | None:
         """A supply chain may stand in three places (sections 3.2.2, 3.2.25); each that is there must be good."""
-        for raw in _schains_of(request) or (b"",):
+        for raw in _schains_of(request) or _NO_CHAIN:
             key = (judge, raw)
             if key not in self._chains:
                 remember(self._chains, key, _judge_chain(judge, raw))
@@ -354,14 +356,14 @@ def _judge_chain(judge: SchainFilter, raw: bytes) -> Reason | None:
     return _SCHAIN[code] if code else None
 
 
-def _schains_of(request: BidRequest) -> list[bytes]:
+def _schains_of(request: BidRequest) -> Sequence[bytes]:
     source, ext = request.source, request.ext
-    places: list[bytes] = []
-    if source is not None:
-        if source.schain:
-            places.append(bytes(source.schain))
-        if source.ext is not None and source.ext.schain:
-            places.append(bytes(source.ext.schain))
-    if ext is not None and ext.schain:
-        places.append(bytes(ext.schain))
-    return [raw for raw in places if raw != b"null"]
+    of_source = source.ext if source is not None else None
+    places = (
+        source.schain if source is not None else None,
+        of_source.schain if of_source is not None else None,
+        ext.schain if ext is not None else None,
+    )
+    if places == _NO_CHAINS:
+        return ()
+    return [raw for raw in (bytes(place) for place in places if place) if raw != b"null"]

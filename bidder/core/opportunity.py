@@ -207,6 +207,7 @@ class RowEncoder:
             for name, kind in kinds.items()
             if kind == "numeric" and name in RAW_FEATURES
         ]
+        self._usual = self._numeric == [_FLOOR, _COUNT]
         order += [RAW_FEATURES[place] for place in self._numeric]
         marks = [name for name in by_name if name.startswith(SEGMENT_PREFIX)]
         self._segments = {name.removeprefix(SEGMENT_PREFIX): place for place, name in enumerate(marks)}
@@ -264,17 +265,19 @@ class RowEncoder:
 
     def _rest(self, segments: tuple[str, ...], floor: int) -> bytes:
         """Numbers, then a mark for each segment that the model knows."""
+        wanted = self._segments
+        marks = self._blank
+        if wanted and segments:
+            marks = marks.copy()
+            for segment in segments:
+                if segment in wanted:
+                    marks[wanted[segment]] = 1.0
+        if self._usual:
+            return self._pack(floor / 1e6, float(len(segments)), *marks)
         numbers = [
             floor / 1e6 if place == _FLOOR else float(len(segments)) if place == _COUNT else _NAN
             for place in self._numeric
         ]
-        wanted = self._segments
-        if not wanted:
-            return self._pack(*numbers)
-        marks = self._blank.copy()
-        for segment in segments:
-            if segment in wanted:
-                marks[wanted[segment]] = 1.0
         return self._pack(*numbers, *marks)
 
     def _look(self, known: dict[_K, bytes], key: _K, group: int, values: tuple[str | None, ...]) -> bytes:

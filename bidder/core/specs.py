@@ -105,6 +105,7 @@ class SlotBook:
     Attributes:
         columns: int64[CAPACITY, len(S)]; lists: int32[], see SIZES and RQD; durations: int64[, 3] of least and
             greatest seconds and nanos, see FLOORS; native_ok: uint8[asks, natives].
+        crowded: whether all must be forgotten before the next request is read; between batches only.
     """
 
     def __init__(self, table: LineTable) -> None:
@@ -125,11 +126,11 @@ class SlotBook:
         self._asks: dict[str, int] = {}
         self._spare: dict[object, int] = {}
         self._count = self._listed = self._floors = 0
+        self.crowded = False
 
-    @property
-    def crowded(self) -> bool:
-        """Whether all must be forgotten before the next request is read; between batches only."""
-        return (
+    def _weigh(self) -> None:
+        """Sees whether there is room left for whatever the next request brings; whenever something was added."""
+        self.crowded = (
             self._count > CAPACITY - 1_024
             or len(self._slots) > CAPACITY - 1_024
             or self._listed > MAX_LISTED - 16_384
@@ -179,6 +180,7 @@ class SlotBook:
 
     def _keep(self, key: tuple[bytes, int], slot: Slot | None) -> Slot | None:
         self._slots[key] = slot
+        self._weigh()
         return slot
 
     def _banner(self, banner: Banner, repaired: int) -> Slot:
@@ -336,6 +338,7 @@ class SlotBook:
                 _in_account(one.bidfloor, rate_nanos),
             )
             self._floors += 1
+        self._weigh()
         seconds = NO_FLOOR if per_second is None else _in_account(per_second, rate_nanos)
         return Floors(seconds, begin, self._floors)
 
@@ -349,6 +352,7 @@ class SlotBook:
             self._table.rows = _with_room(self._table.rows, row + 1)
             lines = [line for line in range(len(self._table)) if holds(line)]
             self._table.rows[row] = bits_of(np.array(lines, dtype=np.int64), self._table.words)
+            self._weigh()
         return row
 
 

@@ -45,7 +45,8 @@ class Writer:
         exchange, visitor, line = call.exchange, call.visitor, table.lines[line_row]
         campaign, creative = table.creatives.owners[creative_row]
         media = int(table.creatives.columns[creative_row, 0])
-        slot = next(one for one in row.slots if one.media == media)
+        slots = row.slots
+        slot = slots[0] if len(slots) == 1 else next(one for one in slots if one.media == media)
         template = self._templates.of(line_row, creative_row, slot, exchange.exp_s)
         line_item_id = line.line_item_id
         result_ns = now_ns + exchange.result_ns

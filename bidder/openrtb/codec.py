@@ -86,7 +86,10 @@ def _check(request: BidRequest) -> None:
     imps = request.imp
     if not 0 < len(imps) <= MAX_IMPS:
         raise RequestError(f"must hold 1 to {MAX_IMPS} impressions, was {len(imps)}", "$.imp")
-    if (request.site is not None) + (request.app is not None) + (request.dooh is not None) > 1:
+    site, app = request.site, request.app
+    if (site is not None and app is not None) or (
+        request.dooh is not None and (site is not None or app is not None)
+    ):
         places = [name for name in ("site", "app", "dooh") if getattr(request, name) is not None]
         raise RequestError("at most one of site, app and dooh may be there", f"$.{places[1]}")
     if len(imps) > 1 and len({imp.id for imp in imps}) != len(imps):
