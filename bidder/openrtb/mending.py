@@ -100,15 +100,18 @@ def _mend(tree: dict[str, Any], message: str, at: tuple[Step, ...]) -> None:
     mended = _readable(value, what, cut=where[-1] == "tmax")
     if mended is not None:
         parent[last] = mended
-    elif value is None or not _is_hard(where) or (_is_nothing(value) and "Expected `object" in what):
+    elif value is None or not _is_hard(where) or ("Expected `object" in what and _is_nothing(value, where)):
         del parent[last]  # an absent attribute is unknown (section 2.3), and null means absent
     else:
         raise RequestError(what, path_of(where))
 
 
-def _is_nothing(value: object) -> bool:
-    """Whether a value in the place of an object holds nothing: some senders write `[]` for `{}`, or a number."""
-    return not value or isinstance(value, int | float)
+def _is_nothing(value: object, steps: tuple[Step, ...]) -> bool:
+    """Whether a value in the place of an object holds nothing: some senders write `[]` for `{}`.
+
+    A number is no consent, so it is nothing in `user.ext`; for `qty` it may well be one.
+    """
+    return not value or (steps == ("user", "ext") and isinstance(value, int | float))
 
 
 def _is_hard(steps: tuple[Step, ...]) -> bool:
