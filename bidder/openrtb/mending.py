@@ -30,6 +30,8 @@ _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 _ERROR = re.compile(r"(?P<what>.*) - at `(?P<path>\$.*)`\Z", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 
+_OFTEN_EMPTY = frozenset(("device", "user", "regs", "ext"))
+
 Step = str | int
 """One step of a JSON path: the name of an attribute or a place in a list."""
 
@@ -111,7 +113,9 @@ def _is_nothing(value: object, steps: tuple[Step, ...]) -> bool:
 
     A number is no consent, so it is nothing in `user.ext`; for `qty` it may well be one.
     """
-    return not value or (steps == ("user", "ext") and isinstance(value, int | float))
+    if steps == ("user", "ext") and isinstance(value, int | float):
+        return True
+    return not value and steps[-1] in _OFTEN_EMPTY
 
 
 def _is_hard(steps: tuple[Step, ...]) -> bool:
