@@ -221,12 +221,12 @@ class SlotBook:
             protocols = [linear.protocol]
         values[S.PROTOCOL_OK] = ALL_BITS if protocols is None else self._creatives.protocols.bits(protocols)
         values[S.MIN_S] = linear.minduration
-        # A pod of no length, or of less, is none.
-        pod_s = _near(max(linear.poddur or 0, 0))
-        values[S.MAX_S] = min(linear.maxduration or 2**31, pod_s or 2**31)
+        # A pod of less than no length is none, and no ad fits into it.
+        longest_s = linear.poddur or 2**31
+        values[S.MAX_S] = min(linear.maxduration or 2**31, longest_s)
         # Ranges and exact durations exclude each other (section 3.2.7); where both stand, the exact ones rule.
         values[S.RQD], values[S.RQD_END] = self._list(
-            [one if not pod_s or one <= pod_s else NEVER_S for one in linear.rqddurs or ()]
+            [one if one <= longest_s else NEVER_S for one in linear.rqddurs or ()]
         )
         values[S.MIN_KBPS], values[S.MAX_KBPS] = linear.minbitrate or 0, linear.maxbitrate or 2**31
         values[S.LINEARITY] = (linear.linearity or 0) if isinstance(linear, Video) else 0
@@ -243,7 +243,7 @@ class SlotBook:
             formats=self._shows((media.value,)),
             placements=_placements_of(linear),
             features=(None, str(linear.pos) if isinstance(linear, Video) else None),
-            pod_s=pod_s,
+            pod_s=_near(max(linear.poddur or 0, 0)),
             slots=max(linear.maxseq or 0, 0),
             slotinpod=linear.slotinpod,
             ask=None,

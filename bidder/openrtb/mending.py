@@ -115,7 +115,7 @@ def _is_nothing(value: object, steps: tuple[Step, ...]) -> bool:
     """
     if steps == ("user", "ext") and isinstance(value, int | float):
         return True
-    return not value and steps[-1] in _OFTEN_EMPTY
+    return value == [] and steps[-1] in _OFTEN_EMPTY
 
 
 def _is_hard(steps: tuple[Step, ...]) -> bool:

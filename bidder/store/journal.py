@@ -19,6 +19,7 @@ damage: the replay of a journal with a hole would be a replay of something that 
 the head tells the two apart: without it a damaged length would look like a torn end.
 """
 
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -100,8 +101,14 @@ def output_digest(outputs: Sequence[bytes]) -> bytes:
     return xxh3_128_digest(struct.pack(f"<{len(outputs)}I", *map(len, outputs)) + b"".join(outputs))
 
 
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 class JournalWriter:
     """Appends entries to a new file; buffered, so call `flush` where a reader must see them.
+
+    Bodies say things of people, so only the file's owner may read it.
 
     Args:
         path: of the file, which must not be there yet.
@@ -117,7 +124,7 @@ class JournalWriter:
             {**meta, "journal": FORMAT_VERSION}, option=orjson.OPT_SORT_KEYS, default=_as_text
         )
         try:
-            self._file = path.open("xb", buffering=_BUFFER_BYTES)
+            self._file = open(path, "xb", buffering=_BUFFER_BYTES, opener=_for_its_owner)  # noqa: SIM115
         except FileExistsError:
             raise InputError(f"journal {path} must not exist yet; move it away or name another") from None
         except OSError as error:

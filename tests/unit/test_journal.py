@@ -140,6 +140,12 @@ def test_what_was_flushed_is_there_before_the_journal_is_closed(path: Path) -> N
         assert list(read_journal(path)) == [Tick(7)]
 
 
+def test_only_its_owner_may_read_a_journal(tmp_path: Path) -> None:
+    path = tmp_path / "own"
+    with JournalWriter(path, {}):
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_journal_is_never_written_over(path: Path) -> None:
     write(path, SOME)
     with pytest.raises(InputError, match="must not exist yet"):
