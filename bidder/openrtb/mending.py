@@ -111,9 +111,9 @@ def _mend(tree: dict[str, Any], message: str, at: tuple[Step, ...]) -> None:
 def _is_nothing(value: object, steps: tuple[Step, ...]) -> bool:
     """Whether a value in the place of an object holds nothing: some senders write `[]` for `{}`.
 
-    A number is no consent, so it is nothing in `user.ext`; for `qty` it may well be one.
+    A number is no consent, nor is an empty text: in `user.ext` they are nothing, elsewhere they may mean something.
     """
-    if steps == ("user", "ext") and isinstance(value, int | float):
+    if steps == ("user", "ext") and (value == "" or isinstance(value, int | float)):
         return True
     return value == [] and steps[-1] in _OFTEN_EMPTY
 
