@@ -30,7 +30,7 @@ _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 _ERROR = re.compile(r"(?P<what>.*) - at `(?P<path>\$.*)`\Z", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 
-_OFTEN_EMPTY = frozenset(("device", "user", "regs", "ext"))
+_OFTEN_EMPTY = (("device",), ("user",), ("user", "ext"))
 
 Step = str | int
 """One step of a JSON path: the name of an attribute or a place in a list."""
@@ -115,7 +115,7 @@ def _is_nothing(value: object, steps: tuple[Step, ...]) -> bool:
     """
     if steps == ("user", "ext") and (value == "" or isinstance(value, int | float)):
         return True
-    return value == [] and steps[-1] in _OFTEN_EMPTY
+    return value == [] and steps in _OFTEN_EMPTY
 
 
 def _is_hard(steps: tuple[Step, ...]) -> bool:
