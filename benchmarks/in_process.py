@@ -47,7 +47,8 @@ from bidder.runtime.clock import AffineClock
 from bidder.runtime.heap import settle_heap
 from bidder.runtime.latency import LatencyHistogram
 from bidder.runtime.transport import Message, Outbound
-from bidder.runtime.worker import Worker, WorkerShell
+from bidder.runtime.worker import Worker
+from bidder.runtime.worker_shell import WorkerShell
 from bidder.store.journal import JournalWriter
 from bidder.store.seat import JOURNAL, open_journal
 

@@ -187,7 +187,8 @@ async def serve_bid(
     from bidder.core.warm import warm_kernels
     from bidder.runtime.heap import settle_heap
     from bidder.runtime.metrics import Counted, Metrics
-    from bidder.runtime.worker import Worker, WorkerShell
+    from bidder.runtime.worker import Worker
+    from bidder.runtime.worker_shell import WorkerShell
     from bidder.store.model import load_model, model_mark
     from bidder.store.seat import open_journal
 

@@ -9,15 +9,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from bidder.core.scoring import Model
 from bidder.errors import ClearbidError
 from bidder.runtime.clock import Clock
+from bidder.runtime.worker import Worker
 from models.errors import ModelError
-
-if TYPE_CHECKING:
-    from bidder.runtime.worker import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +49,7 @@ class Renewal:
         tables: adopted. models: adopted. refused_models: that did not load or fit. last_refusal: what was wrong.
     """
 
-    def __init__(self, worker: "Worker", clock: Clock, models: ModelFolder | None = None) -> None:
+    def __init__(self, worker: Worker, clock: Clock, models: ModelFolder | None = None) -> None:
         self.tables = self.models = self.refused_models = 0
         self.last_refusal = ""
         self._worker = worker

@@ -24,7 +24,8 @@ from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, run_bank
 from bidder.runtime.heap import settle_heap
 from bidder.runtime.kafka import KafkaSink, KafkaSource
 from bidder.runtime.transport import Source
-from bidder.runtime.worker import Worker, WorkerShell
+from bidder.runtime.worker import Worker
+from bidder.runtime.worker_shell import WorkerShell
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
 from bidder.store.journal import JournalWriter

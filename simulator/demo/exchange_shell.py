@@ -150,8 +150,7 @@ class ExchangeShell:
         late_ns = now_ns - int(self._tmax_ns * self._speedup)
         self.late_offers += sum(row.at_ns < late_ns for row in due)
         requests = [
-            Outbound(BID_REQUESTS, message_key(row), self.exchange.offer(row, deadline_ns))
-            for row in due
+            Outbound(BID_REQUESTS, message_key(row), self.exchange.offer(row, deadline_ns)) for row in due
         ]
         self.offered += len(due)
         await self._sink.publish(requests)

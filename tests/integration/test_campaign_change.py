@@ -22,7 +22,8 @@ from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, run_bank
 from bidder.runtime.bus import Bus
 from bidder.runtime.clock import SystemClock
 from bidder.runtime.transport import Outbound
-from bidder.runtime.worker import Worker, WorkerShell
+from bidder.runtime.worker import Worker
+from bidder.runtime.worker_shell import WorkerShell
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
 from simulator.demo.embedded import PARTITIONS

@@ -35,8 +35,9 @@ from bidder.runtime.bus import Bus
 from bidder.runtime.clock import SystemClock
 from bidder.runtime.heap import settle_heap
 from bidder.runtime.renewal import ModelFolder, Renewal
-from bidder.runtime.transport import Outbound
-from bidder.runtime.worker import PIECE_BYTES, Message, Worker, WorkerShell, pieces
+from bidder.runtime.transport import Message, Outbound
+from bidder.runtime.worker import Worker
+from bidder.runtime.worker_shell import PIECE_BYTES, WorkerShell, pieces
 from bidder.store.journal import Adopt, JournalWriter, ModelChange, read_journal
 from bidder.store.seat import JOURNAL, open_journal
 from simulator.replay import replay_journal

@@ -32,7 +32,8 @@ from bidder.openrtb.reasons import Reason
 from bidder.runtime.bus import Bus, BusSink
 from bidder.runtime.clock import VirtualClock
 from bidder.runtime.transport import Message, Outbound
-from bidder.runtime.worker import MAX_AGE_MS, MAX_RECORD_BYTES, Worker, WorkerShell, ages_ns, joined
+from bidder.runtime.worker import MAX_AGE_MS, MAX_RECORD_BYTES, Worker, ages_ns, joined
+from bidder.runtime.worker_shell import WorkerShell
 from bidder.store.journal import (
     Adopt,
     Control,
