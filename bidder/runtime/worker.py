@@ -1,6 +1,5 @@
 """One seat's worker: turns messages into engine calls, and answers into messages; no loop, no clock."""
 
-import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 
@@ -22,8 +21,6 @@ from bidder.runtime.latency import LatencyHistogram
 from bidder.runtime.transport import Message, Outbound, Run
 from bidder.store.journal import JournalWriter, output_digest
 from models.kernels import Masks
-
-_log = logging.getLogger(__name__)
 
 BATCH = 128
 """Most requests decided in one go: past 64 a larger batch wins little, and it holds up what waits behind it."""
