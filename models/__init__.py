@@ -10,6 +10,9 @@
     compile      trees -> bitset rows, exact
     kernels      the compiled functions over those rows
     scorer       a loaded artifact, checked bit for bit against LightGBM
+    extras       what else a training table may say of a row
+    pages        one-file HTML pages
+    commands     `clearbid models ...`
 
 `train` imports LightGBM and `dataset` PyArrow: only who trains pays for them. `schema`, `kernels` and `compile`,
 which the bidder imports, need NumPy, msgspec and Numba; `scorer` loads LightGBM when it checks.

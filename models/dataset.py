@@ -1,6 +1,6 @@
 """Training tables: read, checked, in the order of time, cut into slices by time.
 
-A table is Parquet or CSV, one row an impression that was shown:
+A table is Parquet or CSV, one row an impression that was shown (or, where it has a column `won`, a bid):
 
 | column | what |
 |---|---|
@@ -8,6 +8,7 @@ A table is Parquet or CSV, one row an impression that was shown:
 | `click` | 0 or 1 |
 | `conversion` | 0 or 1, null where not known; counts only where `click` is 1 |
 | features | raw: texts or numbers, named as declared; see `models.schema` |
+| others | optional, see `models.extras`; with a column `won`, lost bids are rows too, and have no click |
 """
 
 import contextlib
@@ -15,7 +16,7 @@ import csv
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.errors import TableError
+from models.extras import NUMBERS, TEXTS, TIMES, UNKNOWN_NS, Extra
 from models.schema import Declaration, check_declarations, segments_of
 
 TIME, CLICK, CONVERSION = "at_ns", "click", "conversion"
@@ -43,10 +45,11 @@ class TrainingTable:
         columns: for each declared column a list of texts (or None), a float64 array (NaN where missing), or a
             list of tuples of segment ids.
         at_ns: int64[N], ascending.
-        click: float64[N] of 0.0 and 1.0.
+        click: float64[N] of 0.0 and 1.0; NaN for lost bids, which are there only where they were asked for.
         conversion: float64[N] of 0.0, 1.0 and NaN where not known.
         source: name of the table, for messages and the manifest.
         sha256: of the table's bytes.
+        extras: the columns of `models.extras` that the table has.
     """
 
     columns: dict[str, Sequence[object] | Floats]
@@ -55,6 +58,7 @@ class TrainingTable:
     conversion: Floats
     source: str
     sha256: str
+    extras: dict[str, Extra] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -64,7 +68,8 @@ class TrainingTable:
         """Rows begin..end-1."""
         columns = {name: values[begin:end] for name, values in self.columns.items()}
         parts = (self.at_ns[begin:end], self.click[begin:end], self.conversion[begin:end])
-        return TrainingTable(columns, *parts, self.source, self.sha256)
+        extras = {name: values[begin:end] for name, values in self.extras.items()}
+        return TrainingTable(columns, *parts, self.source, self.sha256, extras)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +81,13 @@ class TimeSplit:
     test: TrainingTable
 
 
-def read_table(path: Path, declarations: Sequence[Declaration]) -> TrainingTable:
+def read_table(path: Path, declarations: Sequence[Declaration], *, lost: bool = False) -> TrainingTable:
     """Reads and checks a training table.
 
     Args:
         path: `.parquet` or `.csv`. All values of a CSV are taken as text, so that a code like `007` stays.
         declarations: which columns are features, and of what kind.
+        lost: keep bids that were lost, where the table has any.
 
     Raises:
         TableError: the file is missing or unreadable, has no rows, lacks a column, or holds a value that is
@@ -100,7 +106,7 @@ def read_table(path: Path, declarations: Sequence[Declaration]) -> TrainingTable
     except (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TableError(f"training table {path} must be readable {path.suffix[1:]}: {reason}") from error
-    return table_from_arrow(arrow, declarations, source=path.name, sha256=digest)
+    return table_from_arrow(arrow, declarations, source=path.name, sha256=digest, lost=lost)
 
 
 def _read_parquet(path: Path) -> Any:
@@ -117,7 +123,7 @@ def _read_csv(path: Path) -> Any:
 
 
 def table_from_arrow(
-    arrow: Any, declarations: Sequence[Declaration], *, source: str, sha256: str = ""
+    arrow: Any, declarations: Sequence[Declaration], *, source: str, sha256: str = "", lost: bool = False
 ) -> TrainingTable:
     """Checks an Arrow table and puts it in the order of time (rows of one time stay as they were).
 
@@ -126,6 +132,7 @@ def table_from_arrow(
         declarations: which columns are features, and of what kind.
         source: what messages and the manifest call it.
         sha256: of its bytes; made from the content where empty.
+        lost: as `read_table`.
 
     Raises:
         TableError: as `read_table`.
@@ -139,16 +146,58 @@ def table_from_arrow(
     if arrow.num_rows == 0:
         raise TableError(f"training table {source} must have rows, had none")
     at_ns = _times(arrow[TIME], source)
-    click = _labels(arrow[CLICK], CLICK, source, may_be_null=False)
+    won = _flags(arrow, "won", source)
+    click = _labels(arrow[CLICK], CLICK, source, may_be_null=won is not None)
+    _check_lost(click, won, source)
     conversion = _labels(arrow[CONVERSION], CONVERSION, source, may_be_null=True)
     order = np.argsort(at_ns, kind="stable")
+    if won is not None and not lost:
+        order = order[won[order] > 0.0]
+        if len(order) == 0:
+            raise TableError(f"training table {source} must have impressions, all its rows have won = 0")
     columns = {
         item.name: _column(arrow[item.name], item, source, order)
         for item in declarations
         if item.name in arrow.column_names
     }
     digest = sha256 or _digest(arrow)
-    return TrainingTable(columns, at_ns[order], click[order], conversion[order], source, digest)
+    extras = _extras(arrow, source, order)
+    return TrainingTable(columns, at_ns[order], click[order], conversion[order], source, digest, extras)
+
+
+def _flags(arrow: Any, name: str, source: str) -> Floats | None:
+    """A column of 0 and 1, or None where there is none."""
+    return _labels(arrow[name], name, source, may_be_null=False) if name in arrow.column_names else None
+
+
+def _check_lost(click: Floats, won: Floats | None, source: str) -> None:
+    if won is None:
+        return
+    for name, wrong in (
+        ("null on an impression", np.isnan(click) & (won > 0)),
+        ("1 on a lost bid", (click > 0) & (won == 0)),
+    ):
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0]) + 1
+            raise TableError(
+                f"click must be 0 or 1 where won is 1 and not 1 where it is 0, was {name} (row {row}, {source})"
+            )
+
+
+def _extras(arrow: Any, source: str, order: NDArray[np.int64]) -> dict[str, Extra]:
+    found: dict[str, Extra] = {}
+    for name in arrow.column_names:
+        if name in NUMBERS:
+            found[name] = _numbers(arrow[name], name, source)[order]
+        elif name in TIMES:
+            found[name] = _instants(arrow[name], name, source)[order]
+        elif name in TEXTS:
+            found[name] = arrow[name].cast(pa.string()).take(pa.array(order)).to_pylist()
+    weight = found.get("weight")
+    if isinstance(weight, np.ndarray) and not (weight > 0).all():
+        row = int(np.flatnonzero(~(weight > 0))[0])
+        raise TableError(f"weight must be > 0, was {weight[row]} ({source})")
+    return found
 
 
 def _digest(arrow: Any) -> str:
@@ -192,6 +241,18 @@ def _times(column: Any, source: str) -> NDArray[np.int64]:
     if found is None or found.null_count:
         raise _refuse(TIME, source, column.to_pylist(), _is_whole, allowed)
     return np.asarray(found.to_numpy(), dtype=np.int64)
+
+
+def _instants(column: Any, name: str, source: str) -> NDArray[np.int64]:
+    """int64, `UNKNOWN_NS` where null."""
+    try:
+        filled = pc.fill_null(column.cast(pa.int64()), UNKNOWN_NS)
+    except (pa.ArrowException, NotImplementedError) as error:
+        allowed = "whole nanoseconds since the epoch, or null"
+        raise _refuse(
+            name, source, column.to_pylist(), lambda value: value is None or _is_whole(value), allowed
+        ) from error
+    return np.asarray(filled.to_numpy(), dtype=np.int64)
 
 
 def _numbers(column: Any, name: str, source: str) -> Floats:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from models.pages.blocks import section, table
+from models.pages.markup import Content, Markup, el
 from simulator.report import text
-from simulator.report.blocks import Column, pair, section, table
-from simulator.report.markup import Content, Markup, el
+from simulator.report.blocks import column, pair
 from simulator.report.rows import MOST_ROWS, largest, name_cell
 from simulator.report.summary import EMPTY_BOOK, ExchangeBook, RunResult, book_mismatches, book_of, sum_checks
 
@@ -60,15 +61,15 @@ def _books_table(result: RunResult) -> Markup:
         rows.append(_books_row(f"{len(rest)} further campaigns", *_summed(rest)))
     currency = result.currency
     columns = [
-        Column("Campaign"),
-        Column(f"Our spend ({currency})", "Spend"),
-        Column(f"Exchange's ({currency})"),
-        Column("Difference"),
-        Column("Wins"),
-        Column("Impressions"),
-        Column("Clicks"),
-        Column("Conversions"),
-        Column(f"Value ({currency})", "Value"),
+        column("Campaign"),
+        column(f"Our spend ({currency})", "Spend"),
+        column(f"Exchange's ({currency})"),
+        column("Difference"),
+        column("Wins"),
+        column("Impressions"),
+        column("Clicks"),
+        column("Conversions"),
+        column(f"Value ({currency})", "Value"),
     ]
     return table("Our books against the exchange's", columns, rows, _books_row("All", *_summed(sides)))
 
@@ -106,7 +107,7 @@ def _checks_table(result: RunResult) -> Markup:
         ]
         for check in sum_checks(result)
     ]
-    return table("Sums that must hold", [Column("Sum"), Column("Whole"), Column("Parts"), Column("")], rows)
+    return table("Sums that must hold", [column("Sum"), column("Whole"), column("Parts"), column("")], rows)
 
 
 def _exchange_card(result: RunResult) -> Markup | None:
@@ -117,6 +118,6 @@ def _exchange_card(result: RunResult) -> Markup | None:
         ours = getattr(result, name, None)
         known = isinstance(ours, int)
         rows.append([text.plain(name), text.count(number), text.count(ours) if known else text.DASH])
-    columns = [Column("Counted"), Column("By the exchange"), Column("By us")]
+    columns = [column("Counted"), column("By the exchange"), column("By us")]
     heading = "The exchange's own counts of the run"
     return el("div", el("h3", heading), table(heading, columns, rows), class_="card")

@@ -1,10 +1,8 @@
-"""What the page is built of: sections, tables with scope and formula, amounts with their exact value."""
+"""What only this report is built of: its formulas, amounts with their exact value, numbers of two books."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
+from models.pages.blocks import Column, Figure
+from models.pages.markup import Markup, el
 from simulator.report import text
-from simulator.report.markup import Content, Markup, el, join
 
 FORMULAS = {
     "Budget": "What the campaign may spend over its whole flight.",
@@ -35,38 +33,14 @@ FORMULAS = {
 """How each figure is computed, for tooltips and for the footnotes."""
 
 
-class Column(NamedTuple):
+def column(header: str, formula: str | None = None) -> Column:
     """A header; `formula` names an entry of `FORMULAS`."""
-
-    header: str
-    formula: str | None = None
+    return Column(header, FORMULAS[formula] if formula else None)
 
 
-def section(heading: str, note: str | None, *content: Markup | None) -> Markup:
-    """A part of the page under its heading."""
-    return el("section", el("h2", heading), el("p", note, class_="note") if note else None, *content)
-
-
-def table(
-    caption: str, columns: Sequence[Column], rows: Sequence[Sequence[Content]], foot: Sequence[Content] = ()
-) -> Markup:
-    """A table whose first column names the row, in a frame that scrolls sideways by touch and by keyboard.
-
-    The caption is heard, not seen: a heading above says the same to the eye.
-    """
-    body = el(
-        "table",
-        el("caption", caption, class_="unseen"),
-        el("thead", el("tr", *(_header(column) for column in columns))),
-        el("tbody", *(_row(row) for row in rows)),
-        el("tfoot", _row(foot)) if foot else None,
-    )
-    return el("div", body, class_="scroll", tabindex=0, role="region", aria_label=caption)
-
-
-def data_details(summary: str, body: Markup) -> Markup:
-    """Closed until asked for: the numbers behind a chart."""
-    return el("details", el("summary", summary), body)
+def figure(name: str, value: str, beside: str, formula: str | None) -> Figure:
+    """A large number; `formula` names an entry of `FORMULAS`."""
+    return Figure(name, value, beside, FORMULAS[formula] if formula else None)
 
 
 def amount(nanos: int | None, decimals: int = 2) -> Markup:
@@ -82,17 +56,3 @@ def pair(ours: int, theirs: int, exact: bool = False) -> Markup:
     if ours == theirs:
         return el("data", form(ours), value=ours)
     return el("strong", f"{form(ours)} ≠ {form(theirs)}", class_="bad")
-
-
-def facts(entries: Sequence[tuple[str, Content]]) -> Markup:
-    """Names and what they are."""
-    return el("dl", *(join(el("dt", name), el("dd", value)) for name, value in entries), class_="facts")
-
-
-def _header(column: Column) -> Markup:
-    formula = FORMULAS[column.formula] if column.formula else None
-    return el("th", el("abbr", column.header, title=formula) if formula else column.header, scope="col")
-
-
-def _row(cells: Sequence[Content]) -> Markup:
-    return el("tr", el("th", cells[0], scope="row"), *(el("td", cell) for cell in cells[1:]))

@@ -1,9 +1,10 @@
 """How fast, how well predicted, and under what conditions; and how each figure is computed."""
 
+from models.pages.blocks import facts, section, table
+from models.pages.charts import Bar, BarRow, ChartIds, bar_chart
+from models.pages.markup import Content, Markup, el
 from simulator.report import text
-from simulator.report.blocks import FORMULAS, Column, facts, section, table
-from simulator.report.charts import Bar, BarRow, ChartIds, bar_chart
-from simulator.report.markup import Content, Markup, el
+from simulator.report.blocks import FORMULAS, column
 from simulator.report.summary import RunResult, share
 
 
@@ -49,13 +50,13 @@ def models(result: RunResult) -> Markup | None:
     if not result.models:
         return None
     columns = [
-        Column("Model"),
-        Column("Rows"),
-        Column("Events"),
-        Column("AUC", "AUC"),
-        Column("Normalized entropy", "NE"),
-        Column("Calibration", "Calibration"),
-        Column("ECE", "ECE"),
+        column("Model"),
+        column("Rows"),
+        column("Events"),
+        column("AUC", "AUC"),
+        column("Normalized entropy", "NE"),
+        column("Calibration", "Calibration"),
+        column("ECE", "ECE"),
     ]
     rows = [
         [

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from models.pages.blocks import data_details, section, table
+from models.pages.charts import ChartIds
+from models.pages.markup import Markup, el, join
 from simulator.report import text
-from simulator.report.blocks import Column, data_details, section, table
-from simulator.report.charts import ChartIds, pacing_chart, thin
-from simulator.report.markup import Markup, el, join
+from simulator.report.blocks import column
+from simulator.report.charts import pacing_chart, thin
 from simulator.report.rows import MOST_CHARTS, largest
 from simulator.report.summary import CampaignResult, CurvePoint, RunResult, share
 
@@ -64,9 +66,9 @@ def pacing_state(campaign: CampaignResult, last: CurvePoint | None) -> tuple[str
 
 def _curve_table(campaign: CampaignResult, points: Sequence[CurvePoint]) -> Markup:
     columns = [
-        Column("Time (UTC)"),
-        Column(f"Spend ({campaign.currency})", "Spend"),
-        Column(f"Plan ({campaign.currency})", "Plan"),
+        column("Time (UTC)"),
+        column(f"Spend ({campaign.currency})", "Spend"),
+        column(f"Plan ({campaign.currency})", "Plan"),
     ]
     rows = [
         [

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from models.pages.blocks import data_details, section, table
+from models.pages.charts import Bar, BarRow, ChartIds, bar_chart
+from models.pages.markup import Content, Markup, el
 from simulator.report import text
-from simulator.report.blocks import Column, data_details, section, table
-from simulator.report.charts import Bar, BarRow, ChartIds, bar_chart
-from simulator.report.markup import Content, Markup, el
+from simulator.report.blocks import column
 from simulator.report.reasons import refusal_words, words
 from simulator.report.rows import merged_rows, name_cell, with_rest
 from simulator.report.summary import CampaignResult, RunResult, share, totals, win_rate
@@ -54,7 +55,7 @@ def _stages(stages: Sequence[tuple[str, int]], ids: ChartIds) -> list[Markup]:
         lines.append([name, text.count(number), text.percent(part) if before else text.DASH])
         before = (name, number)
     said = ", ".join(f"{name.lower()} {text.count(number)}" for name, number in stages)
-    columns = [Column("Step"), Column("Count"), Column("Of the step before")]
+    columns = [column("Step"), column("Count"), column("Of the step before")]
     return [
         el("h3", "From opportunity to conversion"),
         el("p", "Each bar is the share of the step before it.", class_="note"),
@@ -98,7 +99,7 @@ def _drops(heading: str, noun: str, counts: Mapping[str, int], whole: int, ids: 
         )
         for name, number, tone in shown
     ]
-    columns = [Column("Reason"), Column("Count"), Column(f"Of {noun}")]
+    columns = [column("Reason"), column("Count"), column(f"Of {noun}")]
     body = [[name, text.count(number), text.percent(share(number, whole))] for name, number, _ in entries]
     foot = ["All", text.count(whole), text.percent(share(whole, whole))]
     return [
@@ -139,12 +140,12 @@ def _targeting(campaigns: Sequence[CampaignResult]) -> Markup | None:
         ]
 
     columns = [
-        Column("Campaign"),
-        Column("Asked"),
-        *(Column(f"{_LESS}{refusal_words(name)}") for name in named),
-        *([Column(f"{_LESS}Other rules")] if others else []),
-        Column("= Eligible"),
-        Column("Of asked"),
+        column("Campaign"),
+        column("Asked"),
+        *(column(f"{_LESS}{refusal_words(name)}") for name in named),
+        *([column(f"{_LESS}Other rules")] if others else []),
+        column("= Eligible"),
+        column("Of asked"),
     ]
     note = "Every opportunity is held against each line item; its first rule that refuses drops it."
     return el(
@@ -179,17 +180,17 @@ def _campaign_funnels(campaigns: Sequence[CampaignResult]) -> Markup:
         ]
 
     columns = [
-        Column("Campaign"),
-        Column("Eligible", "Eligible"),
-        *(Column(f"{_LESS}{words(name)}") for name in named),
-        *([Column(f"{_LESS}Other reasons")] if others else []),
-        *([Column(f"{_LESS}Not explained")] if gap else []),
-        Column("= Bids"),
-        Column("Wins"),
-        Column("Win rate", "Win rate"),
-        Column("Impressions", "Impressions"),
-        Column("Clicks"),
-        Column("Conversions"),
+        column("Campaign"),
+        column("Eligible", "Eligible"),
+        *(column(f"{_LESS}{words(name)}") for name in named),
+        *([column(f"{_LESS}Other reasons")] if others else []),
+        *([column(f"{_LESS}Not explained")] if gap else []),
+        column("= Bids"),
+        column("Wins"),
+        column("Win rate", "Win rate"),
+        column("Impressions", "Impressions"),
+        column("Clicks"),
+        column("Conversions"),
     ]
     return el(
         "div",

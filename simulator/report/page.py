@@ -1,16 +1,16 @@
 """The one-page report: what happened in a sentence, the figures, and the sections that back them."""
 
 import math
-from importlib import resources
 
+from models.pages.blocks import document, figures
+from models.pages.charts import ChartIds
+from models.pages.markup import Markup, el
 from simulator.report import text
 from simulator.report.accounts import books
-from simulator.report.blocks import FORMULAS
-from simulator.report.charts import ChartIds
+from simulator.report.blocks import figure
 from simulator.report.conditions import conditions, formulas, models, speed
 from simulator.report.delivery import pacing
 from simulator.report.funnel import funnel
-from simulator.report.markup import Markup, el, join
 from simulator.report.returns import roi
 from simulator.report.summary import (
     RunResult,
@@ -24,9 +24,6 @@ from simulator.report.summary import (
     win_rate,
 )
 
-_NO_LOADS = "default-src 'none'; style-src 'unsafe-inline'"
-"""Content security policy of the page: the browser itself refuses whatever would be loaded."""
-
 
 def render(result: RunResult) -> str:
     """The run as one HTML document that loads nothing, opens from disk and is well-formed XML too.
@@ -38,8 +35,8 @@ def render(result: RunResult) -> str:
         The document as text, to be written as UTF-8; below 500 kB for any number of campaigns.
     """
     ids = ChartIds()
-    body = el(
-        "main",
+    return document(
+        f"Clearbid run report: {result.log}",
         _header(result),
         _figures(result),
         pacing(result, ids),
@@ -51,8 +48,6 @@ def render(result: RunResult) -> str:
         conditions(result),
         formulas(),
     )
-    document = el("html", _head(result), el("body", body), lang="en")
-    return f"<!DOCTYPE html>\n{document}\n"
 
 
 def sentence(result: RunResult) -> str:
@@ -73,18 +68,6 @@ def sentence(result: RunResult) -> str:
         f"{said}, which brought {_plural(total.clicks, 'click')} and "
         f"{_plural(total.conversions, 'conversion')} worth {currency} "
         f"{text.money(total.value_nanos)}: {currency} {text.ratio(back)} back for each {currency} 1 spent."
-    )
-
-
-def _head(result: RunResult) -> Markup:
-    style = resources.files("simulator.report").joinpath("style.css").read_text(encoding="utf-8")
-    return el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=_NO_LOADS),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("title", f"Clearbid run report: {result.log}"),
-        el("style", Markup(style)),
     )
 
 
@@ -127,36 +110,27 @@ def _figures(result: RunResult) -> Markup:
     span = f"{text.count(result.requests)} requests in {text.duration(result.duration_s)}"
     bid_rate = f"{text.percent(share(result.bids, result.opportunities))} of opportunities"
     cost = text.money(cpa_nanos(total.spend_nanos, total.conversions))
-    return el(
-        "dl",
-        _figure(f"Spend ({currency})", text.money(total.spend_nanos), f"{spent} of budget", "Spend"),
-        _figure("Bids", text.count(result.bids), bid_rate, "Bid rate"),
-        _figure("Wins", text.count(result.wins), f"win rate {won}{late}", "Win rate"),
-        _figure("CTR", text.percent(ctr(total.clicks, total.impressions), 2), answers, "CTR"),
-        _figure(f"CPA ({currency})", cost, _plural(total.conversions, "conversion"), "CPA"),
-        _figure(
-            "ROAS",
-            text.ratio(roas(total.value_nanos, total.spend_nanos)),
-            f"value {currency} {text.money(total.value_nanos)}",
-            "ROAS",
-        ),
-        _figure("Requests a second", rate, span, None),
-        _figure(
-            "Decision latency, median",
-            text.milliseconds(latency.p50),
-            f"p99 {text.milliseconds(latency.p99)}",
-            "Decision latency",
-        ),
-        class_="figures",
-    )
-
-
-def _figure(name: str, value: str, beside: str, formula: str | None) -> Markup:
-    return el(
-        "div",
-        el("dt", name),
-        join(el("dd", value, class_="big"), el("dd", beside, class_="small")),
-        title=FORMULAS[formula] if formula else None,
+    return figures(
+        [
+            figure(f"Spend ({currency})", text.money(total.spend_nanos), f"{spent} of budget", "Spend"),
+            figure("Bids", text.count(result.bids), bid_rate, "Bid rate"),
+            figure("Wins", text.count(result.wins), f"win rate {won}{late}", "Win rate"),
+            figure("CTR", text.percent(ctr(total.clicks, total.impressions), 2), answers, "CTR"),
+            figure(f"CPA ({currency})", cost, _plural(total.conversions, "conversion"), "CPA"),
+            figure(
+                "ROAS",
+                text.ratio(roas(total.value_nanos, total.spend_nanos)),
+                f"value {currency} {text.money(total.value_nanos)}",
+                "ROAS",
+            ),
+            figure("Requests a second", rate, span, None),
+            figure(
+                "Decision latency, median",
+                text.milliseconds(latency.p50),
+                f"p99 {text.milliseconds(latency.p99)}",
+                "Decision latency",
+            ),
+        ]
     )
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from models.pages.blocks import section, table
+from models.pages.charts import Bar, BarRow, ChartIds, bar_chart
+from models.pages.markup import Content, Markup, el, join
 from simulator.report import text
-from simulator.report.blocks import Column, amount, section, table
-from simulator.report.charts import Bar, BarRow, ChartIds, bar_chart
-from simulator.report.markup import Content, Markup, el, join
+from simulator.report.blocks import amount, column
 from simulator.report.rows import MOST_CHARTS, largest, merged_rows, name_cell, with_rest
 from simulator.report.summary import (
     CampaignResult,
@@ -41,19 +42,19 @@ def roi(result: RunResult, ids: ChartIds) -> Markup:
 
 def _roi_table(rows: Sequence[CampaignResult], campaigns: Sequence[CampaignResult], currency: str) -> Markup:
     columns = [
-        Column("Campaign"),
-        Column(f"Budget ({currency})", "Budget"),
-        Column(f"Spend ({currency})", "Spend"),
-        Column("Spent", "Spent"),
-        Column("Impressions", "Impressions"),
-        Column(f"eCPM ({currency})", "eCPM"),
-        Column("Clicks"),
-        Column("CTR", "CTR"),
-        Column(f"CPC ({currency})", "CPC"),
-        Column("Conversions"),
-        Column(f"CPA ({currency})", "CPA"),
-        Column(f"Value ({currency})", "Value"),
-        Column("ROAS", "ROAS"),
+        column("Campaign"),
+        column(f"Budget ({currency})", "Budget"),
+        column(f"Spend ({currency})", "Spend"),
+        column("Spent", "Spent"),
+        column("Impressions", "Impressions"),
+        column(f"eCPM ({currency})", "eCPM"),
+        column("Clicks"),
+        column("CTR", "CTR"),
+        column(f"CPC ({currency})", "CPC"),
+        column("Conversions"),
+        column(f"CPA ({currency})", "CPA"),
+        column(f"Value ({currency})", "Value"),
+        column("ROAS", "ROAS"),
     ]
     total = merged_rows("", f"All {len(campaigns)} campaigns", campaigns)
     places = _Places.of([*rows, total])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from simulator.report.markup import Markup, el, join
+from models.pages.markup import Markup, el, join
 from simulator.report.reasons import summed
 from simulator.report.summary import CampaignResult, totals
 

@@ -50,6 +50,41 @@ def test_numbers_in_a_categorical_column_become_plain_texts():
     assert table.columns["region"] == [None, "3", "220"]
 
 
+def test_lost_bids_are_left_out_unless_they_are_asked_for():
+    arrow = small(click=[1, None, 1], won=[1, 0, 1], bid_cpm_micros=[5, 4, None], bid_id=["a", "b", None])
+    won = table_from_arrow(arrow, PLAIN, source="t")
+    assert won.at_ns.tolist() == [20, 30]
+    assert won.extras["bid_id"] == [None, "a"]
+    np.testing.assert_array_equal(won.extras["bid_cpm_micros"], [np.nan, 5.0])
+    everything = table_from_arrow(arrow, PLAIN, source="t", lost=True)
+    assert everything.at_ns.tolist() == [10, 20, 30]
+    assert np.isnan(everything.click[0])
+    assert everything.slice(0, 1).extras["bid_id"] == ["b"]
+
+
+def test_times_beside_the_row_keep_every_nanosecond():
+    arrow = small(click_at_ns=[1_772_409_600_000_000_001, None, 3])
+    found = table_from_arrow(arrow, PLAIN, source="t").extras["click_at_ns"]
+    assert found.tolist() == [-1, 3, 1_772_409_600_000_000_001]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"won": [1, 1, 1], "click": [1, None, 0]}, "null on an impression"),
+        ({"won": [0, 1, 1]}, "1 on a lost bid"),
+        ({"won": [0, 0, 0], "click": [None, None, 0]}, "must have impressions"),
+        ({"won": [2, 0, 0]}, "won must be 0 or 1"),
+        ({"weight": [1.0, 0.0, 1.0]}, "weight must be > 0, was 0.0"),
+        ({"weight": [1.0, None, 1.0]}, "weight must be > 0, was nan"),
+        ({"click_at_ns": ["x", "1", "2"]}, "click_at_ns must be whole nanoseconds"),
+    ],
+)
+def test_extras_that_cannot_be_are_refused(changes, said):
+    with pytest.raises(TableError, match=said):
+        table_from_arrow(small(**changes), PLAIN, source="t")
+
+
 def test_content_names_a_table_that_has_no_file():
     digests = {
         table_from_arrow(small(click=click), PLAIN, source="t").sha256 for click in ([1, 0, 1], [1, 1, 1])

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import msgspec
 import pytest
 
+from models.pages import charts as drawing
 from simulator.report import charts, render, text
 from simulator.report.blocks import FORMULAS
 from simulator.report.delivery import pacing_state
@@ -392,7 +393,7 @@ def test_a_curve_ends_where_the_money_does():
         CurvePoint(at_ns=START_NS + DAY_NS, spend_nanos=50, plan_nanos=100),
     ]
     svg = ET.fromstring(
-        charts.pacing_chart(charts.ChartIds(), "x", points, 100, (START_NS, START_NS + DAY_NS))
+        charts.pacing_chart(drawing.ChartIds(), "x", points, 100, (START_NS, START_NS + DAY_NS))
     )
     dot = svg.find("circle")
     assert (float(dot.get("cx")), float(dot.get("cy"))) == (272.0, 72.0)
@@ -405,7 +406,7 @@ def test_a_curve_ends_where_the_money_does():
 
 def test_spend_above_the_budget_stays_in_the_drawing():
     points = [CurvePoint(at_ns=START_NS, spend_nanos=400, plan_nanos=100)]
-    svg = ET.fromstring(charts.pacing_chart(charts.ChartIds(), "x", points, 100, (START_NS, START_NS)))
+    svg = ET.fromstring(charts.pacing_chart(drawing.ChartIds(), "x", points, 100, (START_NS, START_NS)))
     assert float(svg.find("circle").get("cy")) == 12.0
 
 
@@ -419,20 +420,20 @@ def test_thinning_keeps_the_first_and_the_last_in_order_of_time():
 
 def test_a_bar_of_something_tiny_can_be_seen_and_a_bar_of_nothing_cannot():
     rows = [
-        charts.BarRow("a", "1", (charts.Bar(1e-9, "drop"),)),
-        charts.BarRow("b", "0", (charts.Bar(0, "drop"),)),
+        drawing.BarRow("a", "1", (drawing.Bar(1e-9, "drop"),)),
+        drawing.BarRow("b", "0", (drawing.Bar(0, "drop"),)),
     ]
-    svg = ET.fromstring(charts.bar_chart(charts.ChartIds(), "t", "d", rows))
+    svg = ET.fromstring(drawing.bar_chart(drawing.ChartIds(), "t", "d", rows))
     lengths = [float(rect.get("width")) for rect in svg.iter("rect") if rect.get("class") == "drop"]
     assert lengths == [1.5, 0.0]
 
 
 def test_a_long_label_leaves_room_for_its_number():
-    rows = [charts.BarRow("x" * 200, "123,456  (7.8%)", (charts.Bar(0.5, "drop"),))]
-    svg = ET.fromstring(charts.bar_chart(charts.ChartIds(), "t", "d", rows))
+    rows = [drawing.BarRow("x" * 200, "123,456  (7.8%)", (drawing.Bar(0.5, "drop"),))]
+    svg = ET.fromstring(drawing.bar_chart(drawing.ChartIds(), "t", "d", rows))
     label, number = (said(element) for element in svg.iter("text"))
     assert label.endswith("\N{HORIZONTAL ELLIPSIS}")
-    assert len(label) + len(number) <= charts.WIDTH // 8
+    assert len(label) + len(number) <= drawing.WIDTH // 8
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.pages.markup import el, escape, join
 from simulator.report import text
-from simulator.report.markup import el, escape, join
 
 
 @given(st.integers(-(2**63), 2**63), st.integers(0, 9))

@@ -1,4 +1,4 @@
-"""The command line of the models: `clearbid models train` and `clearbid models show`."""
+"""`clearbid models train` and `clearbid models show`."""
 
 import sys
 from collections.abc import Iterator
@@ -20,14 +20,6 @@ _HEADS = (
     "sum p/y: events predicted over events that happened, 1 is right; "
     "ECE: expected calibration error, mean distance of the predicted from the real rate"
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the sub-command `models` to the application."""
-    models = typer.Typer(no_args_is_help=True, help="Train and inspect click and conversion models.")
-    models.command("train")(train)
-    models.command("show")(show)
-    app.add_typer(models, name="models")
 
 
 def train(
@@ -52,7 +44,7 @@ def train(
 
     declarations = load_declarations(spec) if spec else DEFAULT_DECLARATIONS
     rows = read_table(table, declarations)
-    with _bars(quiet=json) as progress:
+    with bars(quiet=json) as progress:
         bundle = train_bundle(rows, declarations, out, seed=seed, progress=progress)
     Scorer(bundle)  # a model that the bidder would refuse must fail here, not there
     _print(bundle, json=json)
@@ -71,7 +63,7 @@ def show(
 
 
 @contextmanager
-def _bars(*, quiet: bool) -> "Iterator[Progress]":
+def bars(*, quiet: bool) -> "Iterator[Progress]":
     """One bar a stage, on stderr, so that what is printed can be piped."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn

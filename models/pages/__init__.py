@@ -1,0 +1,8 @@
+"""One-file HTML pages: no script, nothing loaded, readable by eye, by keyboard and by a test.
+
+markup   elements that escape what they hold
+text     numbers as people read them
+blocks   sections, tables, figures, the document
+charts   inline SVG: rows of bars, lines over a plane
+style    the one style sheet
+"""
