@@ -86,7 +86,7 @@ def _duration_fits(creative: Creative, asked: dict[str, Any], seconds_left: floa
     if seconds > seconds_left:
         return False
     if asked.get("rqddurs"):
-        return seconds in asked["rqddurs"]
+        return seconds in asked["rqddurs"] and seconds <= (asked.get("poddur") or math.inf)
     most = asked.get("maxduration") or asked.get("poddur") or math.inf
     return bool(asked.get("minduration", 0) <= seconds <= most)
 
