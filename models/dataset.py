@@ -93,6 +93,16 @@ def read_table(path: Path, declarations: Sequence[Declaration], *, lost: bool = 
         TableError: the file is missing or unreadable, has no rows, lacks a column, or holds a value that is
             not allowed: the column, the row (the first is 1) and what is allowed are named.
     """
+    arrow, digest = read_arrow(path)
+    return table_from_arrow(arrow, declarations, source=path.name, sha256=digest, lost=lost)
+
+
+def read_arrow(path: Path) -> tuple[Any, str]:
+    """The `pyarrow.Table` of a file as it is, and the sha256 of its bytes.
+
+    Raises:
+        TableError: the file is missing, unreadable, or neither `.parquet` nor `.csv`.
+    """
     if not path.is_file():
         raise TableError(f"training table {path} must be a file, is not there")
     readers = {".parquet": _read_parquet, ".csv": _read_csv}
@@ -106,7 +116,7 @@ def read_table(path: Path, declarations: Sequence[Declaration], *, lost: bool = 
     except (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TableError(f"training table {path} must be readable {path.suffix[1:]}: {reason}") from error
-    return table_from_arrow(arrow, declarations, source=path.name, sha256=digest, lost=lost)
+    return arrow, digest
 
 
 def _read_parquet(path: Path) -> Any:

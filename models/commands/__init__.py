@@ -2,9 +2,10 @@
 
 import typer
 
+from models.commands.audit import audit
 from models.commands.train import show, train
 
-COMMANDS = (("train", train), ("show", show))
+COMMANDS = (("audit", audit), ("train", train), ("show", show))
 """Names and functions, in the order of `clearbid models --help`."""
 
 

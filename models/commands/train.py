@@ -63,7 +63,7 @@ def show(
 
 
 @contextmanager
-def bars(*, quiet: bool) -> "Iterator[Progress]":
+def bars(*, quiet: bool, stages: tuple[str, ...] = ("encode", "ctr", "cvr", "write")) -> "Iterator[Progress]":
     """One bar a stage, on stderr, so that what is printed can be piped."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -71,8 +71,8 @@ def bars(*, quiet: bool) -> "Iterator[Progress]":
 
     columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bars(*columns, console=Console(stderr=True), disable=quiet) as bars:
-        stages = {stage: bars.add_task(stage, total=None) for stage in ("encode", "ctr", "cvr", "write")}
-        yield lambda stage, done, total: bars.update(stages[stage], completed=done, total=total)
+        tasks = {stage: bars.add_task(stage, total=None) for stage in stages}
+        yield lambda stage, done, total: bars.update(tasks[stage], completed=done, total=total)
 
 
 def _print(bundle: "ModelBundle", *, json: bool) -> None:
