@@ -152,7 +152,7 @@ def clicks(**changes: object) -> pa.Table:
 
 
 def test_bundle_says_how_many_conversions_are_still_to_come(tmp_path):
-    arrow, p, campaign = delayed_clicks("exponential", 12_000, 2, click_rate=0.6)
+    arrow, _, _ = delayed_clicks("exponential", 12_000, 2, click_rate=0.6)
     bundle = train_bundle(read(arrow), DECLARATIONS, tmp_path / "m", params=PARAMS)
     delay = bundle.manifest.training.delay
     assert (delay.method, delay.why, delay.undated) == ("elapsed", "", 0)
