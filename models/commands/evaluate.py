@@ -188,9 +188,9 @@ def _groups(found: "Evaluation") -> "RenderableType":
 
     assert found.fairness is not None
     table = Table(title=f"groups of {escape(found.fairness.column)}", pad_edge=False, box=SIMPLE_HEAD)
-    table.add_column("")
-    for head in ("shown", "of shown", "of bids", "of spend", "CTR / all", "pCTR / all", "sum p/y"):
-        table.add_column(head, justify="right")
+    table.add_column("", overflow="fold")
+    for head in ("shown", "of shown", "of bids", "of spend", "CTR / all", "pCTR / all", "sum p/y", "off"):
+        table.add_column(head, justify="right", no_wrap=head == "sum p/y")
     for group in found.fairness.groups:
         table.add_row(
             escape(group.label),
@@ -198,7 +198,8 @@ def _groups(found: "Evaluation") -> "RenderableType":
             *(_share(each) for each in (group.impression_share, group.bid_share, group.spend_share)),
             _plain(group.actual_ratio),
             _plain(group.predicted_ratio),
-            shown(group.calibration_ratio, 2) + (" off" if group.label in found.fairness.flagged else ""),
+            shown(group.calibration_ratio, 2),
+            "off" if group.label in found.fairness.flagged else "",
         )
     return table
 

@@ -73,6 +73,7 @@ class Exposure:
         click: float64[N], 0 where not shown.
         predicted: float64[N], predicted click rate, 0 where not shown.
         price_cpm_micros: float64[N], 0 where not shown; None where the table has no prices.
+        unpriced: impressions whose price is not known.
         clusters: int32[N].
         has_lost: whether the table has lost bids.
     """
@@ -82,6 +83,7 @@ class Exposure:
     click: Floats
     predicted: Floats
     price_cpm_micros: Floats | None
+    unpriced: int
     clusters: Clusters
     has_lost: bool
 
@@ -184,15 +186,22 @@ def _over(above: Floats, below: Floats) -> Floats:
 
 
 def _limits(exposure: Exposure, slicing: Slicing) -> Sequence[str]:
+    base_rates = (
+        "Groups may differ in how often they click. Then equal rates, equal calibration and equal errors can not "
+        "all hold at once, and which of them is owed is for people to decide."
+    )
     said = [
         "Groups are known only where the table gives them, and only as the table calls them.",
         "The table holds what the bidder was offered and chose, not everybody: shares are of its rows.",
-        "Groups may differ in how often they click. Then equal rates, equal calibration and equal errors can not "
-        "all hold at once, and which of them is owed is for people to decide.",
+        base_rates,
         "A difference between groups is no proof of its cause: place, time, device and campaign differ too.",
     ]
     if not exposure.has_lost:
         said.append("Bid shares can not be said: the table has no lost bids (no column won with 0 in it).")
+    if exposure.unpriced:
+        said.append(
+            f"{exposure.unpriced:,} impressions have no known price and count as free in the shares of spend."
+        )
     if exposure.price_cpm_micros is None:
         said.append("Spend shares can not be said: the table has no column price_cpm_micros.")
     if slicing.overlapping:

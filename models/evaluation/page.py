@@ -27,8 +27,8 @@ from models.pages.blocks import (
     document,
     figures,
     glossary,
-    grid,
     header,
+    pair,
     section,
     table,
 )
@@ -39,8 +39,8 @@ from models.pages.text import DASH, count, moment, percent
 
 FORMULAS = {
     "Rate": "Events / rows, by weight where rows have weights.",
-    "AUC": "Share of pairs of an event and a non-event in which the event was given the higher prediction, ties half; "
-    "0.5 is chance.",
+    "AUC": "Share of pairs of an event and a non-event in which the event was given the higher prediction, ties "
+    "half; 0.5 is chance.",
     "Log loss": "Mean of -log of the probability that was given to what happened, in nats.",
     "NE": "Normalized entropy: log loss / log loss of always guessing the average rate; below 1 is better.",
     "Calibration": "Events predicted / events that happened; 1 is right on the whole.",
@@ -129,11 +129,12 @@ def _model(name: str, model: ModelEvaluation, ids: ChartIds) -> Markup:
     cards = [_calibration_card(name, model.deciles, ids)]
     if model.gain:
         cards.append(_gain_card(name, model.gain, ids))
-    cards.append(_metrics_card(model.judged))
+    numbers = [_metrics_card(model.judged)]
     if model.against is not None:
-        cards.append(_against_card(name, model.against))
-    note = f"{calibration_said(name, model.judged)} In other words: {ranking_said(model.judged)}"
-    return section(NAMES[name], note, grid(*cards))
+        numbers.append(_against_card(name, model.against))
+    ranking = ranking_said(model.judged)
+    note = f"{calibration_said(name, model.judged)} {ranking[0].upper()}{ranking[1:]}"
+    return section(NAMES[name], note, el("div", pair(*cards), pair(*numbers), class_="stack"))
 
 
 def _calibration_card(name: str, deciles: ColumnReport, ids: ChartIds) -> Markup:
@@ -155,6 +156,8 @@ def _calibration_card(name: str, deciles: ColumnReport, ids: ChartIds) -> Markup
     )
     off = len(deciles.flagged)
     said = f"{off} of {deciles.tested} tested tenths of the rows are off by more than chance allows."
+    if deciles.tested == 0:
+        said = f"Too few {EVENTS[name]} to test the tenths of the rows."
     chart = plane_chart(
         ids,
         f"Predicted and real rate of {EVENTS[name]}",
@@ -208,7 +211,7 @@ def _gain_card(name: str, gain: Sequence[tuple[float, float]], ids: ChartIds) ->
         f"Gain of {EVENTS[name]}",
         said,
         Axis("rows, highest predictions first", 0.0, 1.0, ticks),
-        Axis(f"share of {EVENTS[name]}", 0.0, 1.0, ticks),
+        Axis(f"share of {EVENTS[name]}", 0.0, 1.08, ticks),
         series,
     )
     rows = [[percent(share, 0), percent(hits), f"{hits / share:.2f}"] for share, hits in gain if share]
@@ -294,7 +297,7 @@ def _columns(name: str, model: ModelEvaluation, ids: ChartIds) -> Markup:
         f"line marks 1, right on the whole; an interval that misses it is no proof where many are looked at."
     )
     cards = [_column_card(name, column, ids) for column in model.columns]
-    return section(f"{NAMES[name]} by part", note, el("div", *cards, class_="stack"))
+    return section(f"{NAMES[name]} by part", note, pair(*cards))
 
 
 def _column_card(name: str, column: ColumnReport, ids: ChartIds) -> Markup:

@@ -182,15 +182,15 @@ def _fairness(rows: Rows, clicks: Floats, groups: Slicing, ctr: Sample, wishes: 
     """The groups of all rows, lost bids too; flags from the impressions."""
     predicted = np.zeros(len(rows.table))
     predicted[rows.shown] = clicks
-    price = rows.table.extras.get("price_cpm_micros")
+    found = rows.table.extras.get("price_cpm_micros")
+    price = np.where(rows.shown, found, 0.0) if isinstance(found, np.ndarray) else None
     exposure = Exposure(
         weights=rows.weights,
         shown=rows.shown,
-        click=np.where(rows.shown, np.nan_to_num(rows.table.click), 0.0),
+        click=np.where(rows.shown, rows.table.click, 0.0),
         predicted=predicted,
-        price_cpm_micros=np.where(rows.shown, np.nan_to_num(np.asarray(price, dtype=np.float64)), 0.0)
-        if isinstance(price, np.ndarray)
-        else None,
+        price_cpm_micros=None if price is None else np.nan_to_num(price),
+        unpriced=0 if price is None else int(np.isnan(price).sum()),
         clusters=rows.clusters,
         has_lost=not bool(rows.shown.all()),
     )

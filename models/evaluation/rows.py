@@ -103,12 +103,13 @@ def read_rows(
         first, last = bundle.manifest.window_ns
         inside |= (table.at_ns >= first) & (table.at_ns <= last)
     weight = table.extras.get("weight")
-    users = table.extras.get("user")
+    found = table.extras.get("user")
+    users = None if found is None or isinstance(found, np.ndarray) else found
     by_user = users is not None and any(user is not None for user in users)
     return Rows(
         table=table,
         shown=shown,
-        weights=weight if isinstance(weight, np.ndarray) else np.ones(len(table)),
+        weights=np.ones(len(table)) if weight is None else np.asarray(weight, dtype=np.float64),
         clusters=clusters_of(users if by_user else None, len(table)),
         by_user=by_user,
         learned=0 if held_out else int((inside & shown).sum()),

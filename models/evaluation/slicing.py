@@ -108,11 +108,21 @@ def _of_names(
 
 
 def _place(ranked: Sequence[str]) -> "_Key":
-    """Order of the parts: hours and other whole numbers by value, all else by rows; what is not known last."""
+    """Order of the parts: hours, days and other whole numbers by value, else by rows; what is not known last."""
     known = [name for name in ranked if name not in {UNKNOWN, NO_SEGMENT}]
-    if known and all(name.removeprefix("-").isdecimal() for name in known):
-        return _Key({name: float(name) for name in known})
+    values = [_whole(name) for name in known]
+    numbered = {name: value for name, value in zip(known, values, strict=True) if value is not None}
+    if len(numbered) == len(known):
+        return _Key(numbered)
     return _Key({name: float(rank) for rank, name in enumerate(known)})
+
+
+def _whole(name: str) -> float | None:
+    """The number that a text of digits is, such as `7`, `-1` or the day `2026-03-15`."""
+    digits = name[:1].replace("-", "") + name[1:].replace("-", "")
+    if not (digits.isascii() and digits.isdecimal()):
+        return None
+    return -float(digits) if name.startswith("-") else float(digits)
 
 
 class _Key:
@@ -126,4 +136,4 @@ class _Key:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"

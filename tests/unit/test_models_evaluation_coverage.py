@@ -48,3 +48,28 @@ def covered(truth, worlds, seed, clustered=True):
         _, low, high = compare(y, p_old, p_new, clusters=clusters, seed=world)["normalized_entropy"]
         hits["difference"] += low <= new.normalized_entropy - old.normalized_entropy <= high
     return hits
+
+
+def assert_covers(hits, worlds, spread):
+    """95 % within `spread` standard deviations of a count, and a point for percentiles of 80 events."""
+    slack = spread * math.sqrt(0.95 * 0.05 / worlds)
+    for name in (*METRICS, "difference"):
+        assert 0.94 - slack <= hits[name] / worlds <= 0.95 + slack, (name, hits[name] / worlds)
+    assert hits["ece"] / worlds >= 0.95 - slack, hits["ece"]  # held on purpose more often than it says
+
+
+def test_intervals_cover_the_truth_of_a_sample_of_worlds(truth):
+    assert_covers(covered(truth, 60, seed=11), 60, spread=3.0)
+
+
+@pytest.mark.slow
+def test_intervals_cover_the_truth(truth):
+    assert_covers(covered(truth, 600, seed=12), 600, spread=2.6)
+
+
+@pytest.mark.slow
+def test_rows_taken_for_independent_cover_less(truth):
+    """Why users are drawn and not rows: the same worlds, the same rows, fewer intervals that hold the truth."""
+    by_user, by_row = covered(truth, 400, seed=13), covered(truth, 400, seed=13, clustered=False)
+    for name in ("log_loss", "calibration_ratio"):
+        assert by_row[name] < by_user[name]
