@@ -1,8 +1,8 @@
 """What was observed in each stratum, as arrays that are added to and fade with age.
 
-A bid between two points of the grid is shared between both, in proportion to its distance: so a curve that is
-linear between points is met in the mean, whatever the bids. A lost bid below the first point, and a won one
-above the last whose price is hidden, say nothing that the grid can hold.
+A bid between two points of the grid is shared between both in proportion to its distance, which errs by far
+less than to round it; between 0 and the first point, the part of 0 says nothing. A bid above the last point
+counts as one of the last point, a price above it as one of the tail.
 """
 
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ class Counts:
             weight = weight * 0.5 ** ((self.at_ns - seen.at_ns) / self.half_life_ns)
         self._add_exact(seen, strata, weight)
         for kind, out in ((ABOVE, self.above), (BELOW, self.below)):
-            self._add_bids(seen.kind == kind, seen, strata, weight, out, hidden_below=kind == BELOW)
+            self._add_bids(seen.kind == kind, seen, strata, weight, out)
 
     def with_children(self, parents: NDArray[np.int64]) -> "Counts":
         """The same with each stratum's children added to it.
@@ -115,20 +115,13 @@ class Counts:
         strata: NDArray[np.int64],
         weight: Floats,
         out: Floats,
-        *,
-        hidden_below: bool,
     ) -> None:
         bid, points = seen.cpm_micros[rows], len(self.grid)
         upper = np.searchsorted(self.grid, bid, side="left")  # the first point at or above the bid
         ends = np.concatenate([[0], self.grid, [self.grid[-1]]]).astype(np.float64)
         width = ends[upper + 1] - ends[upper]
         share = np.where(width > 0, (bid - ends[upper]) / np.where(width > 0, width, 1.0), 0.0)
-        lower_share, upper_share = 1.0 - share, share
-        if hidden_below:
-            # At most a bid below the first point is at most that point; above the last it is anything.
-            upper_share = np.where(upper == 0, 1.0, share)
-            lower_share = np.where(upper == points, 0.0, lower_share)
-        for place, part in ((upper - 1, lower_share), (upper, upper_share)):
+        for place, part in ((upper - 1, 1.0 - share), (upper, share)):
             inside = (place >= 0) & (place < points)
             flat = strata[rows][inside] * points + place[inside]
             out += np.bincount(flat, (weight[rows] * part)[inside], out.size).reshape(out.shape)

@@ -74,7 +74,7 @@ class Landscape:
             raise IndexError(
                 f"stratum must be 0 to {len(self.strata) - 1}, was {places.min()} to {places.max()}"
             )
-        return np.ascontiguousarray(bids), np.ascontiguousarray(places)
+        return np.array(bids), np.array(places)  # copies: what was broadcast can be read only
 
 
 def landscape_of(counts: Counts, strata: Strata, shrinkage: float = SHRINKAGE, source: str = "") -> Landscape:
