@@ -3,9 +3,10 @@
 import typer
 
 from models.commands.evaluate import evaluate
+from models.commands.landscape import landscape
 from models.commands.train import show, train
 
-COMMANDS = (("train", train), ("show", show), ("evaluate", evaluate))
+COMMANDS = (("train", train), ("show", show), ("evaluate", evaluate), ("landscape", landscape))
 """Names and functions, in the order of `clearbid models --help`."""
 
 
