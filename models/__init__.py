@@ -5,6 +5,7 @@
     train        click and conversion models (LightGBM), calibrated, measured on later rows
     calibration  raw score -> probability, a small monotone table
     evaluate     the numbers a model is judged by
+    evaluation   those with intervals, by part and by group, and two models compared
     artifact     the directory a trained model lives in; every byte is checked when it is read
     trees        LightGBM's model text -> plain trees
     compile      trees -> bitset rows, exact

@@ -6,10 +6,13 @@
 | `spec.json` | `FeatureSpec` |
 | `ctr.txt`, `cvr.txt` | LightGBM model texts: click, and conversion given a click |
 | `calibration.json` | raw score -> probability of each model |
+| `value.txt`, `value.json`, `value_positive.txt` | optional: the value of a conversion, see `models.value` |
 
 The manifest holds the sha256 of every other file, and its own `hash` over all the rest of itself; so one
 changed byte anywhere is found, and the hash names the model as a whole. Nothing in it depends on when or where
 training ran: the same table, parameters and library versions give the same hash.
+
+Format 2 adds the optional files and the manifest's `training`; bundles of format 1 have neither and load as before.
 """
 
 import hashlib
@@ -21,11 +24,16 @@ import msgspec
 
 from models.calibration import CalibrationTable, check_table
 from models.errors import ArtifactError
-from models.evaluate import Metrics
+from models.reports import ModelReport, TrainingReport
 from models.schema import FeatureSpec
 from models.trees import parse_forest
+from models.value import POSITIVE_FILE, TABLE_FILE, VALUE_FILE, ValueModel, ValueTable
 
-FORMAT = 1
+__all__ = ["Manifest", "ModelBundle", "ModelReport", "load_bundle", "manifest_hash", "save_bundle"]
+
+FORMAT = 2
+READABLE = (1, 2)
+"""Formats that this version loads."""
 
 CTR, CVR = 0, 1
 MODEL_NAMES = ("ctr", "cvr")
@@ -34,29 +42,6 @@ MANIFEST_FILE = "manifest.json"
 SPEC_FILE = "spec.json"
 CALIBRATION_FILE = "calibration.json"
 _FILES = (SPEC_FILE, CALIBRATION_FILE, *(f"{name}.txt" for name in MODEL_NAMES))
-
-
-class ModelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How one model came about and how it did on rows later than all it has seen.
-
-    Attributes:
-        kind: `lightgbm`, or `prior`: too few positives to learn from, so one leaf with the smoothed mean.
-        rounds: trees.
-        early_stopping: whether held-out rows chose the number of trees.
-        training_rows: rows the trees were grown on. training_positives: positives among them.
-        calibration: `isotonic` or `offset`, see `models.calibration`.
-        before: on the test rows, by the model's own sigmoid.
-        after: on the test rows, calibrated.
-    """
-
-    kind: str
-    rounds: int
-    early_stopping: bool
-    training_rows: int
-    training_positives: int
-    calibration: str
-    before: Metrics
-    after: Metrics
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -73,6 +58,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         params: of the training.
         models: a report for each model.
         versions: of Python and the libraries that made it.
+        training: what was learned of which rows; absent before format 2 and where no training made the bundle.
         hash: sha256 (hex) of this manifest without this field; names the bundle.
     """
 
@@ -87,6 +73,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     params: dict[str, Any]
     models: dict[str, ModelReport]
     versions: dict[str, str]
+    # Absent, not null: the hash of a manifest of format 1 is over a text without the field.
+    training: TrainingReport | msgspec.UnsetType = msgspec.UNSET
     hash: str = ""
 
 
@@ -100,6 +88,7 @@ class ModelBundle:
         spec: its features.
         texts: LightGBM model text by name (`ctr`, `cvr`).
         calibration: raw score -> probability, by name.
+        value: of a conversion, where the bundle has a model of it.
     """
 
     path: Path
@@ -107,6 +96,7 @@ class ModelBundle:
     spec: FeatureSpec
     texts: dict[str, str]
     calibration: dict[str, CalibrationTable]
+    value: ValueModel | None = None
 
     @property
     def hash(self) -> str:
@@ -120,6 +110,7 @@ def save_bundle(
     spec: FeatureSpec,
     texts: dict[str, str],
     calibration: dict[str, CalibrationTable],
+    value: ValueModel | None = None,
 ) -> ModelBundle:
     """Writes a bundle; its `files`, `spec_hash` and `hash` are filled in here.
 
@@ -131,6 +122,7 @@ def save_bundle(
     """
     data = {SPEC_FILE: spec.to_json(), CALIBRATION_FILE: _canonical(calibration)}
     data |= {f"{name}.txt": texts[name].encode() for name in MODEL_NAMES}
+    data |= {} if value is None else _value_files(value)
     sealed = msgspec.structs.replace(
         manifest,
         spec_hash=spec.hash,
@@ -141,13 +133,16 @@ def save_bundle(
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         (out_dir / MANIFEST_FILE).unlink(missing_ok=True)
+        for name in (VALUE_FILE, TABLE_FILE, POSITIVE_FILE):  # of a bundle that was here before
+            if name not in data:
+                (out_dir / name).unlink(missing_ok=True)
         for name, content in data.items():
             part = out_dir / f"{name}.part"
             part.write_bytes(content)
             part.replace(out_dir / name)
     except OSError as error:
         raise ArtifactError(f"model directory {out_dir} must be writable: {error.strerror}") from error
-    return ModelBundle(out_dir, sealed, spec, texts, calibration)
+    return ModelBundle(out_dir, sealed, spec, texts, calibration, value)
 
 
 def load_bundle(path: Path | str) -> ModelBundle:
@@ -167,13 +162,43 @@ def load_bundle(path: Path | str) -> ModelBundle:
         )
     texts = {name: data[f"{name}.txt"].decode() for name in MODEL_NAMES}
     for name, text in texts.items():
-        found = parse_forest(text, f"{path / name}.txt").n_features
-        if found != len(spec):
-            raise ArtifactError(
-                f"{path / name}.txt must be trained on the {len(spec)} features of {SPEC_FILE}, was on {found}: "
-                f"train the model again"
-            )
-    return ModelBundle(path, manifest, spec, texts, _read_calibration(path, data[CALIBRATION_FILE]))
+        _check_features(path / f"{name}.txt", text, spec)
+    calibration = _read_calibration(path, data[CALIBRATION_FILE])
+    return ModelBundle(path, manifest, spec, texts, calibration, _read_value(path, manifest, spec))
+
+
+def _check_features(path: Path, text: str, spec: FeatureSpec) -> None:
+    found = parse_forest(text, str(path)).n_features
+    if found != len(spec):
+        raise ArtifactError(
+            f"{path} must be trained on the {len(spec)} features of {SPEC_FILE}, was on {found}: "
+            f"train the model again"
+        )
+
+
+def _value_files(value: ValueModel) -> dict[str, bytes]:
+    data = {VALUE_FILE: value.text.encode(), TABLE_FILE: _canonical(value.table)}
+    if value.positive_text is not None:
+        data[POSITIVE_FILE] = value.positive_text.encode()
+    return data
+
+
+def _read_value(path: Path, manifest: Manifest, spec: FeatureSpec) -> ValueModel | None:
+    """The model of value, where the manifest names its files."""
+    if VALUE_FILE not in manifest.files:
+        return None
+    names = (VALUE_FILE, POSITIVE_FILE) if POSITIVE_FILE in manifest.files else (VALUE_FILE,)
+    texts = [_read_checked(path, name, manifest).decode() for name in names]
+    for name, text in zip(names, texts, strict=True):
+        _check_features(path / name, text, spec)
+    where = path / TABLE_FILE
+    try:
+        table = msgspec.json.decode(_read_checked(path, TABLE_FILE, manifest), type=ValueTable)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{where} is broken ({error}): train the model again") from error
+    if table.positive is not None:
+        check_table(table.positive, f"positive in {where}")
+    return ValueModel(texts[0], texts[1] if len(texts) > 1 else None, table)
 
 
 def manifest_hash(manifest: Manifest) -> str:
@@ -206,9 +231,9 @@ def _read_manifest(path: Path) -> Manifest:
             f"{path / MANIFEST_FILE} must be JSON, is not ({error}): train the model again"
         ) from error
     version = found.get("format") if isinstance(found, dict) else None
-    if version != FORMAT:
+    if version not in READABLE:
         raise ArtifactError(
-            f"{path / MANIFEST_FILE} must have format {FORMAT}, was {version!r}: "
+            f"{path / MANIFEST_FILE} must have format {' or '.join(map(str, READABLE))}, was {version!r}: "
             f"train the model again with this version"
         )
     try:

@@ -9,6 +9,10 @@ Two ways to fit one, by how many labels of the rarer kind there are:
   sigmoid.
 
 Either way the sum of probabilities over the rows of the fit equals the sum of labels, up to the prior.
+
+Rows may have weights: how many rows each stands for where rows were sampled, or one over the chance that it
+was won. Only their ratios count. They are scaled to sum to the effective number of rows (Kish), so that few
+rows of large weight are not taken for many: 10 clicks that stand for 1,000 are still 10 clicks.
 """
 
 import math
@@ -18,7 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import ArtifactError
+from models.errors import ArtifactError, TableError
 
 MAX_KNOTS = 256
 MIN_ISOTONIC = 50
@@ -66,26 +70,53 @@ def sigmoid(raw: Floats) -> Floats:
     return np.asarray(np.clip(p, 1e-15, 1.0 - 1e-15))
 
 
-def fit_calibration(raw: Floats, labels: Floats) -> CalibrationTable:
+def fit_calibration(raw: Floats, labels: Floats, weights: Floats | None = None) -> CalibrationTable:
     """The table for raw scores and 0/1 labels of rows that the model was not trained on.
 
     Args:
         raw: float64[N] raw scores; N may be 0.
         labels: float64[N] of 0.0 and 1.0.
+        weights: float64[N], finite and >= 0; rows of weight 0 do not count. None is one each.
+
+    Raises:
+        TableError: a weight is not finite or below 0; the first such row is named.
     """
-    positives = int(labels.sum())
-    enough = min(positives, len(labels) - positives) >= MIN_ISOTONIC
-    table = _fit_isotonic(raw, labels) if enough else _fit_offset(raw, labels)
+    scaled = _scaled(weights, len(raw))
+    kept = scaled > 0.0
+    raw, labels, scaled = raw[kept], labels[kept], scaled[kept]
+    fewest = min(effective_rows(scaled[labels > 0]), effective_rows(scaled[labels == 0]))
+    # Below 50.0 only by rounding is 50.
+    fit = _fit_isotonic if fewest >= MIN_ISOTONIC - 1e-6 else _fit_offset
+    table = fit(raw, labels, scaled)
     check_table(table, "the fit")
     return table
 
 
-def _fit_offset(raw: Floats, labels: Floats) -> CalibrationTable:
+def effective_rows(weights: Floats) -> float:
+    """Of how many equal rows a weighted mean is as certain: (sum w)^2 / sum w^2 (Kish, 1965); 0 without rows."""
+    squares = float((weights * weights).sum())
+    return float(weights.sum()) ** 2 / squares if squares > 0.0 else 0.0
+
+
+def _scaled(weights: Floats | None, rows: int) -> Floats:
+    """Weights that sum to the effective number of rows; all 1 where there are none."""
+    if weights is None:
+        return np.ones(rows)
+    wrong = ~(np.isfinite(weights) & (weights >= 0.0))
+    if len(weights) != rows or wrong.any():
+        row = int(np.flatnonzero(wrong)[0]) if wrong.any() else -1
+        was = f"{weights[row]} (row {row + 1})" if wrong.any() else f"{len(weights)} for {rows} rows"
+        raise TableError(f"weights of a calibration must be finite and >= 0, one for each row, were {was}")
+    total = float(weights.sum())
+    return np.asarray(weights * (effective_rows(weights) / total)) if total > 0.0 else np.zeros(rows)
+
+
+def _fit_offset(raw: Floats, labels: Floats, weights: Floats) -> CalibrationTable:
     offset = 0.0
     for _ in range(100):  # Newton on a convex function of one number
         p = sigmoid(raw + offset)
-        slope = float((p * (1.0 - p)).sum()) + PRIOR_STD**-2
-        step = (float((p - labels).sum()) + offset * PRIOR_STD**-2) / slope
+        slope = float((weights * p * (1.0 - p)).sum()) + PRIOR_STD**-2
+        step = (float((weights * (p - labels)).sum()) + offset * PRIOR_STD**-2) / slope
         offset -= float(np.clip(step, -1.0, 1.0))
         if abs(step) < 1e-12:
             break
@@ -95,12 +126,12 @@ def _fit_offset(raw: Floats, labels: Floats) -> CalibrationTable:
     return CalibrationTable("offset", tuple(knots.tolist()), tuple(p.tolist()))
 
 
-def _fit_isotonic(raw: Floats, labels: Floats) -> CalibrationTable:
+def _fit_isotonic(raw: Floats, labels: Floats, weights: Floats) -> CalibrationTable:
     from scipy.optimize import isotonic_regression
 
-    scores, inverse, counts = np.unique(raw, return_inverse=True, return_counts=True)
-    weight = counts.astype(np.float64)
-    positives = np.bincount(inverse, weights=labels)
+    scores, inverse = np.unique(raw, return_inverse=True)
+    weight = np.bincount(inverse, weights=weights)
+    positives = np.bincount(inverse, weights=labels * weights)
     fit = isotonic_regression(positives / weight, weights=weight)
     starts = np.asarray(fit.blocks)[:-1]
     block_weight = np.add.reduceat(weight, starts)
@@ -110,15 +141,17 @@ def _fit_isotonic(raw: Floats, labels: Floats) -> CalibrationTable:
     rows = np.bincount(into, weights=block_weight).astype(np.float64)
     hits = np.bincount(into, weights=block_positives)
     centre = np.bincount(into, weights=block_score) / rows
-    p = _balance(centre, _never_certain(hits / rows, rows), raw, float(labels.sum()))
+    # Sums of weights round; a share of exactly 0 or 1 must stay one.
+    share = np.clip(hits / rows, 0.0, 1.0)
+    p = _balance(centre, _never_certain(share, rows), raw, float((labels * weights).sum()), weights)
     return CalibrationTable("isotonic", tuple(centre.tolist()), tuple(p.tolist()))
 
 
 def _never_certain(p: Floats, rows: Floats) -> Floats:
     """The lowest step where it saw no positive, and the highest where it saw nothing else, moved inwards.
 
-    Half a row stands in, but never so much that the step passes the half way to its neighbour: a single row at
-    the end must not lift all others.
+    Half a row stands in, but never so much that the step passes the half way to its neighbour: a single row
+    at the end must not lift all others.
     """
     lowest, highest = p[p > 0.0].min(), p[p < 1.0].max()
     inside = np.where(p == 0.0, np.minimum(0.5 / rows, lowest / 2), p)
@@ -134,14 +167,14 @@ def _knot_of_block(block_weight: Floats) -> NDArray[np.int64]:
     return np.asarray(np.unique(place, return_inverse=True)[1])
 
 
-def _balance(x: Floats, p: Floats, raw: Floats, positives: float) -> Floats:
+def _balance(x: Floats, p: Floats, raw: Floats, positives: float, weights: Floats) -> Floats:
     """Moves all knots by one number in log odds, so that the probabilities of the fit sum to the labels."""
     odds = np.log(p) - np.log1p(-p)
     low, high = -5.0, 5.0
     for _ in range(60):
         middle = (low + high) / 2
         table = CalibrationTable("isotonic", tuple(x), tuple(sigmoid(odds + middle)))
-        if math.fsum(calibrate(table, raw)) > positives:
+        if math.fsum(weights * calibrate(table, raw)) > positives:
             high = middle
         else:
             low = middle

@@ -6,35 +6,36 @@ A table is Parquet or CSV, one row an impression that was shown (or, where it ha
 |---|---|
 | `at_ns` | int64, when it was offered, nanoseconds since the epoch |
 | `click` | 0 or 1 |
-| `conversion` | 0 or 1, null where not known; counts only where `click` is 1 |
+| `conversion` | 0 or 1, null where not known; counts only where `click` is 1; another column can be the goal |
 | features | raw: texts or numbers, named as declared; see `models.schema` |
 | others | optional, see `models.extras`; with a column `won`, lost bids are rows too, and have no click |
 """
 
-import contextlib
 import csv
 import hashlib
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models import columns
 from models.errors import TableError
 from models.extras import NUMBERS, TEXTS, TIMES, UNKNOWN_NS, Extra
-from models.schema import Declaration, check_declarations, segments_of
+from models.schema import Declaration, check_declarations
 
 TIME, CLICK, CONVERSION = "at_ns", "click", "conversion"
 
+CLICK_TIME, CONVERSION_TIME, OBSERVED_UNTIL = TIMES
+
 Floats = NDArray[np.float64]
+Instants = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,15 @@ class TrainingTable:
     """Rows in the order of time.
 
     Attributes:
-        columns: for each declared column a list of texts (or None), a float64 array (NaN where missing), or a
-            list of tuples of segment ids.
+        columns: for each declared column a sequence of texts (or None), a float64 array (NaN where missing), or
+            a sequence of tuples of segment ids; as `models.texts` where read from a file.
         at_ns: int64[N], ascending.
         click: float64[N] of 0.0 and 1.0; NaN for lost bids, which are there only where they were asked for.
-        conversion: float64[N] of 0.0, 1.0 and NaN where not known.
+        conversion: float64[N] of 0.0, 1.0 and NaN where not known; of the column `goal`.
         source: name of the table, for messages and the manifest.
         sha256: of the table's bytes.
-        extras: the columns of `models.extras` that the table has.
+        extras: the columns of `models.extras` that the table has, and texts that were asked for by name.
+        goal: name of the column whose ones are conversions.
     """
 
     columns: dict[str, Sequence[object] | Floats]
@@ -59,6 +61,7 @@ class TrainingTable:
     source: str
     sha256: str
     extras: dict[str, Extra] = field(default_factory=dict)
+    goal: str = CONVERSION
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -66,10 +69,26 @@ class TrainingTable:
 
     def slice(self, begin: int, end: int) -> "TrainingTable":
         """Rows begin..end-1."""
-        columns = {name: values[begin:end] for name, values in self.columns.items()}
-        parts = (self.at_ns[begin:end], self.click[begin:end], self.conversion[begin:end])
-        extras = {name: values[begin:end] for name, values in self.extras.items()}
-        return TrainingTable(columns, *parts, self.source, self.sha256, extras)
+        return self._pick(lambda values: values[begin:end])
+
+    def take(self, rows: NDArray[np.int64]) -> "TrainingTable":
+        """Rows at these places, which must ascend so that time does."""
+        places = rows.tolist()
+
+        def pick(values: Any) -> Any:
+            return [values[row] for row in places] if isinstance(values, list | tuple) else values[rows]
+
+        return self._pick(pick)
+
+    def _pick(self, pick: Callable[[Any], Any]) -> "TrainingTable":
+        return replace(
+            self,
+            columns={name: pick(values) for name, values in self.columns.items()},
+            at_ns=pick(self.at_ns),
+            click=pick(self.click),
+            conversion=pick(self.conversion),
+            extras={name: pick(values) for name, values in self.extras.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +100,32 @@ class TimeSplit:
     test: TrainingTable
 
 
-def read_table(path: Path, declarations: Sequence[Declaration], *, lost: bool = False) -> TrainingTable:
+def read_table(
+    path: Path,
+    declarations: Sequence[Declaration],
+    *,
+    lost: bool = False,
+    goal: str = CONVERSION,
+    keep: Sequence[str] = (),
+) -> TrainingTable:
     """Reads and checks a training table.
 
     Args:
         path: `.parquet` or `.csv`. All values of a CSV are taken as text, so that a code like `007` stays.
         declarations: which columns are features, and of what kind.
         lost: keep bids that were lost, where the table has any.
+        goal: the column of 0 and 1 (null where not known) whose ones count as conversions.
+        keep: further columns to keep, as texts, among the extras.
 
     Raises:
-        TableError: the file is missing or unreadable, has no rows, lacks a column, or holds a value that is
-            not allowed: the column, the row (the first is 1) and what is allowed are named.
+        TableError: the file is missing or unreadable, has no rows, lacks a column, holds a value that is
+            not allowed or a label from the future: the column, the row (the first is 1) and what is allowed
+            are named.
     """
     arrow, digest = read_arrow(path)
-    return table_from_arrow(arrow, declarations, source=path.name, sha256=digest, lost=lost)
+    return table_from_arrow(
+        arrow, declarations, source=path.name, sha256=digest, lost=lost, goal=goal, keep=keep
+    )
 
 
 def read_arrow(path: Path) -> tuple[Any, str]:
@@ -133,7 +164,15 @@ def _read_csv(path: Path) -> Any:
 
 
 def table_from_arrow(
-    arrow: Any, declarations: Sequence[Declaration], *, source: str, sha256: str = "", lost: bool = False
+    arrow: Any,
+    declarations: Sequence[Declaration],
+    *,
+    source: str,
+    sha256: str = "",
+    lost: bool = False,
+    goal: str = CONVERSION,
+    keep: Sequence[str] = (),
+    any_times: bool = False,
 ) -> TrainingTable:
     """Checks an Arrow table and puts it in the order of time (rows of one time stay as they were).
 
@@ -142,42 +181,67 @@ def table_from_arrow(
         declarations: which columns are features, and of what kind.
         source: what messages and the manifest call it.
         sha256: of its bytes; made from the content where empty.
+        any_times: let labels from the future pass, for who counts them.
         lost: as `read_table`.
+        goal: as `read_table`.
+        keep: as `read_table`.
 
     Raises:
         TableError: as `read_table`.
     """
     check_declarations(declarations)
-    for name in (TIME, CLICK, CONVERSION, *(item.name for item in declarations if not item.optional)):
+    required = (TIME, CLICK, goal, *(item.name for item in declarations if not item.optional), *keep)
+    _check_present(arrow, required, source)
+    if any(item.name == goal for item in declarations):
+        raise TableError(
+            f"feature {goal} must not be the goal of the training too ({source}): take it out of the declarations"
+        )
+    at_ns = columns.times(arrow[TIME], TIME, source)
+    won = _flags(arrow, "won", source)
+    click = columns.labels(arrow[CLICK], CLICK, source, may_be_null=won is not None)
+    _check_lost(click, won, source)
+    conversion = columns.labels(arrow[goal], goal, source, may_be_null=True)
+    extras = _extras(arrow, goal, source)
+    if not any_times:
+        _check_times(at_ns, click, conversion, extras, goal, source)
+    order = np.argsort(at_ns, kind="stable")
+    if won is not None and not lost:
+        order = order[won[order] > 0.0]
+        if len(order) == 0:
+            raise TableError(f"training table {source} must have impressions, all its rows have won = 0")
+    features = {
+        item.name: _feature(arrow[item.name], item, source)
+        for item in declarations
+        if item.name in arrow.column_names
+    }
+    extras |= {name: columns.texts(arrow[name], name, source) for name in keep if name not in extras}
+    table = TrainingTable(features, at_ns, click, conversion, source, sha256 or _digest(arrow), extras, goal)
+    return table.take(order)
+
+
+def _check_present(arrow: Any, required: Sequence[str], source: str) -> None:
+    for name in required:
         if name not in arrow.column_names:
             raise TableError(
                 f"training table {source} must have the column {name}, has {', '.join(arrow.column_names)}"
             )
     if arrow.num_rows == 0:
         raise TableError(f"training table {source} must have rows, had none")
-    at_ns = _times(arrow[TIME], source)
-    won = _flags(arrow, "won", source)
-    click = _labels(arrow[CLICK], CLICK, source, may_be_null=won is not None)
-    _check_lost(click, won, source)
-    conversion = _labels(arrow[CONVERSION], CONVERSION, source, may_be_null=True)
-    order = np.argsort(at_ns, kind="stable")
-    if won is not None and not lost:
-        order = order[won[order] > 0.0]
-        if len(order) == 0:
-            raise TableError(f"training table {source} must have impressions, all its rows have won = 0")
-    columns = {
-        item.name: _column(arrow[item.name], item, source, order)
-        for item in declarations
-        if item.name in arrow.column_names
-    }
-    digest = sha256 or _digest(arrow)
-    extras = _extras(arrow, source, order)
-    return TrainingTable(columns, at_ns[order], click[order], conversion[order], source, digest, extras)
+
+
+def _feature(column: Any, item: Declaration, source: str) -> Sequence[object] | Floats:
+    if item.kind == "numeric":
+        return columns.numbers(column, item.name, source)
+    if item.kind == "segments":
+        return columns.segment_lists(column)
+    return columns.texts(column, item.name, source)
 
 
 def _flags(arrow: Any, name: str, source: str) -> Floats | None:
     """A column of 0 and 1, or None where there is none."""
-    return _labels(arrow[name], name, source, may_be_null=False) if name in arrow.column_names else None
+    if name not in arrow.column_names:
+        return None
+    return columns.labels(arrow[name], name, source, may_be_null=False)
 
 
 def _check_lost(click: Floats, won: Floats | None, source: str) -> None:
@@ -194,20 +258,66 @@ def _check_lost(click: Floats, won: Floats | None, source: str) -> None:
             )
 
 
-def _extras(arrow: Any, source: str, order: NDArray[np.int64]) -> dict[str, Extra]:
+def _extras(arrow: Any, goal: str, source: str) -> dict[str, Extra]:
+    """The optional columns; the time of another goal than `conversion` is the column `GOAL_at_ns`."""
     found: dict[str, Extra] = {}
     for name in arrow.column_names:
         if name in NUMBERS:
-            found[name] = _numbers(arrow[name], name, source)[order]
-        elif name in TIMES:
-            found[name] = _instants(arrow[name], name, source)[order]
+            found[name] = columns.numbers(arrow[name], name, source)
+        elif name in TIMES and (name != CONVERSION_TIME or goal == CONVERSION):
+            found[name] = columns.instants(arrow[name], name, source)
         elif name in TEXTS:
-            found[name] = arrow[name].cast(pa.string()).take(pa.array(order)).to_pylist()
-    weight = found.get("weight")
-    if isinstance(weight, np.ndarray) and not (weight > 0).all():
-        row = int(np.flatnonzero(~(weight > 0))[0])
-        raise TableError(f"weight must be > 0, was {weight[row]} ({source})")
+            found[name] = columns.texts(arrow[name], name, source)
+    at = f"{goal}_at_ns"
+    if goal != CONVERSION and at in arrow.column_names:
+        found[CONVERSION_TIME] = columns.instants(arrow[at], at, source)
+    _check_positive(found, "weight", "> 0: give every row a weight, or leave the column out", source)
+    _check_positive(found, "value_nanos", ">= 0 or null: book refunds apart", source)
     return found
+
+
+def _check_positive(found: dict[str, Extra], name: str, allowed: str, source: str) -> None:
+    values = found.get(name)
+    if not isinstance(values, np.ndarray):
+        return
+    wrong = ~(values > 0) if name == "weight" else values < 0
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise TableError(f"{name} must be {allowed}; was {values[row]} (row {row + 1}, {source})")
+
+
+def _check_times(
+    at_ns: Instants, click: Floats, conversion: Floats, extras: dict[str, Extra], goal: str, source: str
+) -> None:
+    """Refuses labels from the future: what happened must follow its cause and lie before the end of observation."""
+    times = {TIME: at_ns, **{name: np.asarray(extras[name]) for name in TIMES if name in extras}}
+    for early, late in (
+        (TIME, CLICK_TIME),
+        (TIME, CONVERSION_TIME),
+        (CLICK_TIME, CONVERSION_TIME),
+        (TIME, OBSERVED_UNTIL),
+        (CLICK_TIME, OBSERVED_UNTIL),
+        (CONVERSION_TIME, OBSERVED_UNTIL),
+    ):
+        if early in times and late in times:
+            _check_order(early, times[early], late, times[late], source)
+    told = times.get(CONVERSION_TIME)
+    if told is not None:
+        wrong = (told != UNKNOWN_NS) & (click > 0) & (conversion == 0)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0]) + 1
+            raise TableError(f"{goal} must be 1 where its time is told, was 0 (row {row}, {source})")
+
+
+def _check_order(early: str, before: Instants, late: str, after: Instants, source: str) -> None:
+    wrong = (before != UNKNOWN_NS) & (after != UNKNOWN_NS) & (after < before)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        gap_s = float(before[row] - after[row]) / 1e9
+        raise TableError(
+            f"{late} must not be before {early}, was {gap_s:g} s before it (row {row + 1}, {source}): "
+            f"a label from the future; mend the clocks or the join that made the table"
+        )
 
 
 def _digest(arrow: Any) -> str:
@@ -215,100 +325,6 @@ def _digest(arrow: Any) -> str:
     with pa.ipc.new_stream(sink, arrow.schema.remove_metadata()) as writer:
         writer.write_table(arrow.combine_chunks())
     return hashlib.sha256(sink.getvalue()).hexdigest()
-
-
-def _refuse(column: str, source: str, values: Sequence[object], is_good: Any, allowed: str) -> TableError:
-    """The error that names the first value that is not good."""
-    for row, value in enumerate(values, start=1):
-        if not is_good(value):
-            shown = "null" if value is None else repr(value)
-            return TableError(f"{column} must be {allowed}, was {shown} (row {row}, {source})")
-    return TableError(f"{column} must be {allowed}, is not in {source}")
-
-
-def _is_whole(value: object) -> bool:
-    try:
-        return value is not None and -(2**63) <= int(value) < 2**63  # type: ignore[call-overload]
-    except ValueError:
-        return False
-
-
-def _is_number(value: object) -> bool:
-    try:
-        return value is None or not math.isinf(float(value))  # type: ignore[arg-type]
-    except (ValueError, TypeError):
-        return False
-
-
-def _times(column: Any, source: str) -> NDArray[np.int64]:
-    allowed = "whole nanoseconds since the epoch"
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("ns"))
-    try:
-        found = column.cast(pa.int64())
-    except (pa.ArrowException, NotImplementedError):
-        found = None
-    if found is None or found.null_count:
-        raise _refuse(TIME, source, column.to_pylist(), _is_whole, allowed)
-    return np.asarray(found.to_numpy(), dtype=np.int64)
-
-
-def _instants(column: Any, name: str, source: str) -> NDArray[np.int64]:
-    """int64, `UNKNOWN_NS` where null."""
-    try:
-        filled = pc.fill_null(column.cast(pa.int64()), UNKNOWN_NS)
-    except (pa.ArrowException, NotImplementedError) as error:
-        allowed = "whole nanoseconds since the epoch, or null"
-        raise _refuse(
-            name, source, column.to_pylist(), lambda value: value is None or _is_whole(value), allowed
-        ) from error
-    return np.asarray(filled.to_numpy(), dtype=np.int64)
-
-
-def _numbers(column: Any, name: str, source: str) -> Floats:
-    """float64, NaN where null; infinities are refused because a threshold can not tell how large they are."""
-    values: Floats | None = None
-    with contextlib.suppress(pa.ArrowException, NotImplementedError):
-        values = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
-    if values is None or np.isinf(values).any():
-        raise _refuse(name, source, column.to_pylist(), _is_number, "a finite number or missing")
-    return values
-
-
-def _labels(column: Any, name: str, source: str, *, may_be_null: bool) -> Floats:
-    allowed = "0 or 1, or null where not known" if may_be_null else "0 or 1"
-    values: Floats | None = None
-    with contextlib.suppress(pa.ArrowException, NotImplementedError):
-        values = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
-    missing = np.asarray(column.is_null().to_numpy(), dtype=np.bool_)
-    good = (may_be_null & missing) | ((values == 0.0) | (values == 1.0)) if values is not None else None
-    if values is None or good is None or not good.all():
-
-        def is_good(value: object) -> bool:
-            return (may_be_null and value is None) or value in (0, 1) or value in ("0", "1")
-
-        raise _refuse(name, source, column.to_pylist(), is_good, allowed)
-    return values
-
-
-def _column(
-    column: Any, item: Declaration, source: str, order: NDArray[np.int64]
-) -> Sequence[object] | Floats:
-    if item.kind == "numeric":
-        return _numbers(column, item.name, source)[order]
-    taken = column.take(pa.array(order))
-    if item.kind == "segments":
-        return [segments_of(value) for value in taken.to_pylist()]
-    if pa.types.is_dictionary(taken.type):
-        taken = taken.cast(taken.type.value_type)
-    if pa.types.is_floating(taken.type):
-        taken = pc.if_else(pc.is_nan(taken), pa.scalar(None, taken.type), taken)
-    try:
-        texts = pc.cast(taken, pa.string())
-    except (pa.ArrowException, NotImplementedError) as error:
-        raise TableError(f"column {item.name} of {source} must hold texts, was {column.type}") from error
-    found: list[object] = texts.to_pylist()
-    return found
 
 
 def split_by_time(table: TrainingTable, calibration: float = 0.15, test: float = 0.15) -> TimeSplit:

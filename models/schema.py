@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ArtifactError, TableError
+from models.texts import TextLists, Texts
 
 SEGMENTS_COLUMN = "segments"
 SEGMENT_PREFIX = "segment:"
@@ -192,9 +193,7 @@ class FeatureSpec:
         out = np.zeros((max(lengths.values(), default=0), len(self.features)))
         for place, (feature, encoder) in enumerate(zip(self.features, self.encoders(), strict=True)):
             if feature.kind == "categorical":
-                values = columns[feature.name]
-                codes = (encoder.get(value, 0.0) if isinstance(value, str) else 0.0 for value in values)
-                out[:, place] = np.fromiter(codes, np.float64, len(values))
+                out[:, place] = _as_codes(columns[feature.name], encoder)
             elif not feature.name.startswith(SEGMENT_PREFIX):
                 out[:, place] = _as_floats(columns[feature.name])
         self._encode_segments(columns, out)
@@ -208,7 +207,13 @@ class FeatureSpec:
         }
         if not places:
             return
-        for row, ids in enumerate(columns[SEGMENTS_COLUMN]):
+        found = columns[SEGMENTS_COLUMN]
+        if isinstance(found, TextLists):
+            column = np.array([*(places.get(value, -1) for value in found.values), -1])[found.codes]
+            known = column >= 0
+            out[found.rows()[known], column[known]] = 1.0
+            return
+        for row, ids in enumerate(found):
             for segment in segments_of(ids):
                 place = places.get(segment)
                 if place is not None:
@@ -221,6 +226,15 @@ class _SpecFile(msgspec.Struct, forbid_unknown_fields=True):
 
 def _column_of(name: str) -> str:
     return SEGMENTS_COLUMN if name.startswith(SEGMENT_PREFIX) else name
+
+
+def _as_codes(
+    values: Sequence[object] | NDArray[np.float64], encoder: dict[str, float]
+) -> NDArray[np.float64]:
+    if isinstance(values, Texts):
+        return values.encoded(encoder)
+    codes = (encoder.get(value, 0.0) if isinstance(value, str) else 0.0 for value in values)
+    return np.fromiter(codes, np.float64, len(values))
 
 
 def _as_floats(values: Sequence[object] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -280,17 +294,29 @@ def fit_spec(
         if item.kind == "numeric":
             features.append(Feature(item.name, "numeric", item.side))
         elif item.kind == "categorical":
-            counts = Counter(value for value in values if isinstance(value, str))
+            counts = _text_counts(values)
             features.append(
                 Feature(item.name, "categorical", item.side, _most_common(counts, max_categories, min_count))
             )
         else:
-            counts = Counter(segment for ids in values for segment in set(segments_of(ids)))
+            counts = _segment_counts(values)
             features.extend(
                 Feature(SEGMENT_PREFIX + segment, "numeric", item.side)
                 for segment in _most_common(counts, item.top, min_count)
             )
     return FeatureSpec(features)
+
+
+def _text_counts(values: Sequence[object] | NDArray[np.float64]) -> Counter[str]:
+    if isinstance(values, Texts):
+        return Counter(values.counts())
+    return Counter(value for value in values if isinstance(value, str))
+
+
+def _segment_counts(values: Sequence[object] | NDArray[np.float64]) -> Counter[str]:
+    if isinstance(values, TextLists):
+        return Counter(values.counts())
+    return Counter(segment for ids in values for segment in set(segments_of(ids)))
 
 
 def _most_common(counts: Counter[str], limit: int, min_count: int) -> tuple[str, ...]:

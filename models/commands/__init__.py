@@ -3,9 +3,17 @@
 import typer
 
 from models.commands.audit import audit
+from models.commands.evaluate import evaluate
+from models.commands.landscape import landscape
 from models.commands.train import show, train
 
-COMMANDS = (("audit", audit), ("train", train), ("show", show))
+COMMANDS = (
+    ("audit", audit),
+    ("train", train),
+    ("show", show),
+    ("evaluate", evaluate),
+    ("landscape", landscape),
+)
 """Names and functions, in the order of `clearbid models --help`."""
 
 

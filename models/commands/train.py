@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from models.artifact import ModelBundle
+    from models.reports import TrainingReport
     from models.train import Progress
+    from models.training.params import TrainParams
 
 
 _HEADS = (
@@ -33,21 +35,79 @@ def train(
         Path | None,
         typer.Option(metavar="FILE", help="Feature declarations, TOML: a table `feature` for each."),
     ] = None,
+    params: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Training parameters, TOML; options win over it.")
+    ] = None,
+    goal: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column of 0 and 1 whose ones count as conversions.")
+    ] = "conversion",
+    delay: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW", help="Late conversions: auto, none, elapsed or buckets.", show_default="auto"
+        ),
+    ] = None,
+    delay_by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column whose values have delays of their own.")
+    ] = None,
+    negative_rate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATE", help="Share of the rows without a click to learn from.", show_default="1"
+        ),
+    ] = None,
+    split_by: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Part the rows by a column's values.", show_default="time"),
+    ] = None,
+    tune: Annotated[int, typer.Option(metavar="N", min=0, help="Try N sets of parameters first.")] = 0,
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Leave out columns without any value.")
+    ] = False,
+    allow_prior: Annotated[
+        bool, typer.Option("--allow-prior", help="Accept rows without any click: a model of the rate alone.")
+    ] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the training.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
-    """Train, calibrate and measure a click and a conversion model."""
+    """Train, calibrate and measure a click and a conversion model, and one of the value of a conversion."""
     from models.dataset import read_table
     from models.schema import DEFAULT_DECLARATIONS, load_declarations
     from models.scorer import Scorer
     from models.train import train_bundle
 
+    chosen = _params(
+        params,
+        {"delay": delay, "delay_by": delay_by, "negative_rate": negative_rate, "split_by": split_by},
+        drop_missing=drop_missing,
+        allow_prior=allow_prior,
+    )
     declarations = load_declarations(spec) if spec else DEFAULT_DECLARATIONS
-    rows = read_table(table, declarations)
+    keep = () if chosen.split_by == "time" else (chosen.split_by,)
+    rows = read_table(table, declarations, goal=goal, keep=keep)
     with bars(quiet=json) as progress:
-        bundle = train_bundle(rows, declarations, out, seed=seed, progress=progress)
+        bundle = train_bundle(rows, declarations, out, seed=seed, params=chosen, progress=progress, tune=tune)
     Scorer(bundle)  # a model that the bidder would refuse must fail here, not there
     _print(bundle, json=json)
+
+
+def _params(
+    path: Path | None, options: dict[str, object], *, drop_missing: bool, allow_prior: bool
+) -> "TrainParams":
+    """Parameters of the file, with the options that were given over them."""
+    import msgspec
+
+    from models.errors import TableError
+    from models.training.params import TrainParams, load_params
+
+    base = load_params(path) if path else TrainParams()
+    given: dict[str, object] = {name: value for name, value in options.items() if value is not None}
+    given |= {"drop_missing": True} if drop_missing else {}
+    given |= {"allow_prior": True} if allow_prior else {}
+    try:
+        return msgspec.convert({**msgspec.structs.asdict(base), **given}, TrainParams)
+    except msgspec.ValidationError as error:
+        raise TableError(f"training parameters must be as documented: {error}") from error
 
 
 def show(
@@ -72,7 +132,13 @@ def bars(*, quiet: bool, stages: tuple[str, ...] = ("encode", "ctr", "cvr", "wri
     columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bars(*columns, console=Console(stderr=True), disable=quiet) as bars:
         tasks = {stage: bars.add_task(stage, total=None) for stage in stages}
-        yield lambda stage, done, total: bars.update(tasks[stage], completed=done, total=total)
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:  # not every training tunes or has values
+                tasks[stage] = bars.add_task(stage, total=None)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield tell
 
 
 def _print(bundle: "ModelBundle", *, json: bool) -> None:
@@ -88,6 +154,7 @@ def _print(bundle: "ModelBundle", *, json: bool) -> None:
 
 
 def _summary(bundle: "ModelBundle") -> "RenderableType":
+    import msgspec
     from rich.table import Table
 
     manifest = bundle.manifest
@@ -104,7 +171,51 @@ def _summary(bundle: "ModelBundle") -> "RenderableType":
         ("versions", ", ".join(f"{name} {number}" for name, number in manifest.versions.items())),
     ):
         grid.add_row(name, value)
+    if not isinstance(manifest.training, msgspec.UnsetType):
+        for name, value in _learned(manifest.training):
+            grid.add_row(name, value)
     return grid
+
+
+def _learned(report: "TrainingReport") -> "Iterator[tuple[str, str]]":
+    """What was learned of which rows, in words; only what is not as usual."""
+    delay, value, tuning = report.delay, report.value, report.tuning
+    if report.goal != "conversion":
+        yield "goal", report.goal
+    if report.split_by != "time":
+        yield "split", f"by {report.split_by}: no value of it is in two slices"
+    if report.left_out:
+        yield "left out", f"{', '.join(report.left_out)}: every value is missing"
+    if report.weighted:
+        yield "weights", f"rows say as much as {report.effective_rows:,.0f} equal ones"
+    if report.click_shift:
+        yield (
+            "sampled",
+            f"{report.click_rows:,} rows for the click trees, log odds put right by {report.click_shift:.3f}",
+        )
+    if delay.method != "none":
+        half, end = _span(delay.median_ns), _span(delay.horizon_ns)
+        late = f"{delay.to_come:.1%} of those expected within {end} are still to come"
+        yield "delays", f"{delay.method}: half of the conversions come within {half}, {late}"
+    elif delay.why:
+        yield "delays", f"conversions not seen count as none: {delay.why}"
+    if value is not None:
+        tested = "none to test it" if value.ratio is None else f"sum v/actual {value.ratio:.3f} on test rows"
+        worth = f"{value.rows:,} conversions, {value.zeros:.0%} worth nothing"
+        yield "value", f"{value.kind} ({value.rounds} trees) of {worth}, {tested}"
+    if tuning is not None:
+        found = ", ".join(f"{name} {number:.4g}" for name, number in tuning.found.items()) or "nothing better"
+        yield (
+            "tuned",
+            f"{tuning.trials} trials, log loss {tuning.log_loss_default:.5f} to {tuning.log_loss_best:.5f}: {found}",
+        )
+
+
+def _span(ns: int) -> str:
+    for unit, size in (("d", 86_400e9), ("h", 3_600e9), ("min", 60e9)):
+        if ns >= size:
+            return f"{ns / size:.1f} {unit}"
+    return f"{ns / 1e9:.1f} s"
 
 
 def _metrics(bundle: "ModelBundle") -> "RenderableType":
@@ -113,9 +224,7 @@ def _metrics(bundle: "ModelBundle") -> "RenderableType":
 
     names = ("rows", "positives", "auc", "log_loss", "normalized_entropy", "calibration_ratio", "ece")
     heads = ("rows", "pos.", "AUC", "log loss", "NE", "sum p/y", "ECE")
-    table = Table(
-        title="on rows later than all that training saw", caption=_HEADS, pad_edge=False, box=SIMPLE_HEAD
-    )
+    table = Table(title=_judged_on(bundle), caption=_HEADS, pad_edge=False, box=SIMPLE_HEAD)
     table.add_column(no_wrap=True)
     for head in heads:
         table.add_column(head, justify="right")
@@ -123,6 +232,15 @@ def _metrics(bundle: "ModelBundle") -> "RenderableType":
         for label, metrics in (("raw", report.before), (report.calibration, report.after)):
             table.add_row(f"{name} {label}", *(_shown(getattr(metrics, field)) for field in names))
     return table
+
+
+def _judged_on(bundle: "ModelBundle") -> str:
+    by = bundle.manifest.params.get("split_by", "time")
+    return (
+        "on rows later than all that training saw"
+        if by == "time"
+        else f"on rows of a {by} that training never saw"
+    )
 
 
 def _shown(value: float | None) -> str:

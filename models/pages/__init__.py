@@ -4,5 +4,6 @@ markup   elements that escape what they hold
 text     numbers as people read them
 blocks   sections, tables, figures, the document
 charts   inline SVG: rows of bars, lines over a plane
+ranges   inline SVG: numbers with their intervals over one axis
 style    the one style sheet
 """

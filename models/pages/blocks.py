@@ -81,6 +81,11 @@ def grid(*cards: Markup) -> Markup:
     return el("div", *cards, class_="grid")
 
 
+def pair(*cards: Markup) -> Markup:
+    """Wider cards, two beside each other where there is room: for charts with long rows, and tables."""
+    return el("div", *cards, class_="pair")
+
+
 def table(
     caption: str, columns: Sequence[Column], rows: Sequence[Sequence[Content]], foot: Sequence[Content] = ()
 ) -> Markup:

@@ -167,7 +167,7 @@ def _models(plan: "Plan", folder: Path, table: "LiveTable") -> "tuple[ModelBundl
     from bidder.store.model import load_model
     from models.dataset import read_table
     from models.schema import DEFAULT_DECLARATIONS
-    from models.train import train_bundle
+    from models.train import TrainParams, train_bundle
     from simulator.logs.training import write_training_table
 
     table.phase("Writing the training table")
@@ -176,7 +176,9 @@ def _models(plan: "Plan", folder: Path, table: "LiveTable") -> "tuple[ModelBundl
     write_training_table(plan.training(), plan.campaigns, plan.encoder(), settings, path)
     table.phase("Training the click and conversion models")
     examples = read_table(path, DEFAULT_DECLARATIONS)
-    bundle = train_bundle(examples, DEFAULT_DECLARATIONS, folder / "model", seed=plan.seed)
+    # A demo of a few rows may see no click; its market must be played all the same.
+    params = TrainParams(allow_prior=True)
+    bundle = train_bundle(examples, DEFAULT_DECLARATIONS, folder / "model", seed=plan.seed, params=params)
     table.phase("Compiling the models and the kernels (the first time takes about half a minute)")
     return bundle, load_model(folder / "model")
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -114,7 +115,10 @@ def test_few_conversions_make_a_prior_of_one_leaf(tmp_path):
 def test_table_without_a_click_still_gives_a_bundle_that_scores(tmp_path):
     table = load(make_table(300, click_rate=1e-12))
     assert table.click.sum() == 0
-    bundle = train_bundle(table, DECLARATIONS, tmp_path / "m", params=PARAMS)
+    with pytest.raises(TableError, match=r"there are no click: give more rows, or .* --allow-prior"):
+        train_bundle(table, DECLARATIONS, tmp_path / "m", params=PARAMS)
+    params = msgspec.structs.replace(PARAMS, allow_prior=True)
+    bundle = train_bundle(table, DECLARATIONS, tmp_path / "m", params=params)
     p = Scorer(load_bundle(bundle.path)).probabilities(bundle.spec.encode_table(table.columns))
     np.testing.assert_allclose(p[:, 1], 0.01, rtol=1e-3)
     assert ((p[:, 0] > 0.0) & (p[:, 0] < 0.01)).all()
@@ -201,8 +205,8 @@ def test_altered_metric_in_the_manifest_is_found(copied):
     ("text", "message"),
     [
         ("{", "must be JSON"),
-        ("[]", "must have format 1, was None"),
-        ('{"format": 2}', "must have format 1, was 2"),
+        ("[]", "must have format 1 or 2, was None"),
+        ('{"format": 3}', "must have format 1 or 2, was 3"),
         ('{"format": 1}', "is broken"),
     ],
 )

@@ -1,0 +1,217 @@
+"""`clearbid models evaluate`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from models.evaluation.intervals import Interval
+    from models.evaluation.report import Evaluation, Progress
+    from models.evaluation.slices import ColumnReport
+
+_HEADS = (
+    "in brackets 95 % intervals; NE: normalized entropy, below 1 is better than the average rate; sum p/y: events "
+    "predicted over events that happened; ECE: expected calibration error, and what chance alone would make it"
+)
+_STAGES = ("read", "score", "ctr", "cvr", "group")
+
+
+def evaluate(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Directory of a trained model.", show_default=False)
+    ],
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="Table to judge by, .parquet or .csv.", show_default=False)
+    ],
+    by: Annotated[
+        str, typer.Option(metavar="COLUMNS", help="Columns to judge by part, joined by commas.")
+    ] = "",
+    group: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of groups to be compared for fairness.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Older model to compare with, on the same rows.")
+    ] = None,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Only rows that the models can not have learned from.")
+    ] = False,
+    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page.")] = None,
+    draws: Annotated[
+        int, typer.Option(metavar="N", min=50, max=10_000, help="Draws of the bootstrap.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the draws.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Judge a trained model by a table: how well, how surely, where and for whom."""
+    from models.evaluation.report import Wishes, evaluate_bundle
+
+    columns = tuple(dict.fromkeys(name.strip() for name in by.split(",") if name.strip()))
+    wishes = Wishes(columns, group, against, held_out, draws, seed)
+    if page is not None:
+        _check_writable(page)
+    with _bars(quiet=json) as progress:
+        found = evaluate_bundle(directory, table, wishes, progress)
+    for warning in found.warnings:
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+    if page is not None:
+        from models.evaluation.page import render
+
+        page.write_text(render(found), encoding="utf-8")
+    if json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        return
+    _print(found)
+    if page is not None:
+        typer.echo(f"page: {page}")
+
+
+def _check_writable(page: Path) -> None:
+    """Refuses a page that can not be written before the work, not after it."""
+    from models.errors import TableError
+
+    if page.is_dir() or not page.parent.is_dir():
+        raise TableError(f"--page must be a file in a directory that is there, was {page}")
+
+
+@contextmanager
+def _bars(*, quiet: bool) -> "Iterator[Progress]":
+    """One bar a stage, on stderr, so that what is printed can be piped."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True), disable=quiet) as bars:
+        stages = {stage: bars.add_task(stage, total=None) for stage in _STAGES}
+        yield lambda stage, done, total: bars.update(stages[stage], completed=done, total=total)
+
+
+def _print(found: "Evaluation") -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from models.evaluation.words import comparison_said, sentence, verdict
+
+    console = Console()
+    said, good = verdict(found)
+    console.print(escape(sentence(found)), style="bold", highlight=False)
+    console.print(escape(said), style="green" if good else "red", highlight=False)
+    console.print(_models(found))
+    for name, model in found.models.items():
+        if model.against is not None:
+            console.print(f"{name}: {comparison_said(name, model.against)}", highlight=False)
+        for column in model.columns:
+            console.print(_column(name, column))
+    if found.fairness is not None:
+        console.print(_groups(found))
+        for limit in found.fairness.limits:
+            console.print(f"- {limit}", highlight=False)
+
+
+def _models(found: "Evaluation") -> "RenderableType":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from models.evaluation.words import shown
+    from models.pages.text import DASH, count
+
+    window = "later than training" if not found.learned else "of the training window in part"
+    table = Table(
+        title=f"{found.table}, rows {window}", caption=_HEADS, pad_edge=False, box=SIMPLE_HEAD, title_style=""
+    )
+    for head in ("", "ctr", "cvr"):
+        if head in {"", *found.models}:
+            table.add_column(head, justify="right" if head else "left", no_wrap=True)
+    judged = [model.judged for model in found.models.values()]
+    chance = (DASH if each.ece_by_chance is None else f"{each.ece_by_chance:.4f}" for each in judged)
+    table.add_row("rows", *(count(each.rows) for each in judged))
+    table.add_row("positives", *(count(each.positives) for each in judged))
+    for head, name, decimals in (
+        ("AUC", "auc", 4),
+        ("log loss", "log_loss", 4),
+        ("NE", "normalized_entropy", 4),
+        ("sum p/y", "calibration_ratio", 3),
+        ("ECE", "ece", 4),
+    ):
+        table.add_row(head, *(shown(getattr(each, name), decimals) for each in judged))
+    table.add_row("ECE by chance", *chance)
+    return table
+
+
+def _column(model: str, column: "ColumnReport") -> "RenderableType":
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from models.evaluation.words import shown
+    from models.pages.text import count, percent
+
+    caption = f"{len(column.flagged)} of {column.tested} tested parts off (false discoveries at most 5 %)"
+    if column.overlapping:
+        caption += "; a row may be in several parts"
+    table = Table(
+        title=f"{model} by {escape(column.column)}", caption=caption, pad_edge=False, box=SIMPLE_HEAD
+    )
+    table.add_column("", overflow="fold")
+    for head in ("rows", "pos.", "rate", "AUC", "NE", "sum p/y", "off"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for part in column.slices:
+        judged = part.judged
+        table.add_row(
+            escape(part.label),
+            count(judged.rows),
+            count(judged.positives),
+            percent(judged.rate.value, 2),
+            _plain(judged.auc),
+            _plain(judged.normalized_entropy),
+            shown(judged.calibration_ratio, 2),
+            "off" if part.flagged else "",
+        )
+    return table
+
+
+def _groups(found: "Evaluation") -> "RenderableType":
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from models.evaluation.words import shown
+    from models.pages.text import count
+
+    assert found.fairness is not None
+    table = Table(title=f"groups of {escape(found.fairness.column)}", pad_edge=False, box=SIMPLE_HEAD)
+    table.add_column("", overflow="fold")
+    for head in ("shown", "of shown", "of bids", "of spend", "CTR / all", "pCTR / all", "sum p/y", "off"):
+        table.add_column(head, justify="right", no_wrap=head == "sum p/y")
+    for group in found.fairness.groups:
+        table.add_row(
+            escape(group.label),
+            count(group.impressions),
+            *(_share(each) for each in (group.impression_share, group.bid_share, group.spend_share)),
+            _plain(group.actual_ratio),
+            _plain(group.predicted_ratio),
+            shown(group.calibration_ratio, 2),
+            "off" if group.label in found.fairness.flagged else "",
+        )
+    return table
+
+
+def _plain(interval: "Interval") -> str:
+    """Without its interval, which a terminal has no room for: the page and `--json` have it."""
+    from models.pages.text import DASH
+
+    return DASH if interval.value is None else f"{interval.value:.2f}"
+
+
+def _share(interval: "Interval | None") -> str:
+    from models.pages.text import percent
+
+    return percent(interval.value if interval else None)

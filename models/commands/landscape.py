@@ -1,0 +1,285 @@
+"""`clearbid models landscape`."""
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from models.dataset import TrainingTable
+    from models.landscape.curves import Landscape
+    from models.landscape.measure import LaterRows
+    from models.landscape.observations import Observations
+    from models.landscape.page import Curve
+
+_UNITS_NS = {"min": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
+_SHOWN = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Quantiles of the bids at which the table shows a curve."""
+
+
+def landscape(
+    table: Annotated[
+        Path,
+        typer.Argument(metavar="TABLE", help="Table with lost bids, .parquet or .csv.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write.", show_default=False)],
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Levels of the strata, each inside the one before: prediction, placement, hour, or columns.",
+        ),
+    ] = "prediction,placement,hour",
+    add_to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Landscape to add these rows to; keeps its grid, strata and half-life."
+        ),
+    ] = None,
+    half_life: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Age at which a bid counts half, such as 7d, 12h, 30min."),
+    ] = None,
+    shrinkage: Annotated[
+        float, typer.Option(metavar="BIDS", help="Of how many bids the wider stratum speaks.")
+    ] = 100.0,
+    min_rows: Annotated[int, typer.Option(metavar="N", help="Fewest bids of a stratum.", min=1)] = 200,
+    points: Annotated[int, typer.Option(metavar="N", help="Prices of the grid, 64 to 512.")] = 96,
+    top: Annotated[int, typer.Option(metavar="N", help="Strata to show beside all.", min=0)] = 8,
+    draws: Annotated[int, typer.Option(metavar="N", help="Fits for the bands.", min=10)] = 100,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the bands.")] = 1,
+    page: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML page to write.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Fit how likely a bid wins and what a win costs, from won and lost bids."""
+    from models.landscape.curves import fit_landscape, landscape_of, shares
+    from models.landscape.grid import price_grid
+    from models.landscape.measure import on_later_rows
+    from models.landscape.observations import observe
+    from models.landscape.page import render
+    from models.landscape.store import load_landscape, save_landscape
+
+    old = load_landscape(add_to) if add_to else None
+    levels = old.strata.by if old else tuple(name.strip() for name in by.split(",") if name.strip())
+    half_life_ns = _span_ns(half_life)
+    rows = read_bids(table, levels)
+    seen = observe(rows)
+    grid = old.grid if old else price_grid(*_range(seen), points)
+    fit = fit_landscape(
+        rows, levels, grid=grid, half_life_ns=half_life_ns, shrinkage=shrinkage, min_rows=min_rows, seen=seen
+    )
+    later = _later(on_later_rows, rows, seen, fit, min_rows)
+    if old:
+        old.counts.update(seen, old.strata.encode(rows, seen.rows))
+        fit = landscape_of(old.counts, old.strata, old.shrinkage, f"{old.source} and {rows.source}")
+    digest = save_landscape(out, fit)
+    curves = _curves(fit, rows, seen, top=top, draws=draws, seed=seed, quiet=json)
+    if page:
+        won = float((seen.won * seen.weight).sum() / seen.weight.sum())
+        _write(page, render(fit, curves, shares(seen), won, later, seen.dropped, _window(seen)))
+    _print(out, digest, fit, curves, shares(seen), later, seen, json=json)
+
+
+def read_bids(table: Path, levels: tuple[str, ...], more: tuple[Any, ...] = ()) -> "TrainingTable":
+    """Reads a table with its lost bids, and the columns of the levels where it has them."""
+    from models.dataset import read_table
+    from models.landscape.strata import ALIASES, PREDICTION
+    from models.schema import Declaration
+
+    names = [ALIASES.get(level, level) for level in levels if level != PREDICTION]
+    asked = [Declaration(name, "categorical", optional=True) for name in names]
+    # A table is read by its features; hour stands for none where no level is a column.
+    known = {item.name for item in more}
+    wanted = [*more, *(item for item in asked if item.name not in known)]
+    return read_table(table, wanted or [Declaration("hour", "categorical", optional=True)], lost=True)
+
+
+def _span_ns(text: str | None) -> int | None:
+    from models.errors import TableError
+
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(min|h|d)", text.strip())
+    if not match or float(match[1]) == 0:
+        raise TableError(f"--half-life must be a number above 0 with min, h or d, such as 7d, was {text!r}")
+    return round(float(match[1]) * _UNITS_NS[match[2]])
+
+
+def _range(seen: "Observations") -> tuple[float, float]:
+    return float(seen.cpm_micros.min()), float(max(seen.cpm_micros.max(), seen.bid_cpm_micros.max()))
+
+
+def _window(seen: "Observations") -> tuple[int, int]:
+    return int(seen.at_ns[0]), int(seen.at_ns[-1])
+
+
+def _later(
+    measure: Any, rows: "TrainingTable", seen: "Observations", fit: "Landscape", min_rows: int
+) -> "LaterRows | None":
+    """None where the table is too small or of one time: the curves stand, their error is not known."""
+    from models.errors import TableError
+
+    try:
+        found: LaterRows = measure(rows, seen, fit, min_rows=min_rows)
+    except TableError:
+        return None
+    return found
+
+
+def _curves(
+    fit: "Landscape",
+    rows: "TrainingTable",
+    seen: "Observations",
+    *,
+    top: int,
+    draws: int,
+    seed: int,
+    quiet: bool,
+) -> "list[Curve]":
+    import numpy as np
+
+    from models.landscape.measure import bands
+    from models.landscape.page import Curve
+
+    places = fit.strata.encode(rows, seen.rows)
+    sizes = np.array([stratum.rows for stratum in fit.strata.strata])
+    shown = [0, *(1 + np.argsort(-sizes[1:], kind="stable")[:top]).tolist()]
+    with _bar(quiet=quiet) as tell:
+        low, high = bands(fit, seen, places, shown, draws=draws, seed=seed, tell=tell)
+    return [
+        Curve(
+            fit.strata.name(place), int(sizes[place]), 1.0 - fit.survival[place], low[k], high[k],
+            fit.expected_price[place],
+        )
+        for k, place in enumerate(shown)
+    ]  # fmt: skip
+
+
+def _bar(*, quiet: bool) -> Any:
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    @contextmanager
+    def shown() -> Any:
+        columns = (TextColumn("bands"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+            task = bar.add_task("bands", total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    return shown()
+
+
+def _write(path: Path, text: str) -> None:
+    from models.errors import ArtifactError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ArtifactError(f"page {path} must be writable: {error.strerror}") from error
+
+
+def _print(
+    out: Path,
+    digest: str,
+    fit: "Landscape",
+    curves: "list[Curve]",
+    shares: dict[str, float],
+    later: "LaterRows | None",
+    seen: "Observations",
+    *,
+    json: bool,
+) -> None:
+    if json:
+        import msgspec
+
+        report = {
+            "path": str(out),
+            "sha256": digest,
+            "rows": len(seen),
+            "window_ns": _window(seen),
+            "shares": shares,
+            "dropped": seen.dropped,
+            "by": fit.strata.by,
+            "strata": len(fit.strata),
+            "grid_cpm_micros": fit.grid.tolist(),
+            "later_rows": msgspec.to_builtins(later) if later else None,
+            "curves": [
+                {
+                    "name": curve.name,
+                    "bids": curve.bids,
+                    "win_probability": curve.win_probability.tolist(),
+                    "low": curve.low.tolist(),
+                    "high": curve.high.tolist(),
+                    "mean_price_cpm_micros": curve.mean_price.tolist(),
+                }
+                for curve in curves
+            ],
+        }
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(_summary(out, digest, fit, shares, later, seen), _table(fit, curves, seen))
+
+
+def _summary(
+    out: Path,
+    digest: str,
+    fit: "Landscape",
+    shares: dict[str, float],
+    later: "LaterRows | None",
+    seen: "Observations",
+) -> Any:
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    known = f"known {shares['exact']:.1%}, above the bid {shares['above']:.1%}, at most the bid {shares['below']:.1%}"
+    error = "not measured: too few rows, or all at one time"
+    if later:
+        error = (
+            f"win rate off by {later.mean_error:.2%} in the mean of ten groups, {later.largest_error:.2%} at most; "
+            f"predicted {later.predicted:.1%}, was {later.win_rate:.1%}"
+        )
+        error += "" if later.kl is None else f"; KL {later.kl:.4f}"
+    left_out = "; ".join(f"{count:,} {reason}" for reason, count in seen.dropped.items()) or "none"
+    for name, value in (
+        ("landscape", f"{out}, sha256 {digest[:12]}"),
+        ("bids", f"{len(seen):,}; left out: {left_out}"),
+        ("price to beat", known),
+        ("strata", f"{len(fit.strata):,} by {', '.join(fit.strata.by) or 'nothing'}"),
+        ("later rows", error),
+    ):
+        grid.add_row(name, value)
+    return grid
+
+
+def _table(fit: "Landscape", curves: "list[Curve]", seen: "Observations") -> Any:
+    import numpy as np
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from models.landscape.page import cpm
+
+    shown = Table(
+        title="chance to win by bid (CPM), and half the width of its 95% band",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    shown.add_column("stratum", overflow="fold")
+    shown.add_column("bids", justify="right")
+    quantiles = np.quantile(seen.bid_cpm_micros, _SHOWN)
+    places = np.unique(np.minimum(np.searchsorted(fit.grid, quantiles), len(fit.grid) - 1)).tolist()
+    for place in places:
+        shown.add_column(cpm(float(fit.grid[place])), justify="right")
+    for curve in curves:
+        cells = (
+            f"{curve.win_probability[place]:.1%} ±{(curve.high[place] - curve.low[place]) * 50:.1f}"
+            for place in places
+        )
+        shown.add_row(curve.name, f"{curve.bids:,}", *cells)
+    return shown

@@ -1,0 +1,414 @@
+"""A judgement as one HTML page: the verdict in a sentence, then what backs it."""
+
+import math
+from collections.abc import Sequence
+
+from models.evaluation.compare import Comparison
+from models.evaluation.fairness import Fairness, GroupReport
+from models.evaluation.intervals import Interval, Judged
+from models.evaluation.report import Evaluation, ModelEvaluation
+from models.evaluation.slices import ColumnReport, SliceReport
+from models.evaluation.words import (
+    EVENTS,
+    NAMES,
+    calibration_said,
+    comparison_said,
+    ranking_said,
+    sentence,
+    shown,
+    shown_percent,
+    verdict,
+)
+from models.pages.blocks import (
+    Column,
+    Figure,
+    card,
+    data_details,
+    document,
+    figures,
+    glossary,
+    header,
+    pair,
+    section,
+    table,
+)
+from models.pages.charts import Axis, ChartIds, Series, legend, plane_chart
+from models.pages.markup import Content, Markup, el, join
+from models.pages.ranges import Mark, RangeRow, range_chart
+from models.pages.text import DASH, count, moment, percent
+
+FORMULAS = {
+    "Rate": "Events / rows, by weight where rows have weights.",
+    "AUC": "Share of pairs of an event and a non-event in which the event was given the higher prediction, ties "
+    "half; 0.5 is chance.",
+    "Log loss": "Mean of -log of the probability that was given to what happened, in nats.",
+    "NE": "Normalized entropy: log loss / log loss of always guessing the average rate; below 1 is better.",
+    "Calibration": "Events predicted / events that happened; 1 is right on the whole.",
+    "ECE": "Expected calibration error: mean distance of the predicted from the real rate over 20 groups of equal "
+    "weight. Chance alone makes it larger than 0: by how much stands beside it. Its interval holds the truth at "
+    "least as often as it says.",
+    "Intervals": "95% percentiles of a bootstrap that draws users, or stretches of time where users are not known.",
+    "Off": "Calibration differs from 1 by more than chance allows, all parts that were looked at taken together: of "
+    "the parts called off, at most 5% are expected to be so by chance (Benjamini and Hochberg).",
+    "Gain": "Share of all events among the rows with the highest predictions.",
+}
+_RATIO_TICKS = (0.25, 0.5, 0.67, 0.8, 1.0, 1.25, 1.5, 2.0, 4.0)
+
+
+def render(evaluation: Evaluation) -> str:
+    """The judgement as one HTML document that loads nothing, opens from disk and is well-formed XML too."""
+    ids = ChartIds()
+    said, good = verdict(evaluation)
+    return document(
+        f"Clearbid model evaluation: {evaluation.table}",
+        header("Clearbid model evaluation", sentence(evaluation), _when(evaluation), said, good=good),
+        _warnings(evaluation.warnings),
+        figures([each for name, model in evaluation.models.items() for each in _figures(name, model.judged)]),
+        *(_model(name, model, ids) for name, model in evaluation.models.items()),
+        *(_columns(name, model, ids) for name, model in evaluation.models.items() if model.columns),
+        _fairness(evaluation.fairness, ids) if evaluation.fairness else None,
+        glossary(FORMULAS),
+    )
+
+
+def _when(evaluation: Evaluation) -> str:
+    first, last = evaluation.table_window_ns
+    drawn = "users" if evaluation.clusters == "user" else "stretches of time"
+    weights = ", rows weighted" if evaluation.weighted else ""
+    said = (
+        f"Model {evaluation.model} ({evaluation.hash[:12]}), trained on {moment(evaluation.window_ns[0])} to "
+        f"{moment(evaluation.window_ns[1])}; judged by {evaluation.table}, {moment(first)} to {moment(last)}"
+        f"{', held-out rows only' if evaluation.held_out else ''}{weights}; {evaluation.draws} draws of {drawn}, "
+        f"seed {evaluation.seed}"
+    )
+    if evaluation.against:
+        said += f"; compared with {evaluation.against} ({(evaluation.against_hash or '')[:12]})"
+    return said + "."
+
+
+def _warnings(warnings: Sequence[str]) -> Markup | None:
+    if not warnings:
+        return None
+    return section("Mind", None, card(_listed(warnings)))
+
+
+def _listed(sentences: Sequence[str]) -> Markup:
+    return el("ul", *(el("li", said) for said in sentences), class_="list")
+
+
+def _figures(name: str, judged: Judged) -> list[Figure]:
+    rate = percent(judged.rate.value, 2)
+    return [
+        Figure(
+            NAMES[name], count(judged.positives), f"of {count(judged.rows)} rows, {rate}", FORMULAS["Rate"]
+        ),
+        Figure(
+            "Calibration",
+            _big(judged.calibration_ratio),
+            _ends(judged.calibration_ratio),
+            FORMULAS["Calibration"],
+        ),
+        Figure("NE", _big(judged.normalized_entropy), _ends(judged.normalized_entropy), FORMULAS["NE"]),
+        Figure("AUC", _big(judged.auc), _ends(judged.auc), FORMULAS["AUC"]),
+    ]
+
+
+def _big(interval: Interval) -> str:
+    return DASH if interval.value is None else f"{interval.value:.3f}"
+
+
+def _ends(interval: Interval) -> str:
+    if interval.value is None:
+        return "not defined for these rows"
+    if interval.low is None or interval.high is None:
+        return "too few events for an interval"
+    return f"95% interval {interval.low:.3f} to {interval.high:.3f}"
+
+
+def _model(name: str, model: ModelEvaluation, ids: ChartIds) -> Markup:
+    cards = [_calibration_card(name, model.deciles, ids)]
+    if model.gain:
+        cards.append(_gain_card(name, model.gain, ids))
+    numbers = [_metrics_card(model.judged)]
+    if model.against is not None:
+        numbers.append(_against_card(name, model.against))
+    ranking = ranking_said(model.judged)
+    note = f"{calibration_said(name, model.judged)} {ranking[0].upper()}{ranking[1:]}"
+    return section(NAMES[name], note, el("div", pair(*cards), pair(*numbers), class_="stack"))
+
+
+def _calibration_card(name: str, deciles: ColumnReport, ids: ChartIds) -> Markup:
+    parts = [part.judged for part in deciles.slices]
+    numbers = [
+        value
+        for judged in parts
+        for value in (judged.predicted.value, judged.rate.value, judged.rate.low, judged.rate.high)
+        if value
+    ]
+    low, high = math.log10(min(numbers, default=0.001)), math.log10(max(numbers, default=1.0))
+    low, high = low - 0.05 * (high - low) - 0.02, high + 0.05 * (high - low) + 0.02
+    ticks = _log_ticks(low, high)
+    points = tuple((_log(judged.predicted.value, low), _log(judged.rate.value, low)) for judged in parts)
+    bars = tuple(_log_ends(judged.rate, low) for judged in parts)
+    series = (
+        Series("as predicted", ((low, low), (high, high)), "plan"),
+        Series("as it was, with interval", points, "spend", marked=True, joined=False, bars=bars),
+    )
+    off = len(deciles.flagged)
+    said = f"{off} of {deciles.tested} tested tenths of the rows are off by more than chance allows."
+    if deciles.tested == 0:
+        said = f"Too few {EVENTS[name]} to test the tenths of the rows."
+    chart = plane_chart(
+        ids,
+        f"Predicted and real rate of {EVENTS[name]}",
+        said,
+        Axis("predicted rate", low, high, ticks),
+        Axis("real rate", low, high, ticks),
+        series,
+    )
+    rows = [_part_row(part) for part in deciles.slices]
+    return card(
+        el("h3", "Predicted and real rate"),
+        el("p", said, class_="note"),
+        legend(series),
+        chart,
+        data_details("Numbers", table("Calibration by tenth of the rows", _PART_COLUMNS, rows)),
+    )
+
+
+def _log(value: float | None, low: float) -> float:
+    return math.log10(value) if value else low
+
+
+def _log_ends(interval: Interval, low: float) -> tuple[float, float]:
+    if interval.low is None or interval.high is None:
+        return (_log(interval.value, low),) * 2
+    return _log(interval.low, low), _log(interval.high, low)
+
+
+def _log_ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
+    """1, 2 and 5 of each power of ten, in percent; only the powers where that would be too many."""
+    powers = range(math.floor(low) - 1, math.ceil(high) + 1)
+    found = [(math.log10(digit) + power, digit * 10.0**power) for power in powers for digit in (1, 2, 5)]
+    inside = [(at, f"{value * 100:.4g}%") for at, value in found if low <= at <= high]
+    if len(inside) > 6:
+        inside = [(at, label) for at, label in inside if label.strip("0.%").startswith("1")]
+    return tuple(inside)
+
+
+def _gain_card(name: str, gain: Sequence[tuple[float, float]], ids: ChartIds) -> Markup:
+    at_tenth = {round(rows, 2): hits for rows, hits in gain}.get(0.1, 0.0)
+    said = (
+        f"The tenth of the rows with the highest predictions holds {percent(at_tenth)} of the {EVENTS[name]}."
+    )
+    series = (
+        Series("by chance", ((0.0, 0.0), (1.0, 1.0)), "plan"),
+        Series("by this model", tuple(gain), "spend"),
+    )
+    ticks = tuple((tenth / 4, f"{tenth * 25}%") for tenth in range(5))
+    chart = plane_chart(
+        ids,
+        f"Gain of {EVENTS[name]}",
+        said,
+        Axis("rows, highest predictions first", 0.0, 1.0, ticks),
+        Axis(f"share of {EVENTS[name]}", 0.0, 1.08, ticks),
+        series,
+    )
+    rows = [[percent(share, 0), percent(hits), f"{hits / share:.2f}"] for share, hits in gain if share]
+    columns = (Column("Rows"), Column("Events", FORMULAS["Gain"]), Column("Lift", "Events / rows."))
+    return card(
+        el("h3", "Gain"),
+        el("p", said, class_="note"),
+        legend(series),
+        chart,
+        data_details("Numbers", table("Gain", columns, rows)),
+    )
+
+
+def _metrics_card(judged: Judged) -> Markup:
+    chance = DASH if judged.ece_by_chance is None else f"{judged.ece_by_chance:.5f}"
+    rows: list[list[Content]] = [
+        ["Real rate", shown_percent(judged.rate, 3)],
+        ["Predicted rate", shown_percent(judged.predicted, 3)],
+        ["Calibration", shown(judged.calibration_ratio)],
+        ["NE", shown(judged.normalized_entropy, 4)],
+        ["AUC", shown(judged.auc, 4)],
+        ["Log loss", shown(judged.log_loss, 5)],
+        ["ECE", shown(judged.ece, 5)],
+        ["ECE by chance alone", chance],
+        ["Users or stretches of time", count(judged.clusters)],
+    ]
+    columns = (Column("Metric"), Column("Value (95% interval)", FORMULAS["Intervals"]))
+    return card(el("h3", "All numbers"), table("All numbers", columns, rows))
+
+
+def _against_card(name: str, comparison: Comparison) -> Markup:
+    names = {"normalized_entropy": "NE", "log_loss": "Log loss", "auc": "AUC"}
+    rows = [
+        [names[metric], shown(difference, 5), percent(comparison.probability_better[metric])]
+        for metric, difference in comparison.differences.items()
+    ]
+    columns = (
+        Column("Metric"),
+        Column("New less old (95% interval)", "Below 0 is better for NE and log loss, above 0 for AUC."),
+        Column("Better in", "Share of the draws in which the new model was better."),
+    )
+    return card(
+        el("h3", "Against the older model"),
+        el("p", comparison_said(name, comparison), class_="note"),
+        table("Against the older model", columns, rows),
+    )
+
+
+_PART_COLUMNS = (
+    Column("Part"),
+    Column("Rows"),
+    Column("Events"),
+    Column("Rate", FORMULAS["Rate"]),
+    Column("Predicted"),
+    Column("Calibration", FORMULAS["Calibration"]),
+    Column("AUC", FORMULAS["AUC"]),
+    Column("NE", FORMULAS["NE"]),
+    Column("Off", FORMULAS["Off"]),
+)
+
+
+def _part_row(part: SliceReport) -> list[Content]:
+    judged = part.judged
+    state = "off" if part.flagged else "too few" if part.p_value is None else "no"
+    return [
+        part.label,
+        count(judged.rows),
+        count(judged.positives),
+        shown_percent(judged.rate),
+        percent(judged.predicted.value, 2),
+        shown(judged.calibration_ratio, 2),
+        shown(judged.auc),
+        shown(judged.normalized_entropy),
+        state,
+    ]
+
+
+def _columns(name: str, model: ModelEvaluation, ids: ChartIds) -> Markup:
+    flagged = sum(len(column.flagged) for column in model.columns)
+    tested = sum(column.tested for column in model.columns)
+    note = (
+        f"{flagged} of {tested} tested parts are off by more than chance allows, all of them taken together. The "
+        f"line marks 1, right on the whole; an interval that misses it is no proof where many are looked at."
+    )
+    cards = [_column_card(name, column, ids) for column in model.columns]
+    return section(f"{NAMES[name]} by part", note, pair(*cards))
+
+
+def _column_card(name: str, column: ColumnReport, ids: ChartIds) -> Markup:
+    rows = [
+        RangeRow(
+            part.label,
+            _ratio_text(part.judged.calibration_ratio),
+            (_ratio_mark(part.judged.calibration_ratio, "fault" if part.flagged else "spend"),),
+        )
+        for part in column.slices
+    ]
+    said = f"{len(column.flagged)} of {column.tested} tested parts are off."
+    if column.overlapping:
+        said += " A row may be in several parts, so that they do not sum to the whole."
+    title = f"Calibration of {EVENTS[name]} by {column.column}"
+    chart = range_chart(
+        ids, title, said, rows, _ratio_axis(rows, f"{EVENTS[name]} predicted / happened"), 0.0
+    )
+    return card(
+        el("h3", f"By {column.column}"),
+        el("p", said, class_="note"),
+        chart,
+        data_details("Numbers", table(title, _PART_COLUMNS, [_part_row(part) for part in column.slices])),
+    )
+
+
+def _ratio_text(interval: Interval) -> str:
+    return DASH if interval.value is None else f"{interval.value:.2f}"
+
+
+def _ratio_mark(interval: Interval, tone: str) -> Mark:
+    """On a scale where half and double are equally far from 1."""
+    value, low, high = (math.log2(each) if each else None for each in interval)
+    return Mark(value, low, high, tone)
+
+
+def _ratio_axis(rows: Sequence[RangeRow], name: str) -> Axis:
+    numbers = [
+        abs(each) for row in rows for mark in row.marks for each in mark[:3] if isinstance(each, float)
+    ]
+    end = min(max([0.4, *numbers]) * 1.05, 2.0)
+    ticks = tuple((math.log2(tick), f"{tick:g}") for tick in _RATIO_TICKS if -end <= math.log2(tick) <= end)
+    if len(ticks) > 5:
+        ticks = tuple(tick for tick in ticks if tick[1] in {"0.25", "0.5", "1", "2", "4"})
+    return Axis(name, -end, end, ticks)
+
+
+def _fairness(fairness: Fairness, ids: ChartIds) -> Markup:
+    series = (Series("real click rate", (), "value"), Series("predicted click rate", (), "spend"))
+    rows = [
+        RangeRow(
+            group.label,
+            f"{_ratio_text(group.actual_ratio)} / {_ratio_text(group.predicted_ratio)}",
+            (_ratio_mark(group.actual_ratio, "value"), _ratio_mark(group.predicted_ratio, "spend")),
+        )
+        for group in fairness.groups
+    ]
+    off = ", ".join(fairness.flagged)
+    said = (
+        f"Calibration is off by more than chance allows for {off}."
+        if off
+        else "No group's calibration is off by more than chance allows."
+    )
+    chart = range_chart(
+        ids,
+        f"Click rates of the groups of {fairness.column} against the whole",
+        said,
+        rows,
+        _ratio_axis(rows, "click rate of the group / of the whole"),
+        0.0,
+    )
+    numbers = table(
+        f"Groups of {fairness.column}", _GROUP_COLUMNS, [_group_row(group) for group in fairness.groups]
+    )
+    return section(
+        f"Fairness by {fairness.column}",
+        said,
+        join(
+            el(
+                "div",
+                card(el("h3", "Click rates against the whole"), legend(series), chart),
+                card(el("h3", "Shares and rates"), numbers),
+                card(el("h3", "What these numbers can not say"), _listed(fairness.limits)),
+                class_="stack",
+            )
+        ),
+    )
+
+
+_GROUP_COLUMNS = (
+    Column("Group"),
+    Column("Impressions"),
+    Column("Of impressions"),
+    Column("Of bids", "Share of the bids, where the table has lost ones."),
+    Column("Of spend", "Share of the money paid, where the table has prices."),
+    Column("Price / whole", "Mean price of an impression / that of the whole."),
+    Column("Click rate"),
+    Column("Predicted"),
+    Column("Calibration", FORMULAS["Calibration"]),
+)
+
+
+def _group_row(group: GroupReport) -> list[Content]:
+    return [
+        group.label,
+        count(group.impressions),
+        shown_percent(group.impression_share, 1),
+        shown_percent(group.bid_share, 1),
+        shown_percent(group.spend_share, 1),
+        shown(group.price_ratio, 2),
+        shown_percent(group.actual),
+        shown_percent(group.predicted),
+        shown(group.calibration_ratio, 2),
+    ]

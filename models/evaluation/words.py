@@ -1,0 +1,132 @@
+"""A judgement in sentences: what a person who spends money by these models has to know first."""
+
+from models.evaluation.compare import Comparison
+from models.evaluation.intervals import MIN_EVENTS, Interval, Judged
+from models.evaluation.report import Evaluation
+from models.pages.text import DASH, count, percent
+
+EVENTS = {"ctr": "clicks", "cvr": "conversions"}
+ROWS = {"ctr": "impressions", "cvr": "clicks with a known conversion"}
+NAMES = {"ctr": "Clicks", "cvr": "Conversions"}
+
+
+def sentence(evaluation: Evaluation) -> str:
+    """How the click model does, in one sentence."""
+    judged = evaluation.models["ctr"].judged
+    return f"{calibration_said('ctr', judged)[:-1]}; {ranking_said(judged)}"
+
+
+def calibration_said(name: str, judged: Judged) -> str:
+    """Whether the predictions sum to what happened."""
+    ratio = judged.calibration_ratio
+    where = f"on {count(judged.rows)} {ROWS[name]}"
+    if ratio.value is None:
+        return f"No {EVENTS[name]} happened {where}, so its calibration is not known."
+    said = f"Predicts {EVENTS[name]} {_off(ratio.value)} {where}"
+    if ratio.low is None or ratio.high is None:
+        return (
+            f"{said}, with fewer than {MIN_EVENTS} {EVENTS[name]} or rows without, too few for an interval."
+        )
+    return f"{said} (95% interval {_signed(ratio.low)} to {_signed(ratio.high)})."
+
+
+def ranking_said(judged: Judged) -> str:
+    """What it knows beyond the average rate."""
+    entropy, auc = judged.normalized_entropy, judged.auc
+    if entropy.value is None or auc.value is None:
+        return "what it knows beyond the average rate can not be said, as all labels are the same."
+    gained = 1.0 - entropy.value
+    better = "better" if gained >= 0 else "worse"
+    said = f"its log loss is {percent(abs(gained))} {better} than that of always guessing the average rate"
+    if entropy.high is not None and entropy.low is not None and entropy.low <= 1.0 <= entropy.high:
+        said += ", which may be chance"
+    return f"{said}, and it puts {percent(auc.value)} of pairs in the right order."
+
+
+def verdict(evaluation: Evaluation) -> tuple[str, bool]:
+    """Whether the models can be trusted as they are, and whether that is good news."""
+    if evaluation.same_table and not evaluation.held_out:
+        return "✗ Judged by the very table it learned from: too kind to rely on", False
+    if evaluation.learned:
+        return "✗ Judged by rows of its training window: too kind to rely on", False
+    problems = [said for name, model in evaluation.models.items() if (said := _problem(name, model.judged))]
+    if problems:
+        return f"✗ {'; '.join(problems)}", False
+    flagged = sum(len(column.flagged) for model in evaluation.models.values() for column in model.columns)
+    if flagged:
+        parts = "part is" if flagged == 1 else "parts are"
+        return f"✗ Right on the whole, but {flagged} {parts} off by more than chance allows", False
+    weak = [EVENTS[name] for name, model in evaluation.models.items() if not _shows_gain(model.judged)]
+    if weak:
+        return (
+            f"✓ No fault found, but not shown to know more of {' and '.join(weak)} than the average does",
+            True,
+        )
+    return "✓ Calibrated as far as these rows can tell, and better than the average rate", True
+
+
+def _problem(name: str, judged: Judged) -> str | None:
+    """What is wrong beyond what chance explains."""
+    ratio, entropy = judged.calibration_ratio, judged.normalized_entropy
+    if ratio.low is not None and ratio.low > 1.0:
+        return f"Predicts too many {EVENTS[name]}"
+    if ratio.high is not None and ratio.high < 1.0:
+        return f"Predicts too few {EVENTS[name]}"
+    if entropy.low is not None and entropy.low > 1.0:
+        return f"Knows less of {EVENTS[name]} than the average rate does"
+    return None
+
+
+def _shows_gain(judged: Judged) -> bool:
+    high = judged.normalized_entropy.high
+    return high is not None and high < 1.0
+
+
+def comparison_said(name: str, comparison: Comparison) -> str:
+    """Whether the new model is better, and how surely."""
+    difference, low, high = comparison["normalized_entropy"]
+    if difference is None:
+        return f"The two models of {EVENTS[name]} can not be compared: all labels are the same."
+    if low is None or high is None:
+        return f"Too few {EVENTS[name]} to say which model is better: at least {MIN_EVENTS} are needed."
+    if comparison.better:
+        said = "The new model is better"
+    elif low > 0.0:
+        said = "The new model is worse"
+    else:
+        said = "Neither model is shown to be better"
+    chance = comparison.probability_better["normalized_entropy"]
+    return (
+        f"{said}: normalized entropy {difference:+.4f} (95% interval {low:+.4f} to {high:+.4f}), "
+        f"better in {percent(chance)} of the draws."
+    )
+
+
+def shown(interval: Interval | None, decimals: int = 3) -> str:
+    """A number, with its interval where it has one."""
+    if interval is None or interval.value is None:
+        return DASH
+    if interval.low is None or interval.high is None:
+        return f"{interval.value:.{decimals}f}"
+    return f"{interval.value:.{decimals}f} ({interval.low:.{decimals}f}{DASH}{interval.high:.{decimals}f})"
+
+
+def shown_percent(interval: Interval | None, decimals: int = 2) -> str:
+    """A share in percent, with its interval where it has one."""
+    if interval is None or interval.value is None:
+        return DASH
+    if interval.low is None or interval.high is None:
+        return percent(interval.value, decimals)
+    low, high = interval.low * 100, interval.high * 100
+    return f"{percent(interval.value, decimals)} ({low:.{decimals}f}{DASH}{high:.{decimals}f})"
+
+
+def _off(ratio: float) -> str:
+    off = ratio - 1.0
+    if abs(off) < 0.0005:
+        return "right on the whole"
+    return f"{percent(abs(off))} too {'high' if off > 0 else 'low'}"
+
+
+def _signed(ratio: float) -> str:
+    return f"{(ratio - 1.0) * 100:+.1f}%"
