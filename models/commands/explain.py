@@ -231,8 +231,8 @@ def _model_tables(one: "ModelOverview") -> "Iterator[RenderableType]":
         return
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
     table.add_column("group", no_wrap=True)
-    for head in ("weight", "share", "shuffled: log loss", "95 %", "matters"):
-        table.add_column(head, justify="right")
+    for head in ("weight", "share", "shuffled", "95 %", "matters"):
+        table.add_column(head, justify="right", no_wrap=True)
     shuffled = {each.name: each for each in one.shuffled}
     for group in one.groups:
         told = shuffled.get(group.name)
@@ -241,8 +241,7 @@ def _model_tables(one: "ModelOverview") -> "Iterator[RenderableType]":
             span = f"{told.low:+.2%} to {told.high:+.2%}"
             rest = (f"{told.loss_increase:+.2%}", span, "yes" if told.matters else "not shown")
         table.add_row(escape(group.name), f"{group.mean_absolute:.4f}", f"{group.share:.1%}", *rest)
-    table.caption = "weight: mean |contribution|, log odds; " + (
-        one.shuffled_note
-        or f"shuffled over {one.shuffled_rows:,} labelled rows with {one.positives:,} positives, the heaviest only"
-    )
+    loss = "not told," if one.shuffled_note else "rise of the log loss over"
+    over = one.shuffled_note or f"{words.shuffled_words(one)}; the heaviest groups only"
+    table.caption = f"weight: mean |contribution|, log odds; shuffled: {loss} {over}"
     yield table

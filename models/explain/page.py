@@ -31,7 +31,7 @@ from models.pages.blocks import (
     table,
 )
 from models.pages.charts import Bar, BarRow, ChartIds, bar_chart
-from models.pages.markup import Content, Markup, el
+from models.pages.markup import Content, Markup, el, join
 from models.pages.text import count, moment, percent
 
 _TITLES = {"ctr": "Click model", "cvr": "Conversion model, given a click"}
@@ -95,7 +95,7 @@ def _row_section(ids: ChartIds, one: Attribution) -> Markup:
         "From the average training row down to this one, in log odds; the line stands at the base. Probabilities "
         "on the right depend on the order of the rows, contributions do not."
     )
-    return section(title, note, card(chart), card(_row_table(one)))
+    return section(title, note, el("div", card(chart), card(_row_table(one)), class_="pair"))
 
 
 def _described(one: Attribution) -> str:
@@ -120,23 +120,24 @@ def _amounts(one: Attribution) -> list[tuple[str, float]]:
 
 def _row_table(one: Attribution) -> Markup:
     columns = [
-        Column("Feature"),
-        Column("Shows"),
+        Column("Feature and what the row shows"),
         Column("Contribution", _FORMULAS["Contribution"]),
-        Column("Factor on the odds", _FORMULAS["Factor on the odds"]),
+        Column("On the odds", _FORMULAS["Factor on the odds"]),
         Column("Probability after"),
     ]
-    rows: list[list[Content]] = [
-        [BASE, "average training row", added(one.base), "", chance(one.base_probability)]
-    ]
-    rows += [
-        [step.name, step.value, added(step.contribution), times(step.odds_factor), chance(step.probability)]
-        for step in one.steps
-    ]
+    base = _named(BASE, "average training row")
+    rows: list[list[Content]] = [[base, added(one.base), "", chance(one.base_probability)]]
+    for step in one.steps:
+        amounts = added(step.contribution), times(step.odds_factor), chance(step.probability)
+        rows.append([_named(step.name, step.value), *amounts])
     if one.rest_groups:
-        rows.append([REST, rest_words(one), added(one.rest), "", chance(one.raw_probability)])
-    rows.append([CALIBRATION, "", added(one.calibration), "", chance(one.probability)])
-    return table(f"Contributions, {one.title}", columns, rows, [TOTAL, "", "", "", chance(one.probability)])
+        rows.append([_named(REST, rest_words(one)), added(one.rest), "", chance(one.raw_probability)])
+    rows.append([CALIBRATION, added(one.calibration), "", chance(one.probability)])
+    return table(f"Contributions, {one.title}", columns, rows, [TOTAL, "", "", chance(one.probability)])
+
+
+def _named(name: str, value: str) -> Markup:
+    return join(name, el("span", value, class_="id"))
 
 
 # -- a table ------------------------------------------------------------------------------------------------
@@ -150,8 +151,9 @@ def overview_page(found: Overview) -> str:
         for one in found.models
     )
     window = " to ".join(moment(at, "%Y-%m-%d %H:%M UTC") for at in found.window_ns)
-    when = f"Model {found.bundle[:12]}, table {found.table}, {window}"
-    shown = [Figure("Rows asked", count(found.sampled), f"of {count(found.rows)}, seed {found.seed}")]
+    asked = f"{count(found.sampled)} of {count(found.rows)} rows asked, seed {found.seed}"
+    when = f"Model {found.bundle[:12]}, table {found.table}, {window}; {asked}"
+    shown: list[Figure] = []
     for one in found.models:
         shown.append(
             Figure(f"Mean p, {one.model}", chance(one.mean_probability), "calibrated, of the sample")
@@ -181,7 +183,12 @@ def _model_sections(ids: ChartIds, one: ModelOverview) -> list[Markup]:
         for weight in one.groups[:10]
     ]
     chart = bar_chart(ids, f"{title}: weight of each group", f"{one.groups[0].name} weighs most.", bars)
-    weights = card(el("h3", "What counts"), chart, data_details("All features", _weights_table(one.features)))
+    weights = card(
+        el("h3", "What counts"),
+        chart,
+        data_details("All groups", _weights_table("group", one.groups)),
+        data_details("All features", _weights_table("feature", one.features)),
+    )
     return [
         section(
             title,
@@ -193,12 +200,12 @@ def _model_sections(ids: ChartIds, one: ModelOverview) -> list[Markup]:
     ]
 
 
-def _weights_table(weights: Sequence[Weight]) -> Markup:
+def _weights_table(kind: str, weights: Sequence[Weight]) -> Markup:
     columns = [
-        Column("Feature"), Column("Weight", _FORMULAS["Weight"]), Column("Mean with its sign"), Column("Share"),
+        Column(kind.capitalize()), Column("Weight", _FORMULAS["Weight"]), Column("Mean with its sign"), Column("Share"),
     ]  # fmt: skip
     rows = [[one.name, f"{one.mean_absolute:.4f}", added(one.mean), percent(one.share)] for one in weights]
-    return table("Weights of features", columns, rows)
+    return table(f"Weight of each {kind}", columns, rows)
 
 
 def _shuffled(one: ModelOverview) -> Markup:
