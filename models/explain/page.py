@@ -201,9 +201,8 @@ def _model_sections(ids: ChartIds, one: ModelOverview) -> list[Markup]:
 
 
 def _weights_table(kind: str, weights: Sequence[Weight]) -> Markup:
-    columns = [
-        Column(kind.capitalize()), Column("Weight", _FORMULAS["Weight"]), Column("Mean with its sign"), Column("Share"),
-    ]  # fmt: skip
+    heads = ("Weight", _FORMULAS["Weight"]), ("Mean with its sign", None), ("Share", None)
+    columns = [Column(kind.capitalize()), *(Column(*head) for head in heads)]
     rows = [[one.name, f"{one.mean_absolute:.4f}", added(one.mean), percent(one.share)] for one in weights]
     return table(f"Weight of each {kind}", columns, rows)
 
