@@ -305,10 +305,6 @@ def _by_size(values: Floats) -> list[tuple[str, Bools]]:
     for low, high in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
         last = high == cuts[-1]
         inside = (values >= low) & ((values <= high) if last else (values < high))
-        label = (
-            f"{number_text(low)} to {number_text(high)}"
-            if last
-            else f"{number_text(low)} to below {number_text(high)}"
-        )
+        label = f"{low:.4g} to {'' if last else 'below '}{high:.4g}"
         parts.append((label, inside))
     return parts

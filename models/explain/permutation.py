@@ -6,8 +6,9 @@ of its own row any more, and the log loss of the calibrated probability is compa
 mean has a 95 % interval from the spread over rows. A group that stands in for another, such as a city for its region,
 may move little alone though both matter.
 
-Rows that a model was trained on flatter what it learned by heart. Of the table that a bundle was trained on only its
-test rows are taken, of another table those later than the training; where there are none, all, and `unseen` says so.
+Rows that a model was trained on flatter what it learned by heart. Of the table that a bundle was trained on only
+its test rows are taken, of another table those later than the training; where they have too few labels all are
+taken, and `Trial.unseen` is False.
 """
 
 import math
@@ -61,9 +62,9 @@ class Trial:
         self.name, self.random = name, np.random.default_rng(seed)
         labels = table.click if name == "ctr" else table.conversion
         known = ~np.isnan(labels) if name == "ctr" else (table.click > 0) & ~np.isnan(labels)
-        later = _later(bundle, table)
-        self.unseen = bool((known & later).any())
-        rows = np.flatnonzero(known & later if self.unseen else known)
+        later = known & _later(bundle, table)
+        self.unseen = _rarer(labels[later]) >= MIN_POSITIVES
+        rows = np.flatnonzero(later if self.unseen else known)
         if len(rows) > MOST_ROWS:
             rows = np.sort(self.random.choice(rows, size=MOST_ROWS, replace=False))
         self.rows = len(rows)
@@ -83,8 +84,7 @@ class Trial:
         self.raw, self.losses = self.score(self.values)
 
     def _refusal(self) -> str:
-        rarer = min(self.positives, self.rows - self.positives)
-        if rarer >= MIN_POSITIVES:
+        if _rarer(self.labels) >= MIN_POSITIVES:
             return ""
         return (
             f"{self.positives} positives in {self.rows} labelled rows are too few to tell whether a feature matters: "
@@ -96,6 +96,12 @@ class Trial:
         raw = self._contributor.raw(values)
         p = calibrate(self._table, raw)
         return raw, -np.where(self.labels > 0, np.log(p), np.log1p(-p))
+
+
+def _rarer(labels: Floats) -> int:
+    """How many rows have the label that fewer have."""
+    positives = int(labels.sum())
+    return min(positives, len(labels) - positives)
 
 
 def _later(bundle: ModelBundle, table: TrainingTable) -> NDArray[np.bool_]:
