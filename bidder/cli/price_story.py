@@ -109,8 +109,9 @@ def _bounds(price: "Price") -> Iterator[tuple[str, str, str]]:
 def _verdict(price: "Price") -> str:
     """What comes out, and what made it so."""
     if price.offer_nanos == 0:
-        below = 0 < price.bid_nanos < price.floor_nanos
-        return f"no bid: {_cpm(price.bid_nanos)} is below the floor" if below else "no bid: worth too little"
+        most = min(int(price.worth_nanos), price.max_bid_nanos)
+        below = max(1, price.min_bid_nanos) <= most < price.floor_nanos
+        return f"no bid: {_cpm(most)} is below the floor" if below else "no bid: worth too little"
     if price.fixed_price:
         return "= bid, the fixed price"
     if price.worth_nanos > price.max_bid_nanos:

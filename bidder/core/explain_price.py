@@ -92,10 +92,10 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     min_bid_nanos: int
     bid_nanos: int
     floor_nanos: int
-    fixed_price: bool = False
-    guaranteed: bool = False
-    rate_nanos: int = ONE
-    offer_nanos: int = 0
+    fixed_price: bool
+    guaranteed: bool
+    rate_nanos: int
+    offer_nanos: int
     price_micros: int
     currency: str
     creative_id: str = ""
