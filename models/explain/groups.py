@@ -5,8 +5,11 @@ add up, so that of a group is the sum of those of its features, and nothing is l
 """
 
 import math
+from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from models.schema import (
     SEGMENT_PREFIX,
@@ -60,6 +63,11 @@ def declarations_of(spec: FeatureSpec) -> tuple[Declaration, ...]:
         else:
             found[feature.name] = Declaration(feature.name, feature.kind, feature.side)
     return tuple(found.values())
+
+
+def taken(values: Any, rows: NDArray[np.int64]) -> Any:
+    """Some rows of a raw column, which is a list or can be asked for an array of places."""
+    return [values[row] for row in rows.tolist()] if isinstance(values, list | tuple) else values[rows]
 
 
 def shown(feature: Feature, columns: Columns, row: int) -> Shown:

@@ -16,7 +16,7 @@ from models.artifact import ModelBundle
 from models.calibration import calibrate
 from models.dataset import TrainingTable
 from models.explain.contributions import Contributions, Contributor
-from models.explain.groups import MISSING, Group, groups_of, number_text
+from models.explain.groups import MISSING, Group, groups_of, number_text, taken
 from models.explain.permutation import Shuffled, Trial, permute
 from models.schema import SEGMENT_PREFIX, Feature
 
@@ -27,6 +27,7 @@ Tell = Callable[[str, int, int], None]
 
 SAMPLE = 4_000
 _MOST_CAMPAIGNS, _MOST_VALUES, _MOST_BINS, _TOP_FEATURES, _TOP_GROUPS = 12, 10, 8, 6, 6
+_MOST_ORDINALS = 24
 _OWNERS = ("campaign", "line_item", "advertiser")
 
 
@@ -131,7 +132,7 @@ def overview(
     random = np.random.default_rng(seed)
     rows = len(table)
     chosen = np.sort(random.choice(rows, size=min(sample, rows), replace=False))
-    columns = {name: _taken(values, chosen) for name, values in table.columns.items()}
+    columns = {name: taken(values, chosen) for name, values in table.columns.items()}
     view = _View(bundle, columns, _weights(table)[chosen])
     told = tell or (lambda _stage, _done, _total: None)
     models = []
@@ -162,10 +163,6 @@ def overview(
         window_ns=(int(table.at_ns[0]), int(table.at_ns[-1])),
         models=tuple(models),
     )
-
-
-def _taken(values: Sequence[object] | Floats, chosen: NDArray[np.int64]) -> Sequence[object] | Floats:
-    return values[chosen] if isinstance(values, np.ndarray) else [values[row] for row in chosen.tolist()]
 
 
 def _weights(table: TrainingTable) -> Floats:
@@ -278,7 +275,10 @@ class _View:
         return [*_by_size(values), (MISSING, np.isnan(values))]
 
     def _by_text(self, feature: Feature) -> list[tuple[str, Bools]]:
-        """The most frequent values that the model knows, then the others, then what it does not know."""
+        """The most frequent values that the model knows, then the others, then what it does not know.
+
+        Whole numbers, such as hours, stand in their order, and a day of them is told in full.
+        """
         known = set(feature.vocabulary)
         shown = np.array(
             [value if isinstance(value, str) else None for value in self._columns[feature.name]], dtype=object
@@ -287,8 +287,11 @@ class _View:
         has_code = np.array([value in known for value in shown])
         names, counts = np.unique(shown[has_code].astype(str), return_counts=True)
         order = np.lexsort((names, -counts)).tolist()
-        parts = [(str(names[one]), shown == names[one]) for one in order[:_MOST_VALUES]]
-        others = {str(names[one]) for one in order[_MOST_VALUES:]}
+        ordinal = all(name.isdecimal() for name in names.tolist())
+        most = _MOST_ORDINALS if ordinal and len(order) <= _MOST_ORDINALS else _MOST_VALUES
+        told = [str(names[one]) for one in order[:most]]
+        parts = [(name, shown == name) for name in (sorted(told, key=int) if ordinal else told)]
+        others = {str(names[one]) for one in order[most:]}
         if others:
             parts.append((f"{len(others)} other values", np.array([value in others for value in shown])))
         return [*parts, ("unknown to the model", ~has_code & ~missing), (MISSING, missing)]

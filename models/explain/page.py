@@ -32,7 +32,7 @@ from models.pages.blocks import (
 )
 from models.pages.charts import Bar, BarRow, ChartIds, bar_chart
 from models.pages.markup import Content, Markup, el, join
-from models.pages.text import count, moment, percent
+from models.pages.text import DASH, count, moment, percent
 
 _TITLES = {"ctr": "Click model", "cvr": "Conversion model, given a click"}
 _FORMULAS = {
@@ -159,8 +159,8 @@ def overview_page(found: Overview) -> str:
             Figure(f"Mean p, {one.model}", chance(one.mean_probability), "calibrated, of the sample")
         )
         mattering = sum(shuffle.matters for shuffle in one.shuffled)
-        told = f"{mattering} of {len(one.shuffled)}" if one.shuffled else "not told"
-        shown.append(Figure(f"Proved, {one.model}", told, "heaviest groups whose shuffling costs"))
+        told = f"{mattering} of {len(one.shuffled)}" if one.shuffled else DASH
+        shown.append(Figure(f"Shown to matter, {one.model}", told, "of the heaviest groups"))
     return document(
         "What the models go by",
         header("What the models go by", f"{lead}.", when),

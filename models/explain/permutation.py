@@ -22,7 +22,7 @@ from models.artifact import ModelBundle
 from models.calibration import calibrate
 from models.dataset import TrainingTable
 from models.explain.contributions import Contributor
-from models.explain.groups import Group
+from models.explain.groups import Group, taken
 
 Floats = NDArray[np.float64]
 
@@ -74,10 +74,7 @@ class Trial:
         if self.refusal:
             return
         self._contributor, self._table = contributor, bundle.calibration[name]
-        columns = {
-            key: value[rows] if isinstance(value, np.ndarray) else [value[row] for row in rows.tolist()]
-            for key, value in table.columns.items()
-        }
+        columns = {key: taken(value, rows) for key, value in table.columns.items()}
         self.values = bundle.spec.encode_table(columns)
         weights = np.asarray(table.extras.get("weight", np.ones(len(table))), dtype=np.float64)[rows]
         self.weights = weights / weights.sum()

@@ -19,7 +19,9 @@ def times(factor: float) -> str:
 
 def chance(probability: float) -> str:
     """A probability as a percentage with three digits that count."""
-    return f"{probability * 100:.3g}%" if probability >= 1e-6 else percent(probability, 4)
+    if probability < 1e-6:
+        return percent(probability, 4)
+    return f"{probability * 100:#.3g}".rstrip(".") + "%"
 
 
 def label(step: Step) -> str:

@@ -243,6 +243,27 @@ def test_values_that_are_rare_or_unknown_are_told_together(bundle):
     assert sum(bins.values()) == 400
 
 
+def test_hours_stand_in_their_order_and_are_told_in_full(tmp_path):
+    rows = make_table(3000)
+    hours = [str(number * 7 % 24) for number in range(3000)]
+    late = np.array([int(hour) >= 12 for hour in hours])
+    clicks_late = np.where(late, np.random.default_rng(1).random(3000) < 0.4, 0)
+    rows = rows.set_column(1, "click", pa.array(clicks_late.astype(int))).append_column(
+        "hour", pa.array(hours)
+    )
+    rows = rows.set_column(rows.column_names.index("conversion"), "conversion", pa.nulls(3000, pa.int8()))
+    declared = (Declaration("hour", "categorical"), Declaration("campaign", "categorical", "campaign"))
+    bundle = train_bundle(load(rows, declared), declared, tmp_path / "m", params=PARAMS)
+    found = clicks(overview(bundle, load(rows, declared), sample=2000))
+    bins = next(one for one in found.dependence if one.feature == "hour").bins
+    assert [part.label for part in bins] == [str(hour) for hour in range(24)]
+    assert (
+        max(part.mean_contribution for part in bins[:12])
+        < 0
+        < min(part.mean_contribution for part in bins[12:])
+    )
+
+
 def test_each_campaign_has_weights_of_its_own(view):
     found = clicks(view)
     assert found.owner == "campaign"

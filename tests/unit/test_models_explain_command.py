@@ -149,7 +149,7 @@ def test_a_page_of_a_table_shows_the_numbers_of_the_json(files, tmp_path, model)
 
 
 def test_numbers_are_written_so_that_nothing_is_none():
-    assert [chance(p) for p in (0.5, 0.01234, 0.0000123)] == ["50%", "1.23%", "0.00123%"]
+    assert [chance(p) for p in (0.5, 0.09, 0.0000123, 0.9999999)] == ["50.0%", "9.00%", "0.00123%", "100%"]
     assert chance(1e-9) == "<0.0001%"
     assert [times(f) for f in (1.0, 12.5, 1234.5, 0.0123)] == ["×1.00", "×12.50", "×1.23e+03", "×0.0123"]  # noqa: RUF001
     assert [added(c) for c in (0.1234, -2.0)] == ["+0.123", "-2.000"]
