@@ -44,7 +44,7 @@ def bundle(tmp_path_factory) -> ModelBundle:
 def prior(tmp_path_factory) -> ModelBundle:
     """Both models of one leaf: too few positives to learn from."""
     out = tmp_path_factory.mktemp("models") / "prior"
-    rows = make_table(300, click_rate=0.001)
+    rows = make_table(300, click_rate=0.03, conversion_rate=0.5)
     return train_bundle(load(rows), DECLARATIONS, out, params=PARAMS)
 
 
@@ -253,7 +253,8 @@ def test_hours_stand_in_their_order_and_are_told_in_full(tmp_path):
     )
     rows = rows.set_column(rows.column_names.index("conversion"), "conversion", pa.nulls(3000, pa.int8()))
     declared = (Declaration("hour", "categorical"), Declaration("campaign", "categorical", "campaign"))
-    bundle = train_bundle(load(rows, declared), declared, tmp_path / "m", params=PARAMS)
+    keen = TrainParams(num_threads=1, max_rounds=40, cat_smooth=5.0, cat_l2=5.0, min_data_per_group=20)
+    bundle = train_bundle(load(rows, declared), declared, tmp_path / "m", params=keen)
     found = clicks(overview(bundle, load(rows, declared), sample=2000))
     bins = next(one for one in found.dependence if one.feature == "hour").bins
     assert [part.label for part in bins] == [str(hour) for hour in range(24)]
@@ -293,7 +294,7 @@ def test_the_same_seed_gives_the_same_view(bundle, view):
 
 
 def test_a_prior_has_no_weights(prior):
-    found = overview(prior, load(make_table(300, click_rate=0.001)))
+    found = overview(prior, load(make_table(300, click_rate=0.03, conversion_rate=0.5)))
     for one in found.models:
         assert one.groups == one.features == one.dependence == one.shuffled == ()
         assert "too few to tell" in one.shuffled_note

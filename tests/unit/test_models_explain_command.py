@@ -25,12 +25,12 @@ ODD_BID = "<b>&'\"\x00"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
-    """A model, the prior one of a table without clicks, and the table with ids."""
+    """A model, the prior one of a table with few clicks, and the table with ids."""
     folder = tmp_path_factory.mktemp("explain")
     rows = make_table(3000)
     params = TrainParams(num_threads=1, max_rounds=20)
     train_bundle(table_from_arrow(rows, DECLARATIONS, source="t"), DECLARATIONS, folder / "m", params=params)
-    few = table_from_arrow(make_table(200, click_rate=0.001), DECLARATIONS, source="t")
+    few = table_from_arrow(make_table(300, click_rate=0.03, conversion_rate=0.5), DECLARATIONS, source="t")
     train_bundle(few, DECLARATIONS, folder / "prior", params=params)
     ids = [f"b{number}" for number in range(2999)] + [ODD_BID]
     write_parquet(folder / "rows.parquet", rows.append_column("bid_id", pa.array(ids)))
