@@ -136,6 +136,8 @@ def _overview(
     console.print(_head(found))
     for model in found.models:
         console.print(*_model_tables(model))
+    if page is None:
+        console.print("by campaign and by value: --page FILE, or --json")
 
 
 @contextmanager
@@ -231,12 +233,12 @@ def _model_tables(one: "ModelOverview") -> "Iterator[RenderableType]":
         return
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
     table.add_column("group", no_wrap=True)
-    for head in ("weight", "share", "shuffled", "95 %", "matters"):
+    for head in ("weight", "share", *(("shuffled", "95 %", "matters") if one.shuffled else ())):
         table.add_column(head, justify="right", no_wrap=True)
     shuffled = {each.name: each for each in one.shuffled}
     for group in one.groups:
         told = shuffled.get(group.name)
-        rest = ("", "", "")
+        rest: tuple[str, ...] = ()
         if told is not None:
             span = f"{told.low:+.2%} to {told.high:+.2%}"
             rest = (f"{told.loss_increase:+.2%}", span, "yes" if told.matters else "not shown")

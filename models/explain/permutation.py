@@ -84,8 +84,8 @@ class Trial:
         if _rarer(self.labels) >= MIN_POSITIVES:
             return ""
         return (
-            f"{self.positives} positives in {self.rows} labelled rows are too few to tell whether a feature matters: "
-            f"at least {MIN_POSITIVES} of either label are needed"
+            f"too few labels to tell whether a feature matters (positives: {self.positives:,} of {self.rows:,} "
+            f"labelled rows; at least {MIN_POSITIVES} of either label are needed)"
         )
 
     def score(self, values: Floats) -> tuple[Floats, Floats]:

@@ -297,7 +297,7 @@ def test_a_prior_has_no_weights(prior):
     found = overview(prior, load(make_table(300, click_rate=0.03, conversion_rate=0.5)))
     for one in found.models:
         assert one.groups == one.features == one.dependence == one.shuffled == ()
-        assert "too few to tell" in one.shuffled_note
+        assert "too few labels to tell" in one.shuffled_note
 
 
 # -- shuffled -----------------------------------------------------------------------------------------------
