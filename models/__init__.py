@@ -13,6 +13,7 @@
     scorer       a loaded artifact, checked bit for bit against LightGBM
     extras       what else a training table may say of a row
     pages        one-file HTML pages
+    explain      contributions of features to a probability, for one row and over a table
     commands     `clearbid models ...`
 
 `train` imports LightGBM and `dataset` PyArrow: only who trains pays for them. `schema`, `kernels` and `compile`,

@@ -1,4 +1,4 @@
-"""`clearbid explain`: why a line item does not bid on a request, rule by rule."""
+"""`clearbid explain`: why a line item bids on a request or does not: rule by rule, factor by factor."""
 
 import re
 import sys
@@ -10,6 +10,7 @@ import typer
 
 from bidder.cli.compiling import compiling_told
 from bidder.cli.options import DbOption, JsonOption
+from bidder.cli.price_story import Reasoner, price_table
 from bidder.cli.requests import request_id_of, requests_of
 from bidder.cli.sample import (
     AtOption,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from bidder.core.explain import Explanation, Opportunity
-    from bidder.core.explain_price import Price
 
 
 _DAY = re.compile(r"(?<=/)d(\d+)\b")
@@ -59,9 +59,18 @@ def explain(
         str | None,
         typer.Option("--granted", help="Money leased of each budget; else all of it.", metavar="AMOUNT"),
     ] = None,
+    top: Annotated[
+        int,
+        typer.Option(
+            "--contributions",
+            help="With --model: features to tell of each model, at the best opportunity; 0 for none.",
+            min=0,
+            metavar="N",
+        ),
+    ] = 5,
     json: JsonOption = False,
 ) -> None:
-    """Say of each rule whether it lets a line item bid on a request, and what the bidder would do."""
+    """Say of each rule whether it lets a line item bid on a request, how its bid is made, and what would happen."""
     import msgspec
 
     from bidder.core.explain import Explainer
@@ -72,11 +81,14 @@ def explain(
     with compiling_told():
         engine = engine_of(tree, own, model_of(model), "clearbid", now_ns, _amount(granted))
         explainer = Explainer(engine)
+    reasoner = Reasoner(model, top) if model is not None and top else None
     for body in _bodies(request):
         with compiling_told():
             found = explainer.explain(body, line_item, now_ns)
         if not found.request_id:  # the engine knows none of a request that it cannot use
             found = msgspec.structs.replace(found, request_id=request_id_of(body))
+        if reasoner is not None:
+            found = reasoner.add(found)
         if json:
             typer.echo(msgspec.json.encode(found).decode())
         else:
@@ -126,6 +138,8 @@ def show(found: "Explanation", console: "Console | None" = None) -> None:
     from rich.console import Console
     from rich.markup import escape
 
+    from models.commands.explain import attribution_table
+
     console = console or Console(soft_wrap=False, highlight=False)
     name = (
         found.line_item_id
@@ -142,7 +156,11 @@ def show(found: "Explanation", console: "Console | None" = None) -> None:
     for one in found.opportunities:
         console.print(_table(one))
         if one.price is not None:
-            console.print(escape(_price(one.price)))
+            console.print()
+            console.print(price_table(one.price))
+        for each in one.contributions:
+            console.print()
+            console.print(attribution_table(each))
         console.print(escape(_verdict(found.line_item_id, one)))
         console.print()
 
@@ -172,17 +190,6 @@ def _table(one: "Opportunity") -> "Table":
 def _dated(shows: str) -> str:
     """Names of budgets with the date of their day, which is a count of days within."""
     return _DAY.sub(lambda match: str(_FIRST_DAY + timedelta(days=int(match[1]))), shows)
-
-
-def _price(price: "Price") -> str:
-    """How the bid came out of the value, in a sentence."""
-    value = format_decimal(round(price.value_nanos), MICROS_PER_UNIT)
-    parts = [f"worth {value} CPM", f"multiplier {price.multiplier:.3g} (pacing)"]
-    if price.shade != 1.0:
-        parts.append(f"{price.shade:.3g} (first price)")
-    most, bid = (format_decimal(nanos, MICROS_PER_UNIT) for nanos in (price.max_bid_nanos, price.bid_nanos))
-    said = f"bid {bid} CPM" if price.bid_nanos else "no bid"
-    return f"{' x '.join(parts)}, at most {most} CPM: {said}."
 
 
 def _verdict(line_item_id: str, one: "Opportunity") -> str:

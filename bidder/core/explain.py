@@ -27,6 +27,7 @@ from bidder.core.table import Column
 from bidder.errors import InputError, RequestError
 from bidder.money import MICROS_PER_UNIT, NANOS_PER_UNIT, format_decimal
 from bidder.openrtb.reasons import Reason
+from models.explain.attribution import Attribution
 
 REQUEST, DUPLICATE, INACTIVE, FOREIGN = "request", "duplicate", "inactive", "foreign_price"
 """Names of rules beside dimensions and the funnel's stages: the request's own, a request that came before, a level
@@ -79,7 +80,7 @@ class Opportunity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """One impression in the open auction, one of its deals, or one place of its pod.
 
     `stage` is the first rule that refuses, `outbid` or `bid`; `reason` is how the whole opportunity would end, with
-    whose bid and at which price.
+    whose bid and at which price. `contributions` say why its probabilities are what they are, where that was asked.
     """
 
     imp_id: str
@@ -94,6 +95,7 @@ class Opportunity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     price: Price | None = None
     winner: str = ""
     winner_bid_nanos: int = 0
+    contributions: tuple[Attribution, ...] = ()
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,4 +1,15 @@
-"""What a line item would bid and whether the price holds: value, pace, floor, currency, one trial of each."""
+"""What a line item would bid and whether the price holds: value, pace, floor, currency, one trial of each.
+
+The figures of `Price` are those that the kernel multiplied, in its order, so that whoever multiplies them again comes
+to the same bid:
+
+    worth = pctr x goal_value [x pcvr] x each applied modifier x multiplier x shade
+    bid = worth without its fraction, at most max_bid, at least min_bid and the floor, or nothing
+
+A guaranteed deal is worth its floor at least; at a fixed price the bid is the floor.
+"""
+
+import math
 
 import msgspec
 
@@ -14,7 +25,10 @@ from bidder.core.explain_trial import (
     without_least,
 )
 from bidder.core.kernels import (
+    EXTERNAL,
     FIRST_PRICE,
+    FIXED_PRICE,
+    GUARANTEED,
     ONE,
     R_BANNER,
     R_EXCHANGE,
@@ -23,36 +37,69 @@ from bidder.core.kernels import (
     R_RATE,
     floor_of,
 )
+from bidder.core.opportunity import RAW_FEATURES, hour_of_week, raw_features
+from bidder.core.scoring import campaign_features
 from bidder.core.table import GOAL_CONVERSION, Column
 from bidder.core.targeting_kernels import shows
 from bidder.money import MICROS_PER_UNIT, format_decimal
 from bidder.openrtb.reasons import Reason
+from models.schema import SEGMENTS_COLUMN
 
+Shows = str | float | tuple[str, ...] | None
 PriceRule = tuple[str, bool | None, str, str]
 """Name, whether it passed, what is wanted and what is shown."""
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """A modifier whose value the opportunity shows."""
+
+    dimension: str
+    value: str
+    factor: float
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a bid is made up; amounts in nanos for one impression, which are CPM micros.
 
-    `value_nanos` is what the impression is thought to be worth, `modifiers` the factor in it that they make; times
-    `multiplier` (pacing) and `shade` (at first price) it is what may be bid. `bid_nanos` is 0 where nothing can be
-    bid, else the bid without regard to the floor. `price_micros` is the CPM in `currency`. `creative_id` is shown.
+    Attributes:
+        pctr, pcvr: calibrated probabilities. The bid rests on `pcvr` where the `goal` is a conversion.
+        goal: `click` or `conversion`. goal_value_nanos: what one of it is worth.
+        modifiers: the factor that all modifiers make together. applied: each of them, in the engine's order.
+        value_nanos: what the impression is thought to be worth.
+        multiplier: of pacing. shade: share of the value that is bid at first price, else 1.
+        worth_nanos: what may be bid: value x multiplier x shade.
+        max_bid_nanos, min_bid_nanos: of the line item. floor_nanos: of the creative that would be shown.
+        fixed_price, guaranteed: of the deal. rate_nanos: of `currency` in the account's.
+        bid_nanos: without regard to the floor, 0 where nothing can be bid.
+        price_micros: the same as CPM in `currency`.
+        offer_nanos: with regard to floor, deal and currency: what the engine bids if caps, budgets and other line
+            items let it; 0 where it cannot.
+        creative_id: that is shown.
+        features: what the models were shown, by name; empty where no model was asked.
     """
 
     pctr: float
     pcvr: float
+    goal: str
+    goal_value_nanos: int
     modifiers: float
+    applied: tuple[Applied, ...] = ()
     value_nanos: float
     multiplier: float
     shade: float
+    worth_nanos: float
     max_bid_nanos: int
     min_bid_nanos: int
     bid_nanos: int
     floor_nanos: int
+    fixed_price: bool
+    guaranteed: bool
+    rate_nanos: int
+    offer_nanos: int
     price_micros: int
     currency: str
     creative_id: str = ""
+    features: dict[str, Shows] = {}
 
 
 class Pricing:
@@ -89,7 +136,7 @@ class Pricing:
             own, bare if bare.reason == Reason.BID else self._try(without_least(home, self._line))
         )
         whole = self._try(own)
-        price = self._price(scores, bare, floor, currency, fits=fits)
+        price = self._price(scores, bare, whole, floor, currency, fits=fits)
         rules = [unscored, self._value_rule(price, held), self._floor_rule(price, home, held)]
         if own.row[R_RATE] != ONE:
             rules.append(self._foreign_rule(own, price, held, whole))
@@ -129,44 +176,82 @@ class Pricing:
 
     # -- figures --------------------------------------------------------------------------------------------
 
-    def _price(self, scores: Result, bare: Result, floor: int, currency: str, *, fits: bool) -> Price:
+    def _price(
+        self, scores: Result, bare: Result, whole: Result, floor: int, currency: str, *, fits: bool
+    ) -> Price:
         table, row = self._stage.table, self._stage.batch.columns[self._r]
         columns = table.columns[self._line]
-        modifiers = self._modifiers()
+        applied = self._applied()
         known = scores.reason == Reason.BID
         pctr, pcvr = (scores.pctr, scores.pcvr) if known else (0.0, 0.0)
-        value = pctr * int(columns[Column.VALUE_NANOS]) * modifiers
-        if columns[Column.GOAL] == GOAL_CONVERSION:
+        goal_value = int(columns[Column.VALUE_NANOS])
+        converts = bool(columns[Column.GOAL] == GOAL_CONVERSION)
+        # In the kernel's order: floats that are multiplied in another one differ in the last digit.
+        value = pctr * goal_value
+        if converts:
             value *= pcvr
-        first_price = bool(row[R_FLAGS] & FIRST_PRICE)
+        for modifier in applied:
+            value *= modifier.factor
+        multiplier = float(self._state.multipliers[self._stage.engine.wallet.pace[self._line]])
+        shade = self._stage.shade(int(row[R_EXCHANGE])) if row[R_FLAGS] & FIRST_PRICE else 1.0
         bid = bare.reason == Reason.BID
         chosen = bid and fits
         return Price(
             pctr=pctr,
             pcvr=pcvr,
-            modifiers=modifiers,
+            goal="conversion" if converts else "click",
+            goal_value_nanos=goal_value,
+            modifiers=math.prod((modifier.factor for modifier in applied), start=1.0),
+            applied=applied,
             value_nanos=value,
-            multiplier=float(self._state.multipliers[self._stage.engine.wallet.pace[self._line]]),
-            shade=self._stage.shade(int(row[R_EXCHANGE])) if first_price else 1.0,
+            multiplier=multiplier,
+            shade=shade,
+            worth_nanos=value * multiplier * shade,
             max_bid_nanos=int(columns[Column.MAX_BID_NANOS]),
             min_bid_nanos=int(columns[Column.MIN_BID_NANOS]),
             bid_nanos=bare.bid_nanos if bid else 0,
             floor_nanos=floor,
+            fixed_price=bool(row[R_FLAGS] & FIXED_PRICE),
+            guaranteed=bool(row[R_FLAGS] & GUARANTEED),
+            rate_nanos=int(row[R_RATE]),
+            offer_nanos=whole.bid_nanos if whole.reason == Reason.BID else 0,
             price_micros=bare.price_micros if bid else 0,
             currency=currency,
             creative_id=table.creatives.owners[bare.creative][1].id if chosen else "",
+            features=self._features(),
         )
 
-    def _modifiers(self) -> float:
-        """The factor of all modifiers that the opportunity calls for."""
+    def _applied(self) -> tuple[Applied, ...]:
+        """The modifiers that the opportunity calls for."""
         table = self._stage.table
         record = self._stage.record_of(self._r)
         begin, end = table.columns[self._line, [Column.MODIFIER_START, Column.MODIFIER_END]].tolist()
-        factor = 1.0
-        for place in range(begin, end):
-            if shows(record, 0, len(record), table.modifier_rows[place]):
-                factor *= float(table.modifier_factors[place])
-        return factor
+        own = table.lines[self._line].modifiers
+        return tuple(
+            Applied(
+                dimension=modifier.dimension,
+                value=modifier.value,
+                factor=float(table.modifier_factors[place]),
+            )
+            for place, modifier in zip(range(begin, end), own, strict=True)
+            if shows(record, 0, len(record), table.modifier_rows[place])
+        )
+
+    def _features(self) -> dict[str, Shows]:
+        """Raw values of the opportunity and of the line item, as training tables have them."""
+        batch = self._stage.batch
+        if batch.columns[self._r, R_FLAGS] & EXTERNAL or not self._stage.trees:
+            return {}
+        pending = batch.rows[self._r]
+        audience, (size, position) = pending.call.visitor.audience, pending.slots[0].features
+        hour = hour_of_week(self._now_ns)
+        values = raw_features(audience, pending.imp.tagid, size, position, pending.floor, hour)
+        line = self._stage.table.lines[self._line]
+        return {
+            **dict(zip(RAW_FEATURES, values, strict=True)),
+            SEGMENTS_COLUMN: audience.segments,
+            **campaign_features(line.campaign, line.line_item_id),
+        }
 
     def _floor(self, trial: Trial, found: Result) -> int:
         """The floor of the creative that would be shown; of the impression where none is chosen."""

@@ -4,6 +4,7 @@ import typer
 
 from models.commands.audit import audit
 from models.commands.evaluate import evaluate
+from models.commands.explain import explain
 from models.commands.landscape import landscape
 from models.commands.train import show, train
 
@@ -13,6 +14,7 @@ COMMANDS = (
     ("show", show),
     ("evaluate", evaluate),
     ("landscape", landscape),
+    ("explain", explain),
 )
 """Names and functions, in the order of `clearbid models --help`."""
 

@@ -4,6 +4,7 @@ from collections import Counter
 from random import Random
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -32,6 +33,7 @@ from bidder.core.traffic import TrafficRules
 from bidder.openrtb.reasons import Reason
 from tests.support import factories as make
 from tests.support.factories import FOREVER_NS, S
+from tests.support.naive_price import bid_again
 
 NOW_NS = 1_772_409_600 * S + 5 * 3_600 * S
 HOUR_NS = 3_600 * S
@@ -321,6 +323,7 @@ def _check(random: Random, requests: int, *, scored: bool) -> Counter[str]:
         answers = engine.decide([body], [0], now_ns)
         reasons = Counter(row["reason"] for row in make.decisions(answers))
         for line, found in explained.items():
+            _check_prices(line, found)
             stages = Counter(one.stage for one in found.opportunities if not found.test)
             moved = _counted(engine, line) - counts[line]
             wanted = Counter({k: n for k, n in stages.items() if k not in NOT_COUNTED})
@@ -329,6 +332,15 @@ def _check(random: Random, requests: int, *, scored: bool) -> Counter[str]:
             seen.update(one.stage for one in found.opportunities)
             seen.update(rule.reason for rule in found.refused)
     return seen
+
+
+def _check_prices(line: str, found: Explanation) -> None:
+    """The figures of a price make the bid, and where the line item wins, that is the bid that wins."""
+    for one in found.opportunities:
+        if one.price is not None:
+            assert bid_again(orjson.loads(msgspec.json.encode(one.price))) == one.price.offer_nanos
+            if one.winner == line:
+                assert one.price.offer_nanos == one.winner_bid_nanos
 
 
 def _ends_alike(found: Explanation, reasons: Counter[int]) -> bool:

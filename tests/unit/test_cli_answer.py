@@ -12,6 +12,7 @@ from bidder.cli import answer
 from bidder.cli.sample import engine_of, instant_of, model_of, sample_campaigns, settings_of, tree_of
 from bidder.core.engine import Engine
 from bidder.errors import InputError
+from bidder.money import MICROS_PER_UNIT, format_decimal
 from bidder.store.sheet import to_json
 from tests.support.commands import Ended, assert_one_line, clearbid, command_line
 
@@ -215,8 +216,11 @@ def test_explain_says_how_a_bid_comes_out_of_its_value(tmp_path: Path) -> None:
     out = " ".join(explained(tmp_path, "c1-a").out.split())
     price = orjson.loads(explained(tmp_path, "c1-a", "--json").out)["opportunities"][0]["price"]
     assert price["shade"] != 1.0
-    said = f"worth 4 CPM x multiplier {price['multiplier']:.3g} (pacing) x {price['shade']:.3g} (first price)"
-    assert f"{said}, at most 8 CPM: bid " in out
+    assert "x value of a click 2 4 " in out
+    assert f"x multiplier (pacing) {price['multiplier']:.6g} " in out
+    assert f"x shade (first price) {price['shade']:.6g} " in out
+    assert "at most (max bid) 8 " in out
+    assert f"= bid {format_decimal(price['offer_nanos'], MICROS_PER_UNIT)} " in out
 
 
 def test_explain_names_days_of_budgets_by_their_date(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""How a bid is made, factor by factor, and why its probabilities are what they are, for `clearbid explain`."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bidder.money import MICROS_PER_UNIT, NANOS_PER_UNIT, format_decimal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.table import Table
+
+    from bidder.core.explain import Explanation, Opportunity
+    from bidder.core.explain_price import Price
+    from models.explain.attribution import Attribution, Attributor
+
+
+class Reasoner:
+    """Contributions to the probabilities of the best opportunity of each request.
+
+    Args:
+        directory: of the model that the engine has. top: contributions of each model to tell apart.
+    """
+
+    def __init__(self, directory: "Path", top: int) -> None:
+        self._directory, self._top = directory, top
+        self._attributor: Attributor | None = None
+
+    def add(self, found: "Explanation") -> "Explanation":
+        """The same with contributions at the opportunity with the highest bid, where it has one."""
+        priced = [
+            place
+            for place, one in enumerate(found.opportunities)
+            if one.price is not None and one.price.features
+        ]
+        if not priced:
+            return found
+        best = max(priced, key=lambda place: _bid_of(found.opportunities[place]))
+        one = found.opportunities[best]
+        assert one.price is not None, "an opportunity without a price is not the best"
+        changed = msgspec.structs.replace(one, contributions=self._contributions(one.price))
+        opportunities = (*found.opportunities[:best], changed, *found.opportunities[best + 1 :])
+        return msgspec.structs.replace(found, opportunities=opportunities)
+
+    def _contributions(self, price: "Price") -> "tuple[Attribution, ...]":
+        """Of the models that the bid rests on: a bid on clicks does not ask for conversions."""
+        from models.artifact import load_bundle
+        from models.explain.attribution import Attributor
+
+        if self._attributor is None:
+            self._attributor = Attributor(load_bundle(self._directory))
+        columns = {name: [value] for name, value in price.features.items()}
+        rests_on = {"ctr": price.pctr} | ({"cvr": price.pcvr} if price.goal == "conversion" else {})
+        found = tuple(one for one in self._attributor.one(columns, self._top) if one.model in rests_on)
+        for one in found:
+            assert one.probability == rests_on[one.model], "what is explained is what the engine bids on"
+        return found
+
+
+def _bid_of(one: "Opportunity") -> int:
+    return one.price.bid_nanos if one.price is not None else -1
+
+
+def price_table(price: "Price") -> "Table":
+    """From probabilities to the bid, a factor a line, with what the impression is worth so far (CPM)."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="the bid", title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column("factor", justify="right", no_wrap=True)
+    table.add_column("CPM", justify="right", no_wrap=True)
+    for name, factor, amount in (*_factors(price), *_bounds(price)):
+        table.add_row(escape(name), factor, amount)
+    table.add_row(f"[bold]{_verdict(price)}[/]", "", f"[bold]{_cpm(price.offer_nanos)}[/]")
+    return table
+
+
+def _factors(price: "Price") -> Iterator[tuple[str, str, str]]:
+    """What is multiplied, in the order in which the engine does."""
+    at = price.pctr * price.goal_value_nanos
+    yield "probability of a click", f"{price.pctr:.6g}", ""
+    yield f"x value of a {price.goal}", format_decimal(price.goal_value_nanos, NANOS_PER_UNIT), _cpm(at)
+    if price.goal == "conversion":
+        at *= price.pcvr
+        yield "x probability of a conversion of a click", f"{price.pcvr:.6g}", _cpm(at)
+    for one in price.applied:
+        at *= one.factor
+        yield f"x modifier {one.dimension} {one.value}", f"{one.factor:g}", _cpm(at)
+    at *= price.multiplier
+    yield "x multiplier (pacing)", f"{price.multiplier:.6g}", _cpm(at)
+    if price.shade != 1.0:
+        at *= price.shade
+        yield "x shade (first price)", f"{price.shade:.6g}", _cpm(at)
+
+
+def _bounds(price: "Price") -> Iterator[tuple[str, str, str]]:
+    """What holds the bid down or up."""
+    yield "at most (max bid)", "", _cpm(price.max_bid_nanos)
+    if price.min_bid_nanos:
+        yield "at least (min bid)", "", _cpm(price.min_bid_nanos)
+    if price.floor_nanos or price.fixed_price or price.guaranteed:
+        deal = " of a fixed price, which is bid" if price.fixed_price else ""
+        yield f"floor{' that is guaranteed' if price.guaranteed else ''}{deal}", "", _cpm(price.floor_nanos)
+
+
+def _verdict(price: "Price") -> str:
+    """What comes out, and what made it so."""
+    if price.offer_nanos == 0:
+        most = min(int(price.worth_nanos), price.max_bid_nanos)
+        below = max(1, price.min_bid_nanos) <= most < price.floor_nanos
+        return f"no bid: {_cpm(most)} is below the floor" if below else "no bid: worth too little"
+    if price.fixed_price:
+        return "= bid, the fixed price"
+    if price.worth_nanos > price.max_bid_nanos:
+        return "= bid, cut to the max bid"
+    return "= bid"
+
+
+def _cpm(nanos: float) -> str:
+    """Nanos for an impression, which are CPM micros, without a fraction as the engine cuts it."""
+    return format_decimal(int(nanos), MICROS_PER_UNIT)

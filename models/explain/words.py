@@ -1,0 +1,40 @@
+"""Contributions and probabilities as people read them; the page and the terminal say the same."""
+
+from models.explain.attribution import Attribution, Step
+from models.explain.overview import ModelOverview
+from models.pages.text import count, percent
+
+CALIBRATION, REST, BASE, TOTAL = "calibration", "all other features", "base", "probability"
+
+
+def added(contribution: float) -> str:
+    """A contribution in log odds, with its sign."""
+    return f"{contribution:+.3f}"
+
+
+def times(factor: float) -> str:
+    """A factor on the odds."""
+    return "\N{MULTIPLICATION SIGN}" + (f"{factor:.2f}" if 0.1 <= factor < 100 else f"{factor:.3g}")
+
+
+def chance(probability: float) -> str:
+    """A probability as a percentage with three digits that count."""
+    if probability < 1e-6:
+        return percent(probability, 4)
+    return f"{probability * 100:#.3g}".rstrip(".") + "%"
+
+
+def label(step: Step) -> str:
+    """`domain: news.example`."""
+    return f"{step.name}: {step.value}"
+
+
+def rest_words(one: Attribution) -> str:
+    """How many groups are told as one."""
+    return f"{count(one.rest_groups)} more" if one.rest_groups else "none"
+
+
+def shuffled_words(one: ModelOverview) -> str:
+    """What rows were shuffled."""
+    seen = "that training did not see" if one.unseen else "that training may have seen, which flatters"
+    return f"{count(one.shuffled_rows)} labelled rows {seen}, with {count(one.positives)} positives"
