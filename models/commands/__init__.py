@@ -2,10 +2,11 @@
 
 import typer
 
+from models.commands.calibration import calibration
 from models.commands.landscape import landscape
 from models.commands.train import show, train
 
-COMMANDS = (("train", train), ("show", show), ("landscape", landscape))
+COMMANDS = (("train", train), ("show", show), ("landscape", landscape), ("calibration", calibration))
 """Names and functions, in the order of `clearbid models --help`."""
 
 

@@ -78,7 +78,7 @@ def landscape(
     curves = _curves(fit, rows, seen, top=top, draws=draws, seed=seed, quiet=json)
     if page:
         won = float((seen.won * seen.weight).sum() / seen.weight.sum())
-        _write(page, render(fit, curves, shares(seen), won, later, seen.dropped, _window(seen)))
+        write_page(page, render(fit, curves, shares(seen), won, later, seen.dropped, _window(seen)))
     _print(out, digest, fit, curves, shares(seen), later, seen, json=json)
 
 
@@ -173,7 +173,8 @@ def _bar(*, quiet: bool) -> Any:
     return shown()
 
 
-def _write(path: Path, text: str) -> None:
+def write_page(path: Path, text: str) -> None:
+    """Writes a page; raises `ArtifactError` where it cannot."""
     from models.errors import ArtifactError
 
     try:
