@@ -149,7 +149,8 @@ def _model(ids: ChartIds, states: Sequence[Shown]) -> Markup:
          interval(state.found.overall), interval(state.found.weighted) if state.found.weighted else DASH)
         for state in states
     ]  # fmt: skip
-    return section(events, None, card(table(f"{events}, overall", columns, rows)), grid(*cards))
+    overall = card(table(f"{events}, overall", columns, rows))
+    return section(events, None, el("div", overall, grid(*cards), class_="stack"))
 
 
 def _reliability(ids: ChartIds, name: str, key: str, tenths: Sequence[Tenth]) -> Markup:
@@ -168,13 +169,13 @@ def _reliability(ids: ChartIds, name: str, key: str, tenths: Sequence[Tenth]) ->
         Series("right", ((0.0, 0.0), (top, top)), "plan"),
         Series("tenths", tuple(points), "spend", marked=True, joined=False, bars=tuple(bars)),
     )
-    axis = Axis("predicted", 0.0, top, ticks[::2])
+    axis = Axis("predicted; happened upwards", 0.0, top, ticks[:4])
     drawn = plane_chart(
         ids,
         f"{name} by {key}",
         "Rate that happened by rate predicted.",
         axis,
-        Axis("happened", 0.0, top, ticks),
+        Axis("", 0.0, top, ticks),
         lines,
     )
     return Markup(legend(lines) + drawn)
@@ -189,7 +190,7 @@ def _by_value(ids: ChartIds, name: str, key: str, tenths: Sequence[Tenth]) -> Ma
     known = [(place, tenth.plain) for place, tenth in enumerate(tenths, start=1) if tenth.plain.ratio]
     points = tuple((float(place), group.ratio or 0.0) for place, group in known)
     bars = tuple((group.low or 0.0, group.high or group.ratio or 0.0) for _, group in known)
-    top = min(max([1.5, *(high for _, high in bars)]), 4.0)
+    top = 2.0 if all(y <= 2.0 for _, y in points) else 4.0  # what lies above is drawn at the edge
     lines = (
         Series("right", ((0.5, 1.0), (len(tenths) + 0.5, 1.0)), "plan"),
         Series("predicted over happened", points, "spend", marked=True, joined=False, bars=bars),

@@ -1,8 +1,12 @@
 """Weights of won rows: one over the chance that they were won (Zhang et al., KDD 2016).
 
-Won rows are not a fair sample of what was bid on: dear auctions are lost more often. A won row of chance w
-stands for 1 / w such bids. A few rows of tiny chance would outweigh all others, so the weight is clipped;
-that brings back some of the bias and is therefore reported, with how many rows the weighted ones are worth.
+Won rows are not a fair sample of what was bid on: who bids more for what it believes good wins more of that. A row
+won by a bid of chance w stands for 1 / w such bids. A few rows of tiny chance would outweigh all others, so the
+weight is clipped; that brings back some of the bias and is therefore reported, with how many rows the weighted ones
+are worth.
+
+The weights are right where, among bids of one chance, winning says nothing more of the click. Where rivals know what
+we do not, what was lost is better than its weights say; no weight of won rows can mend that.
 """
 
 import msgspec
