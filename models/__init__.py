@@ -11,6 +11,8 @@
     compile      trees -> bitset rows, exact
     kernels      the compiled functions over those rows
     scorer       a loaded artifact, checked bit for bit against LightGBM
+    landscape    how likely a bid wins and what a win costs, from prices that are mostly hidden
+    reliability  whether predictions are right where money is spent
     extras       what else a training table may say of a row
     pages        one-file HTML pages
     explain      contributions of features to a probability, for one row and over a table

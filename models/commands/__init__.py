@@ -3,6 +3,7 @@
 import typer
 
 from models.commands.audit import audit
+from models.commands.calibration import calibration
 from models.commands.evaluate import evaluate
 from models.commands.explain import explain
 from models.commands.landscape import landscape
@@ -15,6 +16,7 @@ COMMANDS = (
     ("evaluate", evaluate),
     ("landscape", landscape),
     ("explain", explain),
+    ("calibration", calibration),
 )
 """Names and functions, in the order of `clearbid models --help`."""
 

@@ -44,7 +44,7 @@ def landscape(
     ] = None,
     shrinkage: Annotated[
         float, typer.Option(metavar="BIDS", help="Of how many bids the wider stratum speaks.")
-    ] = 100.0,
+    ] = 10.0,
     min_rows: Annotated[int, typer.Option(metavar="N", help="Fewest bids of a stratum.", min=1)] = 200,
     points: Annotated[int, typer.Option(metavar="N", help="Prices of the grid, 64 to 512.")] = 96,
     top: Annotated[int, typer.Option(metavar="N", help="Strata to show beside all.", min=0)] = 8,
@@ -62,7 +62,7 @@ def landscape(
     from models.landscape.store import load_landscape, save_landscape
 
     old = load_landscape(add_to) if add_to else None
-    levels = old.strata.by if old else tuple(name.strip() for name in by.split(",") if name.strip())
+    levels = old.strata.by if old else _levels(by)
     half_life_ns = _span_ns(half_life)
     rows = read_bids(table, levels)
     seen = observe(rows)
@@ -78,7 +78,7 @@ def landscape(
     curves = _curves(fit, rows, seen, top=top, draws=draws, seed=seed, quiet=json)
     if page:
         won = float((seen.won * seen.weight).sum() / seen.weight.sum())
-        _write(page, render(fit, curves, shares(seen), won, later, seen.dropped, _window(seen)))
+        write_page(page, render(fit, curves, shares(seen), won, later, seen.dropped, _window(seen)))
     _print(out, digest, fit, curves, shares(seen), later, seen, json=json)
 
 
@@ -88,12 +88,21 @@ def read_bids(table: Path, levels: tuple[str, ...], more: tuple[Any, ...] = ()) 
     from models.landscape.strata import ALIASES, PREDICTION
     from models.schema import Declaration
 
-    names = [ALIASES.get(level, level) for level in levels if level != PREDICTION]
+    names = dict.fromkeys(ALIASES.get(level, level) for level in levels if level != PREDICTION)
     asked = [Declaration(name, "categorical", optional=True) for name in names]
     # A table is read by its features; hour stands for none where no level is a column.
     known = {item.name for item in more}
     wanted = [*more, *(item for item in asked if item.name not in known)]
     return read_table(table, wanted or [Declaration("hour", "categorical", optional=True)], lost=True)
+
+
+def _levels(by: str) -> tuple[str, ...]:
+    from models.errors import TableError
+
+    names = tuple(name.strip() for name in by.split(",") if name.strip())
+    if len(set(names)) != len(names):
+        raise TableError(f"levels of --by must differ, were {by}")
+    return names
 
 
 def _span_ns(text: str | None) -> int | None:
@@ -173,7 +182,8 @@ def _bar(*, quiet: bool) -> Any:
     return shown()
 
 
-def _write(path: Path, text: str) -> None:
+def write_page(path: Path, text: str) -> None:
+    """Writes a page; raises `ArtifactError` where it cannot."""
     from models.errors import ArtifactError
 
     try:

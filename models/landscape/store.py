@@ -112,8 +112,8 @@ def load_landscape(path: Path) -> Landscape:
 
 
 def _arrays(path: Path, head: _Head, body: bytes) -> dict[str, NDArray[np.float64]]:
-    sizes = {name: math.prod(shape) for name, shape in head.arrays.items()}
-    if tuple(sizes) != _NAMES or 8 * sum(sizes.values()) != len(body):
+    sizes = {name: math.prod(head.arrays.get(name, (0,))) for name in _NAMES}
+    if set(head.arrays) != set(_NAMES) or 8 * sum(sizes.values()) != len(body):
         raise ArtifactError(
             f"landscape {path} must hold the arrays {', '.join(_NAMES)} and nothing else: {_AGAIN}"
         )

@@ -1,0 +1,220 @@
+"""The landscape and the calibration on recorded iPinYou prices and clicks, and what a lookup costs.
+
+    CLEARBID_DATA=FOLDER python -m benchmarks.bench_landscape [--json FILE]
+
+**Landscape.** The histogram of 15.4 million market prices (`train_price_histogram.csv`, fen per mille, 0 to 300) is the
+truth of each campaign. 200,000 auctions draw a price from it; log-normal bids (sigma 1) are set so that they win 12, 24
+or 47 %. Lost prices are hidden. Three estimates see the same auctions: ours on a grid of all whole prices, ours on the
+usual 96 points, and the winners' prices alone; *all prices* is what no bidder has. KL is sum q log(q / p) in nats over
+the 301 prices, q the truth, p the estimate, each with a thousandth of its mass spread evenly; the usual grid's bins are
+spread evenly over the prices in them. Published, on other bids and with test prices as the truth: Kaplan-Meier .0385,
+winners alone .0893, all prices .0237 (Zhang et al., KDD 2016).
+
+**Calibration.** `auctions.parquet` holds won impressions with the prediction of a published logistic regression. In each
+source the first half fits an isotonic table and a factor by price, the second half measures: predicted over happened, by
+tenths of price and of prediction, with exact 95 % intervals. Rows of `rlb_train_episode` are blocks that hold a click
+each, and their predictions are in-sample: the level there says nothing, only what is mended does.
+
+**Lookups**: nanoseconds a bid, in a loop of compiled code.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+
+from models.calibration import calibrate, fit_calibration
+from models.landscape.counts import empty_counts
+from models.landscape.curves import Landscape, landscape_of
+from models.landscape.grid import price_grid
+from models.landscape.measure import kl_divergence
+from models.landscape.observations import ABOVE, EXACT, Observations
+from models.landscape.strata import Strata, Stratum
+from models.reliability.factor import fit_price_factor
+from models.reliability.ratios import Ratio, by_tenths, ratio_of, worst
+
+ROWS = 200_000
+PRICES = 301
+FEN = 10_000  # micros of a fen, so that a grid of whole micros has room between two prices
+WIN_RATES = (0.12, 0.24, 0.47)
+ALONE = Strata((), (), (Stratum((), 0, 0),))
+
+
+def recorded(name: str) -> Path:
+    """A recorded file; stops with what to set where it is not there."""
+    folder = Path(os.environ.get("CLEARBID_DATA", "../shared/data"))
+    if not (folder / "ipinyou" / name).is_file():
+        raise SystemExit(
+            f"needs recorded data ipinyou/{name}: set CLEARBID_DATA to the folder that holds ipinyou"
+        )
+    return folder / "ipinyou" / name
+
+
+def histograms() -> dict[str, np.ndarray]:
+    with recorded("train_price_histogram.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if name != "market_price"]
+    counts = {name: np.zeros(PRICES) for name in names}
+    for row in rows:
+        for name in names:
+            counts[name][int(row["market_price"])] += float(row[name] or 0)
+    return {"all": sum(counts.values()), **counts}
+
+
+def auctions(truth: np.ndarray, win_rate: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Prices of the truth, and bids that win about the share asked for."""
+    random = np.random.default_rng(seed)
+    z = random.choice(PRICES, ROWS, p=truth)
+    noise = np.exp(random.normal(0.0, 1.0, ROWS))
+    low, high = 1e-3, 1e6
+    for _ in range(60):
+        scale = np.sqrt(low * high)
+        low, high = (low, scale) if (z <= scale * noise).mean() > win_rate else (scale, high)
+    return z, np.maximum(np.rint(low * noise), 1.0)
+
+
+def fit(z: np.ndarray, bid: np.ndarray, grid: np.ndarray) -> Landscape:
+    """Prices are moved by half a fen, since a price of 0 is none: z counts as z + 0.5."""
+    won = z <= bid
+    rows = np.arange(len(z))
+    beat, offered = (z + 0.5) * FEN, (bid + 0.5) * FEN
+    observed = Observations(
+        rows, np.where(won, EXACT, ABOVE).astype(np.int8), np.where(won, beat, offered), offered, won,
+        np.ones(len(z)), rows, {},
+    )  # fmt: skip
+    counts = empty_counts(grid, 1)
+    counts.update(observed, np.zeros(len(z), dtype=np.int64))
+    return landscape_of(counts, ALONE)
+
+
+def masses(landscape: Landscape) -> np.ndarray:
+    """Probability of each whole price; what is left above the last goes to the last."""
+    ends = (np.arange(PRICES) + 0.75) * FEN
+    won = landscape.win_probability(ends)
+    mass = np.diff(won, prepend=0.0)
+    mass[-1] += 1.0 - won[-1]
+    return mass
+
+
+def landscapes() -> list[dict[str, float | str]]:
+    exact = ((np.arange(PRICES) + 0.5) * FEN).astype(np.int64)
+    usual = price_grid(0.5 * FEN, 300.5 * FEN)
+    out: list[dict[str, float | str]] = []
+    for place, (name, counts) in enumerate(histograms().items()):
+        truth = counts / counts.sum()
+        for win_rate in WIN_RATES:
+            z, bid = auctions(truth, win_rate, seed=100 * place + int(100 * win_rate))
+            won = z <= bid
+            shares = [np.bincount(part, minlength=PRICES) / len(part) for part in (z[won], z)]
+            out.append(
+                {
+                    "campaign": name,
+                    "won": float(won.mean()),
+                    "ours": kl_divergence(truth, masses(fit(z, bid, exact))),
+                    "ours, 96 points": kl_divergence(truth, masses(fit(z, bid, usual))),
+                    "winners alone": kl_divergence(truth, shares[0]),
+                    "all prices": kl_divergence(truth, shares[1]),
+                    "win rate off": float(np.abs(np.cumsum(masses(fit(z, bid, usual)) - truth)[:228]).max()),
+                }
+            )
+    return out
+
+
+def shown(ratio: Ratio) -> str:
+    if ratio.ratio is None:
+        return "-"
+    return f"{ratio.ratio:.2f} ({ratio.low:.2f}-{ratio.high or float('nan'):.2f})"
+
+
+def calibrations() -> list[dict[str, object]]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(recorded("auctions.parquet"))
+    campaign, source = table["campaign"].to_numpy(), np.array(table["source"].to_pylist())
+    click, price = table["click"].to_numpy().astype(float), table["market_price"].to_numpy().astype(float)
+    both = [np.asarray(table[name].to_numpy(), dtype=float) for name in ("pctr_lr_insample", "pctr_lr_sam")]
+    prediction = np.where(np.isnan(both[0]), both[1], both[0])
+    out: list[dict[str, object]] = []
+    for key in sorted(set(zip(campaign.tolist(), source.tolist(), strict=True))):
+        rows = np.flatnonzero((campaign == key[0]) & (source == key[1]))
+        out.append(calibration(f"{key[0]} {key[1]}", prediction[rows], click[rows], price[rows] + 0.5))
+    return out
+
+
+def calibration(name: str, p: np.ndarray, labels: np.ndarray, price: np.ndarray) -> dict[str, object]:
+    half = len(p) // 2
+    p = np.clip(p, 1e-7, 1.0 - 1e-7)
+    raw = np.log(p) - np.log1p(-p)
+    fitted = calibrate(fit_calibration(raw[:half], labels[:half]), raw)
+    factor = fit_price_factor(fitted[:half], labels[:half], price[:half])
+    later = slice(half, None)
+    states = {
+        "published": p[later],
+        "fitted": fitted[later],
+        "with factor": factor.apply(fitted[later], price[later]),
+    }
+    found: dict[str, object] = {"source": name, "rows": len(p) - half, "clicks": int(labels[later].sum())}
+    for state, q in states.items():
+        found[state] = shown(ratio_of(q, labels[later]))
+        for key, values in (("price", price[later]), ("prediction", p[later])):
+            tenths = by_tenths(values, q, labels[later])
+            off = sum(tenth.plain.excludes_one() for tenth in tenths)
+            found[f"{state}, by {key}"] = (
+                f"worst {worst(tenths) or float('nan'):.2f}, {off} of {len(tenths)} leave 1 out"
+            )
+            found[f"{state}, tenths by {key}"] = [shown(tenth.plain) for tenth in tenths]
+    return found
+
+
+def lookups(bids: int = 1_000_000) -> dict[str, float]:
+    random = np.random.default_rng(1)
+    z, bid = random.integers(0, PRICES, 20_000), random.integers(1, PRICES, 20_000)
+    landscape = fit(z, bid, price_grid(0.5 * FEN, 300.5 * FEN))
+    asked, places = random.uniform(0, 301 * FEN, bids), np.zeros(bids, dtype=np.int64)
+    out = {}
+    for name, ask in (("win_probability", landscape.win_probability), ("mean_price", landscape.mean_price)):
+        ask(asked[:10], places[:10])
+        times = []
+        for _ in range(7):
+            begin = time.thread_time_ns()
+            ask(asked, places)
+            times.append((time.thread_time_ns() - begin) / bids)
+        out[name] = float(np.median(times))
+    begin = time.thread_time()
+    fit(random.integers(0, PRICES, 1_000_000), random.integers(1, PRICES, 1_000_000), landscape.grid)
+    return out | {"fit of 1,000,000 bids, s": time.thread_time() - begin}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Landscape and calibration on recorded data.")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    arguments = parser.parse_args()
+    found = {"machine": platform.processor() or platform.machine(), "load": os.getloadavg()}
+    found |= {"landscape": landscapes(), "calibration": calibrations(), "lookup_ns": lookups()}
+    say(found)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def say(found: dict) -> None:
+    names = [name for name in found["landscape"][0] if name != "campaign"]
+    print("KL to the truth, nats")
+    print("campaign  " + "  ".join(f"{name:>15}" for name in names))
+    for row in found["landscape"]:
+        print(f"{row['campaign']:>8}  " + "  ".join(f"{row[name]:15.4f}" for name in names))
+    print("\npredicted over happened on the second half, and the worst tenth")
+    for row in found["calibration"]:
+        print(f"{row['source']}: {row['rows']:,} rows, {row['clicks']} clicks")
+        for state in ("published", "fitted", "with factor"):
+            print(f"  {state:>12} {row[state]:<20} price {row[f'{state}, by price']}; "
+                  f"prediction {row[f'{state}, by prediction']}")  # fmt: skip
+    print("\n" + "; ".join(f"{name} {value:.3g}" for name, value in found["lookup_ns"].items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""`clearbid models calibration`."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from models.artifact import ModelBundle
+    from models.dataset import TrainingTable
+    from models.landscape.curves import Landscape
+    from models.reliability.page import Shown
+    from models.reliability.report import ModelReliability, Sample
+
+    Floats = NDArray[np.float64]
+
+_NOTES = (
+    "Of a hundred groups that are right, up to five have an interval that leaves 1 out.",
+    "Rows that the model or its calibration was fitted to look better than new ones will.",
+    "What was always lost is in no row: no weight speaks for it, and clipped weights speak too softly.",
+    "Groups by price are told apart after the auction: a bid can use no more than the mean over the prices it beats.",
+)
+
+
+def calibration(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Directory of a trained model.", show_default=False)
+    ],
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="Table of rows, .parquet or .csv.", show_default=False)
+    ],
+    landscape: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Landscape for the weights; else the table's lost bids give one."),
+    ] = None,
+    clip: Annotated[float, typer.Option(metavar="W", help="Largest weight of a won row.")] = 20.0,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Fit the calibration again on the earlier 70 % of the rows.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Directory for the model that was fitted again.")
+    ] = None,
+    target: Annotated[
+        Literal["won", "bids"],
+        typer.Option(help="Fit for what is won, or (weighted) for all that is bid on."),
+    ] = "won",
+    price_factor: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Fit a factor by price for clicks too, and write it here."),
+    ] = None,
+    page: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML page to write.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Measure whether predictions are right where money is spent; fit the calibration again if asked."""
+    from models.artifact import load_bundle
+    from models.errors import ArtifactError, TableError
+
+    if refit != (out is not None):
+        raise ArtifactError("--refit and --out DIR belong together: DIR takes the model fitted again")
+    if out is not None and out.resolve() == directory.resolve():
+        raise ArtifactError(f"--out must be another directory than {directory}, which stays as it is")
+    bundle = load_bundle(directory)
+    rows = _read(table, bundle, landscape)
+    curves = _landscape(landscape, rows)
+    if target == "bids" and curves is None:
+        raise TableError(f"--target bids needs lost bids: {table} has none, and no --landscape was named")
+    job = _Job(bundle, rows, curves, clip)
+    if not refit and price_factor is None:
+        states = [[job.measure(name, sample)] for name, sample in job.samples.items()]
+    else:
+        states = job.fit(out, price_factor, weighted=target == "bids")
+    _say(directory, rows, states, page, json=json)
+
+
+class _Job:
+    """A bundle on a table: samples, raw scores, chances to win, made once."""
+
+    def __init__(
+        self, bundle: "ModelBundle", rows: "TrainingTable", curves: "Landscape | None", clip: float
+    ) -> None:
+        from models.artifact import MODEL_NAMES
+        from models.reliability.report import chances_of, samples_of
+        from models.scorer import Scorer
+
+        self.bundle, self.rows, self.clip = bundle, rows, clip
+        scored = Scorer(bundle).score_rows(bundle.spec.encode_table(rows.columns))
+        self.samples = samples_of(rows)
+        self.raw = {
+            name: scored[self.samples[name].rows, place].copy() for place, name in enumerate(MODEL_NAMES)
+        }
+        self.chances = None if curves is None else chances_of(rows, curves)
+
+    def measure(self, name: str, sample: "Sample", tables: Any = None, begin: int = 0) -> "Shown":
+        """How right one model is on the rows of its sample from `begin` on."""
+        from models.calibration import calibrate
+
+        old = self.bundle.calibration[name]
+        table = (tables or self.bundle.calibration)[name]
+        p = calibrate(table, self.raw[name][begin:])
+        state = "as it is" if tables is None else "kept, too few events" if table is old else "fitted again"
+        return self._shown(state, name, sample.part(begin, len(sample.rows)), p)
+
+    def fit(self, out: Path | None, price_factor: Path | None, *, weighted: bool) -> "list[list[Shown]]":
+        """Fits on the earlier rows, writes what was asked for, and measures on the later ones."""
+        from models.reliability.refit import cut_of, refit_bundle, refit_tables
+
+        cuts = {name: cut_of(sample, self.rows) for name, sample in self.samples.items()}
+        earlier = {name: sample.part(0, cuts[name]) for name, sample in self.samples.items()}
+        raw = {name: scores[: cuts[name]] for name, scores in self.raw.items()}
+        states = [[self.measure(name, sample, None, cuts[name])] for name, sample in self.samples.items()]
+        tables, served = None, self.bundle
+        if out is not None:
+            tables = refit_tables(
+                self.bundle.calibration, earlier, raw, self.chances if weighted else None, self.clip
+            )
+            later = {
+                name: (self.raw[name][cut:], self.samples[name].labels[cut:]) for name, cut in cuts.items()
+            }
+            served = refit_bundle(self.bundle, out, tables, later, self._note(earlier, weighted=weighted))
+            for shown, (name, sample) in zip(states, self.samples.items(), strict=True):
+                shown.append(self.measure(name, sample, tables, cuts[name]))
+        if price_factor is not None:
+            states[0].append(self._factor(served, tables, cuts["ctr"], price_factor))
+        return states
+
+    def _factor(self, served: "ModelBundle", tables: Any, cut: int, path: Path) -> "Shown":
+        from models.calibration import calibrate
+        from models.errors import TableError
+        from models.reliability.factor import fit_price_factor
+        from models.reliability.report import price_of
+        from models.reliability.store import save_factor
+
+        sample = self.samples["ctr"]
+        price = price_of(self.rows, sample)
+        if price is None:
+            raise TableError(f"--price-factor needs the column price_cpm_micros, {self.rows.source} has none")
+        p = calibrate((tables or self.bundle.calibration)["ctr"], self.raw["ctr"])
+        sampling = None if sample.sampling is None else sample.sampling[:cut]
+        factor = fit_price_factor(p[:cut], sample.labels[:cut], price[:cut], sampling)
+        save_factor(path, served.hash, "ctr", factor)
+        later = sample.part(cut, len(sample.rows))
+        return self._shown("with the factor by price", "ctr", later, factor.apply(p[cut:], price[cut:]))
+
+    def _note(self, earlier: "Mapping[str, Sample]", *, weighted: bool) -> dict[str, object]:
+        return {
+            "table_sha256": self.rows.sha256,
+            "created_from": self.rows.source,
+            "rows": {name: len(sample.rows) for name, sample in earlier.items()},
+            "target": "bids" if weighted else "won",
+            "clip": self.clip if weighted else None,
+        }
+
+    def _shown(self, state: str, name: str, sample: "Sample", p: "Floats") -> "Shown":
+        from models.reliability.page import Shown
+        from models.reliability.report import reliability
+
+        return Shown(state, reliability(name, self.rows, sample, p, self.chances, self.clip))
+
+
+def _read(table: Path, bundle: "ModelBundle", landscape: Path | None) -> "TrainingTable":
+    from models.commands.landscape import read_bids
+    from models.landscape.curves import DEFAULT_BY
+    from models.landscape.store import load_landscape
+    from models.schema import SEGMENT_PREFIX, SEGMENTS_COLUMN, Declaration
+
+    features = {
+        SEGMENTS_COLUMN if feature.name.startswith(SEGMENT_PREFIX) else feature.name: feature
+        for feature in bundle.spec.features
+    }
+    needed = tuple(
+        Declaration(name, "segments" if name == SEGMENTS_COLUMN else feature.kind, feature.side)
+        for name, feature in features.items()
+    )
+    levels = load_landscape(landscape).strata.by if landscape else DEFAULT_BY
+    return read_bids(table, levels, needed)
+
+
+def _landscape(path: Path | None, rows: "TrainingTable") -> "Landscape | None":
+    """The one that was named, else one of the table itself; None where it has no lost bids to learn from."""
+    from models.landscape.curves import fit_landscape
+    from models.landscape.store import load_landscape
+
+    if path is not None:
+        return load_landscape(path)
+    won, bid = rows.extras.get("won"), rows.extras.get("bid_cpm_micros")
+    if won is None or bid is None or all(won):
+        return None
+    levels = [
+        level
+        for level, there in (("prediction", "pctr" in rows.extras), ("placement", "tag_id" in rows.columns))
+        if there
+    ]
+    return fit_landscape(rows, levels)
+
+
+def _say(
+    directory: Path,
+    rows: "TrainingTable",
+    states: "list[list[Shown]]",
+    page: Path | None,
+    *,
+    json: bool,
+) -> None:
+    from models.commands.landscape import write_page
+    from models.pages.text import count, moment
+    from models.reliability.page import render
+
+    when = (
+        f"Model {directory.name} on {rows.source}, {count(len(rows))} rows, {moment(int(rows.at_ns[0]))} to "
+        f"{moment(int(rows.at_ns[-1]))}"
+    )
+    if page:
+        write_page(page, render(f"Calibration of {directory.name}", when, states, _NOTES))
+    if json:
+        import msgspec
+
+        found = {
+            shown[0].found.name: {state.name: msgspec.to_builtins(state.found) for state in shown}
+            for shown in states
+        }
+        report = {"path": str(directory), "table": rows.source, "models": found}
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        return
+    from rich.console import Console
+
+    Console().print(when, *(_table(state) for shown in states for state in shown))
+
+
+def _table(state: "Shown") -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
+    from rich.table import Table
+
+    from models.reliability.page import interval, sentence, value_text, verdict
+
+    found: ModelReliability = state.found
+    if found.overall.positives == 0:
+        return sentence(found)
+    shown = Table(
+        title=f"{found.name}, {state.name}", caption=_caption(found), box=SIMPLE_HEAD, pad_edge=False
+    )
+    for head in ("rows", "up to", "events", "predicted / happened", "as if all were won"):
+        shown.add_column(head, justify="left" if head == "rows" else "right")
+
+    def cells(group: Any) -> tuple[str, str]:
+        return f"{group.positives:,}", interval(group)
+
+    weighted = interval(found.weighted) if found.weighted else "-"
+    shown.add_row("all", "", *cells(found.overall), weighted, end_section=True)
+    for key, tenths in found.tenths.items():
+        for place, tenth in enumerate(tenths, start=1):
+            weighted = interval(tenth.weighted) if tenth.weighted else "-"
+            shown.add_row(
+                f"{key} {place}",
+                value_text(key, tenth.end),
+                *cells(tenth.plain),
+                weighted,
+                end_section=place == len(tenths),
+            )
+    return Group(f"{sentence(found)} {verdict(found)}.", shown)
+
+
+def _caption(found: "ModelReliability") -> str:
+    won = found.won
+    if won is None:
+        return "no weights: the table has no lost bids and no landscape was named"
+    return (
+        f"weights 1 / P(win | bid), clipped at {won.clip:g} in {won.clipped:,} of {won.rows:,} rows, worth "
+        f"{won.effective_rows:,.0f} equal rows; least chance {won.least_chance:.3g}"
+    )

@@ -1,0 +1,316 @@
+"""`clearbid models landscape` and `calibration`, as a person runs them, on good and on bad input."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from models.artifact import load_bundle
+from models.commands import register
+from models.dataset import table_from_arrow
+from models.errors import ArtifactError, TableError
+from models.landscape.store import load_landscape
+from models.reliability.store import load_factor
+from models.scorer import Scorer
+from models.train import TrainParams, train_bundle
+from tests.support.landscapes import market, write_market
+from tests.support.training import DECLARATIONS, make_table, write_parquet
+
+FAST = TrainParams(max_rounds=20, fixed_rounds=20, num_threads=1)
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    found = typer.Typer()
+    register(found)
+    return found
+
+
+def run(app, *arguments):
+    return CliRunner().invoke(app, ["models", *map(str, arguments)])
+
+
+def refusal(app, kind, *arguments):
+    done = run(app, *arguments)
+    assert isinstance(done.exception, kind), done.output
+    return str(done.exception)
+
+
+@pytest.fixture
+def bids(tmp_path):
+    return write_market(tmp_path / "market.parquet", market(4000))
+
+
+def well_formed(path):
+    text = path.read_text()
+    assert "http" not in text.replace("http-equiv", "")
+    ET.fromstring(text.removeprefix("<!DOCTYPE html>"))
+    return text
+
+
+def test_landscape_prints_writes_and_shows(app, bids, tmp_path):
+    out, page = tmp_path / "m.landscape", tmp_path / "m.html"
+    done = run(app, "landscape", bids, "--out", out, "--page", page, "--draws", 10, "--top", 3)
+    assert done.exit_code == 0, done.output
+    for words in ("4,000; left out: none", "chance to win by bid", "later rows", "prediction"):
+        assert words in done.stdout
+    text = well_formed(page)
+    for words in (
+        "wins every second auction",
+        "Chance to win by bid",
+        "On later rows",
+        "How each figure is computed",
+    ):
+        assert words in text
+    assert len(load_landscape(out).strata) > 10
+
+
+def test_landscape_as_json_is_that_of_the_file(app, bids, tmp_path):
+    arguments = ["landscape", bids, "--out", tmp_path / "m", "--by", "placement", "--draws", 10, "--json"]
+    one, two = run(app, *arguments), run(app, *arguments)
+    assert one.exit_code == 0, one.output
+    assert one.stdout == two.stdout
+    found, fit = json.loads(one.stdout), load_landscape(tmp_path / "m")
+    assert found["by"] == ["placement"]
+    assert found["strata"] == 5
+    assert found["curves"][0]["win_probability"] == (1.0 - fit.survival[0]).tolist()
+    assert sum(found["shares"].values()) == pytest.approx(1.0)
+    assert found["later_rows"]["rows"] == 1000
+
+
+def test_rows_added_later_are_the_landscape_of_both(app, tmp_path):
+    whole = market(4000)
+    for name, rows in (("all", whole), ("early", whole.slice(0, 2500)), ("late", whole.slice(2500))):
+        write_market(tmp_path / f"{name}.parquet", rows)
+    common = ["--by", "placement", "--draws", 10, "--json", "--half-life", "12h"]
+    run(app, "landscape", tmp_path / "early.parquet", "--out", tmp_path / "early", *common)
+    done = run(
+        app, "landscape", tmp_path / "late.parquet", "--out", tmp_path / "both", "--add-to", tmp_path / "early",
+        "--draws", 10, "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    run(app, "landscape", tmp_path / "all.parquet", "--out", tmp_path / "all", *common)
+    both, alone = load_landscape(tmp_path / "both"), load_landscape(tmp_path / "all")
+    assert both.counts.half_life_ns == 12 * 3600 * 10**9
+    bids = np.linspace(3e5, 2e6, 20)
+    np.testing.assert_allclose(both.win_probability(bids), alone.win_probability(bids), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--half-life", "7"], "--half-life must be a number above 0 with min, h or d"),
+        (["--half-life", "0d"], "above 0"),
+        (["--points", "7"], "64 to 512, was 7"),
+        (["--shrinkage", "-1"], "shrinkage must be 0 or more"),
+        (["--by", "nothing"], "column nothing for strata by nothing"),
+        (["--by", "hour,hour"], "must differ"),
+    ],
+)
+def test_landscape_refuses_what_cannot_be(app, bids, tmp_path, options, message):
+    assert message in refusal(app, TableError, "landscape", bids, "--out", tmp_path / "m", *options)
+    assert not (tmp_path / "m").exists()
+
+
+def test_landscape_needs_lost_bids(app, tmp_path):
+    write_parquet(tmp_path / "rows.parquet", make_table(300))
+    said = refusal(app, TableError, "landscape", tmp_path / "rows.parquet", "--out", tmp_path / "m")
+    assert "must have the column won" in said
+    assert "export the run again with its lost bids" in said
+
+
+def test_landscape_of_another_file_is_not_added_to(app, bids, tmp_path):
+    (tmp_path / "old").write_text("{}")
+    said = refusal(
+        app, ArtifactError, "landscape", bids, "--out", tmp_path / "m", "--add-to", tmp_path / "old"
+    )
+    assert "must be a landscape, is not" in said
+
+
+def auctions(rows, seed=5):
+    """A training table's impressions and the bids that were lost beside them; clicks are twice what is learned."""
+    table = make_table(rows, seed=seed, click_rate=0.5)
+    random = np.random.default_rng(seed)
+    click = np.array(table["click"].to_pylist())
+    z = np.rint(np.exp(13.0 + 0.3 * click + random.normal(0, 0.5, rows)))
+    bid = np.rint(np.exp(13.1 + random.normal(0, 0.5, rows)))
+    won = z <= bid
+    table = table.drop_columns(["click", "conversion"])
+    columns = {
+        "click": pa.array(click, mask=~won),
+        "conversion": pa.array((random.random(rows) < 0.4).astype(int), mask=~(won & (click > 0))),
+        "won": pa.array(won.astype(np.int64)),
+        "bid_cpm_micros": pa.array(bid),
+        "price_cpm_micros": pa.array(z, mask=~won),
+        "tag_id": pa.array(["top", "side"] * (rows // 2)),
+    }
+    for name, values in columns.items():
+        table = table.append_column(name, values)
+    return table
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("calibration")
+    learned = table_from_arrow(make_table(4000), DECLARATIONS, source="learned.parquet")
+    train_bundle(learned, DECLARATIONS, folder / "model", params=FAST)
+    write_parquet(folder / "rows.parquet", auctions(12_000))
+    return folder
+
+
+def test_calibration_measures_every_model_by_price_bid_and_prediction(app, trained):
+    done = run(app, "calibration", trained / "model", trained / "rows.parquet", "--json")
+    assert done.exit_code == 0, done.output
+    models = json.loads(done.stdout)["models"]
+    found = models["ctr"]["as it is"]
+    assert found["overall"]["high"] < 1.0
+    assert set(found["tenths"]) == {"price", "bid", "prediction"}
+    assert found["won"]["rows"] == found["overall"]["rows"]
+    assert models["cvr"]["as it is"]["overall"]["rows"] == found["overall"]["positives"]
+
+
+def test_calibration_for_people_says_it_in_a_sentence(app, trained, tmp_path):
+    page = tmp_path / "c.html"
+    done = run(app, "calibration", trained / "model", trained / "rows.parquet", "--page", page)
+    assert done.exit_code == 0, done.output
+    for text in (" ".join(done.stdout.split()), well_formed(page)):
+        assert "too low on what was won" in text
+        assert "Interval outside 0.95 to 1.05" in text
+
+
+def test_refit_is_right_on_later_rows_and_keeps_the_trees(app, trained, tmp_path):
+    out, factor = tmp_path / "model", tmp_path / "factor.json"
+    done = run(
+        app, "calibration", trained / "model", trained / "rows.parquet", "--refit", "--out", out,
+        "--price-factor", factor, "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    states = json.loads(done.stdout)["models"]["ctr"]
+    before, after, factored = (
+        states[name] for name in ("as it is", "fitted again", "with the factor by price")
+    )
+    assert before["overall"]["high"] < 0.95
+    assert after["overall"]["low"] < 1.0 < after["overall"]["high"]
+    assert after["overall"]["rows"] == before["overall"]["rows"]
+
+    def spread(found):
+        return max(abs(np.log(tenth["plain"]["ratio"])) for tenth in found["tenths"]["price"])
+
+    assert spread(factored) < spread(after)
+    old, new = load_bundle(trained / "model"), load_bundle(out)
+    assert new.texts == old.texts
+    assert new.hash != old.hash
+    assert new.calibration["ctr"] != old.calibration["ctr"]
+    assert new.manifest.params["recalibration"]["of"] == old.hash
+    assert new.manifest.models["ctr"].after.calibration_ratio == pytest.approx(after["overall"]["ratio"])
+    Scorer(new)
+    load_factor(factor, new.hash)
+
+
+def test_refit_for_all_bids_differs_from_that_for_won_ones(app, trained, tmp_path):
+    ratios = {}
+    for target in ("won", "bids"):
+        arguments = ["--refit", "--out", tmp_path / target, "--target", target, "--json"]
+        done = run(app, "calibration", trained / "model", trained / "rows.parquet", *arguments)
+        found = json.loads(done.stdout)["models"]["ctr"]["fitted again"]
+        ratios[target] = {key: found[key] for key in ("overall", "weighted")}
+    for target, key in (("won", "overall"), ("bids", "weighted")):
+        assert ratios[target][key]["low"] < 1.0 < ratios[target][key]["high"]
+    assert ratios["bids"]["overall"]["ratio"] != ratios["won"]["overall"]["ratio"]
+
+
+def test_few_events_keep_the_old_table(app, trained, tmp_path):
+    write_parquet(tmp_path / "few.parquet", auctions(400))
+    done = run(
+        app,
+        "calibration",
+        trained / "model",
+        tmp_path / "few.parquet",
+        "--refit",
+        "--out",
+        tmp_path / "m",
+        "--json",
+    )
+    assert "kept, too few events" in json.loads(done.stdout)["models"]["cvr"]
+    assert load_bundle(tmp_path / "m").calibration["cvr"] == load_bundle(trained / "model").calibration["cvr"]
+
+
+def test_calibration_by_a_landscape_file(app, trained, tmp_path):
+    rows = trained / "rows.parquet"
+    run(app, "landscape", rows, "--out", tmp_path / "l", "--by", "placement", "--draws", 10)
+    done = run(app, "calibration", trained / "model", rows, "--landscape", tmp_path / "l", "--json")
+    own = run(app, "calibration", trained / "model", rows, "--json")
+    one, other = (json.loads(x.stdout)["models"]["ctr"]["as it is"]["weighted"]["ratio"] for x in (done, own))
+    assert one == pytest.approx(other, rel=1e-9)
+
+
+def test_impressions_alone_are_measured_without_weights(app, trained, tmp_path):
+    write_parquet(tmp_path / "rows.parquet", make_table(1000))
+    done = run(app, "calibration", trained / "model", tmp_path / "rows.parquet")
+    assert done.exit_code == 0, done.output
+    assert "no weights: the table has no lost bids" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--refit"], "--refit and --out DIR belong together"),
+        (["--out", "x"], "--refit and --out DIR belong together"),
+        (["--clip", "0.1"], "clip of the weights must be 1 or more"),
+        (["--landscape", "none"], "must be a readable file"),
+    ],
+)
+def test_calibration_refuses_options_that_cannot_be(app, trained, options, message):
+    done = run(app, "calibration", trained / "model", trained / "rows.parquet", *options)
+    assert message in str(done.exception)
+    assert isinstance(done.exception, ArtifactError | TableError)
+
+
+def test_calibration_never_overwrites_its_model(app, trained):
+    model = trained / "model"
+    said = refusal(
+        app, ArtifactError, "calibration", model, trained / "rows.parquet", "--refit", "--out", model
+    )
+    assert "another directory" in said
+
+
+def test_target_of_all_bids_needs_lost_bids(app, trained, tmp_path):
+    write_parquet(tmp_path / "rows.parquet", make_table(300))
+    arguments = ["calibration", trained / "model", tmp_path / "rows.parquet", "--target", "bids"]
+    assert "--target bids needs lost bids" in refusal(app, TableError, *arguments)
+
+
+def test_rows_of_one_time_cannot_be_refitted(app, trained, tmp_path):
+    table = make_table(300)
+    write_parquet(tmp_path / "rows.parquet", table.set_column(0, "at_ns", pa.array([7] * 300, pa.int64())))
+    arguments = [
+        "calibration",
+        trained / "model",
+        tmp_path / "rows.parquet",
+        "--refit",
+        "--out",
+        tmp_path / "m",
+    ]
+    assert "must spread over time" in refusal(app, TableError, *arguments)
+    assert not (tmp_path / "m").exists()
+
+
+def test_table_of_other_features_is_refused_by_name(app, trained, tmp_path):
+    write_parquet(tmp_path / "rows.parquet", make_table(300).drop_columns(["domain"]))
+    said = refusal(app, TableError, "calibration", trained / "model", tmp_path / "rows.parquet")
+    assert "must have the column domain" in said
+
+
+def test_nothing_but_lost_bids_is_refused(app, trained, tmp_path):
+    table = make_table(300)
+    table = table.set_column(1, "click", pa.array([None] * 300, pa.int64()))
+    table = table.set_column(2, "conversion", pa.array([None] * 300, pa.int64()))
+    table = table.append_column("won", pa.array([0] * 300))
+    write_parquet(tmp_path / "rows.parquet", table)
+    assert "must have won rows" in refusal(
+        app, TableError, "calibration", trained / "model", tmp_path / "rows.parquet"
+    )
