@@ -33,7 +33,7 @@ from models.pages.blocks import (
     table,
 )
 from models.pages.charts import Axis, ChartIds, Series, legend, plane_chart
-from models.pages.markup import Content, Markup, el, join
+from models.pages.markup import Content, Markup, el
 from models.pages.ranges import Mark, RangeRow, range_chart
 from models.pages.text import DASH, count, moment, percent
 
@@ -372,18 +372,11 @@ def _fairness(fairness: Fairness, ids: ChartIds) -> Markup:
     numbers = table(
         f"Groups of {fairness.column}", _GROUP_COLUMNS, [_group_row(group) for group in fairness.groups]
     )
+    rates = card(el("h3", "Click rates against the whole"), legend(series), chart)
+    limits = card(el("h3", "What these numbers can not say"), _listed(fairness.limits))
+    shares = card(el("h3", "Shares and rates"), numbers)
     return section(
-        f"Fairness by {fairness.column}",
-        said,
-        join(
-            el(
-                "div",
-                card(el("h3", "Click rates against the whole"), legend(series), chart),
-                card(el("h3", "Shares and rates"), numbers),
-                card(el("h3", "What these numbers can not say"), _listed(fairness.limits)),
-                class_="stack",
-            )
-        ),
+        f"Fairness by {fairness.column}", said, el("div", pair(rates, limits), shares, class_="stack")
     )
 
 

@@ -10,6 +10,10 @@ ROWS = {"ctr": "impressions", "cvr": "clicks with a known conversion"}
 NAMES = {"ctr": "Clicks", "cvr": "Conversions"}
 
 
+LEARNED_SHARE = 0.01
+"""A table that begins a little before the end of training is warned of, and no more."""
+
+
 def sentence(evaluation: Evaluation) -> str:
     """How the click model does, in one sentence."""
     judged = evaluation.models["ctr"].judged
@@ -47,7 +51,7 @@ def verdict(evaluation: Evaluation) -> tuple[str, bool]:
     """Whether the models can be trusted as they are, and whether that is good news."""
     if evaluation.same_table and not evaluation.held_out:
         return "✗ Judged by the very table it learned from: too kind to rely on", False
-    if evaluation.learned:
+    if evaluation.learned > LEARNED_SHARE * evaluation.impressions:
         return "✗ Judged by rows of its training window: too kind to rely on", False
     problems = [said for name, model in evaluation.models.items() if (said := _problem(name, model.judged))]
     if problems:

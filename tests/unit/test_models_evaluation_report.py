@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -316,5 +317,5 @@ def test_the_gain_of_a_model_that_knows_something_is_above_chance(app, folder):
     gain = found(app, folder / "model", folder / "later.parquet")["models"]["ctr"]["gain"]
     assert gain[0] == [0.0, 0.0]
     assert gain[-1] == pytest.approx([1.0, 1.0])
-    assert all(later[1] >= earlier[1] for earlier, later in zip(gain, gain[1:], strict=False))
+    assert all(later[1] >= earlier[1] for earlier, later in pairwise(gain))
     assert {round(rows, 2): hits for rows, hits in gain}[0.2] > 0.25
