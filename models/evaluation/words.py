@@ -10,6 +10,23 @@ ROWS = {"ctr": "impressions", "cvr": "clicks with a known conversion"}
 NAMES = {"ctr": "Clicks", "cvr": "Conversions"}
 
 
+FORMULAS = {
+    "Rate": "Events / rows, by weight where rows have weights.",
+    "AUC": "Share of pairs of an event and a non-event in which the event was given the higher prediction, ties "
+    "half; 0.5 is chance.",
+    "Log loss": "Mean of -log of the probability that was given to what happened, in nats.",
+    "NE": "Normalized entropy: log loss / log loss of always guessing the average rate; below 1 is better.",
+    "Calibration": "Events predicted / events that happened; 1 is right on the whole.",
+    "ECE": "Expected calibration error: mean distance of the predicted from the real rate over 20 groups of equal "
+    "weight. Chance alone makes it larger than 0: by how much stands beside it. Its interval holds the truth at "
+    "least as often as it says.",
+    "Intervals": "95% percentiles of a bootstrap that draws users, or stretches of time where users are not known.",
+    "Off": "Calibration differs from 1 by more than chance allows, all parts that were looked at taken together: of "
+    "the parts called off, at most 5% are expected to be so by chance (Benjamini and Hochberg).",
+    "Gain": "Share of all events among the rows with the highest predictions.",
+}
+"""How each figure is computed, for tooltips and for the end of the page."""
+
 LEARNED_SHARE = 0.01
 """A table that begins a little before the end of training is warned of, and no more."""
 
