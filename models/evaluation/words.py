@@ -1,7 +1,7 @@
 """A judgement in sentences: what a person who spends money by these models has to know first."""
 
 from models.evaluation.compare import Comparison
-from models.evaluation.intervals import MIN_EVENTS, Interval, Judged
+from models.evaluation.intervals import MIN_CLUSTERS, MIN_EVENTS, Interval, Judged
 from models.evaluation.report import Evaluation
 from models.pages.text import DASH, count, percent
 
@@ -109,7 +109,10 @@ def comparison_said(name: str, comparison: Comparison) -> str:
     if difference is None:
         return f"The two models of {EVENTS[name]} can not be compared: all labels are the same."
     if low is None or high is None:
-        return f"Too few {EVENTS[name]} to say which model is better: at least {MIN_EVENTS} are needed."
+        return (
+            f"Too little happened to say which model is better: at least {MIN_EVENTS} {EVENTS[name]} and {MIN_CLUSTERS} "
+            f"users or stretches of time are needed."
+        )
     if comparison.better:
         said = "The new model is better"
     elif low > 0.0:

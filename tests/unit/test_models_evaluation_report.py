@@ -17,9 +17,10 @@ from models.errors import ArtifactError, TableError
 from models.evaluate import evaluate
 from models.schema import Declaration
 from models.scorer import Scorer
-from models.train import train_bundle
+from models.train import TrainParams, train_bundle
 from tests.support.training import DECLARATIONS, make_table, write_parquet
 
+QUICK = TrainParams(max_rounds=40, fixed_rounds=20, num_threads=1)
 YEAR_NS = 365 * 86_400 * 10**9
 
 
@@ -48,7 +49,7 @@ def folder(tmp_path_factory):
     write_parquet(path / "rows.parquet", make_table(5000))
     write_parquet(path / "later.parquet", later(make_table(4000, seed=6)))
     for name, declarations in (("model", DECLARATIONS), ("small", DECLARATIONS[2:])):
-        train_bundle(read_table(path / "rows.parquet", declarations), declarations, path / name)
+        train_bundle(read_table(path / "rows.parquet", declarations), declarations, path / name, params=QUICK)
     return path
 
 
@@ -244,7 +245,7 @@ def test_a_table_without_impressions_is_refused(app, folder, tmp_path):
 
 def test_models_that_read_a_column_in_two_ways_are_not_compared(app, folder, tmp_path):
     other = (Declaration("campaign", "categorical", "campaign"), Declaration("floor_cpm", "categorical"))
-    train_bundle(read_table(folder / "rows.parquet", other), other, tmp_path / "other")
+    train_bundle(read_table(folder / "rows.parquet", other), other, tmp_path / "other", params=QUICK)
     done = run(app, folder / "model", folder / "later.parquet", "--against", tmp_path / "other")
     assert isinstance(done.exception, ArtifactError)
     assert "floor_cpm" in str(done.exception)

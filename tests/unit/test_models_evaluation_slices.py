@@ -119,9 +119,21 @@ def test_a_part_in_which_nothing_happened_can_be_off():
     assert calibration_p_value(sample_of(np.zeros(1000), np.full(1000, 0.03))) < 1e-6
 
 
+def test_a_part_in_which_nothing_happened_is_not_off_because_its_rows_agree():
+    """Six expected, none seen: the cluster totals hardly vary, but chance alone does this once in 70 times."""
+    assert calibration_p_value(sample_of(np.zeros(1000), np.full(1000, 0.006))) == pytest.approx(
+        0.014, abs=0.002
+    )
+
+
 @pytest.mark.parametrize("p", [0.001, 0.999])
 def test_a_part_of_which_little_is_expected_is_not_tested(p):
     assert calibration_p_value(sample_of(np.zeros(1000), np.full(1000, p))) is None
+
+
+def test_a_part_of_a_handful_of_users_is_not_tested():
+    users = np.arange(1000, dtype=np.int32) % 9
+    assert calibration_p_value(sample_of(np.zeros(1000), np.full(1000, 0.5), None, users)) is None
 
 
 def test_of_many_right_parts_few_are_flagged_though_several_intervals_miss_one():
