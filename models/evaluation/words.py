@@ -110,8 +110,8 @@ def comparison_said(name: str, comparison: Comparison) -> str:
         return f"The two models of {EVENTS[name]} can not be compared: all labels are the same."
     if low is None or high is None:
         return (
-            f"Too little happened to say which model is better: at least {MIN_EVENTS} {EVENTS[name]} and {MIN_CLUSTERS} "
-            f"users or stretches of time are needed."
+            f"Too little happened to say which model is better: at least {MIN_EVENTS} {EVENTS[name]} and "
+            f"{MIN_CLUSTERS} users or stretches of time are needed."
         )
     if comparison.better:
         said = "The new model is better"
