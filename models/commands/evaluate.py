@@ -19,7 +19,6 @@ _HEADS = (
     "in brackets 95 % intervals; NE: normalized entropy, below 1 is better than the average rate; sum p/y: events "
     "predicted over events that happened; ECE: expected calibration error, and what chance alone would make it"
 )
-_STAGES = ("read", "score", "ctr", "cvr", "group")
 
 
 def evaluate(
@@ -85,13 +84,21 @@ def _check_writable(page: Path) -> None:
 def _bars(*, quiet: bool) -> "Iterator[Progress]":
     """One bar a stage, on stderr, so that what is printed can be piped."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bars(*columns, console=Console(stderr=True), disable=quiet) as bars:
-        stages = {stage: bars.add_task(stage, total=None) for stage in _STAGES}
-        yield lambda stage, done, total: bars.update(stages[stage], completed=done, total=total)
+        stages: dict[str, TaskID] = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if (
+                stage not in stages
+            ):  # a bar comes when its stage does: a refused table shows none of later ones
+                stages[stage] = bars.add_task(stage, total=total)
+            bars.update(stages[stage], completed=done, total=total)
+
+        yield tell
 
 
 def _print(found: "Evaluation") -> None:

@@ -11,6 +11,7 @@ rows        which rows of a table a bundle is judged by, and what it said of the
 report      all of that for a bundle and a table
 words       the report in sentences
 page        the report as one HTML page
+page_parts  its sections by column and by group
 
 The point estimates are those of `models.evaluate`. Intervals are percentiles of a bootstrap that draws clusters (a
 user, or a stretch of time), not rows: rows of one user are alike, and an interval that takes them for independent

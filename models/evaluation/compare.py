@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from models.evaluation.intervals import (
     DRAWS,
-    MIN_EVENTS,
     Interval,
     Sample,
     Tell,
+    enough,
     interval,
     metric_draws,
     part_draws,
@@ -86,7 +86,7 @@ def compare_samples(
     before = metric_draws(part_draws(old, whole, 1, draws, seed, tell)[0])
     after = metric_draws(part_draws(new, whole, 1, draws, seed, tell)[0])
     positives = int(old.y.sum())
-    certain = min(positives, len(old) - positives) >= MIN_EVENTS
+    certain = enough(positives, len(old) - positives, len(np.unique(old.clusters)))
     differences, probability = {}, {}
     for name, lower in LOWER_IS_BETTER.items():
         change = (after[name] - before[name])[:, 0]

@@ -23,6 +23,8 @@ from models.evaluation.resampling import Clusters, draws_of, packed
 LEVEL = 0.95
 MIN_EVENTS = 10
 """Fewest positives, and fewest negatives, for an interval: below, percentiles cover far less than they say."""
+MIN_CLUSTERS = 10
+"""Fewest users, or stretches of time: what a handful of users do says little of the next ones."""
 ECE_BINS = 20
 DRAWS = 200
 
@@ -139,8 +141,8 @@ def judge_parts(
     found, calibration = metric_draws(sums), ece_draws(sums, gaps)
     rows = np.bincount(codes, minlength=parts)
     positives = np.bincount(codes, weights=sample.y, minlength=parts).astype(np.int64)
-    certain = np.minimum(positives, rows - positives) >= MIN_EVENTS
     clusters = _clusters_by_part(sample, codes, parts)
+    certain = [enough(*each) for each in zip(positives, rows - positives, clusters, strict=True)]
     chance = [_ece_by_chance(sample.take(codes == part)) for part in range(parts)]
     return [
         Judged(
@@ -148,13 +150,16 @@ def judge_parts(
             positives=int(positives[part]),
             clusters=clusters[part],
             ece_by_chance=chance[part],
-            ece=_ece_interval(*(each[:, part] for each in calibration), certain=bool(certain[part])),
-            **{
-                name: interval(values[:, part], certain=bool(certain[part])) for name, values in found.items()
-            },
+            ece=_ece_interval(*(each[:, part] for each in calibration), certain=certain[part]),
+            **{name: interval(values[:, part], certain=certain[part]) for name, values in found.items()},
         )
         for part in range(parts)
     ]
+
+
+def enough(positives: int, negatives: int, clusters: int) -> bool:
+    """Whether there is enough for an interval."""
+    return bool(min(positives, negatives) >= MIN_EVENTS and clusters >= MIN_CLUSTERS)
 
 
 def part_draws(

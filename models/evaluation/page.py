@@ -4,12 +4,13 @@ import math
 from collections.abc import Sequence
 
 from models.evaluation.compare import Comparison
-from models.evaluation.fairness import Fairness, GroupReport
 from models.evaluation.intervals import Interval, Judged
+from models.evaluation.page_parts import PART_COLUMNS, columns_section, fairness_section, listed, part_row
 from models.evaluation.report import Evaluation, ModelEvaluation
-from models.evaluation.slices import ColumnReport, SliceReport
+from models.evaluation.slices import ColumnReport
 from models.evaluation.words import (
     EVENTS,
+    FORMULAS,
     NAMES,
     calibration_said,
     comparison_said,
@@ -33,26 +34,8 @@ from models.pages.blocks import (
     table,
 )
 from models.pages.charts import Axis, ChartIds, Series, legend, plane_chart
-from models.pages.markup import Content, Markup, el, join
-from models.pages.ranges import Mark, RangeRow, range_chart
+from models.pages.markup import Content, Markup, el
 from models.pages.text import DASH, count, moment, percent
-
-FORMULAS = {
-    "Rate": "Events / rows, by weight where rows have weights.",
-    "AUC": "Share of pairs of an event and a non-event in which the event was given the higher prediction, ties "
-    "half; 0.5 is chance.",
-    "Log loss": "Mean of -log of the probability that was given to what happened, in nats.",
-    "NE": "Normalized entropy: log loss / log loss of always guessing the average rate; below 1 is better.",
-    "Calibration": "Events predicted / events that happened; 1 is right on the whole.",
-    "ECE": "Expected calibration error: mean distance of the predicted from the real rate over 20 groups of equal "
-    "weight. Chance alone makes it larger than 0: by how much stands beside it. Its interval holds the truth at "
-    "least as often as it says.",
-    "Intervals": "95% percentiles of a bootstrap that draws users, or stretches of time where users are not known.",
-    "Off": "Calibration differs from 1 by more than chance allows, all parts that were looked at taken together: of "
-    "the parts called off, at most 5% are expected to be so by chance (Benjamini and Hochberg).",
-    "Gain": "Share of all events among the rows with the highest predictions.",
-}
-_RATIO_TICKS = (0.25, 0.5, 0.67, 0.8, 1.0, 1.25, 1.5, 2.0, 4.0)
 
 
 def render(evaluation: Evaluation) -> str:
@@ -65,8 +48,8 @@ def render(evaluation: Evaluation) -> str:
         _warnings(evaluation.warnings),
         figures([each for name, model in evaluation.models.items() for each in _figures(name, model.judged)]),
         *(_model(name, model, ids) for name, model in evaluation.models.items()),
-        *(_columns(name, model, ids) for name, model in evaluation.models.items() if model.columns),
-        _fairness(evaluation.fairness, ids) if evaluation.fairness else None,
+        *(columns_section(name, model, ids) for name, model in evaluation.models.items() if model.columns),
+        fairness_section(evaluation.fairness, ids) if evaluation.fairness else None,
         glossary(FORMULAS),
     )
 
@@ -89,11 +72,7 @@ def _when(evaluation: Evaluation) -> str:
 def _warnings(warnings: Sequence[str]) -> Markup | None:
     if not warnings:
         return None
-    return section("Mind", None, card(_listed(warnings)))
-
-
-def _listed(sentences: Sequence[str]) -> Markup:
-    return el("ul", *(el("li", said) for said in sentences), class_="list")
+    return section("Mind", None, card(listed(warnings)))
 
 
 def _figures(name: str, judged: Judged) -> list[Figure]:
@@ -166,13 +145,13 @@ def _calibration_card(name: str, deciles: ColumnReport, ids: ChartIds) -> Markup
         Axis("real rate", low, high, ticks),
         series,
     )
-    rows = [_part_row(part) for part in deciles.slices]
+    rows = [part_row(part) for part in deciles.slices]
     return card(
         el("h3", "Predicted and real rate"),
         el("p", said, class_="note"),
         legend(series),
         chart,
-        data_details("Numbers", table("Calibration by tenth of the rows", _PART_COLUMNS, rows)),
+        data_details("Numbers", table("Calibration by tenth of the rows", PART_COLUMNS, rows)),
     )
 
 
@@ -258,157 +237,3 @@ def _against_card(name: str, comparison: Comparison) -> Markup:
         el("p", comparison_said(name, comparison), class_="note"),
         table("Against the older model", columns, rows),
     )
-
-
-_PART_COLUMNS = (
-    Column("Part"),
-    Column("Rows"),
-    Column("Events"),
-    Column("Rate", FORMULAS["Rate"]),
-    Column("Predicted"),
-    Column("Calibration", FORMULAS["Calibration"]),
-    Column("AUC", FORMULAS["AUC"]),
-    Column("NE", FORMULAS["NE"]),
-    Column("Off", FORMULAS["Off"]),
-)
-
-
-def _part_row(part: SliceReport) -> list[Content]:
-    judged = part.judged
-    state = "off" if part.flagged else "too few" if part.p_value is None else "no"
-    return [
-        part.label,
-        count(judged.rows),
-        count(judged.positives),
-        shown_percent(judged.rate),
-        percent(judged.predicted.value, 2),
-        shown(judged.calibration_ratio, 2),
-        shown(judged.auc),
-        shown(judged.normalized_entropy),
-        state,
-    ]
-
-
-def _columns(name: str, model: ModelEvaluation, ids: ChartIds) -> Markup:
-    flagged = sum(len(column.flagged) for column in model.columns)
-    tested = sum(column.tested for column in model.columns)
-    note = (
-        f"{flagged} of {tested} tested parts are off by more than chance allows, all of them taken together. The "
-        f"line marks 1, right on the whole; an interval that misses it is no proof where many are looked at."
-    )
-    cards = [_column_card(name, column, ids) for column in model.columns]
-    return section(f"{NAMES[name]} by part", note, pair(*cards))
-
-
-def _column_card(name: str, column: ColumnReport, ids: ChartIds) -> Markup:
-    rows = [
-        RangeRow(
-            part.label,
-            _ratio_text(part.judged.calibration_ratio),
-            (_ratio_mark(part.judged.calibration_ratio, "fault" if part.flagged else "spend"),),
-        )
-        for part in column.slices
-    ]
-    said = f"{len(column.flagged)} of {column.tested} tested parts are off."
-    if column.overlapping:
-        said += " A row may be in several parts, so that they do not sum to the whole."
-    title = f"Calibration of {EVENTS[name]} by {column.column}"
-    chart = range_chart(
-        ids, title, said, rows, _ratio_axis(rows, f"{EVENTS[name]} predicted / happened"), 0.0
-    )
-    return card(
-        el("h3", f"By {column.column}"),
-        el("p", said, class_="note"),
-        chart,
-        data_details("Numbers", table(title, _PART_COLUMNS, [_part_row(part) for part in column.slices])),
-    )
-
-
-def _ratio_text(interval: Interval) -> str:
-    return DASH if interval.value is None else f"{interval.value:.2f}"
-
-
-def _ratio_mark(interval: Interval, tone: str) -> Mark:
-    """On a scale where half and double are equally far from 1."""
-    value, low, high = (math.log2(each) if each else None for each in interval)
-    return Mark(value, low, high, tone)
-
-
-def _ratio_axis(rows: Sequence[RangeRow], name: str) -> Axis:
-    numbers = [
-        abs(each) for row in rows for mark in row.marks for each in mark[:3] if isinstance(each, float)
-    ]
-    end = min(max([0.4, *numbers]) * 1.05, 2.0)
-    ticks = tuple((math.log2(tick), f"{tick:g}") for tick in _RATIO_TICKS if -end <= math.log2(tick) <= end)
-    if len(ticks) > 5:
-        ticks = tuple(tick for tick in ticks if tick[1] in {"0.25", "0.5", "1", "2", "4"})
-    return Axis(name, -end, end, ticks)
-
-
-def _fairness(fairness: Fairness, ids: ChartIds) -> Markup:
-    series = (Series("real click rate", (), "value"), Series("predicted click rate", (), "spend"))
-    rows = [
-        RangeRow(
-            group.label,
-            f"{_ratio_text(group.actual_ratio)} / {_ratio_text(group.predicted_ratio)}",
-            (_ratio_mark(group.actual_ratio, "value"), _ratio_mark(group.predicted_ratio, "spend")),
-        )
-        for group in fairness.groups
-    ]
-    off = ", ".join(fairness.flagged)
-    said = (
-        f"Calibration is off by more than chance allows for {off}."
-        if off
-        else "No group's calibration is off by more than chance allows."
-    )
-    chart = range_chart(
-        ids,
-        f"Click rates of the groups of {fairness.column} against the whole",
-        said,
-        rows,
-        _ratio_axis(rows, "click rate of the group / of the whole"),
-        0.0,
-    )
-    numbers = table(
-        f"Groups of {fairness.column}", _GROUP_COLUMNS, [_group_row(group) for group in fairness.groups]
-    )
-    return section(
-        f"Fairness by {fairness.column}",
-        said,
-        join(
-            el(
-                "div",
-                card(el("h3", "Click rates against the whole"), legend(series), chart),
-                card(el("h3", "Shares and rates"), numbers),
-                card(el("h3", "What these numbers can not say"), _listed(fairness.limits)),
-                class_="stack",
-            )
-        ),
-    )
-
-
-_GROUP_COLUMNS = (
-    Column("Group"),
-    Column("Impressions"),
-    Column("Of impressions"),
-    Column("Of bids", "Share of the bids, where the table has lost ones."),
-    Column("Of spend", "Share of the money paid, where the table has prices."),
-    Column("Price / whole", "Mean price of an impression / that of the whole."),
-    Column("Click rate"),
-    Column("Predicted"),
-    Column("Calibration", FORMULAS["Calibration"]),
-)
-
-
-def _group_row(group: GroupReport) -> list[Content]:
-    return [
-        group.label,
-        count(group.impressions),
-        shown_percent(group.impression_share, 1),
-        shown_percent(group.bid_share, 1),
-        shown_percent(group.spend_share, 1),
-        shown(group.price_ratio, 2),
-        shown_percent(group.actual),
-        shown_percent(group.predicted),
-        shown(group.calibration_ratio, 2),
-    ]

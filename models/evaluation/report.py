@@ -109,10 +109,10 @@ def evaluate_bundle(
     """
     wishes = wishes or Wishes()
     tell = progress or (lambda _stage, _done, _total: None)
+    tell("read", 0, 1)
     bundle = load_bundle(directory)
     other = load_bundle(wishes.against) if wishes.against else None
     bundles = [bundle] if other is None else [bundle, other]
-    tell("read", 0, 1)
     names = [*wishes.by, *([wishes.group] if wishes.group else [])]
     rows = read_rows(table, bundles, names, lost=wishes.group is not None, held_out=wishes.held_out)
     slicings = [slicing_of(name, chosen(rows.values(name), rows.shown)) for name in wishes.by]
@@ -125,7 +125,6 @@ def evaluate_bundle(
     models: dict[str, ModelEvaluation] = {}
     for name, (inside, sample) in samples[0].items():
         if len(sample) == 0:
-            tell(name, 1, 1)
             continue
         rival = samples[1][name][1] if other else None
         models[name] = _judge_model(name, inside, sample, rival, slicings, wishes, tell)

@@ -67,7 +67,7 @@ class Rows:
             return extra
         if column in {HOUR, DAY}:
             return _time_parts(self.table.at_ns, column)
-        has = ", ".join((*self.table.columns, *self.table.extras, HOUR, DAY))
+        has = ", ".join(dict.fromkeys((*self.table.columns, *self.table.extras, HOUR, DAY)))
         raise TableError(f"table {self.table.source} must have the column {column} to part it by, has {has}")
 
 

@@ -4,7 +4,8 @@ With many parts some lie outside their 95 % interval by chance alone. So a part 
 z = (sum w y - sum w p) / s, where s is the larger of two standard deviations, that of the cluster totals of
 w (y - p) (rows of one user are alike) and that of labels drawn from p (which holds where nothing was clicked). The
 p-values of all parts of all columns are adjusted together (Benjamini and Hochberg, 1995): of those flagged, at most
-5 % are expected to be false. A part with fewer than 5 expected positives or negatives is not tested.
+5 % are expected to be false. A part with fewer than 5 expected positives or negatives, or
+10 clusters, is not tested.
 """
 
 import math
@@ -14,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.intervals import DRAWS, Judged, Sample, Tell, judge_parts
+from models.evaluation.intervals import DRAWS, MIN_CLUSTERS, Judged, Sample, Tell, judge_parts
 from models.evaluation.slicing import Slicing, bands_of
 
 FALSE_DISCOVERIES = 0.05
@@ -85,7 +86,8 @@ def calibration_p_value(sample: Sample) -> float | None:
     """Two-sided p-value that the labels have the predictions as their means; None where too little is expected."""
     expected = float(sample.weights @ sample.p)
     share = expected / float(sample.weights.sum()) if len(sample) else 0.0
-    if min(share, 1.0 - share) * len(sample) < MIN_EXPECTED:
+    few = len(np.unique(sample.clusters)) < MIN_CLUSTERS
+    if few or min(share, 1.0 - share) * len(sample) < MIN_EXPECTED:
         return None
     gaps = sample.weights * (sample.y - sample.p)
     clustered = float((np.bincount(sample.clusters, weights=gaps) ** 2).sum())

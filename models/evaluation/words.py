@@ -1,13 +1,34 @@
 """A judgement in sentences: what a person who spends money by these models has to know first."""
 
 from models.evaluation.compare import Comparison
-from models.evaluation.intervals import MIN_EVENTS, Interval, Judged
+from models.evaluation.intervals import MIN_CLUSTERS, MIN_EVENTS, Interval, Judged
 from models.evaluation.report import Evaluation
 from models.pages.text import DASH, count, percent
 
 EVENTS = {"ctr": "clicks", "cvr": "conversions"}
 ROWS = {"ctr": "impressions", "cvr": "clicks with a known conversion"}
 NAMES = {"ctr": "Clicks", "cvr": "Conversions"}
+
+
+FORMULAS = {
+    "Rate": "Events / rows, by weight where rows have weights.",
+    "AUC": "Share of pairs of an event and a non-event in which the event was given the higher prediction, ties "
+    "half; 0.5 is chance.",
+    "Log loss": "Mean of -log of the probability that was given to what happened, in nats.",
+    "NE": "Normalized entropy: log loss / log loss of always guessing the average rate; below 1 is better.",
+    "Calibration": "Events predicted / events that happened; 1 is right on the whole.",
+    "ECE": "Expected calibration error: mean distance of the predicted from the real rate over 20 groups of equal "
+    "weight. Chance alone makes it larger than 0: by how much stands beside it. Its interval holds the truth at "
+    "least as often as it says.",
+    "Intervals": "95% percentiles of a bootstrap that draws users, or stretches of time where users are not known.",
+    "Off": "Calibration differs from 1 by more than chance allows, all parts that were looked at taken together: of "
+    "the parts called off, at most 5% are expected to be so by chance (Benjamini and Hochberg).",
+    "Gain": "Share of all events among the rows with the highest predictions.",
+}
+"""How each figure is computed, for tooltips and for the end of the page."""
+
+LEARNED_SHARE = 0.01
+"""A table that begins a little before the end of training is warned of, and no more."""
 
 
 def sentence(evaluation: Evaluation) -> str:
@@ -47,7 +68,7 @@ def verdict(evaluation: Evaluation) -> tuple[str, bool]:
     """Whether the models can be trusted as they are, and whether that is good news."""
     if evaluation.same_table and not evaluation.held_out:
         return "✗ Judged by the very table it learned from: too kind to rely on", False
-    if evaluation.learned:
+    if evaluation.learned > LEARNED_SHARE * evaluation.impressions:
         return "✗ Judged by rows of its training window: too kind to rely on", False
     problems = [said for name, model in evaluation.models.items() if (said := _problem(name, model.judged))]
     if problems:
@@ -88,7 +109,10 @@ def comparison_said(name: str, comparison: Comparison) -> str:
     if difference is None:
         return f"The two models of {EVENTS[name]} can not be compared: all labels are the same."
     if low is None or high is None:
-        return f"Too few {EVENTS[name]} to say which model is better: at least {MIN_EVENTS} are needed."
+        return (
+            f"Too little happened to say which model is better: at least {MIN_EVENTS} {EVENTS[name]} and "
+            f"{MIN_CLUSTERS} users or stretches of time are needed."
+        )
     if comparison.better:
         said = "The new model is better"
     elif low > 0.0:

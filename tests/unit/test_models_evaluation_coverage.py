@@ -29,7 +29,7 @@ def draw_world(random, users):
 
 @pytest.fixture(scope="module")
 def truth():
-    y, p_old, p_new, _ = draw_world(np.random.default_rng(0), 300_000)
+    y, p_old, p_new, _ = draw_world(np.random.default_rng(0), 150_000)
     return evaluate(y, p_old), evaluate(y, p_new)
 
 
@@ -62,12 +62,21 @@ def test_intervals_cover_the_truth_of_a_sample_of_worlds(truth):
     assert_covers(covered(truth, 60, seed=11), 60, spread=3.0)
 
 
+@pytest.fixture
+def asked_for(request):
+    """Long proofs run by `-m slow` only."""
+    if "slow" not in request.config.getoption("markexpr"):
+        pytest.skip("runs by -m slow")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("asked_for")
 def test_intervals_cover_the_truth(truth):
     assert_covers(covered(truth, 600, seed=12), 600, spread=2.6)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("asked_for")
 def test_rows_taken_for_independent_cover_less(truth):
     """Why users are drawn and not rows: the same worlds, the same rows, fewer intervals that hold the truth."""
     by_user, by_row = covered(truth, 400, seed=13), covered(truth, 400, seed=13, clustered=False)

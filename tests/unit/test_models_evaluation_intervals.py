@@ -151,6 +151,14 @@ def test_there_is_no_interval_from_a_handful_of_events(positives, known):
     assert (found.calibration_ratio.value is None) == (positives == 0)
 
 
+@pytest.mark.parametrize(("users", "known"), [(9, False), (10, True)])
+def test_there_is_no_interval_from_a_handful_of_users(users, known):
+    y, p, _ = world(2000)
+    found = judge(sample_of(y, p, None, np.arange(2000, dtype=np.int32) % users), draws=50)
+    assert found.clusters == users
+    assert (found.auc.low is not None) == known
+
+
 def test_parts_are_judged_as_if_alone():
     y, p, clusters = world(900)
     codes = np.arange(900, dtype=np.int64) % 3
