@@ -11,6 +11,7 @@
     kernels      the compiled functions over those rows
     scorer       a loaded artifact, checked bit for bit against LightGBM
     extras       what else a training table may say of a row
+    segments     audiences found in behaviour
     pages        one-file HTML pages
     commands     `clearbid models ...`
 
