@@ -105,7 +105,7 @@ def behaviour_of(table: TrainingTable, smallest: int, clicks_before_ns: int | No
         clicks_before_ns: where given, the click rate of impressions before then is a habit too.
 
     Raises:
-        TableError: no column `user`, no row with a user, or no column of behaviour.
+        TableError: no column `user`, no row with a user, too few users, or no column of behaviour.
     """
     keys = table.extras.get("user")
     if keys is None:
@@ -121,6 +121,11 @@ def behaviour_of(table: TrainingTable, smallest: int, clicks_before_ns: int | No
             f"table {table.source} must have rows whose user is known, all its {len(table):,} are null"
         )
     names = encoded.dictionary.to_pylist()
+    if len(names) < 2 * smallest:
+        raise TableError(
+            f"table {table.source} must have at least {2 * smallest} users to make groups of {smallest}, "
+            f"had {len(names)}: take a longer window"
+        )
     order = np.argsort(np.array(names, dtype=object), kind="stable")
     place = np.empty(len(names), dtype=np.int64)
     place[order] = np.arange(len(names))

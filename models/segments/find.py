@@ -7,7 +7,6 @@ import msgspec
 import numpy as np
 
 from models.dataset import TrainingTable
-from models.errors import TableError
 from models.segments.behaviour import Behaviour, Ints, behaviour_of
 from models.segments.clusters import STABLE, Clusters, clusters_of
 from models.segments.folder import Before
@@ -78,11 +77,6 @@ def find_segments(
     """
     cut_ns = _cut_ns(table) if wish.clicks else int(table.at_ns[0])
     behaviour = behaviour_of(table, wish.smallest, cut_ns if wish.clicks else None)
-    if len(behaviour.users) < 2 * wish.smallest:
-        raise TableError(
-            f"table {table.source} must have at least {2 * wish.smallest} users to make groups of "
-            f"{wish.smallest}, had {len(behaviour.users)}: take a longer window"
-        )
     space = space_of(behaviour, wish.seed, lambda done, total: progress("shuffle", done, total))
     clusters = _groups(space, wish, progress)
     found = clusters.count > 1

@@ -10,7 +10,6 @@ from models.pages.blocks import (
     document,
     facts,
     figures,
-    grid,
     header,
     section,
     table,
@@ -21,6 +20,7 @@ from models.pages.text import DASH, count, moment, percent, ratio
 from models.segments.clusters import STABLE
 from models.segments.report import Report, Segment
 from models.segments.response import Cell, Rate
+from models.segments.words import value_words
 
 _MOST_CAMPAIGNS = 12
 _LIFT = "click rate by that of all other users, 95 % interval with users as the unit"
@@ -88,7 +88,7 @@ def _answers(report: Report, ids: ChartIds) -> Markup:
         for one in shown
     ]
     columns = [
-        Column("Segment"), Column("Users"), Column("Share"), Column("Impressions"), Column("CTR", _RATE),
+        Column("Segment"), Column("Users"), Column("Impressions"), Column("CTR", _RATE),
         Column("x others", _LIFT), Column("CVR", _RATE), Column("Value CPM", _VALUE),
     ]  # fmt: skip
     body = table("Segments and their answers", columns, [_answer_row(one) for one in report.segments])
@@ -109,7 +109,6 @@ def _answer_row(one: Segment) -> Sequence[Content]:
     return (
         one.name,
         count(one.users),
-        percent(one.share),
         f"{one.ctr.trials:,.0f}",
         _rate(one.ctr),
         _lift(one.ctr),
@@ -121,15 +120,16 @@ def _answer_row(one: Segment) -> Sequence[Content]:
 def _who(report: Report) -> Markup:
     return section(
         "Who they are",
-        f"What a segment has that the others have not. Nothing is told of fewer than {report.smallest} users.",
-        grid(*map(_card, report.segments)),
+        f"What a segment has that the others have not. The groups were made by these traits, so the intervals say how "
+        f"well a difference is known, not that it was there before. Nothing is told of fewer than {report.smallest} users.",
+        el("div", *map(_card, report.segments), class_="pair"),
     )
 
 
 def _card(one: Segment) -> Markup:
     rows = [
         (
-            f"{trait.column}: {trait.value}",
+            f"{trait.column}: {value_words(trait.column, trait.value)}",
             percent(trait.share),
             percent(trait.share_others),
             f"{trait.odds:.1f} ({trait.odds_low:.1f} to {trait.odds_high:.1f})",
@@ -142,7 +142,7 @@ def _card(one: Segment) -> Markup:
         Column("Others", "the same of all other users"),
         Column("Odds", "odds ratio after an informative prior (Monroe et al. 2008), 95 % interval"),
     ]
-    often = f"{one.rows_each:.1f} rows a user, others {one.rows_each_others:.1f}"
+    often = f"{percent(one.share)} of all users; {one.rows_each:.1f} rows a user, others {one.rows_each_others:.1f}"
     return card(
         el("h3", one.name),
         el("p", one.words, class_="note"),
@@ -217,10 +217,8 @@ def _how(report: Report, ids: ChartIds) -> Markup:
             Series(
                 "silhouette",
                 tuple((float(t.asked), t.silhouette) for t in report.trials),
-                "value",
-                marked=True,
+                "plan",
             ),
-            Series(f"least stability, {STABLE}", ((axis[0], STABLE), (axis[-1], STABLE)), "plan"),
         ]
         parts += [
             legend(series),
@@ -260,7 +258,7 @@ def _how(report: Report, ids: ChartIds) -> Markup:
     parts.append(facts([("Behaviour", columns_told), ("Seed", str(report.seed))]))
     return section(
         "How they were found",
-        "Of the numbers of groups that are stable, the one with the highest silhouette is taken.",
+        f"Of the numbers of groups with a stability of {STABLE} or more, the one with the highest silhouette is taken.",
         card(*parts),
     )
 
@@ -274,11 +272,9 @@ def _surely_above(rate: Rate) -> bool:
 
 
 def _rate(rate: Rate) -> str:
-    return (
-        DASH
-        if rate.rate is None
-        else f"{percent(rate.rate, 2)} ({percent(rate.low, 2)} to {percent(rate.high, 2)})"
-    )
+    if rate.rate is None or rate.low is None or rate.high is None:
+        return DASH
+    return f"{percent(rate.rate, 2)} ({rate.low * 100:.2f} to {rate.high * 100:.2f})"
 
 
 def _lift(rate: Rate) -> str:

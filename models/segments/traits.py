@@ -4,6 +4,11 @@ Over-representation is the log of the odds ratio with an informative Dirichlet p
 "Fightin' Words", *Political Analysis* 16, 2008): counts of a group are compared with those of all others after both
 were moved towards the average of all, so that rare values do not come out on top by luck. What is counted is users,
 not rows, each once a column in the shares of one's rows: rows of one user are not independent.
+
+The groups were made of these very shares, so the intervals say how well a difference is known, and not that it is
+more than the grouping itself makes: even groups cut out of noise differ in what they were cut by. That there is a
+structure at all is shown by `space` and `clusters`; how groups answer is another matter, since clicks did not make
+them.
 """
 
 from dataclasses import dataclass
@@ -46,7 +51,8 @@ def traits_of(behaviour: Behaviour, labels: Ints, smallest: int) -> list[tuple[T
     """The traits of each group, the most distinctive first; none where there is one group.
 
     Args:
-        behaviour: of the users. labels: int64[users]. smallest: least users, by shares, of a trait that is told.
+        behaviour: of the users. labels: int64[users].
+        smallest: least users of a group who have a value that is told of it.
     """
     groups = int(labels.max()) + 1
     found: list[list[Trait]] = [[] for _ in range(groups)]
@@ -55,12 +61,12 @@ def traits_of(behaviour: Behaviour, labels: Ints, smallest: int) -> list[tuple[T
     for block in behaviour.blocks:
         if block.kind == "habits":
             continue
-        own = _sums(block.shares, labels, groups)
+        own, having = (_sums(shares, labels, groups) for shares in (block.shares, block.shares > 0))
         sizes = np.bincount(labels, minlength=groups).astype(np.float64)[:, None]
         log_odds, deviation = log_odds_of(own, sizes)
         others = own.sum(axis=0) - own
         for group, place in zip(
-            *np.nonzero((log_odds / deviation >= Z_SHOWN) & (own >= smallest)), strict=True
+            *np.nonzero((log_odds / deviation >= Z_SHOWN) & (having >= smallest)), strict=True
         ):
             delta, sigma = float(log_odds[group, place]), float(deviation[group, place])
             found[group].append(

@@ -29,8 +29,7 @@ def words_of(traits: Sequence[Trait], rows_each: float, rows_each_others: float,
     by_column = _strongest(traits)
     before = [by_column[name][0] for name in (WEEK_PART, DAY_PART) if name in by_column]
     if "device_type" in by_column:
-        value = by_column["device_type"][0]
-        before.append(_DEVICES.get(value, value))
+        before.append(value_words("device_type", by_column["device_type"][0]))
     after = []
     if SEGMENTS_COLUMN in by_column:
         after.append(f"interested in {_listed(by_column[SEGMENTS_COLUMN])}")
@@ -47,6 +46,11 @@ def words_of(traits: Sequence[Trait], rows_each: float, rows_each_others: float,
     head = " ".join([*before, "users", *after[:1]])
     text = ", ".join([head, *after[1:], *([often] if often else [])])
     return text[:1].upper() + text[1:] + _answer(ctr)
+
+
+def value_words(column: str, value: str) -> str:
+    """A value of a column as people call it."""
+    return _DEVICES.get(value, value) if column == "device_type" else value
 
 
 def _strongest(traits: Sequence[Trait]) -> dict[str, list[str]]:
