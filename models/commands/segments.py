@@ -75,10 +75,10 @@ def segments(
     if page is not None and target.resolve() in page.resolve().parents:
         raise ModelError(f"--page must lie outside of {target}, which is replaced as a whole, was {page}")
     wish = Wish(_groups(k), smallest, seed, clicks)
+    pause_s = _span_s(every, "--every") if every is not None else None
     _once(table, target, refresh, wish, since, page, json=json)
-    if every is None:
+    if pause_s is None:
         return
-    pause_s = _span_s(every, "--every")
     stop = _stop_signal()
     while not stop.wait(pause_s):
         try:

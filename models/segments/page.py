@@ -120,8 +120,9 @@ def _answer_row(one: Segment) -> Sequence[Content]:
 def _who(report: Report) -> Markup:
     return section(
         "Who they are",
-        f"What a segment has that the others have not. The groups were made by these traits, so the intervals say how "
-        f"well a difference is known, not that it was there before. Nothing is told of fewer than {report.smallest} users.",
+        "What a segment has that the others have not. The groups were made by these traits, so the intervals say "
+        "how well a difference is known, not that it was there before. Nothing is told of fewer than "
+        f"{report.smallest} users.",
         el("div", *map(_card, report.segments), class_="pair"),
     )
 
@@ -258,7 +259,7 @@ def _how(report: Report, ids: ChartIds) -> Markup:
     parts.append(facts([("Behaviour", columns_told), ("Seed", str(report.seed))]))
     return section(
         "How they were found",
-        f"Of the numbers of groups with a stability of {STABLE} or more, the one with the highest silhouette is taken.",
+        f"Of the numbers of groups with a stability of {STABLE} or more, that with the highest silhouette is taken.",
         card(*parts),
     )
 

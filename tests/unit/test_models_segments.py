@@ -231,7 +231,7 @@ def test_a_table_without_users_is_refused() -> None:
     with pytest.raises(TableError, match=r"rows.parquet must have the column user .*`clearbid export`"):
         find(arrow.drop_columns("user"))
     nobody = arrow.set_column(3, "user", pa.nulls(arrow.num_rows, pa.string()))
-    with pytest.raises(TableError, match="must have rows whose user is known, all its .* are null"):
+    with pytest.raises(TableError, match=r"must have rows whose user is known, all its .* are null"):
         find(nobody)
 
 
@@ -240,7 +240,7 @@ def test_too_few_users_and_no_behaviour_are_refused() -> None:
     with pytest.raises(TableError, match="must have at least 200 users to make groups of 100, had 120"):
         find(arrow, Wish(smallest=100))
     bare = arrow.drop_columns(["domain", "os", "device_type", "segments"])
-    with pytest.raises(TableError, match="must have a column of behaviour .* that 50 users have, has none"):
+    with pytest.raises(TableError, match=r"must have a column of behaviour .* that 50 users have, has none"):
         find(bare)
 
 
