@@ -147,3 +147,33 @@ def test_who_left_a_segment_is_bid_on_no_longer(found: Before, tmp_path: Path) -
     later = saved(tmp_path / "later", {MEMBER: None, OTHER: "found-01"})
     engine.profile(list(cli.profiles_of(later, NOW_NS + 1, NOW_NS + 99 * S, Path("s"))))
     assert (ask(engine, "ann"), ask(engine, "bob")) == (Reason.SEGMENT, Reason.BID)
+
+
+def test_as_a_feature_a_found_segment_changes_the_scores_of_its_members_and_of_nobody_else(
+    tmp_path: Path,
+) -> None:
+    """Model 2 of the tests knows the feature segment:s1; a published profile is what brings it."""
+    found = saved(tmp_path / "s", {MEMBER: "s1", OTHER: "found-02", GONE: None})
+    settings = msgspec.structs.replace(make.SETTINGS, external_scores=False)
+
+    def scores(*, told: bool) -> dict[str | None, Any]:
+        engine = make.engine(
+            [make.campaign(value_nanos=900 * S)], settings=settings, model=make.model(2), now_ns=NOW_NS
+        )
+        if told:
+            engine.profile(list(cli.profiles_of(found, NOW_NS, NOW_NS + 9 * S, Path("s"))))
+        asked: dict[str | None, Any] = {}
+        for name in ("ann", "bob", "cid", "dan", None):
+            offer = make.Offer(
+                id=f"r-{name}", external=None, more={"user": {"buyeruid": name} if name else {}}
+            )
+            (row,) = make.decide(engine, make.body(offer), now_ns=NOW_NS)
+            asked[name] = row["pctr"]
+        return asked
+
+    before, after = scores(told=False), scores(told=True)
+    assert before["ann"] == before[None]
+    assert after["ann"] != before["ann"]
+    assert {name: after[name] for name in after if name != "ann"} == {
+        name: before[name] for name in before if name != "ann"
+    }
