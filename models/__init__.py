@@ -14,6 +14,7 @@
     landscape    how likely a bid wins and what a win costs, from prices that are mostly hidden
     reliability  whether predictions are right where money is spent
     extras       what else a training table may say of a row
+    segments     audiences found in behaviour
     pages        one-file HTML pages
     explain      contributions of features to a probability, for one row and over a table
     commands     `clearbid models ...`

@@ -22,7 +22,7 @@ GROUP = "clearbid.commands"
 
 def build_app() -> typer.Typer:
     """The command with all its subcommands, those of other packages included."""
-    from bidder.cli import answer, campaigns, explain, funnel, serve
+    from bidder.cli import answer, campaigns, explain, funnel, profiles, serve
 
     app = typer.Typer(
         name="clearbid",
@@ -38,6 +38,7 @@ def build_app() -> typer.Typer:
     answer.register(app)
     explain.register(app)
     funnel.register(app)
+    profiles.register(app)
     for entry_point in sorted(entry_points(group=GROUP), key=lambda each: each.name):
         _add(app, entry_point)
     return app

@@ -289,7 +289,9 @@ class Batch:
         first = slots[0]
         if self._encoder is not None:
             self._values.append(
-                self._encoder.row(visitor.audience, imp.tagid, first.features, pending.floor, hour)
+                self._encoder.row(
+                    visitor.audience, imp.tagid, first.features, pending.floor, hour, visitor.segments
+                )
             )
         self._parts += pending.parts
         begin = len(self._row_blocks)

@@ -34,7 +34,10 @@ RAW_FEATURES = (
     "floor_cpm",
     "segment_count",
 )
-"""Names of what `raw_features` returns, in its order; a model may use these and `segment:ID` (1.0 or 0.0)."""
+"""Names of what `raw_features` returns, in its order; a model may use these and `segment:ID` (1.0 or 0.0).
+
+A segment is that of the request or of our own profile of the user; `segment_count` counts the request's alone.
+"""
 
 NS_PER_HOUR = 3_600_000_000_000
 HOURS_PER_WEEK = 168
@@ -238,12 +241,14 @@ class RowEncoder:
         slot: tuple[str | None, str | None],
         floor: int,
         hour: int,
+        own: tuple[str, ...] = (),
     ) -> bytes:
         """One opportunity as the bytes of float64[width]: the codes of what `raw_features` gives for it.
 
         Args:
             audience: the request's shared values. tag_id: `imp.tagid`. slot: its size and position.
             floor: in CPM micros of the account. hour: of the week.
+            own: segments that we know of the user ourselves, where they may be used.
         """
         exchange, geo, domain, device = audience.exchange, audience.geo, audience.domain, audience.device
         if (of_exchange := self._exchanges.get(exchange)) is None:
@@ -261,15 +266,15 @@ class RowEncoder:
         if (of_hour := self._hours.get(hour)) is None:
             of_hour = self._look(self._hours, hour, _HOUR, _clock(hour))
         head = of_exchange + of_geo + of_domain + of_device + of_tag + of_slot + of_hour
-        return head + self._rest(audience.segments, floor)
+        return head + self._rest(audience.segments, floor, own)
 
-    def _rest(self, segments: tuple[str, ...], floor: int) -> bytes:
+    def _rest(self, segments: tuple[str, ...], floor: int, own: tuple[str, ...]) -> bytes:
         """Numbers, then a mark for each segment that the model knows."""
         wanted = self._segments
         marks = self._blank
-        if wanted and segments:
+        if wanted and (segments or own):
             marks = marks.copy()
-            for segment in segments:
+            for segment in (*segments, *own):
                 if segment in wanted:
                     marks[wanted[segment]] = 1.0
         if self._usual:

@@ -7,6 +7,7 @@ from models.commands.calibration import calibration
 from models.commands.evaluate import evaluate
 from models.commands.explain import explain
 from models.commands.landscape import landscape
+from models.commands.segments import segments
 from models.commands.train import show, train
 
 COMMANDS = (
@@ -17,6 +18,7 @@ COMMANDS = (
     ("landscape", landscape),
     ("explain", explain),
     ("calibration", calibration),
+    ("segments", segments),
 )
 """Names and functions, in the order of `clearbid models --help`."""
 

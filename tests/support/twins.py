@@ -45,7 +45,7 @@ def naive_score(line: NaiveLine, shown: Shown, floor: int) -> tuple[float, float
         "floor_cpm": floor / 1e6,
         "size": _first_size(shown.imp),
         "os": system.lower() if system else None,
-        "segment:s1": float("s1" in _sent_segments(shown)),
+        "segment:s1": float("s1" in (*_sent_segments(shown), *shown.segments)),
         "hour": str(hour_of_week(shown.now_ns) % 24),
         "advertiser": line.campaign.advertiser,
     }

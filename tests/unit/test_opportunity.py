@@ -165,6 +165,19 @@ def test_a_row_holds_the_codes_of_the_request_features_alone() -> None:
     }  # fmt: skip
 
 
+def test_a_segment_of_our_own_profile_is_marked_and_not_counted() -> None:
+    spec = FeatureSpec((*SPEC.features, Feature("segment_count", "numeric", "request")))
+    encoder, asked = RowEncoder(spec), (audience(request()), "top", ("1x2", None), 0, 0)
+
+    def marks(*own: str) -> dict[str, float]:
+        row = np.frombuffer(encoder.row(*asked, own), dtype=np.float64)
+        return dict(zip([spec.names[index] for index in encoder.indices], row.tolist(), strict=True))
+
+    assert marks() == marks("unknown") == encoded(request(), spec=spec)
+    assert marks("s9", "s2") == marks() | {"segment:s9": 1.0}
+    assert encoder.row(*asked) == encoder.row(*asked, ())
+
+
 def test_unknown_category_is_code_0() -> None:
     assert encoded(request(device=None))["region"] == 0.0
 
