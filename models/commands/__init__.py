@@ -2,6 +2,7 @@
 
 import typer
 
+from models.commands.registry import app as registry
 from models.commands.train import show, train
 
 COMMANDS = (("train", train), ("show", show))
@@ -13,4 +14,5 @@ def register(app: typer.Typer) -> None:
     models = typer.Typer(no_args_is_help=True, help="Train, judge, explain and renew the models that bid.")
     for name, command in COMMANDS:
         models.command(name)(command)
+    models.add_typer(registry, name="registry")
     app.add_typer(models, name="models")
