@@ -2,10 +2,12 @@
 
 import typer
 
+from models.commands.drift import drift
 from models.commands.registry import app as registry
+from models.commands.renew import renew
 from models.commands.train import show, train
 
-COMMANDS = (("train", train), ("show", show))
+COMMANDS = (("train", train), ("show", show), ("renew", renew), ("drift", drift))
 """Names and functions, in the order of `clearbid models --help`."""
 
 

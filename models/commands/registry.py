@@ -205,6 +205,11 @@ def _logged(entries: "list[Entry]", last: int) -> Any:
         table.add_column(name, justify="right" if name == "line" else "left", no_wrap=name != "why")
     for one in entries[-last:]:
         table.add_row(
-            str(one.number), moment(one.at_ns), one.by, one.event, one.model[:12] or "-", one.reason
+            str(one.number),
+            moment(one.at_ns, "%Y-%m-%d %H:%M:%S"),
+            one.by,
+            one.event,
+            one.model[:8] or "-",
+            one.reason,
         )
     return table
