@@ -152,6 +152,7 @@ class Renewal:
                 self._declarations,
                 Path(folder) / "model",
                 seed=self._settings.seed,
+                params=self._settings.train,
                 progress=self._progress,
             )
             wanted = registry.add(bundle.path, f"trained on {len(taught):,} rows of {taught.source}")

@@ -8,6 +8,7 @@ import msgspec
 
 from models.errors import TableError
 from models.renewal.drift import Bounds
+from models.train import TrainParams
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _NS = {"s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9, "w": 7 * 86400 * 10**9}
@@ -41,7 +42,7 @@ class RenewalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         budget_ns: nanoseconds to score a row that are quick enough whatever the champion takes.
         shadow_rows: rows after the gate's that both models score before a challenger is promoted; 0 promotes at once.
         shadow_change: bounds of the challenger's mean prediction over the champion's on these rows: bids follow it.
-        drift: what is an alarm.
+        drift: what is an alarm. train: how challengers are trained.
     """
 
     window: str = "14d"
@@ -57,6 +58,7 @@ class RenewalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     shadow_rows: int = 1_000
     shadow_change: tuple[float, float] = (0.67, 1.5)
     drift: Bounds = Bounds()
+    train: TrainParams = TrainParams()
 
     def check(self) -> "RenewalSettings":
         """Itself; raises `TableError` where a value makes no sense."""
@@ -79,7 +81,7 @@ class RenewalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 def load_settings(path: Path) -> RenewalSettings:
-    """Settings of a TOML file whose keys are the attributes; `drift` is a table of its own.
+    """Settings of a TOML file whose keys are the attributes; `drift` and `train` are tables of their own.
 
     Raises:
         TableError: the file is missing, is not TOML, or holds a key or value that is not allowed.
