@@ -1,11 +1,11 @@
 """What a change of models costs the requests that run meanwhile: none lost, and by how much the slowest are slower.
 
-    python -m benchmarks.bench_swap [--seconds 12] [--rounds 4] [--every 3] [--json FILE]
+    python -m benchmarks.bench_swap [--seconds 12] [--rounds 4] [--every 3] [--load 0.7] [--in-thread] [--json FILE]
 
-One worker on the in-process bus gets Poisson load at 70 % of what it carried just before. Spans without a change and
+One worker on the in-process bus gets Poisson load at 70 % (`--load`) of what it carried just before. Spans without a change and
 spans with one every few seconds take turns. Another process promotes, in a registry, one of two models of 2 x 100
-trees; the worker sees it as `clearbid bid` does, reads, checks and compiles it in a thread, and adopts it between two
-batches. A run in which a request is not answered exactly once, or money is not as the bank booked it, has no figures.
+trees; the worker sees it as `clearbid bid` does, lets a process read, check and compile it (or, to compare, a thread
+of its own), and adopts it between two batches. A run in which a request is not answered exactly once, or money is not as the bank booked it, has no figures.
 """
 
 import argparse
@@ -44,6 +44,7 @@ from bidder.runtime.worker import Worker
 from bidder.runtime.worker_shell import WorkerShell
 from bidder.store.journal import ModelChange, read_journal
 from bidder.store.model import load_model, model_mark
+from bidder.store.model_apart import load_model_apart
 from bidder.store.seat import JOURNAL, open_journal
 from models.registry import ModelRegistry
 
@@ -71,7 +72,8 @@ class Bench:
 
     Args:
         folder: for models, registry and journal. seconds: of each span. rounds: of both kinds.
-        every_s: seconds between changes. tell: is told what happens. lines: line items of the market.
+        every_s: seconds between changes. tell: is told what happens. share: of what it carried, for the load.
+        apart: whether models are made in a process of their own, as `clearbid bid` does. lines: line items.
     """
 
     def __init__(
@@ -82,9 +84,13 @@ class Bench:
         rounds: int,
         every_s: float,
         tell: Callable[[str], None],
+        share: float = LOAD_SHARE,
+        apart: bool = True,
         lines: int = 100,
     ) -> None:
         self._folder = folder
+        self._share = share
+        self._load = load_model_apart if apart else load_model
         self._seconds, self._rounds, self._every_s = seconds, rounds, every_s
         self._tell = tell
         self._machine = machine()
@@ -129,7 +135,7 @@ class Bench:
         clock = AffineClock(self._market.origin_ns, time.time_ns(), 1.0)
         watched = [Watched(bus.source((BID_REQUESTS,), "bid")), Watched(bus.source(CONTROL_TOPICS))]
         path = self._registry.path
-        models = ModelFolder(path, load_model, model_mark, model_mark(path), LOOK_S)
+        models = ModelFolder(path, self._load, model_mark, model_mark(path), LOOK_S)
         shell = WorkerShell(worker, *watched, bus.sink(), clock, renewal=Renewal(worker, clock, models))
         bank = Bank(self._market)
         load = Load(bank)
@@ -141,7 +147,7 @@ class Bench:
             generator.publish(LEASES, bank.leases(START_ID))
             await until(lambda: worker.ready and worker.current)
             settle_heap()
-            rate = LOAD_SHARE * await self._carried(generator)
+            rate = self._share * await self._carried(generator)
             quiet, swapping = [], []
             for number in range(self._rounds):
                 self._tell(f"round {number + 1} of {self._rounds} at {rate:,.0f} requests/s")
@@ -237,11 +243,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=12.0, help="of each span (%(default)s)")
     parser.add_argument("--rounds", type=int, default=4, help="spans of each kind (%(default)s)")
     parser.add_argument("--every", type=float, default=3.0, help="seconds between changes (%(default)s)")
+    parser.add_argument("--load", type=float, default=LOAD_SHARE, help="share of capacity (%(default)s)")
+    parser.add_argument("--in-thread", action="store_true", help="make models in a thread of the worker")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     arguments = parser.parse_args(argv)
-    if arguments.seconds <= 0 or arguments.rounds < 1 or not 0 < arguments.every <= arguments.seconds:
+    if (
+        not 0 < arguments.load <= 1
+        or arguments.seconds <= 0
+        or arguments.rounds < 1
+        or not 0 < arguments.every <= arguments.seconds
+    ):
         sys.stderr.write(
-            "error: --seconds must be > 0, --rounds >= 1, --every above 0 and at most --seconds\n"
+            "error: --load must be in (0, 1], --seconds > 0, --rounds >= 1, --every above 0 and at most --seconds\n"
         )
         return 2
     progress = Console(stderr=True, highlight=False)
@@ -251,6 +264,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             seconds=arguments.seconds,
             rounds=arguments.rounds,
             every_s=arguments.every,
+            share=arguments.load,
+            apart=not arguments.in_thread,
             tell=lambda what: progress.print(f"[dim]{time.strftime('%H:%M:%S')} {what}[/dim]"),
         ).run()
     show(figures, Console(width=140))

@@ -111,8 +111,9 @@ class Models:
             self._models = {model.hash: model for model in map(load_model, plain)}
         for each in filter(is_registry, self._directories):
             # Champion or not: a registry keeps every model that ever decided.
-            if wanted not in self._models and (each / wanted).is_dir():
-                self._models[wanted] = load_model(ModelRegistry(each).resolve(wanted))
+            if wanted not in self._models and (each / wanted[:64]).is_dir():
+                kept = load_model(ModelRegistry(each).resolve(wanted[:64]))
+                self._models[kept.hash] = kept
         model = self._models.get(wanted)
         if model is None:
             found = " and ".join(sorted(name[:12] for name in self._models))

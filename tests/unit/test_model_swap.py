@@ -1,6 +1,7 @@
 """A promotion in a registry while requests run: none is lost, the new model decides, and a replay repeats it all."""
 
 import asyncio
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from bidder.errors import InputError
 from bidder.runtime.renewal import ModelFolder
 from bidder.store.journal import ModelChange, read_journal
 from bidder.store.model import load_model, model_mark
+from bidder.store.model_apart import load_model_apart
 from bidder.store.seat import JOURNAL, open_journal
+from models.errors import ArtifactError
 from models.registry import ModelRegistry
 from simulator.replay import replay_journal
 from tests.support import factories as make
@@ -35,7 +38,7 @@ def registry(tmp_path: Path) -> ModelRegistry:
 
 
 def folder_of(registry: ModelRegistry) -> ModelFolder:
-    return ModelFolder(registry.path, load_model, model_mark, model_mark(registry.path), 0.01)
+    return ModelFolder(registry.path, load_model_apart, model_mark, model_mark(registry.path), 0.01)
 
 
 async def keep_asking(it: Running, stop: asyncio.Event) -> None:
@@ -111,3 +114,30 @@ async def test_a_replay_asks_a_registry_for_what_is_in_it_only(
         pass
     with pytest.raises(InputError, match=f"must be {other.hash[:12]}"):
         replay_journal(tmp_path / "run" / JOURNAL, [registry.path], make.KEY)
+
+
+def test_a_model_from_another_process_is_the_same(registry: ModelRegistry) -> None:
+    here, there = load_model(registry.path), load_model_apart(registry.path)
+    assert (here.hash, here.spec.hash) == (there.hash, there.spec.hash)
+    for name in here.table.__dataclass_fields__:
+        one, two = getattr(here.table, name), getattr(there.table, name)
+        assert (one.tobytes(), one.dtype, one.shape) == (two.tobytes(), two.dtype, two.shape)
+        assert two.flags.c_contiguous
+
+
+def test_what_is_wrong_with_a_model_is_said_across_processes(registry: ModelRegistry) -> None:
+    (registry.resolve() / "spec.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"spec\.json must have sha256"):
+        load_model_apart(registry.path)
+
+
+def test_a_process_that_is_killed_is_a_refusal(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bidder.store.model_apart._load", _end)
+    with pytest.raises(InputError, match="which did not end well"):
+        load_model_apart(registry.path)
+
+
+def _end(_: str) -> None:
+    os._exit(9)
