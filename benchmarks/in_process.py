@@ -106,18 +106,18 @@ class InProcess:
         clock = AffineClock(self._market.origin_ns, time.time_ns(), 1.0)
         engine = Engine(self._config.engine_settings(), KEY, self._model, START_ID)
         worker = Worker(engine, journal)
-        requests = _Watched(bus.source((BID_REQUESTS,), "bid"))
-        control = _Watched(bus.source(CONTROL_TOPICS))
+        requests = Watched(bus.source((BID_REQUESTS,), "bid"))
+        control = Watched(bus.source(CONTROL_TOPICS))
         shell = WorkerShell(worker, requests, control, bus.sink(), clock)
         bank = Bank(self._market)
         load = Load(bank)
-        generator = _Generator(bus, load, bank, partitions, [requests, control])
+        generator = Generator(bus, load, bank, partitions, [requests, control])
         stop = asyncio.Event()
         running = asyncio.create_task(shell.run(stop))
         try:
             generator.publish(CAMPAIGNS, bank.changes())
             generator.publish(LEASES, bank.leases(START_ID))
-            await _until(lambda: worker.ready and worker.current)
+            await until(lambda: worker.ready and worker.current)
             settle_heap()
             watch = Watch(clock, generator.meters)
             stages = [await self._closed(generator, watch)]
@@ -125,14 +125,14 @@ class InProcess:
             worker.latency = LatencyHistogram()
             stages.append(await self._open(generator, watch, seed, rate))
             generator.tell()
-            await _until(lambda: posted_of(worker.engine, bank) == bank.posted_nanos)
+            await until(lambda: posted_of(worker.engine, bank) == bank.posted_nanos)
         finally:
             stop.set()
             await running
         check_run(load, bank, worker.requests, posted_of(engine, bank))
         return load, stages, worker.latency
 
-    async def _closed(self, generator: "_Generator", watch: Watch) -> Stage:
+    async def _closed(self, generator: "Generator", watch: Watch) -> Stage:
         bodies = self._market.bodies
         await generator.closed(bodies, self._window, WARM_UP_S)
         watch.begin(generator.load.sent)
@@ -141,7 +141,7 @@ class InProcess:
         await generator.drain()
         return stage
 
-    async def _open(self, generator: "_Generator", watch: Watch, seed: int, rate: float) -> Stage:
+    async def _open(self, generator: "Generator", watch: Watch, seed: int, rate: float) -> Stage:
         bodies = self._market.hurried
         await generator.open(bodies, schedule(seed, rate, LEAD_IN_S).tolist())
         watch.begin(generator.load.sent)
@@ -157,7 +157,7 @@ def posted_of(engine: Engine, bank: Bank) -> dict[str, int]:
     return {campaign_id: purse.posted(purse.account(campaign_id)) for campaign_id in bank.posted_nanos}
 
 
-async def _until(done: Callable[[], bool]) -> None:
+async def until(done: Callable[[], bool]) -> None:
     """Lets the worker go on until something is so, for a bounded time; `check_run` says whether it came to be."""
     for _ in range(int(DRAIN_S * 100)):
         if done():
@@ -165,7 +165,7 @@ async def _until(done: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
-class _Watched:
+class Watched:
     """A source of the worker that tells how far it was read, so that the bus can forget."""
 
     def __init__(self, source: BusSource) -> None:
@@ -191,12 +191,10 @@ class _Watched:
         await self._source.stop()
 
 
-class _Generator:
+class Generator:
     """Asks, takes answers, settles; its CPU time is metered."""
 
-    def __init__(
-        self, bus: Bus, load: Load, bank: Bank, partitions: int, watched: Sequence[_Watched]
-    ) -> None:
+    def __init__(self, bus: Bus, load: Load, bank: Bank, partitions: int, watched: Sequence[Watched]) -> None:
         self.load = load
         self._bank = bank
         self._told_s = 0.0

@@ -7,6 +7,9 @@
     evaluate     the numbers a model is judged by
     evaluation   those with intervals, by part and by group, and two models compared
     artifact     the directory a trained model lives in; every byte is checked when it is read
+    aliases      which model of a registry decides
+    registry     a folder of models: champion, challenger, an audit log of every change
+    renewal      train a challenger, judge it, watch it beside the champion, promote it or not
     trees        LightGBM's model text -> plain trees
     compile      trees -> bitset rows, exact
     kernels      the compiled functions over those rows

@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from models.aliases import champion_hash
 from models.calibration import CalibrationTable, check_table
 from models.errors import ArtifactError
 from models.reports import ModelReport, TrainingReport
@@ -148,11 +149,20 @@ def save_bundle(
 def load_bundle(path: Path | str) -> ModelBundle:
     """Reads a bundle and checks every byte of it against its hashes.
 
+    Args:
+        path: of the bundle, or of a registry, whose champion is read.
+
     Raises:
         ArtifactError: a file is missing, altered or broken: which one, what was expected, what to do.
     """
     path = Path(path)
+    named = champion_hash(path)
+    path = path / named if named else path
     manifest = _read_manifest(path)
+    if named and manifest.hash != named:
+        raise ArtifactError(
+            f"model {path} must have the hash of its folder's name, was {manifest.hash}: add it again"
+        )
     data = {name: _read_checked(path, name, manifest) for name in _FILES}
     spec = FeatureSpec.from_json(data[SPEC_FILE])
     if spec.hash != manifest.spec_hash:

@@ -34,6 +34,8 @@ from bidder.store.journal import (
 )
 from bidder.store.model import load_model
 from bidder.store.seat import EXTERNAL_MODEL, versions
+from models.aliases import is_registry
+from models.registry import ModelRegistry
 
 
 class Difference(NamedTuple):
@@ -90,7 +92,7 @@ class Models:
     """The bundles that a replay was given, by their hashes; read when the first is asked for.
 
     Args:
-        journal_path: for errors. directories: of the bundles.
+        journal_path: for errors. directories: of the bundles, or registries, which are asked for one by its hash.
     """
 
     def __init__(self, journal_path: Path, directories: Sequence[Path]) -> None:
@@ -105,7 +107,13 @@ class Models:
             InputError: it is not among them, or one of them cannot be read.
         """
         if self._models is None:
-            self._models = {model.hash: model for model in map(load_model, self._directories)}
+            plain = [each for each in self._directories if not is_registry(each)]
+            self._models = {model.hash: model for model in map(load_model, plain)}
+        for each in filter(is_registry, self._directories):
+            # Champion or not: a registry keeps every model that ever decided.
+            if wanted not in self._models and (each / wanted[:64]).is_dir():
+                kept = load_model(ModelRegistry(each).resolve(wanted[:64]))
+                self._models[kept.hash] = kept
         model = self._models.get(wanted)
         if model is None:
             found = " and ".join(sorted(name[:12] for name in self._models))

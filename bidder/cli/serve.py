@@ -251,10 +251,11 @@ def _renewal(
 ) -> "Renewal":
     """Makes tables beside the loop, and models where there is a directory to watch."""
     from bidder.runtime.renewal import ModelFolder, Renewal
-    from bidder.store.model import load_model, model_mark
+    from bidder.store.model import model_mark
+    from bidder.store.model_apart import load_model_apart
 
     folder = (
-        ModelFolder(directory, load_model, model_mark, seen, config.bid.model_seconds)
+        ModelFolder(directory, load_model_apart, model_mark, seen, config.bid.model_seconds)
         if directory is not None
         else None
     )

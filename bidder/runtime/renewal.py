@@ -1,8 +1,8 @@
 """Tables and models made beside the loop, and adopted between two batches.
 
-A table of ten thousand line items takes about a second to make, a model longer: a thread makes them while requests go
-on. Threads share the interpreter, so requests are slower meanwhile, by some milliseconds each, but none waits for the
-end. One thing is made at a time; a change that comes meanwhile starts another, of the newest campaigns.
+A table of ten thousand line items takes about a second to make: a thread makes it while requests go on. Threads share
+the interpreter, so requests are slower meanwhile, by some milliseconds each, but none waits for the end. A model is
+read, checked and compiled in a process of its own (`store.model_apart`), which a thread waits for. One thing is made at a time; a change that comes meanwhile starts another, of the newest campaigns.
 """
 
 import asyncio

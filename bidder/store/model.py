@@ -10,10 +10,14 @@ from bidder.errors import InputError
 def model_mark(directory: Path) -> str | None:
     """Tells states of a model directory apart at the cost of one small file; None where no bundle is whole.
 
-    A bundle's manifest names the contents of all its other files, and is written last.
+    A bundle's manifest names the contents of all its other files, and is written last. Of a registry it is the
+    alias of its champion, so that a promotion is seen.
     """
+    from models.aliases import CHAMPION, alias_text, is_registry
     from models.artifact import MANIFEST_FILE
 
+    if is_registry(directory):
+        return alias_text(directory, CHAMPION)
     try:
         return hashlib.sha256((directory / MANIFEST_FILE).read_bytes()).hexdigest()
     except OSError:
@@ -21,7 +25,7 @@ def model_mark(directory: Path) -> str | None:
 
 
 def load_model(directory: Path) -> Model:
-    """Reads a model bundle, checks it whole, compiles it and compares it with LightGBM's own scores.
+    """Reads a bundle, or a registry's champion, checks it whole, compiles it, compares it with LightGBM's scores.
 
     Raises:
         ArtifactError: missing, altered or broken files, a kind of model that is not supported, or compiled

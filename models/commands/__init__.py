@@ -4,9 +4,12 @@ import typer
 
 from models.commands.audit import audit
 from models.commands.calibration import calibration
+from models.commands.drift import drift
 from models.commands.evaluate import evaluate
 from models.commands.explain import explain
 from models.commands.landscape import landscape
+from models.commands.registry import app as registry
+from models.commands.renew import renew
 from models.commands.segments import segments
 from models.commands.train import show, train
 
@@ -19,6 +22,8 @@ COMMANDS = (
     ("explain", explain),
     ("calibration", calibration),
     ("segments", segments),
+    ("renew", renew),
+    ("drift", drift),
 )
 """Names and functions, in the order of `clearbid models --help`."""
 

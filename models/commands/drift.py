@@ -1,0 +1,109 @@
+"""`clearbid models drift`: whether fresh rows are of the kind that a model learned from."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from models.dataset import TrainingTable
+    from models.renewal.drift import DriftReport
+    from models.scorer import Scorer
+
+
+def drift(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Directory of a model, or a registry.", show_default=False),
+    ],
+    table: Annotated[
+        str,
+        typer.Argument(metavar="TABLE", help="Fresh rows: a table, or a quoted pattern.", show_default=False),
+    ],
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TABLE", help="What it learned from; default: the rows of TABLE up to its window's end."
+        ),
+    ] = None,
+    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Compare fresh rows with those of the training window: exit code 1 where there is an alarm."""
+    from models.artifact import load_bundle
+    from models.renewal.drift import drift_of
+    from models.scorer import Scorer
+
+    scorer = Scorer(load_bundle(directory))
+    before, fresh = _sides(scorer, table, reference)
+    report = drift_of(scorer, before, fresh)
+    if page is not None:
+        _write(page, report, scorer.bundle.hash)
+    if json:
+        import msgspec
+
+        found: dict[str, Any] = {
+            "model": scorer.bundle.hash,
+            "alarms": report.alarms,
+            **msgspec.to_builtins(report),
+        }
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+    else:
+        _print(report)
+    raise typer.Exit(1 if report.alarms else 0)
+
+
+def _sides(scorer: "Scorer", table: str, reference: str | None) -> tuple["TrainingTable", "TrainingTable"]:
+    """Reference and fresh rows."""
+    from models.errors import TableError
+    from models.renewal.tables import between, declarations_of, read_tables
+
+    wanted = declarations_of(scorer.bundle.spec)
+    rows = read_tables(table, wanted)
+    if reference is not None:
+        return read_tables(reference, wanted), rows
+    begin_ns, end_ns = scorer.bundle.manifest.window_ns
+    before, fresh = between(rows, begin_ns, end_ns + 1), between(rows, end_ns + 1, 2**63 - 1)
+    if not len(before) or not len(fresh):
+        raise TableError(
+            f"table {rows.source} must have rows in the model's training window and rows after it, has {len(before)} "
+            f"and {len(fresh)}: name what it learned from with --reference"
+        )
+    return before, fresh
+
+
+def _write(page: Path, report: "DriftReport", model: str) -> None:
+    from models.errors import TableError
+    from models.renewal.page import drift_page
+
+    try:
+        page.write_text(drift_page(report, model), encoding="utf-8")
+    except OSError as error:
+        raise TableError(f"page {page} must be writable: {error.strerror}") from error
+
+
+def _print(report: "DriftReport") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title=f"{report.rows[1]:,} fresh rows against {report.rows[0]:,}", box=SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("feature", no_wrap=True)
+    for head in ("PSI", "limit", "KS", "limit"):
+        table.add_column(head, justify="right")
+    table.add_column("")
+    shifts = sorted((*report.features, *report.predictions), key=lambda one: -one.psi)
+    for one in shifts:
+        numbers = (one.psi, one.psi_limit, one.ks, one.ks_limit)
+        table.add_row(one.name, *("-" if value is None else f"{value:.3f}" for value in numbers), one.level)
+    console = Console()
+    console.print(table)
+    for part in report.calibration:
+        console.print(f"{part.name}: {part.words}, {part.level}", highlight=False)
+    for words in report.alarms:
+        console.print(f"alarm: {words}", highlight=False, markup=False)
+    if not report.alarms:
+        console.print("no alarm")

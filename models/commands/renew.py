@@ -1,0 +1,175 @@
+"""`clearbid models renew`: train, judge, shadow, promote, once or on a schedule."""
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from models.dataset import TrainingTable
+    from models.registry import ModelRegistry
+    from models.renewal.rounds import Round
+    from models.renewal.settings import RenewalSettings
+
+LOCK = "renewal.lock"
+
+
+def renew(
+    registry: Annotated[
+        Path, typer.Argument(metavar="REGISTRY", help="Folder of models.", show_default=False)
+    ],
+    table: Annotated[
+        str,
+        typer.Argument(metavar="TABLE", help="Training table, or a quoted pattern of several."),
+    ],
+    once: Annotated[bool, typer.Option("--once", help="One round; the default without --every.")] = False,
+    every: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="A round every so often, such as 6h.")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="How far back rows go; default 14d.")
+    ] = None,
+    shadow_rows: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Later rows both models score before a promotion; default 1000."),
+    ] = None,
+    refresh: Annotated[
+        str | None,
+        typer.Option(metavar="COMMAND", help="Run before each round, to write the table anew."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="TOML", help="Settings; options go before them.")
+    ] = None,
+    spec: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Feature declarations, TOML: a table `feature` for each."),
+    ] = None,
+    by: Annotated[str | None, typer.Option(metavar="NAME", help="Who, for the audit log.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a round.")] = False,
+) -> None:
+    """Train a challenger, judge it on rows it has not seen, watch it beside the champion, promote it or not."""
+    import msgspec
+
+    from models.errors import TableError
+    from models.registry import ModelRegistry
+    from models.renewal.settings import RenewalSettings, load_settings, span_ns
+
+    if once and every is not None:
+        raise TableError("--once must stand without --every, both were given")
+    settings = load_settings(config) if config else RenewalSettings()
+    given = {"window": window, "shadow_rows": shadow_rows}
+    settings = msgspec.structs.replace(
+        settings, **{name: value for name, value in given.items() if value is not None}
+    ).check()
+    wait_s = span_ns(every, "every") / 1e9 if every is not None else None
+    kept = ModelRegistry(registry, by=by)
+    with _alone(kept):
+        while True:
+            began_s = time.monotonic()
+            _round(kept, table, spec, settings, refresh, json=json, go_on=wait_s is not None)
+            if wait_s is None:
+                return
+            time.sleep(max(0.0, wait_s - (time.monotonic() - began_s)))
+
+
+@contextmanager
+def _alone(kept: "ModelRegistry") -> Iterator[None]:
+    """Two renewals of one registry would train for nothing, and judge each other's challengers."""
+    from models.registry import is_registry
+    from models.registry.files import locked
+
+    if not is_registry(kept.path):
+        kept.log()  # says what is missing
+    with locked(kept.path / LOCK, wait_s=0.0, said="another renewal of this registry runs"):
+        yield
+
+
+def _round(
+    kept: "ModelRegistry",
+    table: str,
+    spec: Path | None,
+    settings: "RenewalSettings",
+    refresh: str | None,
+    *,
+    json: bool,
+    go_on: bool,
+) -> None:
+    """One round, printed; where more follow, one that fails is said and not the end."""
+    from models.commands.train import bars
+    from models.errors import ModelError
+    from models.renewal.gauges import write_gauges
+    from models.renewal.rounds import Renewal, Round
+    from models.schema import DEFAULT_DECLARATIONS, load_declarations
+
+    declarations = load_declarations(spec) if spec else DEFAULT_DECLARATIONS
+    try:
+        with bars(quiet=json or not sys.stderr.isatty()) as progress:
+            found = Renewal(
+                kept, _reader(table, refresh, declarations), declarations, settings, progress
+            ).round()
+    except ModelError as error:
+        aliases = kept.aliases()
+        found = Round(
+            outcome="failed",
+            words=str(error),
+            champion=aliases.get("champion", ""),
+            challenger=aliases.get("challenger", ""),
+        )
+        write_gauges(kept.path, found, time.time_ns())
+        if not go_on:
+            raise
+    write_gauges(kept.path, found, time.time_ns())
+    _print(found, json=json)
+
+
+def _reader(table: str, refresh: str | None, declarations: Sequence[Any]) -> "Callable[[], TrainingTable]":
+    from models.errors import TableError
+    from models.renewal.tables import read_tables
+
+    def read() -> "TrainingTable":
+        if refresh is not None:
+            try:
+                done = subprocess.run(  # noqa: S603 - the user's own command
+                    shlex.split(refresh), check=False, capture_output=True, text=True
+                )
+            except (OSError, ValueError) as error:
+                raise TableError(
+                    f"--refresh must be a command that runs, was {refresh!r}: {error}"
+                ) from error
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+                raise TableError(f"--refresh must end well, {refresh!r} ended with {done.returncode}: {last}")
+        return read_tables(table, declarations)
+
+    return read
+
+
+def _print(found: "Round", *, json: bool) -> None:
+    if json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        sys.stdout.flush()
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if found.checks:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        table.add_column("check", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        table.add_column("what was found")
+        for check in found.checks:
+            table.add_row(check.name, "passed" if check.passed else "failed", check.words)
+        console.print(table)
+    console.print(f"{found.outcome}: {found.words}", highlight=False, markup=False)
+    for alias in ("champion", "challenger"):
+        console.print(f"{alias:<11}{getattr(found, alias)[:12] or 'none'}", highlight=False)

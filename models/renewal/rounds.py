@@ -1,0 +1,232 @@
+"""One round of renewal: train and judge a challenger, or judge one that has shadowed the champion for a while.
+
+Every step is a line of the registry's audit log with its numbers. What a round does not know it says and keeps the
+champion: too few rows are no reason to change anything.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from models.artifact import ModelBundle
+from models.dataset import TrainingTable
+from models.errors import ModelError
+from models.registry import CHALLENGER, CHAMPION, ModelRegistry
+from models.renewal.drift import DriftReport, drift_of
+from models.renewal.gate import Check, Rivals, drifted
+from models.renewal.settings import RenewalSettings, span_ns
+from models.renewal.tables import between
+from models.schema import Declaration
+from models.scorer import Scorer
+from models.train import Progress, train_bundle
+
+Outcome = Literal["promoted", "kept", "challenging", "waiting", "failed"]
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """How a round ended.
+
+    Attributes:
+        outcome: `promoted`; `kept`, the champion stays; `challenging`, a challenger passed the gate and shadows now;
+            `waiting`, for rows; `failed`, the round could not be done.
+        words: why. champion, challenger: hashes after it, empty where there is none.
+        checks: in order. drift: of the fresh rows, None where it came to none.
+    """
+
+    outcome: Outcome
+    words: str
+    champion: str
+    challenger: str
+    checks: tuple[Check, ...] = ()
+    drift: DriftReport | None = None
+
+
+class Renewal:
+    """Renews the champion of a registry.
+
+    Args:
+        registry: whose. read: the rows as they are now, with lost bids left out.
+        declarations: the features that a challenger is trained on. settings: what it goes by.
+        progress: of the training.
+    """
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        read: Callable[[], TrainingTable],
+        declarations: Sequence[Declaration],
+        settings: RenewalSettings,
+        progress: Progress | None = None,
+    ) -> None:
+        self._registry = registry
+        self._read = read
+        self._declarations = declarations
+        self._settings = settings.check()
+        self._progress = progress
+
+    def round(self) -> Round:
+        """One round; what goes wrong is written to the log before it is raised.
+
+        Raises:
+            ModelError: a table or model that cannot be used.
+        """
+        try:
+            return self._round()
+        except ModelError as error:
+            self._registry.record("fail", str(error))
+            raise
+
+    def _round(self) -> Round:
+        table = self._window(self._read())
+        champion = self._scorer(CHAMPION)
+        challenger = self._scorer(CHALLENGER)
+        if challenger is not None and champion is not None:
+            return self._shadow(table, champion, challenger)
+        return self._train(table, champion)
+
+    def _scorer(self, alias: str) -> Scorer | None:
+        found = self._registry.aliases().get(alias)
+        return Scorer(self._registry.bundle(found)) if found is not None else None
+
+    def _window(self, table: TrainingTable) -> TrainingTable:
+        settings = self._settings
+        end_ns = int(table.at_ns[-1]) + 1 - span_ns(settings.settle, "settle")
+        found = between(table, end_ns - span_ns(settings.window, "window"), end_ns)
+        numbers = {"rows": len(found), "table": table.source, "sha256": table.sha256}
+        if len(found):
+            numbers |= {"from_ns": int(found.at_ns[0]), "until_ns": int(found.at_ns[-1])}
+        self._registry.record("window", f"{len(found):,} rows of the last {settings.window}", numbers=numbers)
+        return found
+
+    # -- train and judge ------------------------------------------------------------------------------------
+
+    def _train(self, table: TrainingTable, champion: Scorer | None) -> Round:
+        settings = self._settings
+        begin_ns = self._gate_begin(table, champion)
+        taught, rows = between(table, 0, begin_ns), between(table, begin_ns, 2**63 - 1)
+        clicks = int(rows.click.sum())
+        if clicks < settings.min_positives or not len(taught):
+            return self._end(
+                "kept",
+                f"{len(rows):,} rows with {clicks} clicks are later than all that the champion has seen, "
+                f"{settings.min_positives} clicks are needed to judge another",
+            )
+        bundle = self._teach(taught)
+        if champion is not None and bundle.hash == champion.bundle.hash:
+            return self._end("kept", "the same rows gave the same model", model=bundle.hash)
+        challenger = Scorer(bundle)
+        drift = drift_of(challenger, taught, rows, settings.drift)
+        checks = Rivals(champion, challenger, rows, settings).gate(drift)
+        passed = self._judged("gate", bundle, checks, rows)
+        if not passed:
+            return self._end("kept", _failures(checks), model=bundle.hash, checks=checks, drift=drift)
+        why = f"passed the gate: {checks[1].words}"
+        if champion is None or settings.shadow_rows == 0:
+            self._registry.promote(bundle.hash, why, numbers=_numbers(checks))
+            return self._end("promoted", why, checks=checks, drift=drift)
+        numbers = {"gated_until_ns": int(rows.at_ns[-1])}
+        self._registry.challenge(bundle.hash, why, numbers)
+        return self._end(
+            "challenging",
+            f"{why}; it shadows the champion until {settings.shadow_rows:,} later rows are there",
+            checks=checks,
+            drift=drift,
+        )
+
+    def _gate_begin(self, table: TrainingTable, champion: Scorer | None) -> int:
+        """Rows from here on judge: the latest share, and none that the champion was trained on."""
+        if not len(table):
+            return 0
+        place = min(int(len(table) * (1.0 - self._settings.gate_share)), len(table) - 1)
+        begin_ns = int(table.at_ns[place])
+        return max(begin_ns, champion.bundle.manifest.window_ns[1] + 1) if champion else begin_ns
+
+    def _teach(self, taught: TrainingTable) -> ModelBundle:
+        registry = self._registry
+        with tempfile.TemporaryDirectory(prefix="clearbid-renew-") as folder:
+            bundle = train_bundle(
+                taught,
+                self._declarations,
+                Path(folder) / "model",
+                seed=self._settings.seed,
+                params=self._settings.train,
+                progress=self._progress,
+            )
+            wanted = registry.add(bundle.path, f"trained on {len(taught):,} rows of {taught.source}")
+        return registry.bundle(wanted)
+
+    # -- shadow ---------------------------------------------------------------------------------------------
+
+    def _shadow(self, table: TrainingTable, champion: Scorer, challenger: Scorer) -> Round:
+        settings, bundle = self._settings, challenger.bundle
+        since_ns = self._shadowed_since(champion, challenger)
+        before, rows = between(table, 0, since_ns), between(table, since_ns, 2**63 - 1)
+        if len(rows) < max(settings.shadow_rows, 1) or not len(before):
+            return self._end(
+                "waiting",
+                f"the challenger has shadowed {len(rows):,} rows, {max(settings.shadow_rows, 1):,} are needed",
+                model=bundle.hash,
+            )
+        rivals = Rivals(champion, challenger, rows, settings)
+        drift = drift_of(challenger, before, rows, settings.drift)
+        checks = [rivals.features(), rivals.change(), rivals.entropy(must_win=False), *rivals.calibration()]
+        checks.append(drifted(drift))
+        if self._judged("shadow", bundle, checks, rows):
+            why = f"stood beside the champion on {len(rows):,} later rows: {checks[2].words}"
+            self._registry.promote(bundle.hash, why, numbers=_numbers(checks))
+            return self._end("promoted", why, checks=checks, drift=drift)
+        self._registry.archive(bundle.hash, _failures(checks))
+        return self._end("kept", _failures(checks), model=bundle.hash, checks=checks, drift=drift)
+
+    def _shadowed_since(self, champion: Scorer, challenger: Scorer) -> int:
+        """The first time that neither model nor the gate has seen."""
+        seen = [scorer.bundle.manifest.window_ns[1] for scorer in (champion, challenger)]
+        seen += [
+            int(entry.numbers.get("gated_until_ns", 0))
+            for entry in self._registry.log()
+            if entry.event == "challenge" and entry.model == challenger.bundle.hash
+        ]
+        return max(seen) + 1
+
+    # -- the log --------------------------------------------------------------------------------------------
+
+    def _judged(self, step: str, bundle: ModelBundle, checks: list[Check], rows: TrainingTable) -> bool:
+        passed = all(check.passed for check in checks)
+        words = "passed" if passed else _failures(checks)
+        numbers = _numbers(checks) | {"rows": len(rows), "until_ns": int(rows.at_ns[-1])}
+        self._registry.record(step, words, model=bundle.hash, numbers=numbers)
+        return passed
+
+    def _end(
+        self,
+        outcome: Outcome,
+        words: str,
+        *,
+        model: str = "",
+        checks: Sequence[Check] = (),
+        drift: DriftReport | None = None,
+    ) -> Round:
+        if outcome in {"kept", "waiting"}:  # the others changed an alias, and that has its line
+            self._registry.record("keep" if outcome == "kept" else "wait", words, model=model)
+        aliases = self._registry.aliases()
+        return Round(
+            outcome=outcome,
+            words=words,
+            champion=aliases.get(CHAMPION, ""),
+            challenger=aliases.get(CHALLENGER, ""),
+            checks=tuple(checks),
+            drift=drift,
+        )
+
+
+def _failures(checks: Sequence[Check]) -> str:
+    return "did not pass: " + "; ".join(
+        f"{check.name} ({check.words})" for check in checks if not check.passed
+    )
+
+
+def _numbers(checks: Sequence[Check]) -> dict[str, object]:
+    return {check.name: {"passed": check.passed, "words": check.words, **check.numbers} for check in checks}
