@@ -91,7 +91,7 @@ def _row(joined: Joined, outcome: Outcome) -> tuple[object, ...]:
         outcome.price_cpm_micros,
         None,
         bid.pctr,
-        bid.pcvr,
+        bid.pcvr or None,  # asked for only where the goal is a conversion
         bid.multiplier,
         outcome.value_nanos,
         outcome.clicked_at_ns,
