@@ -19,7 +19,7 @@ _LEFT_OUT = {
     "lost": "lost: --with-lost keeps them",
     "open": "not settled when the books end",
     "unshown": "won, but never billed or shown",
-    "no_body": "request not in the journal",
+    "no_body": "request not in the journal at that time",
     "unlike": "request in the journal gives another floor",
     "no_campaign": "campaign not in the journal",
     "test": "on test traffic",

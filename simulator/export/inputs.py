@@ -10,12 +10,20 @@ from typing import NamedTuple
 import msgspec
 
 from bidder.core.campaigns import Campaign
-from bidder.core.messages import CAMPAIGNS, AdvertiserChange, CampaignChange
+from bidder.core.messages import (
+    CAMPAIGNS,
+    SETTLEMENTS,
+    AdvertiserChange,
+    CampaignChange,
+    SettlementKind,
+    Settlements,
+)
 from bidder.core.settings import EngineSettings
 from bidder.errors import InputError
 from bidder.store.journal import Adopt, Control, Decide, Entry, Journal
 from bidder.store.seat import JOURNAL
 
+_read_settlements = msgspec.json.Decoder(Settlements).decode
 _read = msgspec.json.Decoder(CampaignChange | AdvertiserChange).decode
 
 
@@ -65,6 +73,18 @@ def _apply(change: CampaignChange, campaigns: dict[str, Campaign]) -> None:
         campaigns.pop(change.campaign_id, None)
     else:
         campaigns[change.campaign_id] = change.campaign
+
+
+def losses_told(entries: Iterable[Entry]) -> Iterator[str]:
+    """Ids of the bids that the bank called lost while one journal was written: loss notices had come for them."""
+    for entry in entries:
+        for topic, value in entry.items if isinstance(entry, Control) else ():
+            if topic == SETTLEMENTS:
+                try:
+                    rows = _read_settlements(value).rows
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    continue
+                yield from (row.bid_id for row in rows if row.kind is SettlementKind.VOIDED)
 
 
 def journals_of(folder: Path) -> list[Path]:

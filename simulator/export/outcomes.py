@@ -1,15 +1,18 @@
 """What became of bids, by the bank's books.
 
 A bid was *shown* where its billing, its impression, a click or a conversion was booked, or money for it. It was
-*lost* where nothing was booked and its reservation is over. Where it is not over yet, the bid is *open*. A bid that
-won and was never shown is *unshown*: it is neither an impression nor lost. Late notices are taken for days, so a
-later export may know more.
+*lost* where nothing was booked, and its exchange told so or its reservation is over; until then it is *open*. A bid
+that won and was never shown is *unshown*: it is neither an impression nor lost. Late notices are taken for days, so
+a later export may know more.
 """
 
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
+import numpy as np
+from xxhash import xxh3_64_intdigest
 
 from bidder.core.messages import ONE_IMPRESSION, NoticeKind
 from bidder.errors import InputError
@@ -53,14 +56,15 @@ class Outcome(NamedTuple):
 LOST, OPEN, UNSHOWN = Outcome("lost"), Outcome("open"), Outcome("unshown")
 
 
-def outcome_of(events: Sequence[Event], reserved_until_ns: int, known_until_ns: int) -> Outcome:
+def outcome_of(events: Sequence[Event], known_until_ns: int, *, over: bool) -> Outcome:
     """What became of one bid.
 
     Args:
-        events: booked of it. reserved_until_ns: when its reservation ended. known_until_ns: the end of the books.
+        events: booked of it. known_until_ns: the end of the books. over: whether no more is waited for, as its
+            reservation has ended or a loss was told.
     """
     if not any(event.kind in _SHOWN or event.amount_nanos for event in events):
-        if known_until_ns <= reserved_until_ns:
+        if not over:
             return OPEN
         return UNSHOWN if events else LOST
     clicked = min((event.at_ns for event in events if event.kind == NoticeKind.CLICK), default=None)
@@ -83,6 +87,24 @@ def _price(events: Sequence[Event]) -> float | None:
         return None
     best = max(priced, key=lambda event: (event.amount_nanos, event.price_nanos))
     return best.price_nanos * ONE_IMPRESSION / best.impressions
+
+
+class Losses:
+    """A set of bids that were told to be lost, in 8 bytes a bid: their hashes, which no two of millions share.
+
+    Args:
+        bid_ids: texts of their ids.
+    """
+
+    def __init__(self, bid_ids: Iterable[str]) -> None:
+        found = array("Q", (xxh3_64_intdigest(one.encode()) for one in bid_ids))
+        self._hashes = np.unique(np.frombuffer(found, dtype=np.uint64))
+
+    def __contains__(self, bid_id: object) -> bool:
+        """Whether a bid is among them."""
+        own = np.uint64(xxh3_64_intdigest(str(bid_id).encode()))
+        place = int(np.searchsorted(self._hashes, own))
+        return place < len(self._hashes) and bool(self._hashes[place] == own)
 
 
 class BookedEvents:

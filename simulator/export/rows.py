@@ -1,7 +1,7 @@
 """Bids with their outcomes as the rows of a training table. Pure."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -48,30 +48,42 @@ class Tally:
 
 
 def table_rows(
-    bids: Iterable[Joined], events_of: EventsOf, known_until_ns: int, tally: Tally, *, with_lost: bool = False
+    bids: Iterable[Joined],
+    events_of: EventsOf,
+    losses: Container[str],
+    known_until_ns: int,
+    tally: Tally,
+    *,
+    with_lost: bool = False,
 ) -> Iterator[tuple[object, ...]]:
     """Rows of `SCHEMA`, in the order of the bids.
 
+    A table with lost bids must not end with winners alone, of which one hears first. So a winner is a row of it only
+    where a loser would be: where its reservation is over, or its exchange is one that tells of losses.
+
     Args:
-        bids: joined with their bodies. events_of: bookings by bid id, see `BookedEvents.of`.
+        bids: joined with their bodies.
+        events_of: bookings by bid id, see `BookedEvents.of`. losses: ids of bids that were told to be lost.
         known_until_ns: the end of the books. tally: counts.
-        with_lost: bids that lost are rows too, else they are left out as `lost`. A bid is a row then only if its
-            reservation is over by the end of the books, else it is left out as `open`.
+        with_lost: bids that lost are rows too, else they are left out as `lost`.
     """
     bids = iter(bids)
+    telling: set[str] = set()
     while chunk := list(islice(bids, _CHUNK)):
         events = events_of(joined.bid.bid_id for joined in chunk)
-        for joined in chunk:
-            own = events.get(joined.bid.bid_id, ())
-            outcome = outcome_of(own, joined.reserved_until_ns, known_until_ns)
-            # With lost bids a winner too must wait for its end: else the last hours would hold winners alone.
-            if with_lost and joined.reserved_until_ns >= known_until_ns:
-                tally.left_out["open"] += 1
-            elif outcome.state == "shown" or (with_lost and outcome.state == "lost"):
+        told = [joined.bid.bid_id in losses for joined in chunk]
+        telling.update(joined.bid.exchange for joined, lost in zip(chunk, told, strict=True) if lost)
+        for joined, lost in zip(chunk, told, strict=True):
+            over = joined.reserved_until_ns < known_until_ns
+            outcome = outcome_of(events.get(joined.bid.bid_id, ()), known_until_ns, over=over or lost)
+            state = outcome.state
+            if with_lost and state == "shown" and not (over or joined.bid.exchange in telling):
+                state = "open"
+            if state == "shown" or (with_lost and state == "lost"):
                 _count(joined, outcome, tally)
                 yield _row(joined, outcome)
             else:
-                tally.left_out[outcome.state] += 1
+                tally.left_out[state] += 1
 
 
 def _row(joined: Joined, outcome: Outcome) -> tuple[object, ...]:

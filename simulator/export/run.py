@@ -17,9 +17,9 @@ from bidder.store.journal import read_journal
 from bidder.store.seat import JOURNAL
 from simulator.export.columns import TableFile
 from simulator.export.decisions import FAR_NS, read_bids
-from simulator.export.inputs import journals_of, moments, settings_of
+from simulator.export.inputs import journals_of, losses_told, moments, settings_of
 from simulator.export.join import Join, Joined
-from simulator.export.outcomes import BookedEvents
+from simulator.export.outcomes import BookedEvents, Losses
 from simulator.export.rows import ALWAYS_NULL, SCHEMA, Tally, table_rows
 
 DECISION_LOG, DATABASE = "decisions.jsonl", "clearbid.db"
@@ -115,7 +115,12 @@ def export_run(
         bids = _Joining(source, progress)
         join = Join(read_bids(log, tally.left_out, since_ns, until_ns), tally.left_out)
         rows = table_rows(
-            bids.of(join, since_ns, until_ns), events.of, events.known_until_ns, tally, with_lost=with_lost
+            bids.of(join, since_ns, until_ns),
+            events.of,
+            Losses(_losses(source.folder)),
+            events.known_until_ns,
+            tally,
+            with_lost=with_lost,
         )
         with TableFile(out, SCHEMA) as table:
             for row in rows:
@@ -143,6 +148,13 @@ def export_run(
 
 def _sorted(counts: Counter[str]) -> dict[str, int]:
     return {name: count for name, count in counts.most_common() if count}
+
+
+def _losses(folder: Path) -> Iterator[str]:
+    """They come after their bids, in a later journal maybe, so all are read before the first row is written."""
+    for path in journals_of(folder):
+        with closing(read_journal(path)) as journal:
+            yield from losses_told(journal)
 
 
 class _Joining:
