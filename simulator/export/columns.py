@@ -50,6 +50,8 @@ def feature_values(glimpse: Glimpse, campaign: Campaign, line_item_id: str = "")
 class TableFile:
     """A Parquet file that is there once it is whole; leave the block to finish it, by an error to leave none.
 
+    Rows say things of people, so only the file's owner may read it.
+
     Args:
         path: of the file; one of that name is replaced.
         schema: of its rows.
@@ -69,6 +71,7 @@ class TableFile:
         self.rows = 0
         try:
             self._writer = pq.ParquetWriter(self._part, schema, compression="zstd")
+            self._part.chmod(0o600)
         except OSError as error:
             raise self._unwritable(error) from error
 

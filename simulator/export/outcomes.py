@@ -7,6 +7,7 @@ a later export may know more.
 """
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
@@ -97,14 +98,14 @@ class Losses:
     """
 
     def __init__(self, bid_ids: Iterable[str]) -> None:
-        found = array("Q", (xxh3_64_intdigest(one.encode()) for one in bid_ids))
-        self._hashes = np.unique(np.frombuffer(found, dtype=np.uint64))
+        self._hashes = array("Q", (xxh3_64_intdigest(one.encode()) for one in bid_ids))
+        np.frombuffer(self._hashes, dtype=np.uint64).sort()
 
     def __contains__(self, bid_id: object) -> bool:
         """Whether a bid is among them."""
-        own = np.uint64(xxh3_64_intdigest(str(bid_id).encode()))
-        place = int(np.searchsorted(self._hashes, own))
-        return place < len(self._hashes) and bool(self._hashes[place] == own)
+        own = xxh3_64_intdigest(str(bid_id).encode())
+        place = bisect_left(self._hashes, own)
+        return place < len(self._hashes) and self._hashes[place] == own
 
 
 class BookedEvents:

@@ -367,6 +367,7 @@ def test_a_table_is_written_in_chunks_and_is_there_when_it_is_whole(
             table.add((number,))
             assert not path.exists()
     assert table.rows == 8
+    assert path.stat().st_mode & 0o777 == 0o600
     assert pq.read_table(path)["n"].to_pylist() == list(range(8))
     assert pq.ParquetFile(path).num_row_groups == 3
     assert [each.name for each in tmp_path.iterdir()] == ["t.parquet"]
