@@ -53,8 +53,8 @@ class Tree(NamedTuple):
     advertisers: "Mapping[str, Advertiser]"
 
 
-def instant_of(text: str | None) -> int:
-    """Nanoseconds since the epoch of an ISO 8601 text with a zone; now where there is none."""
+def instant_of(text: str | None, option: str = "--at") -> int:
+    """Nanoseconds since the epoch of an ISO 8601 text with a zone; now where there is none. `option`: its name."""
     if text is None:
         return time.time_ns()
     try:
@@ -62,7 +62,7 @@ def instant_of(text: str | None) -> int:
     except ValueError:
         at = None
     if at is None or at.tzinfo is None or at.timestamp() < 0:
-        raise InputError(f"--at must be ISO 8601 with a zone, such as 2026-05-01T12:00:00Z, was {text}")
+        raise InputError(f"{option} must be ISO 8601 with a zone, such as 2026-05-01T12:00:00Z, was {text}")
     return int(at.timestamp() * 1_000_000) * 1_000
 
 

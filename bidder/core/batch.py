@@ -190,7 +190,7 @@ class Batch:
     ) -> None:
         imp_json = json_text(imp.id)
         rate = _ONE if imp.bidfloorcur == self._currency else self._gate.rate(imp.bidfloorcur, call.now_ns)
-        slots = self._media(imp, at, rate or _ONE)
+        slots = self._slots.media(imp, at, rate or _ONE)
         call.repaired += sum([slot.repaired for slot in slots])
         if not slots:
             call.end(call.place(), imp_json, Reason.MEDIA_TYPE)
@@ -205,7 +205,7 @@ class Batch:
             call.end(call.place(), imp_json, Reason.INVALID)
             return
         if offers is None or not offers.private:
-            floor = self._floor(imp, rate, slots)
+            floor = floor_of(imp, rate, slots)
             if isinstance(floor, Reason):
                 call.end(call.place(), imp_json, floor)
             else:
@@ -244,33 +244,6 @@ class Batch:
             Opportunity(call, call.place(), imp, imp_json, slots, parts, None, floor, quantity, pod_s, number)
             for number in range(places)
         ]
-
-    def _media(self, imp: Imp, at: tuple[Step, ...], rate_nanos: int) -> list[Slot]:
-        """The slots of the media that an impression offers and that can be bid on."""
-        book = self._slots
-        if imp.banner and not (imp.video or imp.audio or imp.native):
-            slot = book.banner(bytes(imp.banner), at)
-            return [slot] if slot is not None else []
-        every = [
-            book.banner(bytes(imp.banner), at) if imp.banner else None,
-            book.video(bytes(imp.video), rate_nanos, at) if imp.video else None,
-            book.audio(bytes(imp.audio), rate_nanos, at) if imp.audio else None,
-            book.native(bytes(imp.native), at) if imp.native else None,
-        ]
-        return [slot for slot in every if slot is not None]
-
-    def _floor(self, imp: Imp, rate: int | None, slots: Sequence[Slot]) -> int | Reason:
-        """The impression's floor in CPM micros of the account, or why it cannot be bid on."""
-        cpm = imp.bidfloor
-        if cpm == 0.0 and (rate is not None or all(not slot.floored for slot in slots)):
-            return 0
-        if rate is None:
-            return Reason.FLOOR_CURRENCY
-        try:
-            micros = cpm_micros_from_float(cpm)
-        except ValueError:
-            return Reason.INVALID
-        return micros if rate == _ONE else -(-micros * rate // _ONE)
 
     # -- rows -----------------------------------------------------------------------------------------------
 
@@ -357,6 +330,25 @@ class Batch:
         own = self._table.creatives.languages
         allowed = [*(request.wlang or ()), *(request.wlangb or ())]
         return own.bits(_tongues(allowed)) & ALL_BITS
+
+
+def floor_of(imp: Imp, rate_nanos: int | None, slots: Sequence[Slot]) -> int | Reason:
+    """An impression's floor in CPM micros of the account, or why it cannot be bid on.
+
+    Args:
+        imp: the impression. rate_nanos: what a unit of its floor's currency is worth, None where not known.
+        slots: its media, of which some have floors of their own.
+    """
+    cpm = imp.bidfloor
+    if cpm == 0.0 and (rate_nanos is not None or all(not slot.floored for slot in slots)):
+        return 0
+    if rate_nanos is None:
+        return Reason.FLOOR_CURRENCY
+    try:
+        micros = cpm_micros_from_float(cpm)
+    except ValueError:
+        return Reason.INVALID
+    return micros if rate_nanos == _ONE else -(-micros * rate_nanos // _ONE)
 
 
 def _quantity(multiplier: float) -> int:

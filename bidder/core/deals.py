@@ -5,12 +5,12 @@ terms cannot be known is not bid on, and says why.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
 from bidder.core.gate import FIRST_PRICE_AT, FIXED_PRICE_AT, SECOND_PRICE_AT, Gate
 from bidder.core.settings import NS_PER_SECOND
-from bidder.core.showing import Showing
 from bidder.core.specs import NO_FLOORS, Floors, SlotBook
 from bidder.money import cpm_micros_from_float
 from bidder.openrtb.mending import Step
@@ -51,6 +51,14 @@ class Offers(msgspec.Struct, frozen=True, gc=False):
 _NOTHING = Offers(False, ())
 
 
+class Wants(Protocol):
+    """Knows which deals matter."""
+
+    def wants(self, deal: str) -> bool:
+        """Whether a deal is one to read."""
+        ...
+
+
 class DealBook:
     """The deals seen so far, for one table.
 
@@ -59,7 +67,7 @@ class DealBook:
         buyer: the seat name that exchanges know us by.
     """
 
-    def __init__(self, showing: Showing, slots: SlotBook, buyer: str) -> None:
+    def __init__(self, showing: Wants, slots: SlotBook, buyer: str) -> None:
         self._showing = showing
         self._slots = slots
         self._buyer = buyer

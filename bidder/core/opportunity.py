@@ -5,7 +5,6 @@ Training tables are written through `raw_features` too, so what a model learned 
 
 import struct
 from collections.abc import Hashable
-from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -38,6 +37,8 @@ RAW_FEATURES = (
 
 A segment is that of the request or of our own profile of the user; `segment_count` counts the request's alone.
 """
+NUMERIC_FEATURES = ("floor_cpm", "segment_count")
+"""Those that are numbers; all others are texts, and so categorical in a model."""
 
 NS_PER_HOUR = 3_600_000_000_000
 HOURS_PER_WEEK = 168
@@ -122,12 +123,6 @@ def _segments(user: User) -> tuple[str, ...]:
     return tuple([one.id for data in user.data or () for one in data.segment or () if one.id])
 
 
-@lru_cache(maxsize=4_096)
-def size_text(w: int, h: int) -> str:
-    """`300x250`."""
-    return f"{w}x{h}"
-
-
 def raw_features(
     audience: Audience,
     tag_id: str | None,
@@ -187,16 +182,14 @@ class RowEncoder:
         spec: the model's features. A request-side feature must be one of `RAW_FEATURES` or `segment:ID`.
 
     Raises:
-        ValueError: a request-side feature that no request has.
+        ValueError: a request-side feature that no request has, or one of the wrong kind: its values would be
+            other numbers here than in the table that the model learned from.
     """
 
     def __init__(self, spec: FeatureSpec) -> None:
         by_name = {spec.names[index]: index for index in spec.request.tolist()}
-        for name in by_name:
-            if name not in RAW_FEATURES and not name.startswith(SEGMENT_PREFIX):
-                raise ValueError(
-                    f"feature must be one of {', '.join(RAW_FEATURES)} or segment:ID, was {name}"
-                )
+        for index in by_name.values():
+            _check(spec.features[index])
         kinds = {name: spec.features[index].kind for name, index in by_name.items()}
         order: list[str] = []
         self._groups: list[list[dict[str, float] | None]] = []
@@ -205,11 +198,7 @@ class RowEncoder:
             order += own
             codes = {name: _codes_of(spec.features[by_name[name]]) for name in own}
             self._groups.append([codes.get(name) for name in group])
-        self._numeric = [
-            RAW_FEATURES.index(name)
-            for name, kind in kinds.items()
-            if kind == "numeric" and name in RAW_FEATURES
-        ]
+        self._numeric = [RAW_FEATURES.index(name) for name in kinds if name in NUMERIC_FEATURES]
         self._usual = self._numeric == [_FLOOR, _COUNT]
         order += [RAW_FEATURES[place] for place in self._numeric]
         marks = [name for name in by_name if name.startswith(SEGMENT_PREFIX)]
@@ -279,10 +268,7 @@ class RowEncoder:
                     marks[wanted[segment]] = 1.0
         if self._usual:
             return self._pack(floor / 1e6, float(len(segments)), *marks)
-        numbers = [
-            floor / 1e6 if place == _FLOOR else float(len(segments)) if place == _COUNT else _NAN
-            for place in self._numeric
-        ]
+        numbers = [floor / 1e6 if place == _FLOOR else float(len(segments)) for place in self._numeric]
         return self._pack(*numbers, *marks)
 
     def _look(self, known: dict[_K, bytes], key: _K, group: int, values: tuple[str | None, ...]) -> bytes:
@@ -295,6 +281,18 @@ class RowEncoder:
         return remember(known, key, struct.pack(f"={len(codes)}d", *codes), _MOST_CODES)
 
 
+def _check(feature: Feature) -> None:
+    """Raises `ValueError` where requests have no such feature, or none of its kind."""
+    name = feature.name
+    if name not in RAW_FEATURES and not name.startswith(SEGMENT_PREFIX):
+        raise ValueError(f"feature must be one of {', '.join(RAW_FEATURES)} or segment:ID, was {name}")
+    kind = "numeric" if name in NUMERIC_FEATURES or name not in RAW_FEATURES else "categorical"
+    if feature.kind != kind:
+        raise ValueError(
+            f"feature {name} must be {kind}, was {feature.kind}: declare it so and train the model again"
+        )
+
+
 def _codes_of(feature: Feature) -> dict[str, float]:
     return {value: float(code) for code, value in enumerate(feature.vocabulary, start=1)}
 
@@ -304,5 +302,4 @@ def _clock(hour: int) -> tuple[str, str]:
     return _HOURS[hour_of_day], _WEEKDAYS[weekday]
 
 
-_NAN = float("nan")
 _FLOOR, _COUNT = RAW_FEATURES.index("floor_cpm"), RAW_FEATURES.index("segment_count")

@@ -41,12 +41,17 @@ class Model:
         """Checks that the bidder has every feature that the models want.
 
         Raises:
-            ValueError: a feature that no request or campaign has.
+            ValueError: a feature that no request or campaign has, or one of the wrong kind.
         """
         for index in spec.campaign.tolist():
             if spec.names[index] not in CAMPAIGN_FEATURES:
                 raise ValueError(
                     f"campaign feature must be one of {', '.join(CAMPAIGN_FEATURES)}, was {spec.names[index]}"
+                )
+            if spec.features[index].kind != "categorical":
+                raise ValueError(
+                    f"campaign feature {spec.names[index]} must be categorical, was {spec.features[index].kind}: "
+                    "declare it so and train the model again"
                 )
         return cls(spec, table, RowEncoder(spec), model_hash)
 

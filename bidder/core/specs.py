@@ -146,6 +146,27 @@ class SlotBook:
 
     # -- slots ----------------------------------------------------------------------------------------------
 
+    def media(self, imp: Imp, at: tuple[Step, ...], rate_nanos: int) -> list[Slot]:
+        """The slots of the media that an impression offers and that can be bid on; features are of the first.
+
+        Args:
+            imp: the impression. at: where it stands in the request.
+            rate_nanos: what a unit of its floor's currency is worth in nanos of the account's.
+
+        Raises:
+            RequestError: a part that was never read before turns out to be unreadable.
+        """
+        if imp.banner and not (imp.video or imp.audio or imp.native):
+            slot = self.banner(bytes(imp.banner), at)
+            return [slot] if slot is not None else []
+        every = [
+            self.banner(bytes(imp.banner), at) if imp.banner else None,
+            self.video(bytes(imp.video), rate_nanos, at) if imp.video else None,
+            self.audio(bytes(imp.audio), rate_nanos, at) if imp.audio else None,
+            self.native(bytes(imp.native), at) if imp.native else None,
+        ]
+        return [slot for slot in every if slot is not None]
+
     def banner(self, raw: bytes, at: tuple[Step, ...]) -> Slot | None:
         """The slot of a banner; None where nothing of it can be bid on. Raises `RequestError`, as all these."""
         key = (raw, 0)
@@ -397,12 +418,6 @@ def _sizes_of(banner: Banner) -> tuple[list[int], str | None]:
         codes[size_code(w, h)] = codes[ratio_code(w, h)] = None
         first = f"{w}x{h}"
     return list(codes), first
-
-
-def first_size(imp: Imp) -> tuple[str | None, str | None]:
-    """Size and position of an impression's banner, as features; None where it has none."""
-    banner = BANNER.read(bytes(imp.banner))[0] if imp.banner else None
-    return (_sizes_of(banner)[1], str(banner.pos)) if banner is not None else (None, None)
 
 
 def _placements_of(linear: Linear) -> tuple[str, ...]:

@@ -205,6 +205,11 @@ class Journal:
         self.truncated = False
         self.meta = self._read_meta()
 
+    @property
+    def bytes_read(self) -> int:
+        """Where the next entry begins, for who shows progress."""
+        return self._offset
+
     def __iter__(self) -> Iterator[Entry]:
         """Entries as they were written; raises `InputError` with the offset where one is damaged."""
         with self._file:

@@ -33,4 +33,5 @@ def register(app: typer.Typer) -> None:
     models = typer.Typer(no_args_is_help=True, help="Train, judge, explain and renew the models that bid.")
     for name, command in COMMANDS:
         models.command(name)(command)
+    models.add_typer(registry, name="registry")
     app.add_typer(models, name="models")

@@ -14,10 +14,13 @@ from bidder.core.opportunity import (
     hour_of_week,
     raw_features,
 )
-from bidder.core.specs import first_size
+from bidder.core.scoring import Model, empty_table
+from bidder.core.settings import EngineSettings
+from bidder.core.specs import SlotBook
+from bidder.core.table import LineTable
 from bidder.core.views import ViewBook
 from bidder.openrtb.codec import decode
-from bidder.openrtb.request import BidRequest
+from bidder.openrtb.request import BidRequest, Imp
 from bidder.privacy.permissions import ALL, PRECISE_GEO, PROFILE
 from models.schema import Feature, FeatureSpec
 
@@ -40,6 +43,13 @@ WHOLE: dict[str, Any] = {
     },
     "user": {"data": [{"segment": [{"id": "s1"}, {}]}, {}, {"segment": [{"id": "s2"}]}]},
 }
+
+
+def first_size(imp: Imp) -> tuple[str | None, str | None]:
+    """Size and position that a model is shown of an impression."""
+    settings = EngineSettings()
+    slots = SlotBook(LineTable({}, 0, settings)).media(imp, ("imp", 0), 10**9)
+    return slots[0].features if slots else (None, None)
 
 
 def request(**changes: Any) -> BidRequest:
@@ -182,11 +192,6 @@ def test_unknown_category_is_code_0() -> None:
     assert encoded(request(device=None))["region"] == 0.0
 
 
-def test_a_numeric_feature_without_a_value_is_nan() -> None:
-    spec = FeatureSpec((Feature("region", "numeric", "request"),))
-    assert np.isnan(encoded(request(), spec=spec)["region"])
-
-
 EVERY = FeatureSpec(
     tuple(
         Feature(name, "numeric", "request")
@@ -231,6 +236,29 @@ def test_an_encoder_asked_again_says_the_same() -> None:
     assert rows[0] == rows[3] != rows[1]
 
 
-def test_a_feature_that_no_request_has_is_refused() -> None:
-    with pytest.raises(ValueError, match="was shoe_size"):
-        RowEncoder(FeatureSpec((Feature("shoe_size", "numeric", "request"),)))
+@pytest.mark.parametrize(
+    ("feature", "wrong"),
+    [
+        (Feature("shoe_size", "numeric", "request"), "was shoe_size"),
+        (
+            Feature("floor_cpm", "categorical", "request", ("1",)),
+            "floor_cpm must be numeric, was categorical",
+        ),
+        (Feature("segment_count", "categorical", "request"), "segment_count must be numeric"),
+        (Feature("segment:s1", "categorical", "request"), "segment:s1 must be numeric"),
+        (Feature("hour", "numeric", "request"), "hour must be categorical, was numeric"),
+    ],
+    ids=["unknown", "floor", "count", "segment", "hour"],
+)
+def test_a_feature_that_a_request_has_not_or_not_of_this_kind_is_refused(
+    feature: Feature, wrong: str
+) -> None:
+    """It would be another number here than in the table that the model learned from."""
+    with pytest.raises(ValueError, match=wrong):
+        RowEncoder(FeatureSpec((Feature("region", "categorical", "request"), feature)))
+
+
+def test_a_number_of_a_campaign_is_refused() -> None:
+    spec = FeatureSpec((Feature("campaign", "numeric", "campaign"),))
+    with pytest.raises(ValueError, match="campaign must be categorical, was numeric"):
+        Model.of(spec, empty_table(), "x")
