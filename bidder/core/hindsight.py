@@ -5,13 +5,14 @@ what a model is served. What privacy took away from the request is taken away he
 matters: features are the same for all of them.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from bidder.core.batch import floor_of
 from bidder.core.deals import DealBook
 from bidder.core.gate import ACCOUNT_RATE, FIRST_PRICE_AT, Exchange, Gate, Visitor
 from bidder.core.opportunity import Raw, hour_of_week, raw_features
+from bidder.core.profiles import Profile
 from bidder.core.settings import EngineSettings
 from bidder.core.specs import SlotBook
 from bidder.core.table import LineTable
@@ -28,7 +29,7 @@ class Glimpse(NamedTuple):
 
     Attributes:
         features: values of `RAW_FEATURES`, in their order.
-        segments: ids in the request, empty where they may not be used.
+        segments: ids in the request and of our own profile of the user, empty where they may not be used.
         floor_cpm_micros: in the account's currency.
         first_price: whether the winner pays what it bid.
         user: key of the user, 0 where not known, or where it may not be measured or profiled.
@@ -92,6 +93,11 @@ class Hindsight:
         self._gate = Gate(settings)
         self._slots = SlotBook(LineTable({}, 0, settings))
 
+    def hear(self, profiles: Iterable[Profile]) -> None:
+        """Takes user profiles, as the engine did."""
+        for profile in profiles:
+            self._gate.profiles.take(profile)
+
     def exchange(self, name: str) -> Exchange:
         """The exchange of a name, with its rules."""
         return self._gate.exchange(name)
@@ -133,7 +139,7 @@ class Hindsight:
         hour = hour_of_week(sight.now_ns)
         return Glimpse(
             raw_features(visitor.audience, imp.tagid, size, position, floor, hour),
-            visitor.audience.segments,
+            tuple(dict.fromkeys((*visitor.audience.segments, *visitor.segments))),
             floor,
             auction == FIRST_PRICE_AT,
             visitor.user if visitor.permitted & PROFILE else 0,

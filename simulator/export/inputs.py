@@ -12,12 +12,14 @@ import msgspec
 from bidder.core.campaigns import Campaign
 from bidder.core.messages import (
     CAMPAIGNS,
+    PROFILES,
     SETTLEMENTS,
     AdvertiserChange,
     CampaignChange,
     SettlementKind,
     Settlements,
 )
+from bidder.core.profiles import Profile
 from bidder.core.settings import EngineSettings
 from bidder.errors import InputError
 from bidder.store.journal import Adopt, Control, Decide, Entry, Journal
@@ -25,14 +27,19 @@ from bidder.store.seat import JOURNAL
 
 _read_settlements = msgspec.json.Decoder(Settlements).decode
 _read = msgspec.json.Decoder(CampaignChange | AdvertiserChange).decode
+_read_profile = msgspec.json.Decoder(Profile).decode
 
 
 class Moment(NamedTuple):
-    """One call of the engine: the time, the bodies, and by id the campaigns of the table that decided."""
+    """One call of the engine: the time, the bodies, and by id the campaigns of the table that decided.
+
+    profiles: of users, heard since the call before.
+    """
 
     now_ns: int
     bodies: tuple[bytes, ...]
     campaigns: Mapping[str, Campaign]
+    profiles: tuple[Profile, ...] = ()
 
 
 def moments(entries: Iterable[Entry]) -> Iterator[Moment]:
@@ -42,12 +49,15 @@ def moments(entries: Iterable[Entry]) -> Iterator[Moment]:
     """
     campaigns: dict[str, Campaign] = {}
     waiting: list[tuple[int, CampaignChange]] = []
+    profiles: list[Profile] = []
     controls = 0
     for entry in entries:
         if isinstance(entry, Decide):
-            yield Moment(entry.now_ns, entry.bodies, campaigns)
+            yield Moment(entry.now_ns, entry.bodies, campaigns, tuple(profiles))
+            profiles.clear()
         elif isinstance(entry, Control):
             controls += 1
+            profiles += _profiles(entry)
             waiting += [(controls, change) for change in _changes(entry)]
         elif isinstance(entry, Adopt):
             campaigns = dict(campaigns)
@@ -66,6 +76,15 @@ def _changes(entry: Control) -> Iterator[CampaignChange]:
                 continue
             if isinstance(change, CampaignChange):
                 yield change
+
+
+def _profiles(entry: Control) -> Iterator[Profile]:
+    for topic, value in entry.items:
+        if topic == PROFILES:
+            try:
+                yield _read_profile(value)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
 
 
 def _apply(change: CampaignChange, campaigns: dict[str, Campaign]) -> None:

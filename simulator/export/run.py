@@ -10,7 +10,6 @@ from typing import NamedTuple
 import msgspec
 
 from bidder.core.hindsight import Hindsight
-from bidder.core.settings import EngineSettings
 from bidder.errors import InputError
 from bidder.store.database import Database
 from bidder.store.journal import read_journal
@@ -168,13 +167,12 @@ class _Joining:
         self.truncated: list[str] = []
 
     def of(self, join: Join, since_ns: int, until_ns: int) -> Iterator[Joined]:
-        settings: EngineSettings | None = None
         for path in self._journals:
             with closing(read_journal(path)) as journal:
-                if settings is None or settings_of(journal, path) != settings:
-                    settings = settings_of(journal, path)
-                    hindsight = Hindsight(settings)
+                # A bidder that starts anew hears all profiles anew.
+                hindsight = Hindsight(settings_of(journal, path))
                 for moment in moments(journal):
+                    hindsight.hear(moment.profiles)
                     self._tell(journal.bytes_read)
                     if since_ns <= moment.now_ns < until_ns:
                         yield from join.of(moment, hindsight)

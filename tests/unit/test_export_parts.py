@@ -17,6 +17,7 @@ from bidder.core.hindsight import Hindsight
 from bidder.core.messages import (
     CAMPAIGNS,
     LEASES,
+    PROFILES,
     SETTLEMENTS,
     AdvertiserChange,
     CampaignChange,
@@ -25,6 +26,7 @@ from bidder.core.messages import (
     encode,
     in_bulk,
 )
+from bidder.core.profiles import Profile
 from bidder.core.settings import EngineSettings, ExchangeRules
 from bidder.errors import InputError
 from bidder.store.journal import Adopt, Control, Decide, Entry, Tick
@@ -75,6 +77,19 @@ def test_a_campaign_counts_from_the_adoption_of_its_table() -> None:
     assert found == [
         (b"a", None), (b"b", None), (b"c", "shop"), (b"d", "shop"), (b"e", "bank"), (b"f", None),
     ]  # fmt: skip
+
+
+def test_profiles_come_with_the_call_after_them() -> None:
+    one, two = (
+        Profile(user=f"{user:016x}", segments=("a",), at_ns=user, expires_ns=AT_NS) for user in (1, 2)
+    )
+    entries: list[Entry] = [
+        Control(1, ((PROFILES, encode(one)), (PROFILES, b"broken"), change(CAMPAIGN))),
+        Control(2, ((PROFILES, encode(two)),)),
+        Decide(3, (b"a",), (0,)),
+        Decide(4, (b"b",), (0,)),
+    ]
+    assert [moment.profiles for moment in moments(entries)] == [(one, two), ()]
 
 
 def test_journals_come_in_the_order_of_their_starts(tmp_path: Path) -> None:
