@@ -9,8 +9,10 @@ The order of the sum is LightGBM's, so the score is the same to the last bit.
 """
 
 import numpy as np
-from numba import config, njit
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import config, njit, types
 from numba.cpython.unsafe.numbers import trailing_zeros
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 NUMERIC, CATEGORICAL, UNUSED = 0, 1, 2
@@ -26,20 +28,65 @@ _ONE = np.uint64(1)
 _TWO, _THREE, _FOUR = np.uint64(2), np.uint64(3), np.uint64(4)
 _LAST_BIT = np.uint64(63)
 _BLOCK = 16
-"""Rows that are binned together: their searches do not wait for each other, and a block stays in the nearest cache."""
+"""Rows that are binned together: their searches do not wait for each other, and a block stays in the cache."""
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    import ctypes
+
+    _CALL = ctypes.CFUNCTYPE(ctypes.c_int, *(ctypes.c_void_p,) * 4)
 
     def ctz(word: int) -> int:
         """Number of trailing zero bits of a word that is not 0, 64 for 0: what the intrinsic below does."""
         number = int(word)
         return (number & -number).bit_length() - 1 if number else 64
+
+    def call_address(function: int, first: int, second: int, third: int, fourth: int) -> int:
+        """What the intrinsic below does."""
+        return int(_CALL(int(function))(int(first), int(second), int(third), int(fourth)))
 else:
 
     @njit(cache=True, inline="always")
     def ctz(word: int) -> int:
         """Number of trailing zero bits of a uint32 or uint64, its width for 0: one instruction."""
         return trailing_zeros(word)  # type: ignore[call-arg]
+
+    @intrinsic
+    def call_address(_context, function, first, second, third, fourth):  # type: ignore[no-untyped-def]
+        """Calls the C function of four pointers at an address.
+
+        A ctypes function would bar its caller from Numba's cache, since its address is another in each process; here
+        the address is an argument.
+        """
+        given = types.int32(function, first, second, third, fourth)
+
+        def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+            pointer = ir.IntType(8).as_pointer()
+            kind = ir.FunctionType(ir.IntType(32), [pointer] * 4)
+            callee, *rest = arguments
+            return builder.call(
+                builder.inttoptr(callee, kind.as_pointer()), [builder.inttoptr(one, pointer) for one in rest]
+            )
+
+        return given, generate
+
+
+@njit(cache=True)
+def lightgbm_raw(handles: NDArray[np.int64], model: int, row: NDArray[np.float64]) -> float:
+    """Raw score by LightGBM's own fast call for single rows; NaN, which is worth nothing, where the call fails.
+
+    Args:
+        handles: of `models.native.NativeModels`. model: place among its models.
+        row: float64[F + 1], the row's values and space for the score.
+    """
+    length = handles[-1:]
+    score = row[-1:]
+    length[0] = 0
+    code = call_address(
+        handles[0], handles[1 + model], row.ctypes.data, length.ctypes.data, score.ctypes.data
+    )
+    if code != 0 or length[0] != 1:
+        return np.nan
+    return float(score[0])
 
 
 @njit(cache=True)

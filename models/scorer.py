@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from models import kernels
 from models.artifact import MODEL_NAMES, ModelBundle
 from models.compile import CATEGORICAL, NUMERIC, ZERO_THRESHOLD, LeafMaskTable, compile_bundle
-from models.errors import ArtifactError
+from models.errors import ArtifactError, MismatchError
+from models.native import NativeModels
 from models.trees import CATEGORICAL_BIT, Tree, parse_forest
 
 Floats = NDArray[np.float64]
@@ -40,7 +41,8 @@ class Scorer:
             check_rows: how many rows to compare; more also covers every value at more partners.
 
         Raises:
-            ArtifactError: a model is of a kind that we cannot score, or the check found a difference.
+            ArtifactError: a model is of a kind that we cannot score.
+            MismatchError: the check found a difference.
         """
         self.bundle = bundle
         self.table = compile_bundle(bundle)
@@ -120,7 +122,7 @@ def check_table(table: LeafMaskTable, model_texts: Sequence[str], *, rows: int =
     """Compares a table with LightGBM's own predictions on the rows of `check_values`.
 
     Raises:
-        ArtifactError: a leaf or a bit of a score differs; the model, the row and both values are named.
+        MismatchError: a leaf or a bit of a score differs; the model, the row and both values are named.
     """
     import lightgbm as lgb
 
@@ -136,11 +138,33 @@ def check_table(table: LeafMaskTable, model_texts: Sequence[str], *, rows: int =
         ).any(axis=1)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            raise ArtifactError(
+            raise MismatchError(
                 f"compiled model {m} must equal LightGBM on all {len(values)} check rows, differed on "
                 f"{int(wrong.sum())}, first {ours[row, m]!r} for {theirs[row]!r} at row {row}: "
                 f"this model cannot be scored exactly; please report it with the model file"
             )
+
+
+def check_native(table: LeafMaskTable, model_texts: Sequence[str], *, rows: int = CHECK_ROWS) -> NativeModels:
+    """LightGBM's own models for the kernel, after their call has shown the same bits as `Booster.predict`.
+
+    Raises:
+        ArtifactError: LightGBM disagrees with itself, or refuses a model.
+    """
+    import lightgbm as lgb
+
+    native = NativeModels(model_texts, table.n_features)
+    values = check_values(table, model_texts, rows)
+    ours = native.score_rows(values)
+    for m, text in enumerate(model_texts):
+        theirs = np.asarray(lgb.Booster(model_str=text).predict(values, raw_score=True, num_threads=1))
+        wrong = np.flatnonzero(ours[:, m].view(np.int64) != theirs.view(np.int64))
+        if len(wrong):
+            raise ArtifactError(
+                f"model {m} must have one score by both calls of LightGBM, had {ours[wrong[0], m]!r} and "
+                f"{theirs[wrong[0]]!r} at check row {wrong[0]}: install another version of LightGBM"
+            )
+    return native
 
 
 def check_values(table: LeafMaskTable, model_texts: Sequence[str], rows: int) -> Floats:
