@@ -16,7 +16,7 @@ import msgspec
 
 from bidder.core.engine import Engine, Prepared, outputs_of
 from bidder.core.inbox import Inbox
-from bidder.core.scoring import Model
+from bidder.core.scoring import NATIVE_MARK, Model
 from bidder.core.settings import EngineSettings
 from bidder.core.warm import warm_kernels
 from bidder.errors import InputError
@@ -96,7 +96,7 @@ class Models:
     def __init__(self, journal_path: Path, directories: Sequence[Path]) -> None:
         self._path = journal_path
         self._directories = directories
-        self._models: dict[str, Model] | None = None
+        self._models: dict[bool, dict[str, Model]] = {}
 
     def named(self, wanted: str) -> Model:
         """The bundle of a hash.
@@ -104,11 +104,15 @@ class Models:
         Raises:
             InputError: it is not among them, or one of them cannot be read.
         """
-        if self._models is None:
-            self._models = {model.hash: model for model in map(load_model, self._directories)}
-        model = self._models.get(wanted)
+        # What LightGBM itself scored is scored by it again, even where the compiled form would do here.
+        native = wanted.endswith(NATIVE_MARK)
+        if native not in self._models:
+            loaded = [load_model(one, native=native) for one in self._directories]
+            self._models[native] = {model.hash: model for model in loaded}
+        known = self._models[native]
+        model = known.get(wanted)
         if model is None:
-            found = " and ".join(sorted(name[:12] for name in self._models))
+            found = " and ".join(sorted(name[:12] for name in known))
             was = f"was {found}" if found else f"there is none in {self._path.parent / 'model'}"
             raise InputError(
                 f"model of journal {self._path} must be {wanted[:12]}, {was}; name it with --model"

@@ -119,6 +119,11 @@ class Engine:
         return self._model.hash if self._model is not None else ""
 
     @property
+    def fallback(self) -> bool:
+        """Whether LightGBM itself scores, because its compiled form did not prove equal."""
+        return self._model is not None and self._model.fallback
+
+    @property
     def superseded(self) -> bool:
         """Whether a later start took this seat: the bank hears this one no more, it will not bid again."""
         return 0 < self.epoch < self._rival_epoch
