@@ -49,7 +49,7 @@ class Model:
 
     @property
     def fallback(self) -> bool:
-        """Whether LightGBM itself scores: right, but some hundred times slower a candidate."""
+        """Whether LightGBM itself scores: right, but the kernel takes ten times as long."""
         return self.native is not None
 
     @classmethod

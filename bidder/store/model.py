@@ -26,8 +26,8 @@ def model_mark(directory: Path) -> str | None:
 def load_model(directory: Path, *, native: bool = False) -> Model:
     """Reads a model bundle, checks it whole, compiles it and compares it with LightGBM's own scores.
 
-    Where they differ, LightGBM itself scores, and a warning says so: bids are right then, but each candidate costs
-    some hundred times as much. The check is the same for the same bundle and libraries, and the mode is part
+    Where they differ, LightGBM itself scores, and a warning says so: bids are right then, but the kernel takes ten
+    times as long. The check is the same for the same bundle and libraries, and the mode is part
     of the model's hash, so that a replay scores as the worker did.
 
     Args:
@@ -41,9 +41,12 @@ def load_model(directory: Path, *, native: bool = False) -> Model:
     from models.artifact import MODEL_NAMES, load_bundle
     from models.compile import compile_bundle
     from models.errors import MismatchError
+    from models.schema import serving_faults
     from models.scorer import check_native, check_table
 
     bundle = load_bundle(directory)
+    if faults := serving_faults(bundle.spec.features):
+        raise InputError(f"model {directory} does not fit this bidder: {'; '.join(faults)}")
     texts = [bundle.texts[name] for name in MODEL_NAMES]
     table = compile_bundle(bundle)
     try:
@@ -51,7 +54,4 @@ def load_model(directory: Path, *, native: bool = False) -> Model:
     except MismatchError as error:
         native = True
         _log.warning("model %s is scored by LightGBM itself from now on, slowly: %s", directory, error)
-    try:
-        return Model.of(bundle.spec, table, bundle.hash, check_native(table, texts) if native else None)
-    except ValueError as error:
-        raise InputError(f"model {directory} does not fit this bidder: {error}") from error
+    return Model.of(bundle.spec, table, bundle.hash, check_native(table, texts) if native else None)

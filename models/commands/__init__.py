@@ -2,9 +2,10 @@
 
 import typer
 
+from models.commands.check import check
 from models.commands.train import show, train
 
-COMMANDS = (("train", train), ("show", show))
+COMMANDS = (("train", train), ("show", show), ("check", check))
 """Names and functions, in the order of `clearbid models --help`."""
 
 
