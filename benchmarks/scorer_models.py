@@ -76,21 +76,20 @@ def request_rows(random: np.random.Generator, candidates: int) -> Floats:
 
 
 @lru_cache(maxsize=len(SHAPES))
-def trained(shape: Shape) -> Trained:
-    """One of the models; the same bits on every machine with the same LightGBM."""
+def trained(shape: Shape, rows: int = TRAIN_ROWS) -> Trained:
+    """A model grown on so many rows; the same bits on every machine with the same LightGBM."""
     random = np.random.default_rng(7)
-    raw = raw_rows(random, TRAIN_ROWS)
+    raw = raw_rows(random, rows)
     effects = [random.normal(scale=0.35, size=count + 1) for count in CATEGORIES]
     hidden = np.nan_to_num(raw[:, 20]) * 0.4 + raw[:, 15] * raw[:, 35] * 0.5 + np.sin(2.0 * raw[:, 36]) * 0.4
     for feature, effect in zip(CATEGORICAL, effects, strict=True):
         hidden += effect[raw[:, feature].astype(np.int64)]
-    y = (random.random(TRAIN_ROWS) < 1.0 / (1.0 + np.exp(2.5 - hidden))).astype(np.float64)
+    y = (random.random(rows) < 1.0 / (1.0 + np.exp(2.5 - hidden))).astype(np.float64)
     rates = tuple(
         _click_rates(raw[:, feature], y, n) for feature, n in zip(CATEGORICAL, CATEGORIES, strict=True)
     )
     fed = Trained(shape, "", rates)
-    text = _train(fed.rows(raw), y, shape)
-    return fed._replace(text=text)
+    return fed._replace(text=_train(fed.rows(raw), y, shape))
 
 
 def _click_rates(codes: Floats, y: Floats, count: int) -> Floats:

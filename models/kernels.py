@@ -311,20 +311,26 @@ def score_rows(
     A row by itself is binned feature by feature, more of them in blocks; the bits are the same.
     """
     n_rows, used = values.shape[0], bins.shape[0]
-    rows = np.zeros((min(_BLOCK, n_rows), max(1, used)), dtype=np.int64)
-    low = np.empty(_BLOCK, dtype=np.uint64)
+    # Where no split asks for any feature every tree is a single leaf, and any row will do.
+    width = max(1, used)
     left = np.empty(masks.shape[1], dtype=masks.dtype)
+    if n_rows == 1:
+        row = np.empty(width, dtype=np.int64)
+        row[0] = 0
+        for u in range(used):
+            row[u] = bin_one(values[0, np.uint64(bins[u, B_FEATURE])], u, bins, thresholds, category_rows)
+        and_rows(masks, row, width, left)
+        for m in range(out.shape[1]):
+            out[0, m] = raw_score(left, left, leaf_values, tree_start[m], tree_start[m + 1])
+        return
+    rows = np.zeros((_BLOCK, width), dtype=np.int64)
+    low = np.empty(_BLOCK, dtype=np.uint64)
     for first in range(0, n_rows, _BLOCK):
         n = min(_BLOCK, n_rows - first)
         for u in range(used):
-            if n == 1:
-                value = values[first, np.uint64(bins[u, B_FEATURE])]
-                rows[0, u] = bin_one(value, u, bins, thresholds, category_rows)
-            else:
-                bin_block(values, first, n, u, bins, thresholds, category_rows, low, rows)
+            bin_block(values, first, n, u, bins, thresholds, category_rows, low, rows)
         for b in range(n):
-            # Where no split asks for any feature every tree is a single leaf, and any row will do.
-            and_rows(masks, rows[b], max(1, used), left)
+            and_rows(masks, rows[b], width, left)
             for m in range(out.shape[1]):
                 out[first + b, m] = raw_score(left, left, leaf_values, tree_start[m], tree_start[m + 1])
 

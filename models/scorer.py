@@ -88,10 +88,11 @@ class RowScorer:
         Raises:
             ValueError: `values` has another number of columns than the table has features.
         """
-        values = np.ascontiguousarray(values, dtype=np.float64)
-        if values.ndim != 2 or values.shape[1] != self._features:
-            raise ValueError(f"values must be of shape (rows, {self._features}), was {values.shape}")
-        out = np.empty((len(values), self._models))
+        values = np.ascontiguousarray(values, np.float64)
+        shape = values.shape
+        if len(shape) != 2 or shape[1] != self._features:
+            raise ValueError(f"values must be of shape (rows, {self._features}), was {shape}")
+        out = np.empty((shape[0], self._models))
         kernels.score_rows(values, *self._arrays, out)
         return out
 
