@@ -10,6 +10,10 @@
     compile      trees -> bitset rows, exact
     kernels      the compiled functions over those rows
     scorer       a loaded artifact, checked bit for bit against LightGBM
+    native       LightGBM itself, a row at a time, where its compiled form does not prove equal
+    check        what a model file needs, whether it fits, its bits and its speed
+    needs        what stands in a LightGBM text
+    bring        LightGBM texts trained elsewhere -> a bundle
     extras       what else a training table may say of a row
     pages        one-file HTML pages
     commands     `clearbid models ...`

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from models.artifact import MODEL_NAMES, load_bundle
 from models.compile import LeafMaskTable, compile_boosters
 from models.errors import ArtifactError, MismatchError, TableError
+from models.needs import Need, TextCheck, names_in, needs_of, text_check
 from models.schema import (
     SEGMENT_PREFIX,
     SEGMENTS_COLUMN,
@@ -29,7 +30,7 @@ from models.schema import (
     serving_faults,
 )
 from models.scorer import RowScorer, check_table, check_values
-from models.trees import CATEGORICAL_BIT, Forest, header_of, parse_forest
+from models.trees import Forest, parse_forest
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -41,37 +42,6 @@ _GENERATED = 2000
 _TIMED_S = 0.15
 
 Floats = NDArray[np.float64]
-
-
-class Need(msgspec.Struct, frozen=True):
-    """A feature that the models split on.
-
-    Attributes:
-        name: as the spec says, else as the text does. kind: `numeric`, `categorical` or `both`, by its splits.
-        splits: in all trees. codes: of a categorical one, the highest code that a split names, plus one; else 0.
-    """
-
-    name: str
-    kind: str
-    splits: int
-    codes: int
-
-
-class TextCheck(msgspec.Struct, frozen=True):
-    """One model text.
-
-    Attributes:
-        name: `ctr`, `cvr` or the file's name. objective: as LightGBM wrote it. output: what a raw score of it is.
-        features: columns it was trained on. trees: how many. leaves: of the largest tree. bytes: of the text.
-    """
-
-    name: str
-    objective: str
-    output: str
-    features: int
-    trees: int
-    leaves: int
-    bytes: int
 
 
 class Speed(msgspec.Struct, frozen=True):
@@ -138,8 +108,8 @@ def check_file(
         raise TableError(f"--table {table} needs the features of {path}: name their spec.json with --spec")
     faults: list[str] = []
     forests = _forests(texts, faults)
-    checks = [_text_check(name, text, forests.get(name)) for name, text in texts.items()]
-    in_text = _names_in(next(iter(texts.values())))
+    checks = [text_check(name, text, forests.get(name)) for name, text in texts.items()]
+    in_text = names_in(next(iter(texts.values())))
     widths = {forest.n_features for forest in forests.values()}
     if features is not None and widths - {len(features)}:
         faults.append(
@@ -147,8 +117,12 @@ def check_file(
             f"name the spec that it was trained with"
         )
         features = None
-    needs = _needs(list(forests.values()), features.names if features is not None else in_text)
+    needs = needs_of(list(forests.values()), features.names if features is not None else in_text)
     notes = _notes(texts, features, needs)
+    if not path.is_dir():
+        notes.append(
+            "a bidder takes a directory: `clearbid models import` makes one of a text, a spec and a table"
+        )
     if features is not None:
         faults += _feature_faults(texts, features, needs)
     elif not faults:
@@ -246,58 +220,6 @@ def _forests(texts: dict[str, str], faults: list[str]) -> dict[str, Forest]:
     return found
 
 
-def _text_check(name: str, text: str, forest: Forest | None) -> TextCheck:
-    fields = header_of(text)
-    objective = fields.get("objective", "none")
-    return TextCheck(
-        name=name,
-        objective=objective,
-        output=_output_of(objective),
-        features=len(_names_in(text)),
-        trees=len(forest.trees) if forest is not None else text.count("\nTree="),
-        leaves=max((len(tree.leaf_values) for tree in forest.trees), default=0) if forest is not None else 0,
-        bytes=len(text.encode()),
-    )
-
-
-def _output_of(objective: str) -> str:
-    """What LightGBM itself would make of a raw score: the calibration takes its place."""
-    kind, *words = objective.split()
-    scale = next((word.removeprefix("sigmoid:") for word in words if word.startswith("sigmoid:")), "1")
-    if kind in {"binary", "cross_entropy"}:
-        return "log odds" if float(scale) == 1.0 else f"log odds over {scale}"
-    if kind in {"poisson", "gamma", "tweedie"}:
-        return "logarithm of the mean"
-    return "root of the value, with its sign" if "sqrt" in words else "value"
-
-
-def _names_in(text: str) -> tuple[str, ...]:
-    return tuple(header_of(text).get("feature_names", "").split())
-
-
-def _needs(forests: list[Forest], names: tuple[str, ...]) -> list[Need]:
-    kinds: dict[int, set[bool]] = {}
-    splits: dict[int, int] = {}
-    codes: dict[int, int] = {}
-    for tree in (tree for forest in forests for tree in forest.trees):
-        for node, feature in enumerate(tree.feature):
-            kinds.setdefault(feature, set()).add(bool(tree.decision[node] & CATEGORICAL_BIT))
-            splits[feature] = splits.get(feature, 0) + 1
-            if len(tree.categories[node]):
-                codes[feature] = max(codes.get(feature, 0), int(tree.categories[node][-1]) + 1)
-    order = sorted(splits, key=lambda feature: (-splits[feature], feature))
-    words = {(True,): "categorical", (False,): "numeric", (False, True): "both"}
-    return [
-        Need(
-            names[feature] if feature < len(names) else f"feature {feature}",
-            words[tuple(sorted(kinds[feature]))],
-            splits[feature],
-            codes.get(feature, 0),
-        )
-        for feature in order
-    ]
-
-
 # -- whether it fits ----------------------------------------------------------------------------------------------
 
 
@@ -306,7 +228,7 @@ def _feature_faults(texts: dict[str, str], features: FeatureSpec, needs: list[Ne
     used = {need.name for need in needs}
     found = serving_faults([feature for feature in features.features if feature.name in used])
     for name, text in texts.items():
-        for place, (own, wanted) in enumerate(zip(_names_in(text), features.names, strict=True)):
+        for place, (own, wanted) in enumerate(zip(names_in(text), features.names, strict=True)):
             if not _is_number(own) and own != wanted.replace(" ", "_"):
                 found.append(f"feature {place} of {name} must be {wanted} as in the spec, was {own}")
     by_name = {feature.name: feature for feature in features.features}

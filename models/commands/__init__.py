@@ -2,10 +2,11 @@
 
 import typer
 
+from models.commands.bring import import_model
 from models.commands.check import check
 from models.commands.train import show, train
 
-COMMANDS = (("train", train), ("show", show), ("check", check))
+COMMANDS = (("train", train), ("show", show), ("check", check), ("import", import_model))
 """Names and functions, in the order of `clearbid models --help`."""
 
 

@@ -9,7 +9,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from models.check import Report, TextCheck
+    from models.check import Report
+    from models.needs import TextCheck
 
 _SHOWN_NEEDS = 12
 

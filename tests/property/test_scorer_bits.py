@@ -57,5 +57,7 @@ def test_one_altered_leaf_is_seen():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_no_bit_differs_on_fifty_thousand_rows(shape):
+def test_no_bit_differs_on_fifty_thousand_rows(shape, request):
+    if "slow" not in request.config.getoption("markexpr"):
+        pytest.skip("runs by -m slow")
     assert_no_bit_differs(trained(shape), 50_000)
