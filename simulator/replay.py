@@ -107,7 +107,9 @@ class Models:
         # What LightGBM itself scored is scored by it again, even where the compiled form would do here.
         native = wanted.endswith(NATIVE_MARK)
         if native not in self._models:
-            loaded = [load_model(one, native=native) for one in self._directories]
+            loaded = [
+                load_model(one, native=True) if native else load_model(one) for one in self._directories
+            ]
             self._models[native] = {model.hash: model for model in loaded}
         known = self._models[native]
         model = known.get(wanted)
