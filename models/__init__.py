@@ -16,6 +16,10 @@
     scorer       a loaded artifact, checked bit for bit against LightGBM
     landscape    how likely a bid wins and what a win costs, from prices that are mostly hidden
     reliability  whether predictions are right where money is spent
+    native       LightGBM itself, a row at a time, where its compiled form does not prove equal
+    check        what a model file needs, whether it fits, its bits and its speed
+    needs        what stands in a LightGBM text
+    bring        LightGBM texts trained elsewhere -> a bundle
     extras       what else a training table may say of a row
     segments     audiences found in behaviour
     pages        one-file HTML pages

@@ -85,6 +85,15 @@ class LeafMaskTable:
     knots_raw: NDArray[np.float64]
     knots_probability: NDArray[np.float64]
 
+    def bins(self) -> NDArray[np.int32]:
+        """int32[used features, 5], by the B_ columns of `models.kernels`: the features that some split asks for."""
+        used = np.flatnonzero(self.feature_kind != UNUSED)
+        is_categorical = self.feature_kind[used] == CATEGORICAL
+        starts = np.where(is_categorical, self.cat_start[used], self.thr_start[used])
+        ends = np.where(is_categorical, self.cat_start[used + 1], self.thr_start[used + 1])
+        columns = (used, is_categorical, self.first_row[used], starts, ends - starts)
+        return np.ascontiguousarray(np.stack(columns, axis=1).astype(np.int32))
+
     @property
     def n_features(self) -> int:
         """Columns of the matrix that is scored."""
@@ -229,7 +238,8 @@ def _numeric_bins(nodes: Sequence[tuple[Tree, int]]) -> _Bins:
 def _categorical_bins(nodes: Sequence[tuple[Tree, int]]) -> _Bins:
     """Codes that are in the same sets at every split are one class; class 0 is in no set at all."""
     sets = [tree.categories[node] for tree, node in nodes]
-    n_codes = 1 + max((int(codes[-1]) for codes in sets if len(codes)), default=-1)
+    # At least one code, so that -0.5, which LightGBM cuts to code 0, finds a place even where all sets are empty.
+    n_codes = 1 + max((int(codes[-1]) for codes in sets if len(codes)), default=0)
     member = np.zeros((n_codes + 1, len(sets)), dtype=np.bool_)
     for place, codes in enumerate(sets):
         member[codes, place] = True

@@ -79,6 +79,31 @@ def _default_declarations() -> tuple[Declaration, ...]:
 
 DEFAULT_DECLARATIONS: tuple[Declaration, ...] = _default_declarations()
 
+SERVED: dict[Side, dict[str, str]] = {
+    "request": {
+        item.name: item.kind
+        for item in DEFAULT_DECLARATIONS
+        if item.side == "request" and item.kind != "segments"
+    },
+    "campaign": dict.fromkeys(("campaign", "advertiser", "line_item"), "categorical"),
+}
+"""Name -> kind of the features that a bidder can serve, by side; on the request's side `segment:ID` too."""
+
+
+def serving_faults(features: Sequence[Feature]) -> list[str]:
+    """Why a bidder cannot serve these features as they are: a sentence each; empty where it can."""
+    found = []
+    for feature in features:
+        own = SERVED[feature.side]
+        is_segment = feature.side == "request" and feature.name.startswith(SEGMENT_PREFIX)
+        kind = "numeric" if is_segment else own.get(feature.name)
+        if kind is None:
+            extra = " or segment:ID" if feature.side == "request" else ""
+            found.append(f"{feature.side} feature must be one of {', '.join(own)}{extra}, was {feature.name}")
+        elif feature.kind != kind:
+            found.append(f"feature {feature.name} must be {kind}, was {feature.kind}")
+    return found
+
 
 class _DeclarationFile(msgspec.Struct, forbid_unknown_fields=True):
     feature: tuple[Declaration, ...]

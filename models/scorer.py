@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from models import kernels
 from models.artifact import MODEL_NAMES, ModelBundle
 from models.compile import CATEGORICAL, NUMERIC, ZERO_THRESHOLD, LeafMaskTable, compile_bundle
-from models.errors import ArtifactError
+from models.errors import ArtifactError, MismatchError
+from models.native import NativeModels
 from models.trees import CATEGORICAL_BIT, Tree, parse_forest
 
 Floats = NDArray[np.float64]
@@ -40,7 +41,8 @@ class Scorer:
             check_rows: how many rows to compare; more also covers every value at more partners.
 
         Raises:
-            ArtifactError: a model is of a kind that we cannot score, or the check found a difference.
+            ArtifactError: a model is of a kind that we cannot score.
+            MismatchError: the check found a difference.
         """
         self.bundle = bundle
         self.table = compile_bundle(bundle)
@@ -66,30 +68,38 @@ class Scorer:
         return out
 
 
-def score_rows(table: LeafMaskTable, values: Floats) -> Floats:
-    """Raw scores float64[N, M] of rows float64[N, F].
+class RowScorer:
+    """Raw scores of whole rows by one table; what a call needs is laid out once.
 
-    Raises:
-        ValueError: `values` has another number of columns than the table has features.
+    Args:
+        table: any compiled table.
     """
-    values = np.ascontiguousarray(values, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] != table.n_features:
-        raise ValueError(f"values must be of shape (rows, {table.n_features}), was {values.shape}")
-    out = np.empty((len(values), table.n_models))
-    kernels.score_rows(
-        values,
-        table.masks,
-        table.leaf_values,
-        table.feature_kind,
-        table.first_row,
-        table.thr_start,
-        table.thresholds,
-        table.cat_start,
-        table.category_rows,
-        table.tree_start,
-        out,
-    )
-    return out
+
+    def __init__(self, table: LeafMaskTable) -> None:
+        self._features, self._models = table.n_features, table.n_models
+        # Every array of a call costs a tenth of a microsecond, as much as scoring a row: so there are few.
+        self._arrays = (
+            table.bins(), table.thresholds, table.category_rows, table.masks, table.leaf_values, table.tree_start,
+        )  # fmt: skip
+
+    def __call__(self, values: Floats) -> Floats:
+        """Raw scores float64[N, M] of rows float64[N, F].
+
+        Raises:
+            ValueError: `values` has another number of columns than the table has features.
+        """
+        values = np.ascontiguousarray(values, np.float64)
+        shape = values.shape
+        if len(shape) != 2 or shape[1] != self._features:
+            raise ValueError(f"values must be of shape (rows, {self._features}), was {shape}")
+        out = np.empty((shape[0], self._models))
+        kernels.score_rows(values, *self._arrays, out)
+        return out
+
+
+def score_rows(table: LeafMaskTable, values: Floats) -> Floats:
+    """Raw scores float64[N, M] of rows float64[N, F], as `RowScorer` gives them."""
+    return RowScorer(table)(values)
 
 
 def leaves(table: LeafMaskTable, values: Floats) -> NDArray[np.int32]:
@@ -113,7 +123,7 @@ def check_table(table: LeafMaskTable, model_texts: Sequence[str], *, rows: int =
     """Compares a table with LightGBM's own predictions on the rows of `check_values`.
 
     Raises:
-        ArtifactError: a leaf or a bit of a score differs; the model, the row and both values are named.
+        MismatchError: a leaf or a bit of a score differs; the model, the row and both values are named.
     """
     import lightgbm as lgb
 
@@ -129,11 +139,33 @@ def check_table(table: LeafMaskTable, model_texts: Sequence[str], *, rows: int =
         ).any(axis=1)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            raise ArtifactError(
+            raise MismatchError(
                 f"compiled model {m} must equal LightGBM on all {len(values)} check rows, differed on "
                 f"{int(wrong.sum())}, first {ours[row, m]!r} for {theirs[row]!r} at row {row}: "
                 f"this model cannot be scored exactly; please report it with the model file"
             )
+
+
+def check_native(table: LeafMaskTable, model_texts: Sequence[str], *, rows: int = CHECK_ROWS) -> NativeModels:
+    """LightGBM's own models for the kernel, after their call has shown the same bits as `Booster.predict`.
+
+    Raises:
+        ArtifactError: LightGBM disagrees with itself, or refuses a model.
+    """
+    import lightgbm as lgb
+
+    native = NativeModels(model_texts, table.n_features)
+    values = check_values(table, model_texts, rows)
+    ours = native.score_rows(values)
+    for m, text in enumerate(model_texts):
+        theirs = np.asarray(lgb.Booster(model_str=text).predict(values, raw_score=True, num_threads=1))
+        wrong = np.flatnonzero(ours[:, m].view(np.int64) != theirs.view(np.int64))
+        if len(wrong):
+            raise ArtifactError(
+                f"model {m} must have one score by both calls of LightGBM, had {ours[wrong[0], m]!r} and "
+                f"{theirs[wrong[0]]!r} at check row {wrong[0]}: install another version of LightGBM"
+            )
+    return native
 
 
 def check_values(table: LeafMaskTable, model_texts: Sequence[str], rows: int) -> Floats:

@@ -16,7 +16,7 @@ import msgspec
 
 from bidder.core.engine import Engine, Prepared, outputs_of
 from bidder.core.inbox import Inbox
-from bidder.core.scoring import Model
+from bidder.core.scoring import NATIVE_MARK, Model
 from bidder.core.settings import EngineSettings
 from bidder.core.warm import warm_kernels
 from bidder.errors import InputError
@@ -98,7 +98,7 @@ class Models:
     def __init__(self, journal_path: Path, directories: Sequence[Path]) -> None:
         self._path = journal_path
         self._directories = directories
-        self._models: dict[str, Model] | None = None
+        self._models: dict[bool, dict[str, Model]] = {}
 
     def named(self, wanted: str) -> Model:
         """The bundle of a hash.
@@ -106,17 +106,22 @@ class Models:
         Raises:
             InputError: it is not among them, or one of them cannot be read.
         """
-        if self._models is None:
+        # What LightGBM itself scored is scored by it again, even where the compiled form would do here.
+        native = wanted.endswith(NATIVE_MARK)
+        if native not in self._models:
             plain = [each for each in self._directories if not is_registry(each)]
-            self._models = {model.hash: model for model in map(load_model, plain)}
+            loaded = [load_model(each, native=native) for each in plain]
+            self._models[native] = {model.hash: model for model in loaded}
+        known = self._models[native]
         for each in filter(is_registry, self._directories):
             # Champion or not: a registry keeps every model that ever decided.
-            if wanted not in self._models and (each / wanted[:64]).is_dir():
-                kept = load_model(ModelRegistry(each).resolve(wanted[:64]))
-                self._models[kept.hash] = kept
-        model = self._models.get(wanted)
+            name = wanted.removesuffix(NATIVE_MARK)
+            if wanted not in known and (each / name).is_dir():
+                kept = load_model(ModelRegistry(each).resolve(name), native=native)
+                known[kept.hash] = kept
+        model = known.get(wanted)
         if model is None:
-            found = " and ".join(sorted(name[:12] for name in self._models))
+            found = " and ".join(sorted(name[:12] for name in known))
             was = f"was {found}" if found else f"there is none in {self._path.parent / 'model'}"
             raise InputError(
                 f"model of journal {self._path} must be {wanted[:12]}, {was}; name it with --model"

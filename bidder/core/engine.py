@@ -26,7 +26,7 @@ from bidder.core.messages import CreativeCounts, Lease, Settlement, SettlementRo
 from bidder.core.opportunity import hour_of_week
 from bidder.core.pacing import Pacer, TrafficShape
 from bidder.core.profiles import Profile
-from bidder.core.scoring import Model, empty_table
+from bidder.core.scoring import Model, empty_table, native_arrays
 from bidder.core.settings import EngineSettings
 from bidder.core.showing import Showing
 from bidder.core.specs import SlotBook
@@ -110,13 +110,18 @@ class Engine:
         self._model_arrays = (
             self._request_features, forest.feature_kind, forest.first_row, forest.thr_start, forest.thresholds,
             forest.cat_start, forest.category_rows, forest.masks, forest.leaf_values, forest.tree_start,
-            forest.knots_start, forest.knots_raw, forest.knots_probability,
+            forest.knots_start, forest.knots_raw, forest.knots_probability, *native_arrays(model),
         )  # fmt: skip
 
     @property
     def model_hash(self) -> str:
         """Names the model that decides; empty where scores come from outside."""
         return self._model.hash if self._model is not None else ""
+
+    @property
+    def fallback(self) -> bool:
+        """Whether LightGBM itself scores, because its compiled form did not prove equal."""
+        return self._model is not None and self._model.fallback
 
     @property
     def superseded(self) -> bool:

@@ -12,7 +12,7 @@ from numba import njit
 from bidder.core.creative_kernels import choose_creative, creative_fault
 from bidder.core.frequency_kernels import C_OWNER, first_refusal_marked, mark_of, pend_one
 from bidder.core.targeting_kernels import eligible, shows
-from models.kernels import and_rows, calibrated, feature_row, raw_score, raw_score_pair
+from models.kernels import and_rows, calibrated, feature_row, lightgbm_raw, raw_score, raw_score_pair
 
 FIRST_PRICE, FIXED_PRICE, GUARANTEED, TEST, EXTERNAL, SECURE, KNOWN = 1, 2, 4, 8, 16, 32, 64
 """Bits of an opportunity's flags."""
@@ -83,6 +83,15 @@ def request_mask(
 
 
 @njit(cache=True)
+def whole_row(values, row, request_features, line_features, own, whole):
+    """Puts the values of an opportunity and the codes of a line item where LightGBM looks for them."""
+    for k in range(request_features.shape[0]):
+        whole[request_features[k]] = values[row, k]
+    for k in range(line_features.shape[0]):
+        whole[line_features[k]] = own[k]
+
+
+@njit(cache=True)
 def floor_of(row, slot, slots, durations, media, duration_s):
     """The floor of one creative: a deal's own, else by duration, else the impression's (guide, section 7.11)."""
     floor = row[R_FLOOR]
@@ -145,7 +154,7 @@ def decide_rows(
     native_ok,
     # model
     request_features, feature_kind, first_row, thr_start, thresholds, cat_start, category_rows, masks,
-    leaf_values, tree_start, knots_start, knots_raw, knots_probability, line_masks,
+    leaf_values, tree_start, knots_start, knots_raw, knots_probability, handles, line_features, whole, line_masks,
     # money
     available, lease_until, unit, chain_of, chain_start, chain_accounts,
     # users
@@ -175,6 +184,8 @@ def decide_rows(
         request_features to knots_probability: the compiled models, see `models.compile.LeafMaskTable`;
             `line_masks` [lines, trees] of the type of `masks` are ANDed from the line items' own features. Model 0
             gives clicks, model 1 conversions of clicks.
+        handles: int64[], empty unless LightGBM itself scores, see `models.native`; `line_masks` then holds the codes
+            of the line items' own features, whose places in a row are `line_features`; `whole` has space for a row.
         available: int64[accounts], what may still be reserved; reduced by each bid.
         lease_until: int64[accounts], end of bidding on the slice. unit, chain_start, chain_accounts: see `Purse`.
         chain_of: int32[lines].
@@ -216,6 +227,7 @@ def decide_rows(
             continue
         outside = flags & EXTERNAL != 0
         modelled = not outside and masks.shape[1] > 0
+        native = handles.shape[0] > 0
         masked = False
         first_price = flags & FIRST_PRICE != 0
         fixed = flags & FIXED_PRICE != 0
@@ -308,14 +320,22 @@ def decide_rows(
                     scored = c == row[R_OUTSIDE]
                     pctr = external[r]
                 elif modelled:
-                    if not masked:
+                    if not masked and not native:
                         request_mask(
                             values, r, request_features, feature_kind, first_row, thr_start, thresholds, cat_start,
                             category_rows, masks, scratch, mask,
                         )  # fmt: skip
                         masked = True
                     own = line_masks[c]
-                    if columns[c, GOAL] == 1:
+                    if native:
+                        whole_row(values, r, request_features, line_features, own, whole)
+                        raw = lightgbm_raw(handles, 0, whole)
+                        if columns[c, GOAL] == 1:
+                            second = lightgbm_raw(handles, 1, whole)
+                            pcvr = calibrated(
+                                second, knots_raw, knots_probability, knots_start[1], knots_start[2]
+                            )
+                    elif columns[c, GOAL] == 1:
                         raw, second = raw_score_pair(
                             mask, own, leaf_values, tree_start[0], tree_start[1], tree_start[2]
                         )

@@ -1,18 +1,24 @@
 """The models as the decision kernel reads them: arrays, the request encoder and each campaign's leaf mask."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bidder.core.campaigns import Campaign
 from bidder.core.lines import Line
 from bidder.core.opportunity import RowEncoder
 from models.compile import LeafMaskTable
 from models.kernels import Masks, and_rows, feature_row
+from models.native import NativeModels
 from models.schema import FeatureSpec
 
 CAMPAIGN_FEATURES = ("campaign", "advertiser", "line_item")
 """Campaign-side features that a model may use."""
+
+NATIVE_MARK = "-lightgbm"
+"""Ends the hash of a model that LightGBM itself scores: a replay must score as the worker did."""
 
 
 def campaign_features(campaign: Campaign, line_item_id: str = "") -> dict[str, str]:
@@ -26,18 +32,30 @@ def campaign_features(campaign: Campaign, line_item_id: str = "") -> dict[str, s
 
 @dataclass(frozen=True)
 class Model:
-    """Compiled click and conversion models with their features.
+    """Click and conversion models with their features.
 
-    `hash` names the artifact and stands in every decision.
+    Attributes:
+        spec, table: features and compiled form; of a fallback only the calibration of the table counts.
+        encoder: of requests.
+        hash: names the artifact, and ends in `NATIVE_MARK` where LightGBM scores; its begin stands in every decision.
+        native: LightGBM's own models where their compiled form did not prove equal, else None.
     """
 
     spec: FeatureSpec
     table: LeafMaskTable
     encoder: RowEncoder
     hash: str
+    native: NativeModels | None = None
+
+    @property
+    def fallback(self) -> bool:
+        """Whether LightGBM itself scores: right, but the kernel takes ten times as long."""
+        return self.native is not None
 
     @classmethod
-    def of(cls, spec: FeatureSpec, table: LeafMaskTable, model_hash: str) -> "Model":
+    def of(
+        cls, spec: FeatureSpec, table: LeafMaskTable, model_hash: str, native: NativeModels | None = None
+    ) -> "Model":
         """Checks that the bidder has every feature that the models want.
 
         Raises:
@@ -53,13 +71,21 @@ class Model:
                     f"campaign feature {spec.names[index]} must be categorical, was {spec.features[index].kind}: "
                     "declare it so and train the model again"
                 )
-        return cls(spec, table, RowEncoder(spec), model_hash)
+        name = model_hash if native is None else model_hash + NATIVE_MARK
+        return cls(spec, table, RowEncoder(spec), name, native)
 
     def line_masks(self, lines: tuple[Line, ...]) -> Masks:
-        """Leaves that each line item's own features leave open, [lines, trees] of the table's type."""
+        """Leaves that each line item's own features leave open, [lines, trees] of the table's type.
+
+        Of a fallback the codes themselves, [lines, campaign features], in the same type.
+        """
         table = self.table
-        encoders = self.spec.encoders()
         features = self.spec.campaign.tolist()
+        if self.native is not None:
+            codes = np.zeros((len(lines), len(features)), dtype=table.masks.dtype)
+            for place, line in enumerate(lines):
+                codes[place] = self._codes(line)
+            return codes
         masks = np.full(
             (len(lines), table.masks.shape[1]), np.iinfo(table.masks.dtype).max, dtype=table.masks.dtype
         )
@@ -67,15 +93,32 @@ class Model:
             return masks
         rows = np.empty(len(features), dtype=np.int64)
         for place, line in enumerate(lines):
-            values = campaign_features(line.campaign, line.line_item_id)
-            for position, index in enumerate(features):
-                code = encoders[index].get(values[self.spec.names[index]], 0.0)
+            for position, (index, code) in enumerate(zip(features, self._codes(line), strict=True)):
                 rows[position] = feature_row(
                     code, index, table.feature_kind, table.first_row, table.thr_start, table.thresholds,
                     table.cat_start, table.category_rows,
                 )  # fmt: skip
             and_rows(table.masks, rows, len(features), masks[place])
         return masks
+
+    def _codes(self, line: Line) -> list[float]:
+        """The codes of a line item's own features, 0 where the model does not know a value."""
+        values = campaign_features(line.campaign, line.line_item_id)
+        return [
+            self._encoders[index].get(values[self.spec.names[index]], 0.0)
+            for index in self.spec.campaign.tolist()
+        ]
+
+    @cached_property
+    def _encoders(self) -> list[dict[str, float]]:
+        return self.spec.encoders()
+
+
+def native_arrays(model: Model | None) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    """What `decide_rows` needs where LightGBM itself scores: `handles`, `line_features`, `whole`."""
+    if model is None or model.native is None:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(1, dtype=np.float64)
+    return model.native.handles, model.spec.campaign.astype(np.int32), model.native.room()
 
 
 def empty_table() -> LeafMaskTable:

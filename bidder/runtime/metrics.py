@@ -210,6 +210,7 @@ class Metrics:
             ("open_reservations", "Bids that hold money.", engine.wallet.purse.open_reservations),
             ("epoch", "Epoch of this start; 0 before its first lease.", engine.epoch),
             ("profiles", "Users whose profile is kept.", len(profiles)),
+            ("model_fallback", "1 where LightGBM itself scores, slowly.", int(engine.fallback)),
         ):
             yield from family(f"clearbid_{name}", "gauge", said, _one(value))
         for name, said, value in (

@@ -3,7 +3,9 @@
 import typer
 
 from models.commands.audit import audit
+from models.commands.bring import import_model
 from models.commands.calibration import calibration
+from models.commands.check import check
 from models.commands.drift import drift
 from models.commands.evaluate import evaluate
 from models.commands.explain import explain
@@ -24,6 +26,8 @@ COMMANDS = (
     ("segments", segments),
     ("renew", renew),
     ("drift", drift),
+    ("check", check),
+    ("import", import_model),
 )
 """Names and functions, in the order of `clearbid models --help`."""
 

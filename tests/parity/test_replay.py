@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ from typer.testing import CliRunner, Result
 from bidder.cli.main import build_app
 from bidder.core.engine import outputs_of
 from bidder.core.messages import LEASES, SETTLEMENTS
+from bidder.core.scoring import NATIVE_MARK
 from bidder.errors import InputError
 from bidder.store.journal import Adopt, Control, Decide, Entry, Output, Tick, read_journal
+from bidder.store.model import load_model
 from bidder.store.seat import JOURNAL, read_key
 from models.errors import ModelError
+from simulator.demo.inprocess import run_in_process
+from simulator.demo.plan import Plan
 from simulator.replay import ControlReplay, Models, Replayed, engine_of, replay_journal
 from tests.support.journals import altered, entries_of
 from tests.support.playing import KEY
@@ -136,6 +141,25 @@ def test_a_torn_end_is_left_out_and_said_to_be(
     done = replay_command(other)
     assert done.exit_code == 0
     assert "the journal ends inside an entry, as a crash leaves it" in done.output
+
+
+def test_run_that_lightgbm_scored_is_the_compiled_models_run_and_is_replayed_by_lightgbm(
+    market: Plan, virtual_run: Path, tmp_path: Path
+) -> None:
+    model = load_model(virtual_run / "model", native=True)
+    run_in_process(market, model, tmp_path, KEY, patience_s=1_800.0, tick_s=120.0)
+    (tmp_path / "model").symlink_to(virtual_run / "model")
+    found = replayed(tmp_path)
+    assert found.identical
+    assert found.calls > CALL
+    assert digests(tmp_path) == digests(virtual_run)
+    with closing(read_journal(tmp_path / JOURNAL)) as journal:
+        assert journal.meta["model"] == model.hash
+        assert model.hash.endswith(NATIVE_MARK)
+
+
+def digests(folder: Path) -> list[bytes]:
+    return [entry.digest for entry in entries_of(folder) if isinstance(entry, Output)]
 
 
 # -- other inputs: each must be noticed -------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from models.compile import CATEGORICAL, NUMERIC, UNUSED, compile_boosters
 from models.errors import ArtifactError
 from models.scorer import check_table, leaves, score_rows
 from models.trees import parse_forest
-from tests.support.lightgbm_models import TINY, lightgbm_raw, random_text, same_bits, train
+from tests.support.lightgbm_models import TINY, lightgbm_raw, random_rows, random_text, same_bits, train
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,33 @@ def test_categories_are_cut_to_integers_and_all_that_is_unknown_goes_right():
     values = np.array([[value, 0.0] for value in cases])
     found = score_rows(compile_boosters([text], 2), values)[:, 0]
     assert found.tolist() == list(cases.values()) == lightgbm_raw(text, values).tolist()
+
+
+def test_split_on_no_category_at_all_sends_every_value_right():
+    text = stump("0", 9, categories="0")
+    values = np.array([[value, 0.0] for value in (-0.5, 0.0, 0.9, 3.0, np.nan)])
+    table = compile_boosters([text], 2)
+    assert table.category_rows.tolist() == [0]
+    assert score_rows(table, values)[:, 0].tolist() == [2.0] * 5 == lightgbm_raw(text, values).tolist()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 15, 16, 17, 33])
+def test_rows_score_alike_alone_and_in_blocks(text, rows):
+    table = compile_boosters([text, random_text(np.random.default_rng(5), [False, True, False], 9)], 3)
+    values = random_rows(np.random.default_rng(rows), rows, [False, True, False])
+    alone = np.concatenate([score_rows(table, values[row : row + 1]) for row in range(rows)])
+    assert same_bits(score_rows(table, values), alone).all()
+
+
+@pytest.mark.parametrize("used", range(11))
+def test_and_of_rows_is_the_and_of_all_of_them(used):
+    random = np.random.default_rng(used)
+    masks = random.integers(0, 2**63, size=(20, 7), dtype=np.uint64) | np.uint64(2**62)
+    rows = random.integers(0, 20, size=12)
+    out = np.zeros(7, dtype=np.uint64)
+    kernels.and_rows(masks, rows, used, out)
+    expected = np.bitwise_and.reduce(masks[rows[:used]], axis=0) if used else np.full(7, 2**64 - 1, np.uint64)
+    assert out.tolist() == expected.tolist()
 
 
 def test_threshold_keeps_every_bit():

@@ -1,0 +1,112 @@
+"""`clearbid models import`: a LightGBM text that was trained elsewhere becomes a bundle that bids."""
+
+import json
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bidder.store.model import load_model
+from models import check as checking
+from models.artifact import load_bundle
+from models.bring import bring_model
+from models.calibration import calibrate
+from models.commands import register
+from models.dataset import read_table
+from models.errors import ArtifactError, TableError
+from models.schema import Declaration, fit_spec
+from models.scorer import Scorer
+from tests.support.training import make_table, write_parquet
+
+DECLARATIONS = (
+    Declaration("domain", "categorical"),
+    Declaration("floor_cpm", "numeric"),
+    Declaration("segments", "segments", top=3),
+    Declaration("campaign", "categorical", "campaign"),
+)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(checking, "_TIMED_S", 0.001)
+
+
+@pytest.fixture(scope="module")
+def brought(tmp_path_factory):
+    """A folder with a regression of clicks on other rows, its spec, and a table."""
+    folder = tmp_path_factory.mktemp("brought")
+    old = read_table(write_parquet(folder / "old.parquet", make_table(3000, seed=8)), DECLARATIONS)
+    spec = fit_spec(old.columns, DECLARATIONS)
+    x = spec.encode_table(old.columns)
+    params = {"objective": "regression", "verbose": -1, "num_leaves": 8, "num_threads": 1}
+    data = lgb.Dataset(x, old.click, categorical_feature=[0, len(spec) - 1], params=params)
+    lgb.train(params, data, 30).save_model(folder / "click.txt")
+    (folder / "spec.json").write_bytes(spec.to_json())
+    write_parquet(folder / "rows.parquet", make_table(4000))
+    return folder
+
+
+def bring(folder, out, **changes):
+    given = {
+        "click": folder / "click.txt",
+        "spec": folder / "spec.json",
+        "table": folder / "rows.parquet",
+    } | changes
+    return bring_model(**given, out=out)
+
+
+def test_brought_model_is_calibrated_and_bids(brought, tmp_path):
+    bundle = bring(brought, tmp_path / "m")
+    assert bundle.manifest.models["ctr"].after.auc > 0.6
+    assert bundle.manifest.models["ctr"].after.calibration_ratio == pytest.approx(1.0, abs=0.15)
+    assert bundle.manifest.params == {"brought": {"ctr": "click.txt", "cvr": "click.txt"}}
+    assert load_bundle(tmp_path / "m").hash == bundle.hash
+    assert not load_model(tmp_path / "m").fallback
+    rows = read_table(brought / "rows.parquet", DECLARATIONS)
+    x = bundle.spec.encode_table(rows.columns)
+    raw = lgb.Booster(model_file=brought / "click.txt").predict(x, raw_score=True)
+    found = Scorer(bundle).probabilities(x)
+    assert np.allclose(found[:, 0], calibrate(bundle.calibration["ctr"], raw), rtol=0, atol=1e-15)
+
+
+def test_without_a_conversion_model_every_click_converts_alike(brought, tmp_path):
+    bundle = bring(brought, tmp_path / "m")
+    rows = read_table(brought / "rows.parquet", DECLARATIONS)
+    half = rows.slice(0, 2000)
+    known = half.conversion[half.click > 0]
+    found = Scorer(bundle).probabilities(bundle.spec.encode_table(rows.columns))
+    assert np.unique(found[:, 1]).tolist() == [pytest.approx((known.sum() + 0.1) / (len(known) + 10))]
+    assert bundle.manifest.models["cvr"].kind == "prior"
+
+
+def test_conversion_model_of_its_own_is_used(brought, tmp_path):
+    bundle = bring(brought, tmp_path / "m", conversion=brought / "click.txt")
+    assert bundle.manifest.models["cvr"].kind == "lightgbm"
+    assert len(bundle.calibration["cvr"].raw) > 1
+
+
+def test_text_that_does_not_fit_is_refused_with_each_reason(brought, tmp_path):
+    other = brought / "other.json"
+    other.write_bytes((brought / "spec.json").read_bytes().replace(b'"floor_cpm"', b'"shoe_size"'))
+    with pytest.raises(ArtifactError, match=r"does not fit this bidder: .*was shoe_size"):
+        bring(brought, tmp_path / "m", spec=other)
+    assert not (tmp_path / "m").exists()
+
+
+def test_table_that_is_too_small_is_refused(brought, tmp_path):
+    small = write_parquet(tmp_path / "small.parquet", make_table(150))
+    with pytest.raises(TableError, match="must have 100 rows in each half by time, had 75 and 75"):
+        bring(brought, tmp_path / "m", table=small)
+
+
+def test_command_prints_what_was_made(brought, tmp_path):
+    app = typer.Typer()
+    register(app)
+    given = [brought / "click.txt", "--spec", brought / "spec.json", "--calibrate", brought / "rows.parquet"]
+    done = CliRunner().invoke(
+        app, ["models", "import", *map(str, given), "--out", str(tmp_path / "m"), "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["rows"] == {"train": 0, "calibration": 2000, "test": 2000}
