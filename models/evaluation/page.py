@@ -189,7 +189,7 @@ def _gain_card(name: str, gain: Sequence[tuple[float, float]], ids: ChartIds) ->
         ids,
         f"Gain of {EVENTS[name]}",
         said,
-        Axis("rows, highest predictions first", 0.0, 1.0, ticks),
+        Axis("rows, highest predictions first", 0.0, 1.06, ticks),
         Axis(f"share of {EVENTS[name]}", 0.0, 1.08, ticks),
         series,
     )

@@ -12,11 +12,13 @@ from models.artifact import ModelBundle, load_bundle
 from models.evaluation.compare import Comparison, compare_samples
 from models.evaluation.fairness import Exposure, Fairness, by_group
 from models.evaluation.intervals import DRAWS, LEVEL, Judged, Sample, judge
-from models.evaluation.rows import Rows, chosen, predictions, read_rows, samples_of
+from models.evaluation.rows import Rows, chosen, predictions, read_rows, samples_of, unripe
 from models.evaluation.slices import ColumnReport, by_column, deciles, flag
 from models.evaluation.slicing import Floats, Slicing, slicing_of
 
 GAIN_STEPS = 50
+UNRIPE_SHARE = 0.02
+"""Share of clicks watched too briefly from which the conversion model's figures are said to be early."""
 
 Progress = Callable[[str, int, int], None]
 """Told of (stage, done, total); stages are `read`, `score`, `ctr`, `cvr` and `group`."""
@@ -247,6 +249,12 @@ def _warnings(rows: Rows, models: dict[str, ModelEvaluation]) -> list[str]:
         )
     if "cvr" not in models:
         said.append("The conversion model can not be judged: no clicked row has a known conversion.")
+    early, clicks = unripe(rows), models["cvr"].judged.rows if "cvr" in models else 0
+    if early > UNRIPE_SHARE * clicks:
+        said.append(
+            f"{early:,} of {clicks:,} clicks were watched for less time than most conversions take: some of theirs "
+            f"are still to come, so the conversion model looks as if it predicted too many. Judge it by older clicks."
+        )
     for name, model in models.items():
         judged = model.judged
         if judged.positives in {0, judged.rows}:

@@ -139,6 +139,25 @@ def samples_of(rows: Rows, probabilities: Floats) -> dict[str, tuple[NDArray[np.
     }
 
 
+def unripe(rows: Rows) -> int:
+    """Clicks without a conversion that were watched for too short a time to say that none will come.
+
+    Too short is less than nine in ten of the table's conversions took from their click; 0 where times are not known.
+    """
+    names = ("click_at_ns", "conversion_at_ns", "observed_until_ns")
+    found = [rows.table.extras.get(name) for name in names]
+    if any(each is None for each in found):
+        return 0
+    clicked, converted, watched = (np.asarray(each, dtype=np.int64) for each in found)
+    known = rows.shown & (rows.table.click > 0) & (clicked != UNKNOWN_NS)
+    bought = known & (rows.table.conversion > 0) & (converted != UNKNOWN_NS)
+    if not bought.any():
+        return 0
+    usual_ns = np.quantile((converted - clicked)[bought], 0.9)
+    open_still = known & (rows.table.conversion == 0) & (watched != UNKNOWN_NS)
+    return int((open_still & (watched - clicked < usual_ns)).sum())
+
+
 def chosen(values: Sequence[object] | Floats, rows: NDArray[np.bool_]) -> Sequence[object] | Floats:
     """Some rows of a column."""
     return values[rows] if isinstance(values, np.ndarray) else list(compress(values, rows))
