@@ -241,7 +241,7 @@ def _model_tables(one: "ModelOverview") -> "Iterator[RenderableType]":
         rest: tuple[str, ...] = ()
         if told is not None:
             span = f"{told.low:+.2%} to {told.high:+.2%}"
-            rest = (f"{told.loss_increase:+.2%}", span, "yes" if told.matters else "not shown")
+            rest = (f"{told.loss_increase:+.2%}", span, words.verdict(told))
         table.add_row(escape(group.name), f"{group.mean_absolute:.4f}", f"{group.share:.1%}", *rest)
     loss = "not told," if one.shuffled_note else "rise of the log loss over"
     over = one.shuffled_note or f"{words.shuffled_words(one)}; the heaviest groups only"

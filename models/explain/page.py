@@ -16,6 +16,7 @@ from models.explain.words import (
     rest_words,
     shuffled_words,
     times,
+    verdict,
 )
 from models.pages.blocks import (
     Column,
@@ -219,7 +220,7 @@ def _shuffled(one: ModelOverview) -> Markup:
             shuffle.name,
             f"{shuffle.loss_increase:+.2%}",
             f"{shuffle.low:+.2%} to {shuffle.high:+.2%}",
-            "yes" if shuffle.matters else "not shown",
+            verdict(shuffle),
         ]
         for shuffle in one.shuffled
     ]

@@ -2,6 +2,7 @@
 
 from models.explain.attribution import Attribution, Step
 from models.explain.overview import ModelOverview
+from models.explain.permutation import Shuffled
 from models.pages.text import count, percent
 
 CALIBRATION, REST, BASE, TOTAL = "calibration", "all other features", "base", "probability"
@@ -38,3 +39,8 @@ def shuffled_words(one: ModelOverview) -> str:
     """What rows were shuffled."""
     seen = "that training did not see" if one.unseen else "that training may have seen, which flatters"
     return f"{count(one.shuffled_rows)} labelled rows {seen}, with {count(one.positives)} positives"
+
+
+def verdict(one: Shuffled) -> str:
+    """Whether a group matters; one that hurts is learned by heart and better left out, or the labels are others."""
+    return "yes" if one.matters else "hurts" if one.high < 0.0 else "not shown"

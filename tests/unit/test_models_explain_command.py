@@ -15,7 +15,8 @@ from models.commands import register
 from models.dataset import table_from_arrow
 from models.errors import ArtifactError, TableError
 from models.explain.charts import span_chart
-from models.explain.words import added, chance, times
+from models.explain.permutation import Shuffled
+from models.explain.words import added, chance, times, verdict
 from models.pages.charts import ChartIds
 from models.train import TrainParams, train_bundle
 from tests.support.training import DECLARATIONS, make_table, write_parquet
@@ -153,6 +154,14 @@ def test_numbers_are_written_so_that_nothing_is_none():
     assert chance(1e-9) == "<0.0001%"
     assert [times(f) for f in (1.0, 12.5, 1234.5, 0.0123)] == ["×1.00", "×12.50", "×1.23e+03", "×0.0123"]  # noqa: RUF001
     assert [added(c) for c in (0.1234, -2.0)] == ["+0.123", "-2.000"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(0.01, 0.02, "yes"), (-0.01, 0.02, "not shown"), (-0.02, -0.01, "hurts")]
+)
+def test_an_interval_on_one_side_of_nothing_is_a_verdict(low, high, said):
+    one = Shuffled(name="g", moved=0.1, loss_increase=(low + high) / 2, low=low, high=high, matters=low > 0)
+    assert verdict(one) == said
 
 
 def test_a_chart_of_nothing_is_drawn_all_the_same():
