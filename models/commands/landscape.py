@@ -54,8 +54,7 @@ def landscape(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Fit how likely a bid wins and what a win costs, from won and lost bids."""
-    from models.landscape.curves import fit_landscape, landscape_of, shares
-    from models.landscape.grid import price_grid
+    from models.landscape.curves import fit_landscape, grid_of, landscape_of, shares
     from models.landscape.measure import on_later_rows
     from models.landscape.observations import observe
     from models.landscape.page import render
@@ -66,7 +65,7 @@ def landscape(
     half_life_ns = _span_ns(half_life)
     rows = read_bids(table, levels)
     seen = observe(rows)
-    grid = old.grid if old else price_grid(*_range(seen), points)
+    grid = old.grid if old else grid_of(seen, points)
     fit = fit_landscape(
         rows, levels, grid=grid, half_life_ns=half_life_ns, shrinkage=shrinkage, min_rows=min_rows, seen=seen
     )
@@ -114,10 +113,6 @@ def _span_ns(text: str | None) -> int | None:
     if not match or float(match[1]) == 0:
         raise TableError(f"--half-life must be a number above 0 with min, h or d, such as 7d, was {text!r}")
     return round(float(match[1]) * _UNITS_NS[match[2]])
-
-
-def _range(seen: "Observations") -> tuple[float, float]:
-    return float(seen.cpm_micros.min()), float(max(seen.cpm_micros.max(), seen.bid_cpm_micros.max()))
 
 
 def _window(seen: "Observations") -> tuple[int, int]:

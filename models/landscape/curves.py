@@ -11,7 +11,7 @@ from models.errors import TableError
 from models.landscape import kernels
 from models.landscape.counts import Counts, empty_counts
 from models.landscape.estimate import SHRINKAGE, bin_masses, expected_of, survival_of
-from models.landscape.grid import Grid, check_grid, price_grid
+from models.landscape.grid import POINTS, Grid, check_grid, price_grid, with_jumps
 from models.landscape.observations import ABOVE, BELOW, EXACT, Observations, observe
 from models.landscape.strata import MIN_ROWS, Strata, fit_strata
 
@@ -106,7 +106,7 @@ def fit_landscape(
     Args:
         table: read with `lost=True` and the columns of `by`.
         by: levels of the strata, in their order; see `strata.fit_strata`.
-        grid: int64[G] prices; by default 96 from the lowest to the highest price or bid.
+        grid: int64[G] prices; by default those of `grid_of`.
         half_life_ns: age at which a row counts half; None is no fading.
         shrinkage: of how many bids a parent speaks.
         min_rows: fewest rows of a stratum.
@@ -118,12 +118,16 @@ def fit_landscape(
     seen = observe(table) if seen is None else seen
     strata = fit_strata(table, seen.rows, by, min_rows=min_rows)
     if grid is None:
-        grid = price_grid(
-            float(seen.cpm_micros.min()), float(max(seen.cpm_micros.max(), seen.bid_cpm_micros.max()))
-        )
+        grid = grid_of(seen)
     counts = empty_counts(check_grid(grid), len(strata), half_life_ns)
     counts.update(seen, strata.encode(table, seen.rows))
     return landscape_of(counts, strata, shrinkage, table.source)
+
+
+def grid_of(seen: Observations, points: int = POINTS) -> Grid:
+    """Prices from the lowest to the highest that was bid or seen, with steps where prices repeat."""
+    low, high = float(seen.cpm_micros.min()), float(max(seen.cpm_micros.max(), seen.bid_cpm_micros.max()))
+    return with_jumps(price_grid(low, high, points), seen.cpm_micros[seen.kind == EXACT])
 
 
 def parents_of(strata: Strata) -> Places:

@@ -14,9 +14,10 @@ from models.landscape.curves import (
     win_probability_by_numpy,
 )
 from models.landscape.estimate import bin_masses, survival_of
-from models.landscape.grid import MAX_POINTS, check_grid, price_grid
+from models.landscape.grid import MAX_POINTS, check_grid, price_grid, with_jumps
 from models.landscape.kernels import isotonic_share, product_limit, self_consistent
 from models.landscape.measure import kl_divergence
+from models.landscape.observations import EXACT
 from models.landscape.strata import Strata, Stratum
 from tests.support.landscapes import (
     ALONE,
@@ -329,6 +330,31 @@ def test_grid_ascends_strictly_whatever_its_ends(low, high, points):
 def test_grid_out_of_range_is_refused(low, high, points, message):
     with pytest.raises(TableError, match=message):
         price_grid(low, high, points)
+
+
+def test_prices_that_repeat_become_points_and_others_do_not():
+    grid = price_grid(100, 10_000, 64)
+    prices = np.concatenate(
+        [np.full(300, 777.0), np.full(200, 5000.0), np.arange(1000, 1500), [10_000.0] * 99]
+    )
+    found = with_jumps(grid, prices)
+    assert {776, 777, 4999, 5000} <= set(found.tolist())
+    assert not set(range(1001, 1499)) & set(found.tolist()) - set(grid.tolist())
+    assert (found[0], found[-1]) == (grid[0], grid[-1])
+    assert len(found) == 64
+    assert with_jumps(grid, np.empty(0)).tolist() == grid.tolist()
+
+
+def test_a_jump_at_a_round_price_is_a_step_where_it_is_a_point():
+    random = np.random.default_rng(15)
+    z = np.where(random.random(20_000) < 0.4, 1e6, np.exp(random.normal(13.8, 0.6, 20_000)))
+    bid = np.exp(random.normal(13.9, 0.7, 20_000))
+    observed = seen(z, bid)
+    grid = with_jumps(GRID, observed.cpm_micros[observed.kind == EXACT])
+    truth = [(z <= 1e6).mean(), (z < 0.99e6).mean()]
+    np.testing.assert_allclose(fit_alone(observed, grid).win_probability([1e6, 0.99e6]), truth, atol=0.02)
+    even = fit_alone(observed, GRID).win_probability([1e6, 0.99e6])
+    assert np.abs(even - truth).max() > 0.05  # the control: on the plain grid the jump is smeared
 
 
 @pytest.mark.parametrize("half_life_ns", [0, -5])
