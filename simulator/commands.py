@@ -156,7 +156,7 @@ def _bar(*, quiet: bool) -> "Iterator[Progress]":
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bars:
         task = bars.add_task("journal", total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
 

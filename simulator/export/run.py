@@ -202,7 +202,9 @@ def _check_rows(tally: Tally, source: Source, *, with_lost: bool) -> None:
     """Raises `InputError` where there is no row, and says why."""
     if tally.rows:
         return
-    left = tally.left_out
+    left = +tally.left_out
+    if not left:
+        raise InputError(f"decision log {source.decisions} must have a bid in the time asked for, had none")
     strange = left["no_body"] + left["unlike"]
     if strange and strange == sum(left.values()) - left["unreadable"] - left["test"]:
         raise InputError(
@@ -212,5 +214,5 @@ def _check_rows(tally: Tally, source: Source, *, with_lost: bool) -> None:
     causes = ", ".join(f"{count} {name}" for name, count in _sorted(left).items())
     what = "a bid whose outcome is known" if with_lost else "an impression"
     raise InputError(
-        f"run {source.folder} must have {what} in the time asked for, had none; bids left out: {causes or 'none'}"
+        f"run {source.folder} must have {what} in the time asked for, had none; bids left out: {causes}"
     )
