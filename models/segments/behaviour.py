@@ -5,11 +5,12 @@
 | visits | `domain`, part of the day, part of the week | share of the user's rows, which differ from row to row |
 | attributes | `os`, `browser`, `device_type`, `region` | the same, but mostly one value a user |
 | interests | `segments` | share of the user's rows that carry each id |
-| habits | - | log of the number of rows, days since the last, where asked for the click rate |
+| habits | - | log of the number of rows, where asked for the click rate |
 
 A value counts only where at least `smallest` users have it: rarer ones say little, and would point at people. Days
-and hours are UTC. Clicks are left out unless asked for: groups that were made by their clicks and are then praised
-for them prove nothing.
+and hours are UTC. How long ago a user was seen is left out: it follows from the times of the rows, which are there
+already, and looks like structure where there is none. Clicks are left out unless asked for: groups that were made by
+their clicks and are then praised for them prove nothing.
 """
 
 from collections.abc import Sequence
@@ -30,11 +31,13 @@ Ints = NDArray[np.int64]
 
 VISITS = ("domain",)
 ATTRIBUTES = ("os", "browser", "device_type", "region")
+DEVICE = ("os", "browser", "device_type")
+"""Columns that say one thing: that the one system goes with its own browser is no finding about people."""
 DAY_PART, WEEK_PART = "part of the day", "part of the week"
 DAY_PARTS = ("night", "morning", "afternoon", "evening")
 """Six hours each, from midnight UTC."""
 WEEK_PARTS = ("weekday", "weekend")
-ROWS, RECENCY, CLICKS = "rows", "days since the last row", "click rate"
+ROWS, CLICKS = "rows", "click rate"
 
 DECLARATIONS = (
     *(Declaration(name, "categorical", optional=True) for name in (*VISITS, *ATTRIBUTES)),
@@ -70,6 +73,11 @@ class Block:
     shares: Any
     codes: Ints
 
+    @property
+    def theme(self) -> str:
+        """What the column is about; columns of one theme weigh as one and are shuffled together."""
+        return "device" if self.name in DEVICE else self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
@@ -80,7 +88,6 @@ class Behaviour:
         rows: int64[n], places of the rows of these users in the table.
         row_user: int64[n], place of each such row's user.
         row_weight: float64[n], how many rows each stands for.
-        row_at_ns: int64[n], when it was.
         count: int64[users], rows of each.
         blocks: columns of behaviour.
         unknown: rows left out because their user is null.
@@ -90,7 +97,6 @@ class Behaviour:
     rows: Ints
     row_user: Ints
     row_weight: Floats
-    row_at_ns: Ints
     count: Ints
     blocks: tuple[Block, ...]
     unknown: int
@@ -146,7 +152,6 @@ def behaviour_of(table: TrainingTable, smallest: int, clicks_before_ns: int | No
         rows,
         user,
         gather.weights,
-        table.at_ns[rows],
         count,
         tuple(blocks),
         len(table) - len(rows),
@@ -220,12 +225,12 @@ class _Gather:
         return shares_of(codes, self.user, self.weights, self.users, width)
 
     def habits(self, count: Ints, clicks_before_ns: int | None) -> Block:
-        """Numbers of a user."""
-        names, numbers = [ROWS, RECENCY], habits_of(self.table.at_ns[self.rows], self.user, count)
+        """Numbers of a user as standard deviations from the average of all."""
+        names, numbers = [ROWS], [np.log(count)]
         if clicks_before_ns is not None:
             names.append(CLICKS)
-            numbers = np.column_stack([numbers, self._click_rate(clicks_before_ns)])
-        return Block("habits", "habits", tuple(names), standard(numbers), _NONE)
+            numbers.append(self._click_rate(clicks_before_ns))
+        return Block("habits", "habits", tuple(names), _standard(np.column_stack(numbers)), _NONE)
 
     def _click_rate(self, before_ns: int) -> Floats:
         """Click rate of each user, shrunk to the mean by the weight of a hundred impressions; as logits."""
@@ -256,18 +261,7 @@ def shares_of(codes: Ints, user: Ints, weights: Floats, users: int, width: int) 
     return csr_matrix((share, (user[good], codes[good])), shape=(users, width))
 
 
-def habits_of(at_ns: Ints, user: Ints, count: Ints) -> Floats:
-    """float64[users, 2]: log of the number of rows, log of one and the days from the last to the end of all.
-
-    Args:
-        at_ns: int64[rows]. user: int64[rows], whose row it is. count: int64[users], rows of each.
-    """
-    last = np.zeros(len(count), dtype=np.int64)
-    np.maximum.at(last, user, at_ns)
-    return np.column_stack([np.log(count), np.log1p((last.max() - last) / _DAY_NS)])
-
-
-def standard(numbers: Floats) -> Any:
+def _standard(numbers: Floats) -> Any:
     """CSR of columns as standard deviations from their average; zeros where all are the same."""
     from scipy.sparse import csr_matrix
 

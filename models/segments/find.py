@@ -8,7 +8,7 @@ import numpy as np
 
 from models.dataset import TrainingTable
 from models.segments.behaviour import Behaviour, Ints, behaviour_of
-from models.segments.clusters import STABLE, Clusters, clusters_of
+from models.segments.clusters import APART, STABLE, Clusters, clusters_of
 from models.segments.folder import Before
 from models.segments.matching import Named, name_groups
 from models.segments.report import FOUND, NO_STABLE, Report, Segment, TraitTold, TrialTold
@@ -214,6 +214,11 @@ def _cautions(space: Space, clusters: Clusters, wish: Wish) -> tuple[str, ...]:
     if wish.clicks:
         found.append(
             "Clicks helped to find the groups, so only impressions after those clicks count as answers."
+        )
+    if clusters.taken is not None and clusters.taken.silhouette < APART:
+        found.append(
+            f"The groups overlap (silhouette {clusters.taken.silhouette:.2f}, apart from {APART} on): users at their "
+            f"edges will change with a refresh."
         )
     if wish.groups is not None and space.kept == 0:
         found.append(

@@ -2,28 +2,28 @@
 
 Each column becomes deviations from the average share, divided by the root of that share (the chi-square distance
 of correspondence analysis: Greenacre, *Correspondence Analysis in Practice*); deviations of visits are shrunk for
-users of few rows. Columns are then made equal by the first singular value of each (multiple factor analysis:
-Escofier & Pagès 1994), so that a column of 300 domains does not drown one of four parts of the day. The principal
-directions come from the exact covariance, which the sparse shares give without being filled up.
+users of few rows. Themes (a column, or the three of the device) are then made equal by the first singular value of
+each (multiple factor analysis: Escofier & Pagès 1994), so that a column of 300 domains does not drown one of four
+parts of the day. The principal directions come from the exact covariance, which the sparse shares give without being
+filled up.
 
 A direction counts where its variance is above that of data in which the columns were shuffled against each other
 (parallel analysis: Horn 1965; by permutation: Buja & Eyuboglu 1992). What is shuffled is what could be chance:
 
     visits      rows among users: whether a user has ways of one's own at all
-    attributes  users, column by column: whether system, region and the rest go together, or with anything
+    attributes  users, theme by theme: whether device and region go together, or with anything
     interests   users, id by id
-    habits      the times of rows among users, so that what one time says of day, week and recency stays together
+    habits      click rates among users; the number of rows stays, because it is what deviations are shrunk by
 
 Without such a direction there is no structure to find, and that is said.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.segments.behaviour import (
     DAY_PART,
@@ -31,15 +31,14 @@ from models.segments.behaviour import (
     WEEK_PART,
     Behaviour,
     Block,
-    habits_of,
+    Floats,
+    Ints,
     shares_of,
-    standard,
 )
-
-Floats = NDArray[np.float64]
 
 MOST_DIRECTIONS = 20
 _DRAWS = 10
+_THEMES = ("device", "region")
 _DEVIATIONS = 4.0
 """How far above shuffled data, in standard deviations of ten draws: chance reaches it in less than 1 of 100."""
 
@@ -72,7 +71,7 @@ def space_of(behaviour: Behaviour, seed: int, progress: Callable[[int, int], Non
         "visits": behaviour.count / (behaviour.count + PRIOR_ROWS),
         "other": np.ones(len(behaviour.users)),
     }
-    parts = [_part(block, trust) for block in behaviour.blocks]
+    parts = _parts(behaviour.blocks, trust)
     variances, directions = _spectrum(parts)
     most = min(MOST_DIRECTIONS, len(variances))
     drawn = np.empty((_DRAWS, most))
@@ -107,17 +106,26 @@ class _Part:
         return (diags(self.trust) @ self.shares @ diags(self.scale)).tocsr()
 
 
-def _part(block: Block, trusts: dict[str, Floats]) -> _Part:
-    trust = trusts["visits" if block.kind == "visits" else "other"]
+def _parts(blocks: Sequence[Block], trusts: dict[str, Floats]) -> list[_Part]:
+    """Columns with each theme's first singular value made 1."""
+    parts = [_part(block, trusts["visits" if block.kind == "visits" else "other"]) for block in blocks]
+    first: dict[str, float] = {}
+    for theme in dict.fromkeys(block.theme for block in blocks):
+        own = [part for part, block in zip(parts, blocks, strict=True) if block.theme == theme]
+        first[theme] = float(_spectrum(own)[0][0])
+    # A theme in which all users are the same has nothing to say, and must not be blown up.
+    weights = {theme: 1.0 / np.sqrt(value) if value > 1e-12 else 0.0 for theme, value in first.items()}
+    return [
+        replace(part, scale=part.scale * weights[block.theme])
+        for part, block in zip(parts, blocks, strict=True)
+    ]
+
+
+def _part(block: Block, trust: Floats) -> _Part:
     if block.kind == "habits":
-        mean, scale = np.zeros(len(block.values)), np.ones(len(block.values))
-    else:
-        mean = np.asarray(block.shares.mean(axis=0)).ravel()
-        scale = 1.0 / np.sqrt(np.maximum(mean, 1e-12))
-    part = _Part(block.shares, mean, scale, trust)
-    first = _spectrum([part])[0][0]
-    # A column in which all users are the same has nothing to say, and must not be blown up.
-    return _Part(block.shares, mean, scale / np.sqrt(first) if first > 1e-12 else scale * 0.0, trust)
+        return _Part(block.shares, np.zeros(len(block.values)), np.ones(len(block.values)), trust)
+    mean = np.asarray(block.shares.mean(axis=0)).ravel()
+    return _Part(block.shares, mean, 1.0 / np.sqrt(np.maximum(mean, 1e-12)), trust)
 
 
 def _spectrum(parts: list[_Part]) -> tuple[Floats, Floats]:
@@ -160,12 +168,15 @@ def _points(parts: list[_Part], directions: Floats) -> Floats:
 def _shuffled(behaviour: Behaviour, rng: np.random.Generator) -> list[Any]:
     """The shares of each column as chance would make them, see the top of this file."""
     times = rng.permutation(len(behaviour.rows))
-    return [_shuffled_block(block, behaviour, times, rng) for block in behaviour.blocks]
+    people = {theme: rng.permutation(len(behaviour.users)) for theme in _THEMES}
+    return [_shuffled_block(block, behaviour, times, people, rng) for block in behaviour.blocks]
 
 
 def _shuffled_block(
-    block: Block, behaviour: Behaviour, times: NDArray[np.int64], rng: np.random.Generator
+    block: Block, behaviour: Behaviour, times: Ints, people: Mapping[str, Ints], rng: np.random.Generator
 ) -> Any:
+    from scipy.sparse import csr_matrix
+
     users = len(behaviour.users)
     if block.kind == "visits":
         order = times if block.name in (DAY_PART, WEEK_PART) else rng.permutation(len(block.codes))
@@ -173,12 +184,12 @@ def _shuffled_block(
             block.codes[order], behaviour.row_user, behaviour.row_weight, users, len(block.values)
         )
     if block.kind == "attributes":
-        return block.shares[rng.permutation(users)]
+        return block.shares[people[block.theme]]
     if block.kind == "interests":
         return _shuffled_columns(block.shares, rng)
-    numbers = habits_of(behaviour.row_at_ns[times], behaviour.row_user, behaviour.count)
-    of_clicks = block.shares[:, numbers.shape[1] :].toarray()[rng.permutation(users)]
-    return standard(np.hstack([numbers, of_clicks]))
+    numbers = block.shares.toarray()
+    numbers[:, 1:] = numbers[rng.permutation(users), 1:]
+    return csr_matrix(numbers)
 
 
 def _shuffled_columns(shares: Any, rng: np.random.Generator) -> Any:

@@ -77,7 +77,7 @@ def test_directions_are_those_of_the_covariance_written_out() -> None:
     arrow, _ = make_users(300, purity=0.6)
     found = behaviour_of(table_from_arrow(arrow, DECLARATIONS, source="t"), 20)
     space = space_of(found, 1, lambda *_: None)
-    parts = []
+    parts: dict[str, list[np.ndarray]] = {}
     for block in found.blocks:
         dense = block.shares.toarray()
         if block.kind != "habits":
@@ -85,9 +85,10 @@ def test_directions_are_those_of_the_covariance_written_out() -> None:
             dense = (dense - mean) / np.sqrt(mean)
         if block.kind == "visits":
             dense = dense * (found.count / (found.count + 4.0))[:, None]
-        first = np.linalg.eigvalsh(dense.T @ dense / len(dense))[-1]
-        parts.append(dense / np.sqrt(first))
-    full = np.hstack(parts)
+        theme = "device" if block.name in {"os", "device_type"} else block.name
+        parts.setdefault(theme, []).append(dense)
+    themes = [np.hstack(own) for own in parts.values()]
+    full = np.hstack([own / np.sqrt(np.linalg.eigvalsh(own.T @ own / len(own))[-1]) for own in themes])
     values, vectors = np.linalg.eigh(full.T @ full / len(full))
     assert np.allclose(space.variances, values[::-1][: len(space.variances)], atol=1e-9)
     expected = full @ vectors[:, ::-1][:, : space.points.shape[1]]
