@@ -2,7 +2,8 @@
 
 A table of ten thousand line items takes about a second to make: a thread makes it while requests go on. Threads share
 the interpreter, so requests are slower meanwhile, by some milliseconds each, but none waits for the end. A model is
-read, checked and compiled in a process of its own (`store.model_apart`), which a thread waits for. One thing is made at a time; a change that comes meanwhile starts another, of the newest campaigns.
+read, checked and compiled in a process of its own (`store.model_apart`), which a thread waits for. One thing is made
+at a time; a change that comes meanwhile starts another, of the newest campaigns.
 """
 
 import asyncio

@@ -33,8 +33,8 @@ def drift_page(report: DriftReport, model: str) -> str:
         ),
         blocks.section(
             "What has moved most",
-            "Population stability index; the track ends at 0.5. Above 0.2 is an alarm, above 0.1 worth a look. Hours, "
-            "weekdays and what campaigns bring differ between any two spans of time: they are a notice at most.",
+            "Population stability index; the track ends at 0.5. Above 0.2 is an alarm, above 0.1 worth a look. "
+            "Hours, weekdays and what campaigns bring differ between any two spans of time: a notice at most.",
             blocks.card(_chart(ids, shifts[:_SHOWN])),
         ),
         blocks.section("Calibration on the fresh rows", None, blocks.card(_calibration(report.calibration))),
