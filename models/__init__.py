@@ -2,7 +2,12 @@
 
     dataset      a table of impressions, checked and cut by time
     schema       which features there are, on which side, and how a value becomes a number
-    train        click and conversion models (LightGBM), calibrated, measured on later rows
+    columns      columns of such a table as arrays, checked
+    texts        texts kept as codes
+    train        click, conversion and value models (LightGBM), calibrated, measured on later rows
+    training     the steps of it: slices, sampling, late conversions, fitting, values, the search for parameters
+    reports      what a manifest says of a training
+    value        what a conversion is worth, as a bundle keeps it
     calibration  raw score -> probability, a small monotone table
     evaluate     the numbers a model is judged by
     evaluation   those with intervals, by part and by group, and two models compared
