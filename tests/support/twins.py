@@ -84,6 +84,7 @@ class Market:
     engine: Engine
     twin: NaiveEngine
     line_ids: list[str] = field(default_factory=list)
+    profiles: list[Profile] = field(default_factory=list)
 
     def bodies(self, random: Random, count: int, *, scored: bool) -> list[bytes]:
         """Well-formed requests; some come twice."""
@@ -118,8 +119,8 @@ def market(
     twin = NaiveEngine(own, settings, naive_score if scored else None, advertisers)
     _lease(random, engine, twin, now_ns)
     _pace(engine, twin, settings)
-    _remember(random, own, engine, twin, now_ns)
-    return Market(own, advertisers, engine, twin, [line.id for line in twin.lines])
+    profiles = _remember(random, own, engine, twin, now_ns)
+    return Market(own, advertisers, engine, twin, [line.id for line in twin.lines], profiles)
 
 
 def _lease(random: Random, engine: Engine, twin: NaiveEngine, now_ns: int) -> None:
@@ -152,9 +153,10 @@ def users(exchanges: Iterable[str] = ("one", "two", "three", "default")) -> list
 
 def _remember(
     random: Random, campaigns: list[Campaign], engine: Engine, twin: NaiveEngine, now_ns: int
-) -> None:
-    """What was shown before, and what is known of users."""
+) -> list[Profile]:
+    """What was shown before, and what is known of users; the profiles are handed back."""
     exposures = []
+    profiles: list[Profile] = []
     for number, user in enumerate(users()):
         line = random.choice(twin.lines)
         at_ns = now_ns - random.choice((1, 30, 50_000)) * S
@@ -174,9 +176,10 @@ def _remember(
         if random.random() < 0.3:
             own = tuple(random.sample(make.SEGMENTS, 2))
             twin.segments[user] = own, now_ns + 30 * S
-            engine.profile(
-                [Profile(user=key_text(user), segments=own, at_ns=now_ns, expires_ns=now_ns + 30 * S)]
+            profiles.append(
+                Profile(user=key_text(user), segments=own, at_ns=now_ns, expires_ns=now_ns + 30 * S)
             )
+    engine.profile(profiles)
     engine.expose(exposures, now_ns)
     for campaign in campaigns:
         for creative in campaign.creatives:
@@ -189,6 +192,7 @@ def _remember(
                     )
                 ]
             )
+    return profiles
 
 
 # -- what must be equal -------------------------------------------------------------------------------------------
