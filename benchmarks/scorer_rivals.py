@@ -114,7 +114,7 @@ def _tl2cgen(path: Path, folder: Path) -> Score:
         raise RuntimeError("there is no gcc")
     library = folder / "tl2cgen.so"
     model = treelite.frontend.load_lightgbm_model(path)
-    tl2cgen.export_lib(model, toolchain="gcc", libpath=str(library), params={"parallel_comp": 8}, nthreads=1)
+    tl2cgen.export_lib(model, toolchain="gcc", libpath=str(library), params={"parallel_comp": 8})
     predictor = tl2cgen.Predictor(str(library), nthread=1)
     return lambda rows: predictor.predict(tl2cgen.DMatrix(rows), pred_margin=True).reshape(-1)
 

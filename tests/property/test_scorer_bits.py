@@ -1,7 +1,7 @@
 """The proof of the compiled scorer: not one bit differs from LightGBM on rows with anything put into them.
 
 The default is a sample on small models. The whole of it, 50,000 rows for each of the benchmark's four models, takes
-about three minutes:
+some minutes, most of it training:
 
     python -m pytest tests/property/test_scorer_bits.py -m slow
 """
