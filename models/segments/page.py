@@ -100,7 +100,7 @@ def _answers(report: Report, ids: ChartIds) -> Markup:
     )
     return section(
         "How they answer",
-        f"Impressions from {moment(report.response_from_ns)} on. Green: the interval of 95 % lies above all other users.",
+        f"Impressions from {moment(report.response_from_ns)} on. Green: the 95 % interval lies above all others.",
         card(chart if rows else None, body),
     )
 
