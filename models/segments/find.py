@@ -27,6 +27,7 @@ _NO_EXPERIMENT = (
     "Which users saw what was the bidder's choice: a lift says how a segment answered, not what showing it more "
     "would bring. Try a segment with a small budget before moving much money."
 )
+_MANY = "Each segment's interval is of 95 % by itself: of twenty segments, one lies off by chance."
 _UTC = "Parts of the day and of the week are UTC."
 
 
@@ -210,7 +211,7 @@ def _told(one: Trait) -> TraitTold:
 def _cautions(space: Space, clusters: Clusters, wish: Wish) -> tuple[str, ...]:
     found = [_UTC]
     if clusters.count > 1:
-        found.insert(0, _NO_EXPERIMENT)
+        found = [_NO_EXPERIMENT, _MANY, *found]
     if wish.clicks:
         found.append(
             "Clicks helped to find the groups, so only impressions after those clicks count as answers."

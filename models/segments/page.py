@@ -69,7 +69,7 @@ def _top(report: Report) -> Markup:
     )
     best = max(report.segments, key=lambda one: one.ctr.lift_low or 0.0, default=None)
     if best is not None and best.ctr.lift_low is not None and best.ctr.lift_low > 1.0:
-        lead += f"; {best.name} answers best: {best.words}"
+        lead += f"; {best.name} clicks most: {best.words}"
     when = f"{report.table}, {' to '.join(map(moment, report.window_ns))}"
     stable = found and (report.asked is None or report.trials[0].stable)
     verdict = "Stable under resampling" if stable else "Not stable: do not build on these" if found else None
@@ -100,7 +100,7 @@ def _answers(report: Report, ids: ChartIds) -> Markup:
     )
     return section(
         "How they answer",
-        f"Impressions from {moment(report.response_from_ns)} on. Green bars are surely above all other users.",
+        f"Impressions from {moment(report.response_from_ns)} on. Green: the 95 % interval lies above all others.",
         card(chart if rows else None, body),
     )
 
@@ -163,7 +163,7 @@ def _campaigns(report: Report) -> Markup:
     columns = [
         Column("Campaign"),
         *(Column(name, _LIFT) for name in names),
-        Column("Best", "surely the best"),
+        Column("Best", "of those that hold, the one whose interval begins highest"),
     ]
     held = sum(cell.holds for cell in report.cells)
     more = len(report.best) - len(campaigns)
