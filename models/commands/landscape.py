@@ -35,7 +35,7 @@ def landscape(
     add_to: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Landscape to add these rows to; keeps its grid, strata and half-life."
+            metavar="FILE", help="Landscape to add these rows to: keeps its grid, strata, half-life."
         ),
     ] = None,
     half_life: Annotated[
@@ -55,7 +55,7 @@ def landscape(
 ) -> None:
     """Fit how likely a bid wins and what a win costs, from won and lost bids."""
     from models.landscape.curves import fit_landscape, grid_of, landscape_of, shares
-    from models.landscape.measure import on_later_rows
+    from models.landscape.measure import errors_on, on_later_rows
     from models.landscape.observations import observe
     from models.landscape.page import render
     from models.landscape.store import load_landscape, save_landscape
@@ -69,12 +69,12 @@ def landscape(
     fit = fit_landscape(
         rows, levels, grid=grid, half_life_ns=half_life_ns, shrinkage=shrinkage, min_rows=min_rows, seen=seen
     )
-    later = _later(on_later_rows, rows, seen, fit, min_rows)
+    later = errors_on(rows, seen, old) if old else _later(on_later_rows, rows, seen, fit, min_rows)
     if old:
         old.counts.update(seen, old.strata.encode(rows, seen.rows))
         fit = landscape_of(old.counts, old.strata, old.shrinkage, f"{old.source} and {rows.source}")
     digest = save_landscape(out, fit)
-    curves = _curves(fit, rows, seen, top=top, draws=draws, seed=seed, quiet=json)
+    curves = _curves(fit, rows, seen, top=top, draws=0 if old else draws, seed=seed, quiet=json)
     if page:
         won = float((seen.won * seen.weight).sum() / seen.weight.sum())
         write_page(page, render(fit, curves, shares(seen), won, later, seen.dropped, _window(seen)))
@@ -150,8 +150,12 @@ def _curves(
     places = fit.strata.encode(rows, seen.rows)
     sizes = np.array([stratum.rows for stratum in fit.strata.strata])
     shown = [0, *(1 + np.argsort(-sizes[1:], kind="stable")[:top]).tolist()]
-    with _bar(quiet=quiet) as tell:
-        low, high = bands(fit, seen, places, shown, draws=draws, seed=seed, tell=tell)
+    # Rows that are only counted cannot be drawn again: a landscape that was added to has no bands.
+    low: Any = [None] * len(shown)
+    high: Any = low
+    if draws:
+        with _bar(quiet=quiet) as tell:
+            low, high = bands(fit, seen, places, shown, draws=draws, seed=seed, tell=tell)
     return [
         Curve(
             fit.strata.name(place), int(sizes[place]), 1.0 - fit.survival[place], low[k], high[k],
@@ -217,8 +221,8 @@ def _print(
                     "name": curve.name,
                     "bids": curve.bids,
                     "win_probability": curve.win_probability.tolist(),
-                    "low": curve.low.tolist(),
-                    "high": curve.high.tolist(),
+                    "low": None if curve.low is None else curve.low.tolist(),
+                    "high": None if curve.high is None else curve.high.tolist(),
                     "mean_price_cpm_micros": curve.mean_price.tolist(),
                 }
                 for curve in curves
@@ -282,9 +286,13 @@ def _table(fit: "Landscape", curves: "list[Curve]", seen: "Observations") -> Any
     for place in places:
         shown.add_column(cpm(float(fit.grid[place])), justify="right")
     for curve in curves:
-        cells = (
-            f"{curve.win_probability[place]:.1%} ±{(curve.high[place] - curve.low[place]) * 50:.1f}"
-            for place in places
-        )
+        cells = (_cell(curve, place) for place in places)
         shown.add_row(curve.name, f"{curve.bids:,}", *cells)
     return shown
+
+
+def _cell(curve: "Curve", place: int) -> str:
+    chance = f"{curve.win_probability[place]:.1%}"
+    if curve.low is None or curve.high is None:
+        return chance
+    return f"{chance} ±{(curve.high[place] - curve.low[place]) * 50:.1f}"

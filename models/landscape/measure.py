@@ -86,6 +86,18 @@ def on_later_rows(
         table, fitted.strata.by, grid=fitted.grid, half_life_ns=fitted.counts.half_life_ns,
         shrinkage=fitted.shrinkage, min_rows=min_rows, seen=earlier,
     )  # fmt: skip
+    return errors_on(table, later, model, fitted_rows=cut)
+
+
+def errors_on(
+    table: TrainingTable, later: Observations, model: Landscape, *, fitted_rows: int = 0
+) -> LaterRows:
+    """The errors of a landscape on rows that it was not made from.
+
+    Args:
+        table: that the rows are of. later: the rows. model: fitted before them.
+        fitted_rows: how many rows it was fitted to, for the report; 0 where not known.
+    """
     places = model.strata.encode(table, later.rows)
     p = np.clip(model.win_probability(later.bid_cpm_micros, places), SMOOTHING, 1.0 - SMOOTHING)
     groups = win_groups(p, later.won, later.weight)
@@ -93,7 +105,7 @@ def on_later_rows(
     errors = np.array([abs(group.predicted - group.won) for group in groups])
     mean = float(np.average(later.won, weights=later.weight))
     return LaterRows(
-        fitted_rows=cut,
+        fitted_rows=fitted_rows,
         rows=len(later),
         win_rate=mean,
         predicted=float(np.average(p, weights=later.weight)),

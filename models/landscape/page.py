@@ -24,7 +24,7 @@ from models.pages.blocks import (
 )
 from models.pages.charts import Axis, ChartIds, Series, legend, plane_chart
 from models.pages.markup import Markup, el
-from models.pages.text import count, moment, percent, ratio
+from models.pages.text import DASH, count, moment, percent, ratio
 
 Floats = NDArray[np.float64]
 
@@ -44,13 +44,13 @@ _HOW = {
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """One stratum as it is shown: name, bids it was made from, curve and band at each point of the grid."""
+    """One stratum as it is shown: name, bids it was made from, curve and band (or None) at each point of the grid."""
 
     name: str
     bids: int
     win_probability: Floats
-    low: Floats
-    high: Floats
+    low: Floats | None
+    high: Floats | None
     mean_price: Floats
 
 
@@ -135,10 +135,10 @@ def _curve_card(ids: ChartIds, landscape: Landscape, curve: Curve) -> Markup:
     def line(name: str, values: Floats, tone: str) -> Series:
         return Series(name, tuple(zip(x, values.tolist(), strict=True)), tone)
 
+    ends = [values for values in (curve.low, curve.high) if values is not None]
     lines = (
-        line("band, low", curve.low, "plan"),
-        line("band, high", curve.high, "plan"),
         line("chance to win", curve.win_probability, "spend"),
+        *(line("band", values, "plan") for values in ends),
     )
     percents = tuple((share, f"{share:.0%}") for share in (0.0, 0.25, 0.5, 0.75, 1.0))
     description = (
@@ -147,7 +147,7 @@ def _curve_card(ids: ChartIds, landscape: Landscape, curve: Curve) -> Markup:
     return card(
         el("h3", curve.name),
         el("p", f"{count(curve.bids)} bids", class_="note"),
-        legend((lines[2], lines[0]._replace(name="band"))),
+        legend(lines[:2]),
         plane_chart(
             ids, f"Chance to win, {curve.name}", description, axis, Axis("", 0.0, 1.0, percents), lines
         ),
@@ -162,8 +162,10 @@ def _curve_table(landscape: Landscape, curve: Curve) -> Markup:
         (
             cpm(float(landscape.grid[place])),
             percent(float(curve.win_probability[place])),
-            percent(float(curve.low[place])),
-            percent(float(curve.high[place])),
+            *(
+                DASH if values is None else percent(float(values[place]))
+                for values in (curve.low, curve.high)
+            ),
             cpm(float(curve.mean_price[place])),
         )
         for place in places
@@ -175,7 +177,7 @@ def _price_axis(landscape: Landscape) -> Axis:
     low, high = math.log10(landscape.grid[0]), math.log10(landscape.grid[-1])
     ticks = tuple(
         (math.log10(value), cpm(value))
-        for value in (10.0 ** np.linspace(low, high, 4)).tolist()
+        for value in (10.0 ** np.linspace(low, high, 5)[:-1]).tolist()
     )  # fmt: skip
     return Axis("bid, CPM", low, high, ticks)
 
@@ -196,19 +198,17 @@ def _later(ids: ChartIds, later: LaterRows) -> Markup:
     ]  # fmt: skip
     kl = "not known, no price was seen" if later.kl is None else ratio(later.kl, 4)
     note = (
-        f"Fitted to the first {count(later.fitted_rows)} bids, measured on the {count(later.rows)} after them: "
+        f"Fitted to {_earlier(later)}, measured on the {count(later.rows)} bids after them: "
         f"predicted {percent(later.predicted)} wins, were {percent(later.win_rate)}; log loss "
         f"{ratio(later.log_loss, 4)} against {ratio(later.log_loss_of_mean, 4)} of always saying the mean; KL {kl}."
     )
-    axis = Axis("predicted", 0.0, top, ticks)
+    axis = Axis("predicted; won upwards", 0.0, top, ticks)
     chart = plane_chart(
-        ids, "Later bids", "Share won by predicted chance.", axis, axis._replace(name="won"), lines
+        ids, "Later bids", "Share won by predicted chance.", axis, axis._replace(name=""), lines
     )
-    return section(
-        "On later rows",
-        note,
-        grid(card(legend(lines), chart), card(table("Later bids by predicted chance", columns, rows))),
-    )
+    numbers = table("Later bids by predicted chance", columns, rows)
+    both = el("div", card(legend(lines), chart), card(numbers), class_="pair")
+    return section("On later rows", note, both)
 
 
 def _dropped(dropped: dict[str, int]) -> Markup:
@@ -217,3 +217,7 @@ def _dropped(dropped: dict[str, int]) -> Markup:
         "Rows left out", "They contradict themselves or say nothing.",
         card(table("Rows left out", (Column("Reason"), Column("Rows")), rows)),
     )  # fmt: skip
+
+
+def _earlier(later: LaterRows) -> str:
+    return f"the first {count(later.fitted_rows)} bids" if later.fitted_rows else "all bids before"

@@ -89,7 +89,8 @@ class Strata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """A stratum as people read it."""
         path = self.strata[place].path
         return (
-            ", ".join(f"{level} {_said(value)}" for level, value in zip(self.by, path, strict=False)) or "all"
+            ", ".join(f"{level} {_said(level, value)}" for level, value in zip(self.by, path, strict=False))
+            or "all"
         )
 
     def encode(self, table: TrainingTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -167,7 +168,9 @@ def _grow(
     return child
 
 
-def _said(value: str) -> str:
+def _said(level: str, value: str) -> str:
+    if level == PREDICTION and value not in ("", OTHERS):
+        return f"tenth {int(value) + 1}"
     return {"": "(none)", OTHERS: "(others)"}.get(value, value)
 
 

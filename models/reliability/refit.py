@@ -88,7 +88,7 @@ def refit_bundle(
     }
     manifest = msgspec.structs.replace(
         bundle.manifest,
-        models=reports,
+        models={**bundle.manifest.models, **reports},
         params={**bundle.manifest.params, "recalibration": {"of": bundle.hash, **note}},
     )
     return save_bundle(out_dir, manifest, bundle.spec, bundle.texts, tables)

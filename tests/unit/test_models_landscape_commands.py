@@ -90,12 +90,17 @@ def test_rows_added_later_are_the_landscape_of_both(app, tmp_path):
     run(app, "landscape", tmp_path / "early.parquet", "--out", tmp_path / "early", *common)
     done = run(
         app, "landscape", tmp_path / "late.parquet", "--out", tmp_path / "both", "--add-to", tmp_path / "early",
-        "--draws", 10, "--json",
+        "--page", tmp_path / "both.html", "--json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
+    assert "all bids before" in well_formed(tmp_path / "both.html")
     run(app, "landscape", tmp_path / "all.parquet", "--out", tmp_path / "all", *common)
     both, alone = load_landscape(tmp_path / "both"), load_landscape(tmp_path / "all")
     assert both.counts.half_life_ns == 12 * 3600 * 10**9
+    found = json.loads(done.stdout)
+    assert found["curves"][0]["low"] is None  # rows that are only counted cannot be drawn again
+    assert found["later_rows"]["rows"] == 1500  # all that is new, by what was known before
+    assert found["later_rows"]["mean_error"] < 0.05
     bids = np.linspace(3e5, 2e6, 20)
     np.testing.assert_allclose(both.win_probability(bids), alone.win_probability(bids), atol=0.02)
 

@@ -120,7 +120,10 @@ def test_levels_nest_and_names_read_well():
         values = (strata.decile([0.1, 0.2][row % 2]), "a" if row < 48 else "", str(row % 24))
         assert found[row] == strata.find(values)
     assert strata.name(0) == "all"
-    assert strata.name(int(found[95])) == f"prediction {strata.decile(0.2)}, placement (none), hour 23"
+    assert (
+        strata.name(int(found[95]))
+        == f"prediction tenth {int(strata.decile(0.2)) + 1}, placement (none), hour 23"
+    )
     parents = [stratum.parent for stratum in strata.strata]
     assert all(parent < place for place, parent in enumerate(parents) if place)
 
