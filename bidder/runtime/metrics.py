@@ -225,6 +225,12 @@ class Metrics:
         ):
             yield from family(f"clearbid_{name}_total", "counter", said, _one(value))
         yield from family(
+            "clearbid_model_info",
+            "gauge",
+            "The model that decides.",
+            [Sample({"hash": engine.model_hash}, 1)],
+        )
+        yield from family(
             "clearbid_control_refused_total",
             "counter",
             "Control messages left out, by cause.",

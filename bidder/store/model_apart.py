@@ -5,6 +5,7 @@ half: requests queue for hundreds of milliseconds. Apart, only its arrays come b
 """
 
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -45,6 +46,8 @@ def load_model_apart(directory: Path) -> Model:
 
 def _load(directory: str) -> _Parts | None:
     """The other process: None where LightGBM itself must score, whose handles live in one process only."""
+    if hasattr(os, "nice"):
+        os.nice(10)  # requests go first where there is no idle core
     model = load_model(Path(directory))
     if getattr(model, "native", None) is not None:
         return None

@@ -233,3 +233,10 @@ async def test_the_endpoint_answers_on_loopback() -> None:
         await server.stop()
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"clearbid_requests_total 0" in answer
+
+
+def test_the_model_that_decides_is_named() -> None:
+    made = worker()
+    clock = VirtualClock(0)
+    text = Metrics(made, Renewal(made, clock), clock, {}).text()
+    assert f'clearbid_model_info{{hash="{made.engine.model_hash}"}} 1' in text.splitlines()
