@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.artifact import FORMAT, MODEL_NAMES, Manifest, ModelBundle, ModelReport, save_bundle
 from models.calibration import CalibrationTable, calibrate, fit_calibration, sigmoid
-from models.check import check_file, declarations_of
+from models.check import check_file
 from models.compile import compile_boosters
 from models.dataset import TrainingTable, read_table
 from models.errors import ArtifactError, TableError
@@ -49,7 +49,7 @@ def bring_model(
         if not report.fits:
             raise ArtifactError(f"model file {path} does not fit this bidder: {'; '.join(report.faults)}")
     features = FeatureSpec.from_json(spec.read_bytes())
-    rows = read_table(table, declarations_of(features))
+    rows = read_table(table, features.declarations())
     cut = int(np.searchsorted(rows.at_ns, rows.at_ns[len(rows) // 2], side="left"))
     if min(cut, len(rows) - cut) < MIN_ROWS:
         raise TableError(

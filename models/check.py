@@ -21,10 +21,7 @@ from models.compile import LeafMaskTable, compile_boosters
 from models.errors import ArtifactError, MismatchError, TableError
 from models.needs import Need, TextCheck, names_in, needs_of, text_check
 from models.schema import (
-    SEGMENT_PREFIX,
-    SEGMENTS_COLUMN,
     SERVED,
-    Declaration,
     Feature,
     FeatureSpec,
     serving_faults,
@@ -297,24 +294,12 @@ def _notes(texts: dict[str, str], features: FeatureSpec | None, needs: list[Need
 # -- rows and speed -----------------------------------------------------------------------------------------------
 
 
-def declarations_of(spec: FeatureSpec) -> tuple[Declaration, ...]:
-    """What a table must have for the features of a spec."""
-    found = [
-        Declaration(feature.name, feature.kind, feature.side)
-        for feature in spec.features
-        if not feature.name.startswith(SEGMENT_PREFIX)
-    ]
-    if len(found) < len(spec.features):
-        found.append(Declaration(SEGMENTS_COLUMN, "segments", top=1000))
-    return tuple(found)
-
-
 def _rows_of(table: Path | None, spec: FeatureSpec | None, width: int) -> Floats:
     if table is None or spec is None:
         return np.empty((0, width))
     from models.dataset import read_table
 
-    rows = read_table(table, declarations_of(spec), lost=True)
+    rows = read_table(table, spec.declarations(), lost=True)
     return spec.encode_table(rows.slice(0, min(len(rows), MOST_ROWS)).columns)
 
 

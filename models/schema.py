@@ -176,6 +176,16 @@ class FeatureSpec:
         """Number of features."""
         return len(self.features)
 
+    def declarations(self) -> tuple[Declaration, ...]:
+        """The columns that a table must have so that it can be encoded; none of them is optional."""
+        found: dict[str, Declaration] = {}
+        for feature in self.features:
+            if feature.name.startswith(SEGMENT_PREFIX):
+                found[SEGMENTS_COLUMN] = Declaration(SEGMENTS_COLUMN, "segments")
+            else:
+                found[feature.name] = Declaration(feature.name, feature.kind, feature.side)
+        return tuple(found.values())
+
     def to_json(self) -> bytes:
         """Canonical JSON: the same features give the same bytes."""
         return msgspec.json.encode({"features": self.features}, order="deterministic")

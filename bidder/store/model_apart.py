@@ -49,6 +49,6 @@ def _load(directory: str) -> _Parts | None:
     if hasattr(os, "nice"):
         os.nice(10)  # requests go first where there is no idle core
     model = load_model(Path(directory))
-    if getattr(model, "native", None) is not None:
+    if model.native is not None:
         return None
     return _Parts(model.spec.to_json(), model.table, model.hash)

@@ -1,9 +1,6 @@
-"""How a column differs between what a model learns from and what it will be served.
+"""How a column differs between what a model learns from and what it will be served, by the index of `models.shift`.
 
-The population stability index (PSI) of two samples is sum((b - a) ln(b / a)) over bins, with a and b the shares of
-the bin in either (Siddiqi, Credit Risk Scorecards, 2006): below .1 they are alike, above .25 they are not. Numbers
-are cut at the deciles of the first sample, texts at its most frequent values. Shares are smoothed by half a row, so
-that an empty bin is not infinitely strange.
+Numbers are cut at the deciles of the first sample, texts at its most frequent values.
 """
 
 from typing import Any
@@ -15,18 +12,12 @@ from numpy.typing import NDArray
 
 from models.audit.columns import numbers_of
 from models.audit.findings import Finding
+from models.shift import psi
 
 MOST_PSI, MOST_UNSEEN = 0.25, 0.1
 _BINS, _TOP = 10, 30
 
 Floats = NDArray[np.float64]
-
-
-def psi(first: Floats, second: Floats) -> float:
-    """PSI of counts by bin, float64[B] each."""
-    a = (first + 0.5) / (first.sum() + 0.5 * len(first))
-    b = (second + 0.5) / (second.sum() + 0.5 * len(second))
-    return float(((b - a) * np.log(b / a)).sum())
 
 
 def psi_of_numbers(first: Floats, second: Floats) -> float:

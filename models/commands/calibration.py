@@ -119,7 +119,8 @@ class _Job:
                 self.bundle.calibration, earlier, raw, self.chances if weighted else None, self.clip
             )
             later = {
-                name: (self.raw[name][cut:], self.samples[name].labels[cut:]) for name, cut in cuts.items()
+                name: (self.raw[name][cut:], self.samples[name].part(cut, len(self.samples[name].rows)))
+                for name, cut in cuts.items()
             }
             served = refit_bundle(self.bundle, out, tables, later, self._note(earlier, weighted=weighted))
             for shown, (name, sample) in zip(states, self.samples.items(), strict=True):
@@ -166,18 +167,9 @@ def _read(table: Path, bundle: "ModelBundle", landscape: Path | None) -> "Traini
     from models.commands.landscape import read_bids
     from models.landscape.curves import DEFAULT_BY
     from models.landscape.store import load_landscape
-    from models.schema import SEGMENT_PREFIX, SEGMENTS_COLUMN, Declaration
 
-    features = {
-        SEGMENTS_COLUMN if feature.name.startswith(SEGMENT_PREFIX) else feature.name: feature
-        for feature in bundle.spec.features
-    }
-    needed = tuple(
-        Declaration(name, "segments" if name == SEGMENTS_COLUMN else feature.kind, feature.side)
-        for name, feature in features.items()
-    )
     levels = load_landscape(landscape).strata.by if landscape else DEFAULT_BY
-    return read_bids(table, levels, needed)
+    return read_bids(table, levels, bundle.spec.declarations())
 
 
 def _landscape(path: Path | None, rows: "TrainingTable") -> "Landscape | None":

@@ -57,9 +57,9 @@ def drift(
 def _sides(scorer: "Scorer", table: str, reference: str | None) -> tuple["TrainingTable", "TrainingTable"]:
     """Reference and fresh rows."""
     from models.errors import TableError
-    from models.renewal.tables import between, declarations_of, read_tables
+    from models.renewal.tables import between, read_tables
 
-    wanted = declarations_of(scorer.bundle.spec)
+    wanted = scorer.bundle.spec.declarations()
     rows = read_tables(table, wanted)
     if reference is not None:
         return read_tables(reference, wanted), rows

@@ -50,7 +50,6 @@ def explain(
     """Say what each feature adds to a bid's probabilities, or which features count over a table."""
     from models.artifact import load_bundle
     from models.dataset import read_table
-    from models.explain.groups import declarations_of
 
     asked = [
         name
@@ -60,7 +59,7 @@ def explain(
     if len(asked) > 1:
         raise typer.BadParameter(f"{' and '.join(asked)} must not be given together")
     bundle = load_bundle(directory)
-    rows = read_table(table, declarations_of(bundle.spec), lost=True)
+    rows = read_table(table, bundle.spec.declarations(), lost=True)
     if row is None and bid_id is None:
         _overview(bundle, rows, sample, seed, page, json=json)
     else:

@@ -15,7 +15,6 @@ from models.schema import (
     SEGMENT_PREFIX,
     SEGMENTS_COLUMN,
     Columns,
-    Declaration,
     Feature,
     FeatureSpec,
     segments_of,
@@ -52,17 +51,6 @@ def groups_of(spec: FeatureSpec) -> tuple[Group, ...]:
             key = CLOCK if both and name in _CLOCK else name
         found.setdefault(key, []).append(place)
     return tuple(Group(name, tuple(places)) for name, places in found.items())
-
-
-def declarations_of(spec: FeatureSpec) -> tuple[Declaration, ...]:
-    """The columns that a table must have for this spec, none of them optional."""
-    found: dict[str, Declaration] = {}
-    for feature in spec.features:
-        if feature.name.startswith(SEGMENT_PREFIX):
-            found[SEGMENTS_COLUMN] = Declaration(SEGMENTS_COLUMN, "segments")
-        else:
-            found[feature.name] = Declaration(feature.name, feature.kind, feature.side)
-    return tuple(found.values())
 
 
 def taken(values: Any, rows: NDArray[np.int64]) -> Any:

@@ -122,7 +122,7 @@ def overview(
     """The view of a bundle over a table.
 
     Args:
-        bundle: the models. table: read with `groups.declarations_of(bundle.spec)`.
+        bundle: the models. table: read with `groups.bundle.spec.declarations()`.
         sample: most rows to ask for contributions. seed: of the sample and of what is shuffled.
         tell: told how far it is.
 

@@ -68,7 +68,7 @@ def refit_bundle(
     bundle: ModelBundle,
     out_dir: Path,
     tables: dict[str, CalibrationTable],
-    later: dict[str, tuple[Floats, Floats]],
+    later: dict[str, tuple[Floats, Sample]],
     note: dict[str, object],
 ) -> ModelBundle:
     """Writes the bundle with other calibration tables; its manifest says what they were fitted to.
@@ -77,7 +77,7 @@ def refit_bundle(
         bundle: the one that was read.
         out_dir: directory to write.
         tables: one for each model.
-        later: raw scores and labels of rows later than those of the fit; the reports are measured on them.
+        later: raw scores of rows later than those of the fit, and these rows; the reports are measured on them.
         note: what the tables were fitted to, kept among the parameters as `recalibration`.
 
     Raises:
@@ -91,13 +91,13 @@ def refit_bundle(
         models={**bundle.manifest.models, **reports},
         params={**bundle.manifest.params, "recalibration": {"of": bundle.hash, **note}},
     )
-    return save_bundle(out_dir, manifest, bundle.spec, bundle.texts, tables)
+    return save_bundle(out_dir, manifest, bundle.spec, bundle.texts, tables, bundle.value)
 
 
-def _report(report: ModelReport, table: CalibrationTable, raw: Floats, labels: Floats) -> ModelReport:
+def _report(report: ModelReport, table: CalibrationTable, raw: Floats, rows: Sample) -> ModelReport:
     return msgspec.structs.replace(
         report,
         calibration=table.method,
-        before=evaluate(labels, sigmoid(raw)),
-        after=evaluate(labels, calibrate(table, raw)),
+        before=evaluate(rows.labels, sigmoid(raw), rows.sampling),
+        after=evaluate(rows.labels, calibrate(table, raw), rows.sampling),
     )

@@ -2,7 +2,6 @@
 
     tables     the rows of a round: one table or many, a window of time, what no model has seen
     drift      whether fresh rows are of the kind that a model learned from: PSI, Kolmogorov-Smirnov, calibration
-    paired     the difference of two models in normalized entropy, with its interval
     settings   what a round goes by
     gate       the checks that a challenger must pass: entropy, calibration, drift, features, speed
     rounds     one round after the other, every step in the registry's audit log

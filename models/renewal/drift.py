@@ -24,6 +24,7 @@ from models.artifact import MODEL_NAMES
 from models.dataset import TrainingTable
 from models.schema import SEGMENT_PREFIX, SEGMENTS_COLUMN, FeatureSpec, segments_of
 from models.scorer import Scorer
+from models.shift import ks, ks_limit, psi, psi_limit
 
 ALPHA = 0.001
 PSI_ALARM, PSI_NOTICE = 0.2, 0.1
@@ -107,40 +108,6 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
         """What each alarm is about, in words."""
         parts: tuple[Shift | Calibration, ...] = (*self.features, *self.predictions, *self.calibration)
         return [f"{one.name}: {one.words}" for one in parts if one.level == "alarm"]
-
-
-# -- statistics -------------------------------------------------------------------------------------------------
-
-
-def psi(reference: Floats, fresh: Floats) -> float:
-    """Population stability index of counts float64[bins], half a row added to each."""
-    p = (reference + 0.5) / (reference.sum() + 0.5 * len(reference))
-    q = (fresh + 0.5) / (fresh.sum() + 0.5 * len(fresh))
-    return float(((q - p) * np.log(q / p)).sum())
-
-
-def psi_limit(bins: int, n: int, m: int, alpha: float) -> float:
-    """What the index exceeds by chance with probability `alpha`; n and m are the rows on both sides."""
-    from scipy.special import chdtri
-
-    return float(chdtri(max(bins - 1, 1), alpha)) * (1.0 / max(n, 1) + 1.0 / max(m, 1))
-
-
-def ks(reference: Floats, fresh: Floats) -> float:
-    """Largest distance of the two empirical distribution functions; 0 where a side is empty."""
-    if not len(reference) or not len(fresh):
-        return 0.0
-    a, b = np.sort(reference), np.sort(fresh)
-    points = np.concatenate((a, b))
-    gaps = np.searchsorted(a, points, "right") / len(a) - np.searchsorted(b, points, "right") / len(b)
-    return float(np.abs(gaps).max())
-
-
-def ks_limit(n: int, m: int, alpha: float) -> float:
-    """Smirnov's limit: what the distance exceeds by chance with probability `alpha`, at most."""
-    if not n or not m:
-        return 1.0
-    return math.sqrt(-math.log(alpha / 2.0) / 2.0 * (n + m) / (n * m))
 
 
 def calibration_of(

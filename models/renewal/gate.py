@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from models.artifact import MODEL_NAMES
 from models.dataset import TrainingTable
+from models.evaluation.compare import compare
+from models.evaluation.resampling import clusters_of, packed
 from models.registry.schema import differences
 from models.renewal.drift import DriftReport, calibrations, labels_of, weights_of
-from models.renewal.paired import entropy_difference
 from models.renewal.settings import RenewalSettings
 from models.scorer import Scorer
 
@@ -48,6 +50,7 @@ class Rivals:
         self.rows = rows
         self.settings = settings
         self._champion, self._challenger = champion, challenger
+        self._clusters = clusters_of(_users(rows), len(rows))
         self.new = challenger.probabilities(challenger.bundle.spec.encode_table(rows.columns))
         self.old = (
             champion.probabilities(champion.bundle.spec.encode_table(rows.columns)) if champion else None
@@ -86,14 +89,15 @@ class Rivals:
                 words.append(f"{name}: {events} events are too few to tell")
                 continue
             weights = weights_of(self.rows)
-            value, low, high = entropy_difference(
+            value, low, high = compare(
                 y,
                 self._before(place, places, y),
                 self.new[places, place],
                 weights[places] if weights is not None else None,
+                clusters=packed(self._clusters[places])[0],
                 draws=self.settings.draws,
                 seed=self.settings.seed,
-            )
+            )["normalized_entropy"]
             numbers[name] = {"difference": value, "low": low, "high": high, "rows": len(y), "events": events}
             if value is None or low is None or high is None:
                 words.append(f"{name}: not defined on these rows")
@@ -184,3 +188,9 @@ def ns_a_row(scorers: list[Scorer], rows: TrainingTable) -> list[float]:
             if turn:  # the first is a warm-up
                 took[place].append((time.thread_time_ns() - began) / len(part))
     return [statistics.median(one) for one in took]
+
+
+def _users(table: TrainingTable) -> Sequence[object] | None:
+    """Rows of one user are alike: an interval that took each for itself would be too narrow."""
+    found = table.extras.get("user")
+    return None if found is None else list(found)

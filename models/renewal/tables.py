@@ -11,7 +11,7 @@ import numpy as np
 
 from models.dataset import TrainingTable, read_table
 from models.errors import TableError
-from models.schema import SEGMENT_PREFIX, SEGMENTS_COLUMN, Declaration, FeatureSpec
+from models.schema import Declaration
 
 
 def read_tables(pattern: str, declarations: Sequence[Declaration]) -> TrainingTable:
@@ -65,14 +65,3 @@ def between(table: TrainingTable, begin_ns: int, end_ns: int) -> TrainingTable:
     """Rows with begin <= at_ns < end."""
     first, last = np.searchsorted(table.at_ns, (begin_ns, end_ns), side="left")
     return table.slice(int(first), int(max(first, last)))
-
-
-def declarations_of(spec: FeatureSpec) -> tuple[Declaration, ...]:
-    """What a table must have so that a model can score it."""
-    found: dict[str, Declaration] = {}
-    for feature in spec.features:
-        if feature.name.startswith(SEGMENT_PREFIX):
-            found[SEGMENTS_COLUMN] = Declaration(SEGMENTS_COLUMN, "segments")
-        else:
-            found[feature.name] = Declaration(feature.name, feature.kind, feature.side)
-    return tuple(found.values())

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from models.audit.audit import audit_table
 from models.audit.columns import auc_alone
-from models.audit.drift import psi
 from models.audit.findings import Audit
 from models.audit.labels import wilson
 from models.audit.page import render
@@ -289,12 +288,6 @@ def test_a_number_alone_is_judged_as_scikit_learn_does():
 
 def test_an_id_knows_nothing_of_rows_that_it_did_not_see():
     assert auc_alone(None, np.arange(ROWS), clicks().astype(float)) == 0.5
-
-
-def test_psi_by_hand():
-    one, two = np.array([89.5, 9.5]), np.array([49.5, 49.5])
-    assert psi(one, two) == pytest.approx(0.4 * np.log(0.9 / 0.5) + 0.4 * np.log(0.5 / 0.1))
-    assert psi(one, one) == 0.0
 
 
 def test_wilson_by_the_published_example():

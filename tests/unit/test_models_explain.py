@@ -15,7 +15,7 @@ from models.dataset import TrainingTable, table_from_arrow
 from models.errors import ArtifactError, TableError
 from models.explain.attribution import Attribution, Attributor, log_odds, probability_of
 from models.explain.contributions import Contributor
-from models.explain.groups import CLOCK, SEGMENTS, declarations_of, groups_of
+from models.explain.groups import CLOCK, SEGMENTS, groups_of
 from models.explain.overview import ModelOverview, Overview, overview
 from models.schema import Declaration, Feature, FeatureSpec
 from models.scorer import Scorer
@@ -178,7 +178,7 @@ def test_segments_and_the_clock_are_told_as_one():
 
 
 def test_a_spec_names_the_columns_that_a_table_must_have(bundle):
-    found = {item.name: item for item in declarations_of(bundle.spec)}
+    found = {item.name: item for item in bundle.spec.declarations()}
     assert found.keys() == {item.name for item in DECLARATIONS}
     assert not any(item.optional for item in found.values())
     assert {name: item.kind for name, item in found.items()} == {

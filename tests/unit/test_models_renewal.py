@@ -14,14 +14,14 @@ from models.artifact import ModelBundle
 from models.dataset import TrainingTable, table_from_arrow
 from models.errors import ArtifactError, TableError
 from models.registry import ModelRegistry
-from models.renewal.drift import DriftReport, calibration_of, drift_of, ks, ks_limit, psi, psi_limit
+from models.renewal.drift import DriftReport, calibration_of, drift_of
 from models.renewal.gate import Rivals
 from models.renewal.gauges import gauges_text
-from models.renewal.paired import _bootstrapped
 from models.renewal.rounds import Renewal, Round
 from models.renewal.settings import RenewalSettings, load_settings, span_ns
 from models.renewal.tables import between, read_tables
 from models.scorer import Scorer
+from models.shift import ks, ks_limit, psi, psi_limit
 from models.train import TrainParams, train_bundle
 from tests.support.training import DECLARATIONS, make_table, write_parquet
 
@@ -137,18 +137,6 @@ def test_weights_are_repeated_rows_in_calibration() -> None:
 def test_no_event_is_no_alarm() -> None:
     found = calibration_of("ctr", np.zeros(10), np.full(10, 0.1), None, (0.9, 1.1))
     assert (found.ratio, found.level, found.words) == (None, "ok", "no event to tell by")
-
-
-def test_the_paired_bootstrap_sees_a_better_model_and_no_difference_between_equal_ones() -> None:
-    random = np.random.default_rng(5)
-    p = random.beta(2, 10, 3_000)
-    y = (random.random(3_000) < p).astype(float)
-    value, low, high = _bootstrapped(y, np.full(3_000, y.mean()), p, None, 200, 1)
-    assert value is not None
-    assert low is not None
-    assert high is not None
-    assert low < value < high < 0.0
-    assert _bootstrapped(y, p, p, None, 50, 1) == (0.0, 0.0, 0.0)
 
 
 # -- drift of tables
