@@ -1,5 +1,6 @@
 """Models of Clearbid: from a table to a compiled, calibrated, checked artifact. Imports nothing above it.
 
+    audit        whether a table is fit to learn from
     dataset      a table of impressions, checked and cut by time
     schema       which features there are, on which side, and how a value becomes a number
     columns      columns of such a table as arrays, checked
@@ -9,6 +10,7 @@
     reports      what a manifest says of a training
     value        what a conversion is worth, as a bundle keeps it
     calibration  raw score -> probability, a small monotone table
+    shift        how far two samples of one thing differ
     evaluate     the numbers a model is judged by
     evaluation   those with intervals, by part and by group, and two models compared
     artifact     the directory a trained model lives in; every byte is checked when it is read
