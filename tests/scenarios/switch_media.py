@@ -38,16 +38,15 @@ _FAR = 2**31
 def _offered(*banners: bytes, videos: bool = False) -> Switch:
     """Offers other media too."""
 
-    def media(old: Any, batch: Batch, imp: Any, at: Any, rate: int) -> Any:
-        found = old(batch, imp, at, rate)
-        book = batch._slots
+    def media(old: Any, book: SlotBook, imp: Any, at: Any, rate: int) -> Any:
+        found = old(book, imp, at, rate)
         return (
             found
             + [book.banner(banner, at) for banner in banners if not imp.banner or imp.video]
             + [book.video(b'{"mimes":["video/mp4"]}', rate, at)] * (videos and not imp.video)
         )
 
-    return around(Batch, "_media", media)
+    return around(SlotBook, "media", media)
 
 
 def _banners_alone(old: Any, *args: Any) -> Any:
@@ -275,8 +274,8 @@ SWITCHES: dict[int, tuple[Switch, ...]] = {
         _offered(b'{"w":300,"h":250}'),
         _offered(b'{"w":640,"h":360}'),
         _offered(videos=True),
-        around(Batch, "_media", _banners_alone),
-        around(Batch, "_media", _no_banner_beside),
+        around(SlotBook, "media", _banners_alone),
+        around(SlotBook, "media", _no_banner_beside),
     ),
     31: (
         slot(S.ATTR_BLOCKED, 0),

@@ -232,16 +232,16 @@ def _one_more(old: Any, *args: Any) -> Any:
     return floor + 1 if floor and not isinstance(floor, Reason) else floor
 
 
-def _rate_needed(old: Any, batch: Batch, imp: Any, rate: Any, slots: Any) -> Any:
-    return Reason.FLOOR_CURRENCY if rate is None else old(batch, imp, rate, slots)
+def _rate_needed(old: Any, imp: Any, rate: Any, slots: Any) -> Any:
+    return Reason.FLOOR_CURRENCY if rate is None else old(imp, rate, slots)
 
 
-def _plain_floor(old: Any, batch: Batch, imp: Any, rate: Any, slots: Any) -> Any:
-    return old(batch, imp, ACCOUNT_RATE, slots)
+def _plain_floor(old: Any, imp: Any, rate: Any, slots: Any) -> Any:
+    return old(imp, ACCOUNT_RATE, slots)
 
 
 _NUMBERS_ARE_DOLLARS = both(
-    around(Batch, "_floor", _plain_floor), around(Gate, "rate", lambda old, *args: ACCOUNT_RATE)
+    around(_BATCH, "floor_of", _plain_floor), around(Gate, "rate", lambda old, *args: ACCOUNT_RATE)
 )
 
 
@@ -367,9 +367,9 @@ SWITCHES: dict[int, tuple[Switch, ...]] = {
     ),
     25: (NO_PLACEMENTS, ALL_PLACEMENTS),
     26: (
-        instead(Batch, "_floor", lambda *args: 0),
-        around(Batch, "_floor", _one_more),
-        around(Batch, "_floor", _rate_needed),
+        instead(_BATCH, "floor_of", lambda *args: 0),
+        around(_BATCH, "floor_of", _one_more),
+        around(_BATCH, "floor_of", _rate_needed),
         _NUMBERS_ARE_DOLLARS,
         instead(_BATCH, "cpm_micros_from_float", lambda cpm: int(cpm * 1_000_000)),
     ),
@@ -378,7 +378,7 @@ SWITCHES: dict[int, tuple[Switch, ...]] = {
         _FLOOR_OF_THE_IMPRESSION,
         kernel(_slot_floors_over_the_deal),
         kernel(_deal_wide),
-        instead(Batch, "_floor", lambda *args: 0),
+        instead(_BATCH, "floor_of", lambda *args: 0),
     ),
     28: (_CURRENCY_OF_THE_IMPRESSION, _NUMBERS_ARE_DOLLARS),
     29: (around(Batch, "_impression", _one_each),),
