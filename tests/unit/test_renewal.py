@@ -288,7 +288,8 @@ async def test_a_new_model_decides_from_its_adoption_on(
     assert named == sorted(named, key=[one.hash[:12], two.hash[:12]].index)
     changes = [entry for entry in read_journal(folder / JOURNAL) if isinstance(entry, ModelChange)]
     assert [entry.hash for entry in changes] == [two.hash]
-    monkeypatch.setattr("simulator.replay.load_model", {Path("1"): one, Path("2"): two}.__getitem__)
+    by_path = {Path("1"): one, Path("2"): two}
+    monkeypatch.setattr("simulator.replay.load_model", lambda path, **_: by_path[path])
     assert replay_journal(folder / JOURNAL, [Path("2"), Path("1")], make.KEY).identical
 
 
@@ -300,7 +301,7 @@ async def test_a_replay_wants_every_model_that_decided(
         worker = Worker(Engine(EngineSettings(), make.KEY, one, make.START), journal)
         worker.on_control([Message(CAMPAIGNS, 0, 0, None, encode(CHANGE), 0)], 0)
         worker.adopt_model(two, two.line_masks(worker.engine.table.lines), 1)
-    monkeypatch.setattr("simulator.replay.load_model", {Path("1"): one}.__getitem__)
+    monkeypatch.setattr("simulator.replay.load_model", lambda path, **_: {Path("1"): one}[path])
     with pytest.raises(InputError, match=r"must be b{12}, was a{12}; name it with --model"):
         replay_journal(tmp_path / JOURNAL, [Path("1")], make.KEY)
 
