@@ -233,6 +233,19 @@ def test_a_change_of_bids_beyond_its_bounds_is_refused(trained: ModelBundle, poo
     assert Rivals(Scorer(poor), Scorer(trained), rows, SETTINGS).change().passed
 
 
+def test_the_mean_that_a_first_champion_must_beat_is_of_the_weighted_rows(trained: ModelBundle) -> None:
+    """One row of weight 3 is three rows: the baseline, and so the difference, is the same both ways."""
+    arrow = make_table(2_000, seed=300)
+    times = np.where(np.asarray(arrow["click"].to_pylist()) > 0, 1, 3)
+    weighted = rows_of(arrow.append_column("weight", pa.array(times.astype(float))))
+    repeated = rows_of(arrow.take(pa.array(np.repeat(np.arange(2_000), times))))
+    found = [
+        Rivals(None, Scorer(trained), rows, SETTINGS).entropy(must_win=True).numbers["ctr"]["difference"]
+        for rows in (weighted, repeated)
+    ]
+    assert found[0] == pytest.approx(found[1], abs=1e-9)
+
+
 # -- rounds
 
 
