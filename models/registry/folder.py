@@ -229,6 +229,8 @@ class ModelRegistry:
     ) -> str:
         """Makes a model the champion; the one before is archived. One that is champion already stays, unlogged.
 
+        After a rollback it is logged even so: it says that the champion is meant, and renewals go on.
+
         Args:
             name: alias, hash, or its first digits. reason: why, for the log.
             new_schema: whether its features may be others than the champion's.
@@ -241,7 +243,7 @@ class ModelRegistry:
             bundle = self.bundle(name)
             aliases = self.aliases()
             champion = aliases.get(CHAMPION)
-            if champion == bundle.hash:
+            if champion == bundle.hash and self.held() is None:
                 return bundle.hash
             if champion is not None and not new_schema and self._is_whole(champion):
                 check_follows(self.bundle(champion).spec, bundle.spec, bundle.hash[:12])
@@ -265,15 +267,39 @@ class ModelRegistry:
             self._record("rollback", bundle.hash, reason, {}, _crowned(self.aliases(), bundle.hash))
         return bundle.hash
 
+    def held(self) -> Entry | None:
+        """The rollback that gave the champion its place; None where a promotion did, or nothing yet.
+
+        Raises:
+            ArtifactError: as `log`.
+        """
+        places = [entry for entry in self.log() if entry.event in {"promote", "rollback"}]
+        return places[-1] if places and places[-1].event == "rollback" else None
+
+    def rolled_back(self) -> set[str]:
+        """Hashes of the models that a rollback took away and nobody promoted again.
+
+        Raises:
+            ArtifactError: as `log`.
+        """
+        return self._history()[1]
+
     def _champions(self) -> list[str]:
         """Champions one after the other, without those that were rolled back; the last decides."""
+        return self._history()[0]
+
+    def _history(self) -> tuple[list[str], set[str]]:
+        """Champions one after the other, and what was rolled back."""
         found: list[str] = []
-        for entry in self._log.entries():
-            if entry.event == "promote":
+        taken: set[str] = set()
+        for entry in self.log():
+            if entry.event == "promote" and found[-1:] != [entry.model]:
                 found.append(entry.model)
             elif entry.event == "rollback" and found:
-                found.pop()
-        return found
+                taken.add(found.pop())
+            if entry.event in {"promote", "rollback"}:
+                taken.discard(entry.model)
+        return found, taken
 
     def archive(self, name: str, reason: str) -> str:
         """Takes a model out of the challenger's place; what is archived already stays, unlogged.

@@ -25,6 +25,8 @@ from models.train import Progress, train_bundle
 
 Outcome = Literal["promoted", "kept", "challenging", "waiting", "failed"]
 
+_WAS_ROLLED_BACK = "this model was rolled back: only who promotes it by hand makes it the champion again"
+
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
     """How a round ended.
@@ -80,6 +82,13 @@ class Renewal:
             raise
 
     def _round(self) -> Round:
+        held = self._registry.held()
+        if held is not None:
+            return self._end(
+                "kept",
+                f"rolled back by hand ({held.reason}); promote a model, or the champion itself, to go on",
+                model=held.model,
+            )
         table = self._window(self._read())
         champion = self._scorer(CHAMPION)
         challenger = self._scorer(CHALLENGER)
@@ -117,6 +126,8 @@ class Renewal:
         bundle = self._teach(taught)
         if champion is not None and bundle.hash == champion.bundle.hash:
             return self._end("kept", "the same rows gave the same model", model=bundle.hash)
+        if bundle.hash in self._registry.rolled_back():
+            return self._end("kept", _WAS_ROLLED_BACK, model=bundle.hash)
         challenger = Scorer(bundle)
         drift = drift_of(challenger, taught, rows, settings.drift)
         checks = Rivals(champion, challenger, rows, settings).gate(drift)
@@ -162,6 +173,9 @@ class Renewal:
 
     def _shadow(self, table: TrainingTable, champion: Scorer, challenger: Scorer) -> Round:
         settings, bundle = self._settings, challenger.bundle
+        if bundle.hash in self._registry.rolled_back():
+            self._registry.archive(bundle.hash, _WAS_ROLLED_BACK)
+            return self._end("kept", _WAS_ROLLED_BACK, model=bundle.hash)
         since_ns = self._shadowed_since(champion, challenger)
         before, rows = between(table, 0, since_ns), between(table, since_ns, 2**63 - 1)
         if len(rows) < max(settings.shadow_rows, 1) or not len(before):

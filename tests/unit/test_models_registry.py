@@ -95,6 +95,23 @@ def test_rollback_goes_back_champion_by_champion(registry: ModelRegistry, bundle
     assert registry.rollback(WHY) == one
 
 
+def test_to_promote_the_champion_after_a_rollback_says_that_it_is_meant(
+    registry: ModelRegistry, bundles: list[ModelBundle]
+) -> None:
+    one, two, three = hashes(bundles)
+    registry.promote(two, WHY)
+    registry.promote(three, WHY)
+    registry.rollback("why it was")
+    held = registry.held()
+    assert held is not None
+    assert (held.model, held.reason, registry.rolled_back()) == (two, "why it was", {three})
+    registry.promote("champion", WHY)
+    assert (registry.log()[-1].event, registry.held(), registry.rolled_back()) == ("promote", None, {three})
+    assert registry.rollback(WHY) == one, "its second promotion is no place of its own to go back to"
+    registry.promote(three, WHY)
+    assert registry.rolled_back() == {two}
+
+
 def test_rollback_to_the_challenger_leaves_one_alias_on_it(
     registry: ModelRegistry, bundles: list[ModelBundle]
 ) -> None:

@@ -297,6 +297,29 @@ def test_without_shadow_rows_the_gate_decides(registry: ModelRegistry) -> None:
     assert registry.hash_of("champion") == found.champion
 
 
+AT_ONCE = msgspec.structs.replace(SETTINGS, shadow_rows=0)
+
+
+def test_a_rollback_is_not_undone_by_the_next_round(registry: ModelRegistry) -> None:
+    first = registry.hash_of("champion")
+    second = renewal(registry, fresh_rows(), AT_ONCE).round().champion
+    assert second != first
+    registry.rollback("it overbid")
+    held = renewal(registry, fresh_rows(), AT_ONCE).round()
+    assert (held.outcome, held.champion) == ("kept", first)
+    assert held.words == (
+        "rolled back by hand (it overbid); promote a model, or the champion itself, to go on"
+    )
+    # Who promotes the champion itself lets rounds go on; the same rows teach the same model again, in vain.
+    registry.promote("champion", "it stays")
+    again = renewal(registry, fresh_rows(), AT_ONCE).round()
+    assert (again.outcome, again.champion, registry.log()[-1].model) == ("kept", first, second)
+    assert again.words.startswith("this model was rolled back")
+    registry.challenge(second, "by hand")
+    shadowed = renewal(registry, fresh_rows(), AT_ONCE).round()
+    assert (shadowed.outcome, shadowed.champion, shadowed.challenger) == ("kept", first, "")
+
+
 def test_the_gate_sees_no_row_that_a_model_was_trained_on(
     registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
