@@ -85,8 +85,9 @@ def promote(
     from models.scorer import Scorer
 
     kept = ModelRegistry(registry, by=by)
-    Scorer(kept.bundle(name))
-    _changed(kept, kept.promote(name, reason, new_schema=new_schema), json=json)
+    wanted = kept.hash_of(name)  # once: an alias may name another model after the check
+    Scorer(kept.bundle(wanted))
+    _changed(kept, kept.promote(wanted, reason, new_schema=new_schema), json=json)
 
 
 @app.command()

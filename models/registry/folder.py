@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from models.aliases import (
     ALIASES,
     CHALLENGER,
@@ -226,6 +228,7 @@ class ModelRegistry:
         *,
         new_schema: bool = False,
         numbers: Mapping[str, Any] | None = None,
+        over: str | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> str:
         """Makes a model the champion; the one before is archived. One that is champion already stays, unlogged.
 
@@ -235,14 +238,21 @@ class ModelRegistry:
             name: alias, hash, or its first digits. reason: why, for the log.
             new_schema: whether its features may be others than the champion's.
             numbers: what was measured, for the log.
+            over: hash of the champion that it was judged against, None where there was none; not asked where unset.
 
         Raises:
-            ArtifactError: it is not there or damaged, or its features are not those of the champion.
+            ArtifactError: it is not there or damaged, its features are not those of the champion, or the champion is
+                another than `over`.
         """
         with self._writing():
             bundle = self.bundle(name)
             aliases = self.aliases()
             champion = aliases.get(CHAMPION)
+            if over is not msgspec.UNSET and champion != over:
+                raise ArtifactError(
+                    f"model {bundle.hash[:12]} must take the place of the champion that it was judged against, "
+                    f"{_short(over)}, the champion is {_short(champion)} now: judge it again"
+                )
             if champion == bundle.hash and self.held() is None:
                 return bundle.hash
             if champion is not None and not new_schema and self._is_whole(champion):
@@ -426,6 +436,10 @@ def _crowned(aliases: Mapping[str, str], champion: str) -> dict[str, str]:
     """The aliases after `champion` has become it; what was its challenger is none any more."""
     rest = {alias: each for alias, each in aliases.items() if alias != CHAMPION and each != champion}
     return {CHAMPION: champion} | rest
+
+
+def _short(wanted: str | None) -> str:
+    return wanted[:12] if wanted else "none"
 
 
 def _user() -> str:

@@ -136,8 +136,7 @@ class Renewal:
             return self._end("kept", _failures(checks), model=bundle.hash, checks=checks, drift=drift)
         why = f"passed the gate: {checks[1].words}"
         if champion is None or settings.shadow_rows == 0:
-            self._registry.promote(bundle.hash, why, numbers=_numbers(checks))
-            return self._end("promoted", why, checks=checks, drift=drift)
+            return self._promoted(champion, bundle, why, checks, drift)
         numbers = {"gated_until_ns": int(rows.at_ns[-1])}
         self._registry.challenge(bundle.hash, why, numbers)
         return self._end(
@@ -190,8 +189,7 @@ class Renewal:
         checks.append(drifted(drift))
         if self._judged("shadow", bundle, checks, rows):
             why = f"stood beside the champion on {len(rows):,} later rows: {checks[2].words}"
-            self._registry.promote(bundle.hash, why, numbers=_numbers(checks))
-            return self._end("promoted", why, checks=checks, drift=drift)
+            return self._promoted(champion, bundle, why, checks, drift)
         self._registry.archive(bundle.hash, _failures(checks))
         return self._end("kept", _failures(checks), model=bundle.hash, checks=checks, drift=drift)
 
@@ -204,6 +202,14 @@ class Renewal:
             if entry.event == "challenge" and entry.model == challenger.bundle.hash
         ]
         return max(seen) + 1
+
+    def _promoted(
+        self, champion: Scorer | None, bundle: ModelBundle, why: str, checks: list[Check], drift: DriftReport
+    ) -> Round:
+        # Judging takes minutes, in which somebody may have promoted another, or rolled back.
+        over = champion.bundle.hash if champion else None
+        self._registry.promote(bundle.hash, why, numbers=_numbers(checks), over=over)
+        return self._end("promoted", why, checks=checks, drift=drift)
 
     # -- the log --------------------------------------------------------------------------------------------
 

@@ -112,6 +112,21 @@ def test_to_promote_the_champion_after_a_rollback_says_that_it_is_meant(
     assert registry.rolled_back() == {two}
 
 
+def test_a_promotion_over_another_champion_is_refused(
+    tmp_path: Path, registry: ModelRegistry, bundles: list[ModelBundle]
+) -> None:
+    one, two, three = hashes(bundles)
+    for over, named in ((three, three[:12]), (None, "none")):
+        with pytest.raises(ArtifactError, match=f"judged against, {named}, the champion is {one[:12]} now"):
+            registry.promote(two, WHY, over=over)
+    assert registry.promote(two, WHY, over=one) == two
+    new = ModelRegistry(tmp_path / "new")
+    new.add(bundles[0].path, WHY)
+    with pytest.raises(ArtifactError, match=f"judged against, {two[:12]}, the champion is none now"):
+        new.promote(one, WHY, over=two)
+    assert new.promote(one, WHY, over=None) == one
+
+
 def test_rollback_to_the_challenger_leaves_one_alias_on_it(
     registry: ModelRegistry, bundles: list[ModelBundle]
 ) -> None:

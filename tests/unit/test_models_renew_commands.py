@@ -129,6 +129,18 @@ def test_what_cannot_be_scored_is_not_added(
     assert not (tmp_path / "registry").exists()
 
 
+def test_what_was_checked_is_what_is_promoted(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The challenger becomes another while the first is checked."""
+    kept = ModelRegistry(tmp_path / "registry")
+    one, two = (kept.add(make_bundle(tmp_path / str(seed), seed).path, "made") for seed in (1, 2))
+    kept.challenge(one, "the first")
+    monkeypatch.setattr("models.scorer.Scorer", lambda _: kept.challenge(two, "meanwhile"))
+    assert done(app, "registry", "promote", kept.path, "challenger")["model"] == one
+    assert kept.aliases() == {"champion": one, "challenger": two}
+
+
 @pytest.fixture
 def registry(files: Path) -> ModelRegistry:
     made = ModelRegistry(files / "registry")

@@ -320,6 +320,28 @@ def test_a_rollback_is_not_undone_by_the_next_round(registry: ModelRegistry) -> 
     assert (shadowed.outcome, shadowed.champion, shadowed.challenger) == ("kept", first, "")
 
 
+@pytest.mark.parametrize("shadow", [False, True], ids=["gate", "shadow"])
+def test_a_champion_that_changes_meanwhile_is_not_replaced(
+    registry: ModelRegistry, trained: ModelBundle, monkeypatch: pytest.MonkeyPatch, *, shadow: bool
+) -> None:
+    """What was judged against one model says nothing about another."""
+    other, arrow = registry.add(trained.path, "another"), fresh_rows()
+    if shadow:
+        renewal(registry, arrow).round()
+        arrow = pa.concat_tables([arrow, later(make_table(2_000, seed=41), 2 * TIMES)])
+    first = registry.hash_of("champion")
+
+    def meanwhile(*_: object) -> str:
+        monkeypatch.undo()
+        return registry.promote(other, "by hand")
+
+    monkeypatch.setattr("models.renewal.rounds._numbers", lambda _: meanwhile() and {})
+    with pytest.raises(ArtifactError, match=f"judged against, {first[:12]}, the champion is {other[:12]}"):
+        renewal(registry, arrow, SETTINGS if shadow else AT_ONCE).round()
+    assert registry.hash_of("champion") == other
+    assert registry.log()[-1].event == "fail"
+
+
 def test_the_gate_sees_no_row_that_a_model_was_trained_on(
     registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
