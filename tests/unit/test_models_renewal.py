@@ -276,7 +276,7 @@ def test_a_better_challenger_shadows_and_is_promoted(registry: ModelRegistry) ->
     waiting = renewal(registry, fresh_rows()).round()
     assert (waiting.outcome, waiting.words) == (
         "waiting",
-        "the challenger has shadowed 0 rows, 400 are needed",
+        "the challenger has shadowed 0 rows with 0 clicks, 400 rows with 40 clicks are needed",
     )
     more = pa.concat_tables([fresh_rows(), later(make_table(2_000, seed=41), 2 * TIMES)])
     done = renewal(registry, more).round()
@@ -390,6 +390,35 @@ def test_a_challenger_that_fails_in_the_shadow_is_archived(registry: ModelRegist
     assert "calibration ctr" in done.words
     assert registry.bundle(found.challenger).hash == found.challenger
     assert events(registry)[-3:] == ["shadow", "archive", "keep"]
+
+
+def test_a_challenger_set_by_hand_passes_the_gate_first(
+    registry: ModelRegistry, trained: ModelBundle, poor: ModelBundle
+) -> None:
+    """The gate is against the champion of the day: under another it is asked again."""
+    registry.add(trained.path, "by hand", challenger=True)
+    early = pa.concat_tables([make_table(3_000, seed=1), fresh_rows(40)])
+    waiting = renewal(registry, early).round()
+    assert waiting.outcome == "waiting"
+    assert "has yet to pass the gate" in waiting.words
+    gated = renewal(registry, pa.concat_tables([make_table(3_000, seed=1), fresh_rows()])).round()
+    assert (gated.outcome, gated.challenger) == ("challenging", trained.hash), gated.words
+    assert [check.name for check in gated.checks][-1] == "speed"
+    assert registry.log()[-1].numbers["over"] == poor.hash
+    registry.promote(trained.hash, "by hand")
+    registry.challenge(poor.hash, "by hand")
+    refused = renewal(registry, pa.concat_tables([make_table(3_000, seed=1), fresh_rows()])).round()
+    assert (refused.outcome, refused.champion, refused.challenger) == ("kept", trained.hash, "")
+    assert events(registry)[-3:] == ["gate", "archive", "keep"]
+
+
+def test_shadowing_waits_for_clicks_too(registry: ModelRegistry) -> None:
+    renewal(registry, fresh_rows()).round()
+    more = later(make_table(2_000, seed=41), 2 * TIMES)
+    seldom = changed(more, click=[0] * 2_000, conversion=pa.nulls(2_000, more["conversion"].type))
+    found = renewal(registry, pa.concat_tables([fresh_rows(), seldom])).round()
+    assert found.outcome == "waiting", found.words
+    assert "2,000 rows with 0 clicks" in found.words
 
 
 def test_too_few_unseen_rows_change_nothing(registry: ModelRegistry) -> None:
