@@ -105,9 +105,14 @@ class Renewal:
                 masks = await asyncio.to_thread(model.line_masks, engine.table.lines)
                 self._worker.adopt_model(model, masks, self._clock.now_ns())
         except (ClearbidError, ModelError) as error:
-            self.refused_models += 1
-            self.last_refusal = str(error)
-            _log.warning("model refused, the one before goes on: %s", error)
+            self._refuse(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, a worker must go on bidding with the model before
+            self._refuse(f"{type(error).__name__}: {error}")
         else:
             self.models += 1
             _log.warning("model %s decides from now on", model.hash[:12])
+
+    def _refuse(self, why: str) -> None:
+        self.refused_models += 1
+        self.last_refusal = why
+        _log.warning("model refused, the one before goes on: %s", why)

@@ -190,7 +190,10 @@ class Renewal:
         clicks = int(rows.click.sum())
         fewest = max(settings.shadow_rows, 1) if gated_ns is not None else 1
         if len(rows) < fewest or clicks < settings.min_positives or not len(before):
-            there, wanted = f"{len(rows):,} rows with {clicks} clicks", f"{settings.min_positives} clicks are needed"
+            there, wanted = (
+                f"{len(rows):,} rows with {clicks} clicks",
+                f"{settings.min_positives} clicks are needed",
+            )
             words = f"the challenger has shadowed {there}, {fewest:,} rows with {wanted}"
             if gated_ns is None:
                 words = f"the challenger has yet to pass the gate: {there} are new to both models, {wanted}"

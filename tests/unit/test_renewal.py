@@ -323,3 +323,22 @@ async def test_a_model_that_cannot_be_loaded_is_counted_and_the_old_one_goes_on(
         (tmp_path / "name").write_text("two")
         await it.until(models=1)
         assert it.worker.engine.model_hash == two.hash
+
+
+async def test_whatever_a_load_raises_does_not_end_the_worker(
+    tmp_path: Path, two_models: tuple[Model, Model], caplog: pytest.LogCaptureFixture
+) -> None:
+    def load(_: Path) -> Model:
+        raise MemoryError("no room")
+
+    models = folder_of(tmp_path, {})._replace(load=load)
+    (tmp_path / "name").write_text("two")
+    async with running(settings=EngineSettings(), model=two_models[0], models=models) as it:
+        async with asyncio.timeout(10):
+            while not it.renewal.refused_models:  # noqa: ASYNC110 - a count tells nobody
+                await asyncio.sleep(0.005)
+        assert it.renewal.last_refusal == "MemoryError: no room"
+        it.ask(5, external=None)
+        await it.until(requests=5)
+        assert it.worker.engine.model_hash == two_models[0].hash
+    assert "model refused, the one before goes on: MemoryError: no room" in caplog.text
