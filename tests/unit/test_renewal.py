@@ -34,7 +34,7 @@ from bidder.errors import InputError
 from bidder.runtime.bus import Bus
 from bidder.runtime.clock import SystemClock
 from bidder.runtime.heap import settle_heap
-from bidder.runtime.renewal import ModelFolder, Renewal
+from bidder.runtime.renewal import LONGEST_PAUSE_S, ModelFolder, Renewal, _Again
 from bidder.runtime.transport import Message, Outbound
 from bidder.runtime.worker import Worker
 from bidder.runtime.worker_shell import PIECE_BYTES, WorkerShell, pieces
@@ -342,3 +342,28 @@ async def test_whatever_a_load_raises_does_not_end_the_worker(
         await it.until(requests=5)
         assert it.worker.engine.model_hash == two_models[0].hash
     assert "model refused, the one before goes on: MemoryError: no room" in caplog.text
+
+
+async def test_a_failure_that_may_pass_is_tried_again_with_growing_pauses(
+    tmp_path: Path, two_models: tuple[Model, Model]
+) -> None:
+    one, two = two_models
+    tried: list[float] = []
+
+    def load(_: Path) -> Model:
+        tried.append(time.monotonic())
+        if len(tried) < 5:
+            raise ChildProcessError("it was ended")
+        return two
+
+    models = folder_of(tmp_path, {})._replace(load=load)
+    (tmp_path / "name").write_text("two")
+    async with running(settings=EngineSettings(), model=one, models=models) as it:
+        await it.until(models=1)
+        assert it.worker.engine.model_hash == two.hash
+        await asyncio.sleep(0.1)
+    assert (len(tried), it.renewal.refused_models) == (5, 4)
+    # 0.02, 0.04, 0.08 and 0.16 s at least; a busy machine takes longer.
+    assert all(tried[n + 1] - tried[n] >= 0.02 * 2**n for n in range(4))
+    last = _Again("two", 10**6).later(5.0)
+    assert last.not_before_s - time.monotonic() <= LONGEST_PAUSE_S
