@@ -241,8 +241,8 @@ class ModelRegistry:
             over: hash of the champion that it was judged against, None where there was none; not asked where unset.
 
         Raises:
-            ArtifactError: it is not there or damaged, its features are not those of the champion, or the champion is
-                another than `over`.
+            ArtifactError: it is not there or damaged, its features are not those of the champion or the champion's
+                cannot be read, or the champion is another than `over`.
         """
         with self._writing():
             bundle = self.bundle(name)
@@ -255,8 +255,8 @@ class ModelRegistry:
                 )
             if champion == bundle.hash and self.held() is None:
                 return bundle.hash
-            if champion is not None and not new_schema and self._is_whole(champion):
-                check_follows(self.bundle(champion).spec, bundle.spec, bundle.hash[:12])
+            if champion is not None and not new_schema:
+                check_follows(self._readable(champion).spec, bundle.spec, bundle.hash[:12])
             self._record("promote", bundle.hash, reason, dict(numbers or {}), _crowned(aliases, bundle.hash))
         return bundle.hash
 
@@ -276,6 +276,15 @@ class ModelRegistry:
             bundle = self.bundle(before[-1])
             self._record("rollback", bundle.hash, reason, {}, _crowned(self.aliases(), bundle.hash))
         return bundle.hash
+
+    def _readable(self, champion: str) -> ModelBundle:
+        try:
+            return self.bundle(champion)
+        except ArtifactError as error:
+            raise ArtifactError(
+                f"champion {champion[:12]} must be whole for its features to be compared: {error}; or promote with "
+                f"--new-schema once every bidder has the features of the new model"
+            ) from error
 
     def held(self) -> Entry | None:
         """The rollback that gave the champion its place; None where a promotion did, or nothing yet.

@@ -231,6 +231,16 @@ def test_other_features_are_refused_unless_wanted(tmp_path: Path, registry: Mode
     assert registry.aliases()["champion"] == other.hash
 
 
+def test_a_damaged_champion_is_replaced_on_purpose_only(
+    registry: ModelRegistry, bundles: list[ModelBundle]
+) -> None:
+    """Its features cannot be read, so nobody knows whether they are the same."""
+    (registry.path / bundles[0].hash / "spec.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"champion .* must be whole .*spec\.json.*--new-schema"):
+        registry.promote("challenger", WHY)
+    assert registry.promote("challenger", WHY, new_schema=True) == bundles[1].hash
+
+
 def test_vocabularies_and_segments_may_differ() -> None:
     def spec(*features: Feature) -> FeatureSpec:
         return FeatureSpec((Feature("os", "categorical", "request", ("ios",)), *features))
