@@ -74,7 +74,7 @@ def promote(
     registry: Folder,
     name: Name,
     new_schema: Annotated[
-        bool, typer.Option("--new-schema", help="Its features may be others than the champion's.")
+        bool, typer.Option("--new-schema", help="Features or goal may be others than the champion's.")
     ] = False,
     reason: Reason = "promoted by hand",
     by: By = None,

@@ -236,7 +236,7 @@ class ModelRegistry:
 
         Args:
             name: alias, hash, or its first digits. reason: why, for the log.
-            new_schema: whether its features may be others than the champion's.
+            new_schema: whether its features and its goal may be others than the champion's.
             numbers: what was measured, for the log.
             over: hash of the champion that it was judged against, None where there was none; not asked where unset.
 
@@ -256,7 +256,7 @@ class ModelRegistry:
             if champion == bundle.hash and self.held() is None:
                 return bundle.hash
             if champion is not None and not new_schema:
-                check_follows(self._readable(champion).spec, bundle.spec, bundle.hash[:12])
+                check_follows(self._readable(champion), bundle)
             self._record("promote", bundle.hash, reason, dict(numbers or {}), _crowned(aliases, bundle.hash))
         return bundle.hash
 

@@ -13,7 +13,7 @@ from models.artifact import MODEL_NAMES
 from models.dataset import TrainingTable
 from models.evaluation.compare import compare
 from models.evaluation.resampling import clusters_of, packed
-from models.registry.schema import differences
+from models.registry.schema import bundle_differences
 from models.renewal.drift import DriftReport, calibrations, labels_of, weights_of
 from models.renewal.settings import RenewalSettings
 from models.scorer import Scorer
@@ -70,7 +70,7 @@ class Rivals:
         """Whether the challenger asks for what the champion asks for."""
         if self._champion is None:
             return Check(name="features", passed=True, words="there is no champion to differ from")
-        found = differences(self._champion.bundle.spec, self._challenger.bundle.spec)
+        found = bundle_differences(self._champion.bundle, self._challenger.bundle)
         words = "; ".join(found) or "as the champion's"
         return Check(name="features", passed=not found, words=words)
 

@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from bidder.store.model import load_model, model_mark
-from models.artifact import CALIBRATION_FILE, MANIFEST_FILE, ModelBundle, load_bundle
+from models.artifact import CALIBRATION_FILE, MANIFEST_FILE, ModelBundle, load_bundle, save_bundle
 from models.errors import ArtifactError
 from models.registry import ModelRegistry
 from models.registry.audit import AuditLog
 from models.registry.folder import MARK_FILE
 from models.registry.schema import differences
+from models.reports import DelayReport, TrainingReport
 from models.schema import Feature, FeatureSpec
 from tests.support.bundles import make_bundle
 
@@ -229,6 +230,24 @@ def test_other_features_are_refused_unless_wanted(tmp_path: Path, registry: Mode
         registry.promote(other.hash, WHY)
     registry.promote(other.hash, WHY, new_schema=True)
     assert registry.aliases()["champion"] == other.hash
+
+
+def test_another_goal_is_refused_unless_wanted(
+    tmp_path: Path, registry: ModelRegistry, bundles: list[ModelBundle]
+) -> None:
+    report = TrainingReport(
+        goal="lead", split_by="time", left_out=(), weighted=False, effective_rows=400.0, click_rows=400,
+        click_shift=0.0, delay=DelayReport(method="none"),
+    )  # fmt: skip
+    one = bundles[1]
+    manifest = msgspec.structs.replace(one.manifest, training=report)
+    other = save_bundle(tmp_path / "other", manifest, one.spec, one.texts, one.calibration)
+    registry.add(other.path, WHY)
+    with pytest.raises(ArtifactError, match="the goal is lead, was conversion"):
+        registry.promote(other.hash, WHY)
+    assert registry.promote(other.hash, WHY, new_schema=True) == other.hash
+    with pytest.raises(ArtifactError, match="the goal is conversion, was lead"):
+        registry.promote(one.hash, WHY)
 
 
 def test_a_damaged_champion_is_replaced_on_purpose_only(
