@@ -132,10 +132,9 @@ def _reader(
     kept: "ModelRegistry", table: str, refresh: str | None, declarations: Sequence[Any]
 ) -> "Callable[[], TrainingTable]":
     """Reads with the goal of the champion: what follows it must count as conversions what it counts."""
-    from models.dataset import CONVERSION
     from models.errors import TableError
     from models.registry import CHAMPION
-    from models.registry.schema import goal_of
+    from models.registry.schema import DEFAULT_GOAL, goal_of
     from models.renewal.tables import read_tables
 
     def read() -> "TrainingTable":
@@ -152,7 +151,7 @@ def _reader(
                 last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
                 raise TableError(f"--refresh must end well, {refresh!r} ended with {done.returncode}: {last}")
         named = kept.aliases().get(CHAMPION)
-        goal = goal_of(kept.bundle(named).manifest) if named is not None else CONVERSION
+        goal = goal_of(kept.bundle(named).manifest) if named is not None else DEFAULT_GOAL
         return read_tables(table, declarations, goal=goal)
 
     return read

@@ -6,10 +6,11 @@ those is a change of what is served, and is made on purpose or not at all.
 """
 
 from models.artifact import Manifest, ModelBundle
-from models.dataset import CONVERSION
 from models.errors import ArtifactError
 from models.reports import TrainingReport
 from models.schema import SEGMENT_PREFIX, SEGMENTS_COLUMN, FeatureSpec
+
+DEFAULT_GOAL = "conversion"
 
 
 def schema_of(spec: FeatureSpec) -> dict[str, str]:
@@ -39,7 +40,7 @@ def differences(old: FeatureSpec, new: FeatureSpec) -> list[str]:
 
 def goal_of(manifest: Manifest) -> str:
     """The column whose ones the model counts as conversions; `conversion` where the manifest does not say."""
-    return manifest.training.goal if isinstance(manifest.training, TrainingReport) else CONVERSION
+    return manifest.training.goal if isinstance(manifest.training, TrainingReport) else DEFAULT_GOAL
 
 
 def bundle_differences(old: ModelBundle, new: ModelBundle) -> list[str]:
