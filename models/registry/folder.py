@@ -6,6 +6,7 @@ copy that was not finished.
 """
 
 import getpass
+import hashlib
 import os
 import re
 import shutil
@@ -128,6 +129,7 @@ class ModelRegistry:
             raise ArtifactError(
                 f"model {bundle.path} must have the hash of its folder's name, was {bundle.hash}: add it again"
             )
+        _check_files(bundle)
         return bundle
 
     def resolve(self, name: str = CHAMPION) -> Path:
@@ -421,12 +423,10 @@ class ModelRegistry:
 
     def _copy(self, source: ModelBundle, target: Path) -> None:
         """Copies a bundle beside its place, checks the copy, and puts it there."""
+        _check_files(source)
         part = self.path / f"{_INCOMING}{source.hash[:12]}"
         part.mkdir()
         for name in (*source.manifest.files, MANIFEST_FILE):
-            # Names come from a file that anyone may have written.
-            if not _FILE_NAME.fullmatch(name):
-                raise ArtifactError(f"a file of model {source.path} must have a plain name, was {name!r}")
             write_synced(part / name, (source.path / name).read_bytes())
         sync_directory(part)
         copied = load_bundle(part)
@@ -435,10 +435,29 @@ class ModelRegistry:
                 f"model {source.path} must stay as it is while it is copied, was {source.hash[:12]} and then "
                 f"{copied.hash[:12]}: add it again"
             )
+        _check_files(copied)
         if target.exists():
             # Damaged: what reads it now is refused before and after.
             shutil.rmtree(target)
         rename_directory(part, target)
+
+
+def _check_files(bundle: ModelBundle) -> None:
+    """Checks all files that a manifest names, of which `load_bundle` reads those that it knows."""
+    for name, expected in bundle.manifest.files.items():
+        # Names come from a file that anyone may have written.
+        if not _FILE_NAME.fullmatch(name):
+            raise ArtifactError(f"a file of model {bundle.path} must have a plain name, was {name!r}")
+        try:
+            was = hashlib.sha256((bundle.path / name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise ArtifactError(
+                f"model file {bundle.path / name} must be readable: {error.strerror}"
+            ) from error
+        if was != expected:
+            raise ArtifactError(
+                f"model file {bundle.path / name} must have sha256 {expected}, was {was}: add the model again"
+            )
 
 
 def _crowned(aliases: Mapping[str, str], champion: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The registry: aliases, the log, two writers at once, and a crash at any point."""
 
 import contextlib
+import hashlib
 import multiprocessing
 import os
 import shutil
@@ -11,7 +12,14 @@ import msgspec
 import pytest
 
 from bidder.store.model import load_model, model_mark
-from models.artifact import CALIBRATION_FILE, MANIFEST_FILE, ModelBundle, load_bundle, save_bundle
+from models.artifact import (
+    CALIBRATION_FILE,
+    MANIFEST_FILE,
+    ModelBundle,
+    load_bundle,
+    manifest_hash,
+    save_bundle,
+)
 from models.errors import ArtifactError
 from models.registry import ModelRegistry
 from models.registry.audit import AuditLog
@@ -279,16 +287,34 @@ def test_vocabularies_and_segments_may_differ() -> None:
 
 def test_files_of_strange_names_are_not_copied(tmp_path: Path, bundles: list[ModelBundle]) -> None:
     """A manifest may name any file and still have the right hash."""
-    from models.artifact import manifest_hash
-
-    evil = tmp_path / "evil"
-    shutil.copytree(bundles[0].path, evil)
-    manifest = load_bundle(evil).manifest
-    changed = msgspec.structs.replace(manifest, files=manifest.files | {"../x": "0" * 64})
-    changed = msgspec.structs.replace(changed, hash=manifest_hash(changed))
-    (evil / MANIFEST_FILE).write_bytes(msgspec.json.encode(changed))
+    evil = naming(bundles[0], tmp_path / "evil", "../x", "0" * 64)
     with pytest.raises(ArtifactError, match=r"must have a plain name, was '\.\./x'"):
         ModelRegistry(tmp_path / "r").add(evil, WHY)
+
+
+def test_files_that_no_reader_knows_are_checked_too(tmp_path: Path, bundles: list[ModelBundle]) -> None:
+    made = ModelRegistry(tmp_path / "r")
+    other = naming(bundles[0], tmp_path / "other", "notes.txt", hashlib.sha256(b"mine").hexdigest())
+    for content in (None, "not mine"):
+        if content is not None:
+            (other / "notes.txt").write_text(content)
+        with pytest.raises(ArtifactError, match=r"notes\.txt must"):
+            made.add(other, WHY)
+    (other / "notes.txt").write_text("mine")
+    wanted = made.add(other, WHY)
+    (made.path / wanted / "notes.txt").write_text("altered")
+    with pytest.raises(ArtifactError, match=r"notes\.txt must have sha256"):
+        made.promote(wanted, WHY)
+
+
+def naming(bundle: ModelBundle, to: Path, file: str, sha256: str) -> Path:
+    """A copy of a bundle whose manifest names one file more, and has the right hash."""
+    shutil.copytree(bundle.path, to)
+    manifest = load_bundle(to).manifest
+    changed = msgspec.structs.replace(manifest, files=manifest.files | {file: sha256})
+    changed = msgspec.structs.replace(changed, hash=manifest_hash(changed))
+    (to / MANIFEST_FILE).write_bytes(msgspec.json.encode(changed))
+    return to
 
 
 def test_a_folder_of_something_else_does_not_become_a_registry(
