@@ -123,6 +123,7 @@ def check_table(table: LeafMaskTable, model_texts: Sequence[str], *, rows: int =
     """Compares a table with LightGBM's own predictions on the rows of `check_values`.
 
     Raises:
+        ArtifactError: LightGBM does not read a model.
         MismatchError: a leaf or a bit of a score differs; the model, the row and both values are named.
     """
     import lightgbm as lgb
@@ -130,9 +131,14 @@ def check_table(table: LeafMaskTable, model_texts: Sequence[str], *, rows: int =
     values = check_values(table, model_texts, rows)
     ours, our_leaves = score_rows(table, values), leaves(table, values)
     for m, text in enumerate(model_texts):
-        booster = lgb.Booster(model_str=text)
-        theirs = np.asarray(booster.predict(values, raw_score=True, num_threads=1), dtype=np.float64)
-        their_leaves = np.asarray(booster.predict(values, pred_leaf=True, num_threads=1))
+        try:
+            booster = lgb.Booster(model_str=text)
+            theirs = np.asarray(booster.predict(values, raw_score=True, num_threads=1), dtype=np.float64)
+            their_leaves = np.asarray(booster.predict(values, pred_leaf=True, num_threads=1))
+        except lgb.basic.LightGBMError as error:
+            raise ArtifactError(
+                f"model {m} must be one that LightGBM reads, is not ({error}): train the model again"
+            ) from error
         mine = our_leaves[:, table.tree_start[m] : table.tree_start[m + 1]]
         wrong = (ours[:, m].view(np.int64) != theirs.view(np.int64)) | (
             mine != their_leaves.reshape(mine.shape)

@@ -8,6 +8,7 @@ at a time; a change that comes meanwhile starts another, of the newest campaigns
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from models.errors import ModelError
 
 _log = logging.getLogger(__name__)
 
+LONGEST_PAUSE_S = 300.0
+"""Between two tries to load a model that failed for a reason which may pass."""
 LINES_A_STEP = 500
 """Line items whose accounts are opened in one go, at some 10 us each."""
 
@@ -27,8 +30,9 @@ LINES_A_STEP = 500
 class ModelFolder(NamedTuple):
     """Where new models appear.
 
-    directory: of the bundle. load: reads, checks and compiles it. mark: tells states of the directory apart, None
-    where no bundle is whole. seen: mark of what decides already. every_s: wall seconds between looks.
+    directory: of the bundle. load: reads, checks and compiles it; what it raises beside `ClearbidError` and
+    `ModelError` may pass, and it is asked again. mark: tells states of the directory apart, None where no bundle is
+    whole. seen: mark of what decides already. every_s: wall seconds between looks.
     """
 
     directory: Path
@@ -36,6 +40,22 @@ class ModelFolder(NamedTuple):
     mark: Callable[[Path], str | None]
     seen: str | None
     every_s: float = 5.0
+
+
+class _Again(NamedTuple):
+    """A state of the folder that is tried again; nothing was wrong with the model itself.
+
+    tries: so far. not_before_s: monotonic.
+    """
+
+    mark: str
+    tries: int = 0
+    not_before_s: float = 0.0
+
+    def later(self, first_s: float) -> "_Again":
+        """After one more try that failed: pauses double from twice `first_s` on."""
+        pause_s = min(first_s * 2.0 ** min(self.tries + 1, 32), LONGEST_PAUSE_S)
+        return _Again(self.mark, self.tries + 1, time.monotonic() + pause_s)
 
 
 class Renewal:
@@ -57,6 +77,7 @@ class Renewal:
         self._clock = clock
         self._folder = models
         self._mark = models.seen if models is not None else None
+        self._again: _Again | None = None
         self._changed = asyncio.Event()
         self._making = asyncio.Lock()
         self.on_adopted: Callable[[], None] = lambda: None
@@ -89,25 +110,40 @@ class Renewal:
         while self._folder is not None and not stop.is_set():
             await asyncio.sleep(self._folder.every_s)
             mark = await asyncio.to_thread(self._folder.mark, self._folder.directory)
-            if mark is not None and mark != self._mark:
-                self._mark = mark
-                await self._renew_model(self._folder)
+            if mark is None or mark == self._mark:
+                continue
+            again = self._again if self._again is not None and self._again.mark == mark else _Again(mark)
+            if again.not_before_s <= time.monotonic():
+                settled = await self._renew_model(self._folder)
+                self._again = None if settled else again.later(self._folder.every_s)
+                self._mark = mark if settled else self._mark
 
-    async def _renew_model(self, folder: ModelFolder) -> None:
-        """Loads and adopts a model; the one before goes on where it is refused, until the folder changes again."""
+    async def _renew_model(self, folder: ModelFolder) -> bool:
+        """Loads and adopts a model; the one before goes on where it is refused.
+
+        Returns:
+            Whether all is said of it; False where it is worth another try.
+        """
         engine = self._worker.engine
         try:
             model = await asyncio.to_thread(folder.load, folder.directory)
             if model.hash == engine.model_hash:
-                return
+                return True
             # No table may be adopted between: the masks are of this one.
             async with self._making:
                 masks = await asyncio.to_thread(model.line_masks, engine.table.lines)
                 self._worker.adopt_model(model, masks, self._clock.now_ns())
         except (ClearbidError, ModelError) as error:
-            self.refused_models += 1
-            self.last_refusal = str(error)
-            _log.warning("model refused, the one before goes on: %s", error)
+            self._refuse(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, a worker must go on bidding with the model before
+            self._refuse(f"{type(error).__name__}: {error}")
+            return False
         else:
             self.models += 1
             _log.warning("model %s decides from now on", model.hash[:12])
+        return True
+
+    def _refuse(self, why: str) -> None:
+        self.refused_models += 1
+        self.last_refusal = why
+        _log.warning("model refused, the one before goes on: %s", why)

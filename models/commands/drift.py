@@ -57,12 +57,13 @@ def drift(
 def _sides(scorer: "Scorer", table: str, reference: str | None) -> tuple["TrainingTable", "TrainingTable"]:
     """Reference and fresh rows."""
     from models.errors import TableError
+    from models.registry.schema import goal_of
     from models.renewal.tables import between, read_tables
 
-    wanted = scorer.bundle.spec.declarations()
-    rows = read_tables(table, wanted)
+    wanted, goal = scorer.bundle.spec.declarations(), goal_of(scorer.bundle.manifest)
+    rows = read_tables(table, wanted, goal=goal)
     if reference is not None:
-        return read_tables(reference, wanted), rows
+        return read_tables(reference, wanted, goal=goal), rows
     begin_ns, end_ns = scorer.bundle.manifest.window_ns
     before, fresh = between(rows, begin_ns, end_ns + 1), between(rows, end_ns + 1, 2**63 - 1)
     if not len(before) or not len(fresh):

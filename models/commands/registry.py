@@ -74,7 +74,7 @@ def promote(
     registry: Folder,
     name: Name,
     new_schema: Annotated[
-        bool, typer.Option("--new-schema", help="Its features may be others than the champion's.")
+        bool, typer.Option("--new-schema", help="Features or goal may be others than the champion's.")
     ] = False,
     reason: Reason = "promoted by hand",
     by: By = None,
@@ -85,8 +85,9 @@ def promote(
     from models.scorer import Scorer
 
     kept = ModelRegistry(registry, by=by)
-    Scorer(kept.bundle(name))
-    _changed(kept, kept.promote(name, reason, new_schema=new_schema), json=json)
+    wanted = kept.hash_of(name)  # once: an alias may name another model after the check
+    Scorer(kept.bundle(wanted))
+    _changed(kept, kept.promote(wanted, reason, new_schema=new_schema), json=json)
 
 
 @app.command()

@@ -111,7 +111,7 @@ def _round(
     try:
         with bars(quiet=json or not sys.stderr.isatty()) as progress:
             found = Renewal(
-                kept, _reader(table, refresh, declarations), declarations, settings, progress
+                kept, _reader(kept, table, refresh, declarations), declarations, settings, progress
             ).round()
     except ModelError as error:
         aliases = kept.aliases()
@@ -128,8 +128,13 @@ def _round(
     _print(found, json=json)
 
 
-def _reader(table: str, refresh: str | None, declarations: Sequence[Any]) -> "Callable[[], TrainingTable]":
+def _reader(
+    kept: "ModelRegistry", table: str, refresh: str | None, declarations: Sequence[Any]
+) -> "Callable[[], TrainingTable]":
+    """Reads with the goal of the champion: what follows it must count as conversions what it counts."""
     from models.errors import TableError
+    from models.registry import CHAMPION
+    from models.registry.schema import DEFAULT_GOAL, goal_of
     from models.renewal.tables import read_tables
 
     def read() -> "TrainingTable":
@@ -145,7 +150,9 @@ def _reader(table: str, refresh: str | None, declarations: Sequence[Any]) -> "Ca
             if done.returncode:
                 last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
                 raise TableError(f"--refresh must end well, {refresh!r} ended with {done.returncode}: {last}")
-        return read_tables(table, declarations)
+        named = kept.aliases().get(CHAMPION)
+        goal = goal_of(kept.bundle(named).manifest) if named is not None else DEFAULT_GOAL
+        return read_tables(table, declarations, goal=goal)
 
     return read
 

@@ -6,6 +6,7 @@ copy that was not finished.
 """
 
 import getpass
+import hashlib
 import os
 import re
 import shutil
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import msgspec
 
 from models.aliases import (
     ALIASES,
@@ -126,6 +129,7 @@ class ModelRegistry:
             raise ArtifactError(
                 f"model {bundle.path} must have the hash of its folder's name, was {bundle.hash}: add it again"
             )
+        _check_files(bundle)
         return bundle
 
     def resolve(self, name: str = CHAMPION) -> Path:
@@ -226,25 +230,35 @@ class ModelRegistry:
         *,
         new_schema: bool = False,
         numbers: Mapping[str, Any] | None = None,
+        over: str | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> str:
         """Makes a model the champion; the one before is archived. One that is champion already stays, unlogged.
 
+        After a rollback it is logged even so: it says that the champion is meant, and renewals go on.
+
         Args:
             name: alias, hash, or its first digits. reason: why, for the log.
-            new_schema: whether its features may be others than the champion's.
+            new_schema: whether its features and its goal may be others than the champion's.
             numbers: what was measured, for the log.
+            over: hash of the champion that it was judged against, None where there was none; not asked where unset.
 
         Raises:
-            ArtifactError: it is not there or damaged, or its features are not those of the champion.
+            ArtifactError: it is not there or damaged, its features are not those of the champion or the champion's
+                cannot be read, or the champion is another than `over`.
         """
         with self._writing():
             bundle = self.bundle(name)
             aliases = self.aliases()
             champion = aliases.get(CHAMPION)
-            if champion == bundle.hash:
+            if over is not msgspec.UNSET and champion != over:
+                raise ArtifactError(
+                    f"model {bundle.hash[:12]} must take the place of the champion that it was judged against, "
+                    f"{_short(over)}, the champion is {_short(champion)} now: judge it again"
+                )
+            if champion == bundle.hash and self.held() is None:
                 return bundle.hash
-            if champion is not None and not new_schema and self._is_whole(champion):
-                check_follows(self.bundle(champion).spec, bundle.spec, bundle.hash[:12])
+            if champion is not None and not new_schema:
+                check_follows(self._readable(champion), bundle)
             self._record("promote", bundle.hash, reason, dict(numbers or {}), _crowned(aliases, bundle.hash))
         return bundle.hash
 
@@ -265,15 +279,48 @@ class ModelRegistry:
             self._record("rollback", bundle.hash, reason, {}, _crowned(self.aliases(), bundle.hash))
         return bundle.hash
 
+    def _readable(self, champion: str) -> ModelBundle:
+        try:
+            return self.bundle(champion)
+        except ArtifactError as error:
+            raise ArtifactError(
+                f"champion {champion[:12]} must be whole for its features to be compared: {error}; or promote with "
+                f"--new-schema once every bidder has the features of the new model"
+            ) from error
+
+    def held(self) -> Entry | None:
+        """The rollback that gave the champion its place; None where a promotion did, or nothing yet.
+
+        Raises:
+            ArtifactError: as `log`.
+        """
+        places = [entry for entry in self.log() if entry.event in {"promote", "rollback"}]
+        return places[-1] if places and places[-1].event == "rollback" else None
+
+    def rolled_back(self) -> set[str]:
+        """Hashes of the models that a rollback took away and nobody promoted again.
+
+        Raises:
+            ArtifactError: as `log`.
+        """
+        return self._history()[1]
+
     def _champions(self) -> list[str]:
         """Champions one after the other, without those that were rolled back; the last decides."""
+        return self._history()[0]
+
+    def _history(self) -> tuple[list[str], set[str]]:
+        """Champions one after the other, and what was rolled back."""
         found: list[str] = []
-        for entry in self._log.entries():
-            if entry.event == "promote":
+        taken: set[str] = set()
+        for entry in self.log():
+            if entry.event == "promote" and found[-1:] != [entry.model]:
                 found.append(entry.model)
             elif entry.event == "rollback" and found:
-                found.pop()
-        return found
+                taken.add(found.pop())
+            if entry.event in {"promote", "rollback"}:
+                taken.discard(entry.model)
+        return found, taken
 
     def archive(self, name: str, reason: str) -> str:
         """Takes a model out of the challenger's place; what is archived already stays, unlogged.
@@ -376,12 +423,10 @@ class ModelRegistry:
 
     def _copy(self, source: ModelBundle, target: Path) -> None:
         """Copies a bundle beside its place, checks the copy, and puts it there."""
+        _check_files(source)
         part = self.path / f"{_INCOMING}{source.hash[:12]}"
         part.mkdir()
         for name in (*source.manifest.files, MANIFEST_FILE):
-            # Names come from a file that anyone may have written.
-            if not _FILE_NAME.fullmatch(name):
-                raise ArtifactError(f"a file of model {source.path} must have a plain name, was {name!r}")
             write_synced(part / name, (source.path / name).read_bytes())
         sync_directory(part)
         copied = load_bundle(part)
@@ -390,16 +435,39 @@ class ModelRegistry:
                 f"model {source.path} must stay as it is while it is copied, was {source.hash[:12]} and then "
                 f"{copied.hash[:12]}: add it again"
             )
+        _check_files(copied)
         if target.exists():
             # Damaged: what reads it now is refused before and after.
             shutil.rmtree(target)
         rename_directory(part, target)
 
 
+def _check_files(bundle: ModelBundle) -> None:
+    """Checks all files that a manifest names, of which `load_bundle` reads those that it knows."""
+    for name, expected in bundle.manifest.files.items():
+        # Names come from a file that anyone may have written.
+        if not _FILE_NAME.fullmatch(name):
+            raise ArtifactError(f"a file of model {bundle.path} must have a plain name, was {name!r}")
+        try:
+            was = hashlib.sha256((bundle.path / name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise ArtifactError(
+                f"model file {bundle.path / name} must be readable: {error.strerror}"
+            ) from error
+        if was != expected:
+            raise ArtifactError(
+                f"model file {bundle.path / name} must have sha256 {expected}, was {was}: add the model again"
+            )
+
+
 def _crowned(aliases: Mapping[str, str], champion: str) -> dict[str, str]:
     """The aliases after `champion` has become it; what was its challenger is none any more."""
     rest = {alias: each for alias, each in aliases.items() if alias != CHAMPION and each != champion}
     return {CHAMPION: champion} | rest
+
+
+def _short(wanted: str | None) -> str:
+    return wanted[:12] if wanted else "none"
 
 
 def _user() -> str:

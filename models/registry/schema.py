@@ -5,8 +5,12 @@ takes them from the bundle. Names, kinds and sides are what the requests and lin
 those is a change of what is served, and is made on purpose or not at all.
 """
 
+from models.artifact import Manifest, ModelBundle
 from models.errors import ArtifactError
+from models.reports import TrainingReport
 from models.schema import SEGMENT_PREFIX, SEGMENTS_COLUMN, FeatureSpec
+
+DEFAULT_GOAL = "conversion"
 
 
 def schema_of(spec: FeatureSpec) -> dict[str, str]:
@@ -34,11 +38,23 @@ def differences(old: FeatureSpec, new: FeatureSpec) -> list[str]:
     return found
 
 
-def check_follows(old: FeatureSpec, new: FeatureSpec, name: str) -> None:
-    """Raises `ArtifactError` where model `name` of spec `new` may not follow one of spec `old`."""
-    found = differences(old, new)
+def goal_of(manifest: Manifest) -> str:
+    """The column whose ones the model counts as conversions; `conversion` where the manifest does not say."""
+    return manifest.training.goal if isinstance(manifest.training, TrainingReport) else DEFAULT_GOAL
+
+
+def bundle_differences(old: ModelBundle, new: ModelBundle) -> list[str]:
+    """As `differences`, and whether both predict the same: another goal is another meaning of every bid."""
+    was, now = goal_of(old.manifest), goal_of(new.manifest)
+    return differences(old.spec, new.spec) + ([f"the goal is {now}, was {was}"] if was != now else [])
+
+
+def check_follows(old: ModelBundle, new: ModelBundle) -> None:
+    """Raises `ArtifactError` where `new` may not take the place of `old`."""
+    found = bundle_differences(old, new)
     if found:
         raise ArtifactError(
-            f"model {name} must have the features of the champion, but {'; '.join(found)}: train it with the same "
-            f"declarations, or promote it with --new-schema once every bidder has the features"
+            f"model {new.hash[:12]} must have the features and the goal of the champion, but {'; '.join(found)}: "
+            f"train it with the same declarations and goal, or promote it with --new-schema once every bidder has "
+            f"the features"
         )

@@ -10,7 +10,8 @@
 
 A round does one of two things. Without a challenger it trains one on all but the latest rows of the window and asks
 the gate with those latest rows, which neither model has seen. With a challenger it *shadows*: rows that came after
-the gate's are scored by both, and their probabilities and, as far as labels have come, their entropies are compared.
-Shadow scoring reads exported rows, which the bidder's own columns code wrote, beside the bidder and not in it: it
-costs the bid path nothing, and it judges what the bidder saw, minutes later.
+the gate's are scored by both, and their probabilities and, as far as labels have come, their entropies are compared;
+one that was set by hand, or gated against another champion, passes the gate first. Shadow scoring reads exported
+rows, which the bidder's own columns code wrote, beside the bidder and not in it: it costs the bid path nothing, and
+it judges what the bidder saw, minutes later.
 """

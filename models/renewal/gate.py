@@ -13,7 +13,7 @@ from models.artifact import MODEL_NAMES
 from models.dataset import TrainingTable
 from models.evaluation.compare import compare
 from models.evaluation.resampling import clusters_of, packed
-from models.registry.schema import differences
+from models.registry.schema import bundle_differences
 from models.renewal.drift import DriftReport, calibrations, labels_of, weights_of
 from models.renewal.settings import RenewalSettings
 from models.scorer import Scorer
@@ -70,7 +70,7 @@ class Rivals:
         """Whether the challenger asks for what the champion asks for."""
         if self._champion is None:
             return Check(name="features", passed=True, words="there is no champion to differ from")
-        found = differences(self._champion.bundle.spec, self._challenger.bundle.spec)
+        found = bundle_differences(self._champion.bundle, self._challenger.bundle)
         words = "; ".join(found) or "as the champion's"
         return Check(name="features", passed=not found, words=words)
 
@@ -88,12 +88,13 @@ class Rivals:
             if events < self.settings.min_positives:
                 words.append(f"{name}: {events} events are too few to tell")
                 continue
-            weights = weights_of(self.rows)
+            every = weights_of(self.rows)
+            weights = every[places] if every is not None else None
             value, low, high = compare(
                 y,
-                self._before(place, places, y),
+                self._before(place, places, y, weights),
                 self.new[places, place],
-                weights[places] if weights is not None else None,
+                weights,
                 clusters=packed(self._clusters[places])[0],
                 draws=self.settings.draws,
                 seed=self.settings.seed,
@@ -109,11 +110,11 @@ class Rivals:
         passed = not worse and bool(better or not must_win)
         return Check(name="normalized entropy", passed=passed, words="; ".join(words), numbers=numbers)
 
-    def _before(self, place: int, places: NDArray[np.int64], y: Floats) -> Floats:
+    def _before(self, place: int, places: NDArray[np.int64], y: Floats, weights: Floats | None) -> Floats:
         """What the champion says; without one, the mean label, which a model must beat to be worth anything."""
         if self.old is not None:
             return np.asarray(self.old[places, place])
-        return np.full(len(y), float(y.mean()))
+        return np.full(len(y), float(np.average(y, weights=weights)))
 
     def calibration(self) -> list[Check]:
         """Whether as many events come as are predicted, as far as the rows can tell."""

@@ -25,6 +25,8 @@ from models.train import Progress, train_bundle
 
 Outcome = Literal["promoted", "kept", "challenging", "waiting", "failed"]
 
+_WAS_ROLLED_BACK = "this model was rolled back: only who promotes it by hand makes it the champion again"
+
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
     """How a round ended.
@@ -80,6 +82,13 @@ class Renewal:
             raise
 
     def _round(self) -> Round:
+        held = self._registry.held()
+        if held is not None:
+            return self._end(
+                "kept",
+                f"rolled back by hand ({held.reason}); promote a model, or the champion itself, to go on",
+                model=held.model,
+            )
         table = self._window(self._read())
         champion = self._scorer(CHAMPION)
         challenger = self._scorer(CHALLENGER)
@@ -117,17 +126,26 @@ class Renewal:
         bundle = self._teach(taught)
         if champion is not None and bundle.hash == champion.bundle.hash:
             return self._end("kept", "the same rows gave the same model", model=bundle.hash)
+        if bundle.hash in self._registry.rolled_back():
+            return self._end("kept", _WAS_ROLLED_BACK, model=bundle.hash)
         challenger = Scorer(bundle)
+        return self._gate(champion, challenger, taught, rows)
+
+    def _gate(
+        self, champion: Scorer | None, challenger: Scorer, taught: TrainingTable, rows: TrainingTable
+    ) -> Round:
+        """All checks on rows that neither has seen; who passes is challenger, or champion where nothing shadows."""
+        settings, bundle = self._settings, challenger.bundle
         drift = drift_of(challenger, taught, rows, settings.drift)
         checks = Rivals(champion, challenger, rows, settings).gate(drift)
         passed = self._judged("gate", bundle, checks, rows)
         if not passed:
+            self._registry.archive(bundle.hash, _failures(checks))
             return self._end("kept", _failures(checks), model=bundle.hash, checks=checks, drift=drift)
         why = f"passed the gate: {checks[1].words}"
         if champion is None or settings.shadow_rows == 0:
-            self._registry.promote(bundle.hash, why, numbers=_numbers(checks))
-            return self._end("promoted", why, checks=checks, drift=drift)
-        numbers = {"gated_until_ns": int(rows.at_ns[-1])}
+            return self._promoted(champion, bundle, why, checks, drift)
+        numbers = {"gated_until_ns": int(rows.at_ns[-1]), "over": champion.bundle.hash}
         self._registry.challenge(bundle.hash, why, numbers)
         return self._end(
             "challenging",
@@ -162,34 +180,55 @@ class Renewal:
 
     def _shadow(self, table: TrainingTable, champion: Scorer, challenger: Scorer) -> Round:
         settings, bundle = self._settings, challenger.bundle
-        since_ns = self._shadowed_since(champion, challenger)
+        if bundle.hash in self._registry.rolled_back():
+            self._registry.archive(bundle.hash, _WAS_ROLLED_BACK)
+            return self._end("kept", _WAS_ROLLED_BACK, model=bundle.hash)
+        seen_ns = max(scorer.bundle.manifest.window_ns[1] for scorer in (champion, challenger))
+        gated_ns = self._gated_until(champion, challenger)
+        since_ns = max(seen_ns, gated_ns or 0) + 1
         before, rows = between(table, 0, since_ns), between(table, since_ns, 2**63 - 1)
-        if len(rows) < max(settings.shadow_rows, 1) or not len(before):
-            return self._end(
-                "waiting",
-                f"the challenger has shadowed {len(rows):,} rows, {max(settings.shadow_rows, 1):,} are needed",
-                model=bundle.hash,
+        clicks = int(rows.click.sum())
+        fewest = max(settings.shadow_rows, 1) if gated_ns is not None else 1
+        if len(rows) < fewest or clicks < settings.min_positives or not len(before):
+            there, wanted = (
+                f"{len(rows):,} rows with {clicks} clicks",
+                f"{settings.min_positives} clicks are needed",
             )
+            words = f"the challenger has shadowed {there}, {fewest:,} rows with {wanted}"
+            if gated_ns is None:
+                words = f"the challenger has yet to pass the gate: {there} are new to both models, {wanted}"
+            return self._end("waiting", words, model=bundle.hash)
+        if gated_ns is None:  # set by hand, or judged against another champion
+            return self._gate(champion, challenger, before, rows)
         rivals = Rivals(champion, challenger, rows, settings)
         drift = drift_of(challenger, before, rows, settings.drift)
         checks = [rivals.features(), rivals.change(), rivals.entropy(must_win=False), *rivals.calibration()]
         checks.append(drifted(drift))
         if self._judged("shadow", bundle, checks, rows):
             why = f"stood beside the champion on {len(rows):,} later rows: {checks[2].words}"
-            self._registry.promote(bundle.hash, why, numbers=_numbers(checks))
-            return self._end("promoted", why, checks=checks, drift=drift)
+            return self._promoted(champion, bundle, why, checks, drift)
         self._registry.archive(bundle.hash, _failures(checks))
         return self._end("kept", _failures(checks), model=bundle.hash, checks=checks, drift=drift)
 
-    def _shadowed_since(self, champion: Scorer, challenger: Scorer) -> int:
-        """The first time that neither model nor the gate has seen."""
-        seen = [scorer.bundle.manifest.window_ns[1] for scorer in (champion, challenger)]
-        seen += [
-            int(entry.numbers.get("gated_until_ns", 0))
+    def _gated_until(self, champion: Scorer, challenger: Scorer) -> int | None:
+        """Time of the last row of its gate against this champion; None where it passed none."""
+        found = [
+            int(entry.numbers["gated_until_ns"])
             for entry in self._registry.log()
-            if entry.event == "challenge" and entry.model == challenger.bundle.hash
+            if entry.event == "challenge"
+            and entry.model == challenger.bundle.hash
+            and entry.numbers.get("over") == champion.bundle.hash
+            and "gated_until_ns" in entry.numbers
         ]
-        return max(seen) + 1
+        return max(found) if found else None
+
+    def _promoted(
+        self, champion: Scorer | None, bundle: ModelBundle, why: str, checks: list[Check], drift: DriftReport
+    ) -> Round:
+        # Judging takes minutes, in which somebody may have promoted another, or rolled back.
+        over = champion.bundle.hash if champion else None
+        self._registry.promote(bundle.hash, why, numbers=_numbers(checks), over=over)
+        return self._end("promoted", why, checks=checks, drift=drift)
 
     # -- the log --------------------------------------------------------------------------------------------
 

@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from models.dataset import TrainingTable, read_table
+from models.dataset import CONVERSION, TrainingTable, read_table
 from models.errors import TableError
 from models.schema import Declaration
 
 
-def read_tables(pattern: str, declarations: Sequence[Declaration]) -> TrainingTable:
+def read_tables(
+    pattern: str, declarations: Sequence[Declaration], *, goal: str = CONVERSION
+) -> TrainingTable:
     """The rows of every table that a path or a pattern such as `rows/*.parquet` names, in the order of time.
+
+    `goal` is as in `dataset.read_table`.
 
     Raises:
         TableError: no file is there, one is unfit, or two have different columns.
@@ -25,7 +29,7 @@ def read_tables(pattern: str, declarations: Sequence[Declaration]) -> TrainingTa
     paths = [Path(name) for name in names]
     if not paths:
         raise TableError(f"training tables {pattern} must be there, none is")
-    tables = [read_table(path, declarations) for path in paths]
+    tables = [read_table(path, declarations, goal=goal) for path in paths]
     return tables[0] if len(tables) == 1 else _joined(tables, pattern)
 
 

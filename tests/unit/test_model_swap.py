@@ -1,7 +1,9 @@
 """A promotion in a registry while requests run: none is lost, the new model decides, and a replay repeats it all."""
 
 import asyncio
+import multiprocessing
 import os
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,8 +18,10 @@ from bidder.store.journal import ModelChange, read_journal
 from bidder.store.model import load_model, model_mark
 from bidder.store.model_apart import load_model_apart
 from bidder.store.seat import JOURNAL, open_journal
+from models.compile import compile_bundle
 from models.errors import ArtifactError
 from models.registry import ModelRegistry
+from models.scorer import check_table
 from simulator.replay import replay_journal
 from tests.support import factories as make
 from tests.support.bundles import make_bundle
@@ -134,9 +138,40 @@ def test_a_process_that_is_killed_is_a_refusal(
     registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bidder.store.model_apart._load", _end)
-    with pytest.raises(InputError, match="which did not end well"):
+    with pytest.raises(ChildProcessError, match="which did not end well"):
         load_model_apart(registry.path)
 
 
 def _end(_: str) -> None:
     os._exit(9)
+
+
+def test_a_process_that_cannot_be_started_is_a_refusal(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("multiprocessing.context.BaseContext.Pipe", full)
+    with pytest.raises(ChildProcessError, match="Too many open files"):
+        load_model_apart(registry.path)
+
+
+def test_a_process_that_hangs_is_killed(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bidder.store.model_apart._load", _hang)
+    monkeypatch.setattr("bidder.store.model_apart.LONGEST_S", 0.2)
+    before = set(multiprocessing.active_children())
+    with pytest.raises(ChildProcessError, match=r"took longer than 0\.2 s"):
+        load_model_apart(registry.path)
+    assert set(multiprocessing.active_children()) == before
+
+
+def _hang(_: str) -> None:
+    time.sleep(600)
+
+
+def test_a_model_that_lightgbm_does_not_read_is_refused(registry: ModelRegistry) -> None:
+    bundle = registry.bundle()
+    texts = [text.replace("objective=binary", "objective=nonsense") for text in bundle.texts.values()]
+    with pytest.raises(ArtifactError, match=r"model 0 must be one that LightGBM reads, is not \(.*nonsense"):
+        check_table(compile_bundle(bundle), texts)

@@ -1,6 +1,7 @@
 """The registry: aliases, the log, two writers at once, and a crash at any point."""
 
 import contextlib
+import hashlib
 import multiprocessing
 import os
 import shutil
@@ -11,12 +12,20 @@ import msgspec
 import pytest
 
 from bidder.store.model import load_model, model_mark
-from models.artifact import CALIBRATION_FILE, MANIFEST_FILE, ModelBundle, load_bundle
+from models.artifact import (
+    CALIBRATION_FILE,
+    MANIFEST_FILE,
+    ModelBundle,
+    load_bundle,
+    manifest_hash,
+    save_bundle,
+)
 from models.errors import ArtifactError
 from models.registry import ModelRegistry
 from models.registry.audit import AuditLog
 from models.registry.folder import MARK_FILE
 from models.registry.schema import differences
+from models.reports import DelayReport, TrainingReport
 from models.schema import Feature, FeatureSpec
 from tests.support.bundles import make_bundle
 
@@ -93,6 +102,38 @@ def test_rollback_goes_back_champion_by_champion(registry: ModelRegistry, bundle
         registry.rollback(WHY)
     registry.promote(three, WHY)
     assert registry.rollback(WHY) == one
+
+
+def test_to_promote_the_champion_after_a_rollback_says_that_it_is_meant(
+    registry: ModelRegistry, bundles: list[ModelBundle]
+) -> None:
+    one, two, three = hashes(bundles)
+    registry.promote(two, WHY)
+    registry.promote(three, WHY)
+    registry.rollback("why it was")
+    held = registry.held()
+    assert held is not None
+    assert (held.model, held.reason, registry.rolled_back()) == (two, "why it was", {three})
+    registry.promote("champion", WHY)
+    assert (registry.log()[-1].event, registry.held(), registry.rolled_back()) == ("promote", None, {three})
+    assert registry.rollback(WHY) == one, "its second promotion is no place of its own to go back to"
+    registry.promote(three, WHY)
+    assert registry.rolled_back() == {two}
+
+
+def test_a_promotion_over_another_champion_is_refused(
+    tmp_path: Path, registry: ModelRegistry, bundles: list[ModelBundle]
+) -> None:
+    one, two, three = hashes(bundles)
+    for over, named in ((three, three[:12]), (None, "none")):
+        with pytest.raises(ArtifactError, match=f"judged against, {named}, the champion is {one[:12]} now"):
+            registry.promote(two, WHY, over=over)
+    assert registry.promote(two, WHY, over=one) == two
+    new = ModelRegistry(tmp_path / "new")
+    new.add(bundles[0].path, WHY)
+    with pytest.raises(ArtifactError, match=f"judged against, {two[:12]}, the champion is none now"):
+        new.promote(one, WHY, over=two)
+    assert new.promote(one, WHY, over=None) == one
 
 
 def test_rollback_to_the_challenger_leaves_one_alias_on_it(
@@ -199,6 +240,34 @@ def test_other_features_are_refused_unless_wanted(tmp_path: Path, registry: Mode
     assert registry.aliases()["champion"] == other.hash
 
 
+def test_another_goal_is_refused_unless_wanted(
+    tmp_path: Path, registry: ModelRegistry, bundles: list[ModelBundle]
+) -> None:
+    report = TrainingReport(
+        goal="lead", split_by="time", left_out=(), weighted=False, effective_rows=400.0, click_rows=400,
+        click_shift=0.0, delay=DelayReport(method="none"),
+    )  # fmt: skip
+    one = bundles[1]
+    manifest = msgspec.structs.replace(one.manifest, training=report)
+    other = save_bundle(tmp_path / "other", manifest, one.spec, one.texts, one.calibration)
+    registry.add(other.path, WHY)
+    with pytest.raises(ArtifactError, match="the goal is lead, was conversion"):
+        registry.promote(other.hash, WHY)
+    assert registry.promote(other.hash, WHY, new_schema=True) == other.hash
+    with pytest.raises(ArtifactError, match="the goal is conversion, was lead"):
+        registry.promote(one.hash, WHY)
+
+
+def test_a_damaged_champion_is_replaced_on_purpose_only(
+    registry: ModelRegistry, bundles: list[ModelBundle]
+) -> None:
+    """Its features cannot be read, so nobody knows whether they are the same."""
+    (registry.path / bundles[0].hash / "spec.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"champion .* must be whole .*spec\.json.*--new-schema"):
+        registry.promote("challenger", WHY)
+    assert registry.promote("challenger", WHY, new_schema=True) == bundles[1].hash
+
+
 def test_vocabularies_and_segments_may_differ() -> None:
     def spec(*features: Feature) -> FeatureSpec:
         return FeatureSpec((Feature("os", "categorical", "request", ("ios",)), *features))
@@ -218,16 +287,34 @@ def test_vocabularies_and_segments_may_differ() -> None:
 
 def test_files_of_strange_names_are_not_copied(tmp_path: Path, bundles: list[ModelBundle]) -> None:
     """A manifest may name any file and still have the right hash."""
-    from models.artifact import manifest_hash
-
-    evil = tmp_path / "evil"
-    shutil.copytree(bundles[0].path, evil)
-    manifest = load_bundle(evil).manifest
-    changed = msgspec.structs.replace(manifest, files=manifest.files | {"../x": "0" * 64})
-    changed = msgspec.structs.replace(changed, hash=manifest_hash(changed))
-    (evil / MANIFEST_FILE).write_bytes(msgspec.json.encode(changed))
+    evil = naming(bundles[0], tmp_path / "evil", "../x", "0" * 64)
     with pytest.raises(ArtifactError, match=r"must have a plain name, was '\.\./x'"):
         ModelRegistry(tmp_path / "r").add(evil, WHY)
+
+
+def test_files_that_no_reader_knows_are_checked_too(tmp_path: Path, bundles: list[ModelBundle]) -> None:
+    made = ModelRegistry(tmp_path / "r")
+    other = naming(bundles[0], tmp_path / "other", "notes.txt", hashlib.sha256(b"mine").hexdigest())
+    for content in (None, "not mine"):
+        if content is not None:
+            (other / "notes.txt").write_text(content)
+        with pytest.raises(ArtifactError, match=r"notes\.txt must"):
+            made.add(other, WHY)
+    (other / "notes.txt").write_text("mine")
+    wanted = made.add(other, WHY)
+    (made.path / wanted / "notes.txt").write_text("altered")
+    with pytest.raises(ArtifactError, match=r"notes\.txt must have sha256"):
+        made.promote(wanted, WHY)
+
+
+def naming(bundle: ModelBundle, to: Path, file: str, sha256: str) -> Path:
+    """A copy of a bundle whose manifest names one file more, and has the right hash."""
+    shutil.copytree(bundle.path, to)
+    manifest = load_bundle(to).manifest
+    changed = msgspec.structs.replace(manifest, files=manifest.files | {file: sha256})
+    changed = msgspec.structs.replace(changed, hash=manifest_hash(changed))
+    (to / MANIFEST_FILE).write_bytes(msgspec.json.encode(changed))
+    return to
 
 
 def test_a_folder_of_something_else_does_not_become_a_registry(

@@ -14,9 +14,11 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from models.commands import register
+from models.dataset import read_table
 from models.errors import ArtifactError, TableError
 from models.registry import ModelRegistry
 from models.registry.files import locked
+from models.registry.schema import goal_of
 from models.train import TrainParams, train_bundle
 from tests.support.bundles import make_bundle
 from tests.support.training import DECLARATIONS, make_table, write_parquet
@@ -129,6 +131,18 @@ def test_what_cannot_be_scored_is_not_added(
     assert not (tmp_path / "registry").exists()
 
 
+def test_what_was_checked_is_what_is_promoted(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The challenger becomes another while the first is checked."""
+    kept = ModelRegistry(tmp_path / "registry")
+    one, two = (kept.add(make_bundle(tmp_path / str(seed), seed).path, "made") for seed in (1, 2))
+    kept.challenge(one, "the first")
+    monkeypatch.setattr("models.scorer.Scorer", lambda _: kept.challenge(two, "meanwhile"))
+    assert done(app, "registry", "promote", kept.path, "challenger")["model"] == one
+    assert kept.aliases() == {"champion": one, "challenger": two}
+
+
 @pytest.fixture
 def registry(files: Path) -> ModelRegistry:
     made = ModelRegistry(files / "registry")
@@ -156,6 +170,28 @@ def test_renew_trains_gates_and_says_why(app: typer.Typer, files: Path, registry
         "features", "normalized entropy", "calibration ctr", "calibration cvr", "drift", "speed",
     ]  # fmt: skip
     assert 'renewal_round_outcome{outcome="promoted"} 1.0' in (files / "registry/metrics.prom").read_text()
+
+
+def test_renewal_keeps_the_goal_of_the_champion(app: typer.Typer, files: Path) -> None:
+    """Leads are told in a column of their own; the column of conversions says something else."""
+    arrow, later_rows = make_table(6_000, seed=8), later(make_table(8_000, seed=9))
+    for name, rows in (("old", arrow), ("rows", later_rows)):
+        leads = rows.append_column("lead", rows["conversion"])
+        write_parquet(files / f"{name}.parquet", leads.drop_columns(["conversion"]))
+    declared = tuple(item for item in DECLARATIONS if item.name in {"domain", "floor_cpm", "campaign"})
+    table = read_table(files / "old.parquet", declared, goal="lead")
+    params = TrainParams(num_threads=1, max_rounds=2, fixed_rounds=2)
+    kept = ModelRegistry(files / "registry")
+    kept.promote(
+        kept.add(train_bundle(table, declared, files / "m", params=params).path, "leads"), "the first"
+    )
+    found = done(app, *arguments(files, "--once"))
+    assert (found["checks"][0]["name"], found["checks"][0]["passed"]) == ("features", True)
+    assert [one.manifest and goal_of(one.manifest) for one in kept.models()] == ["lead", "lead"]
+    result = run(
+        app, "drift", files / "registry", files / "rows.parquet", "--reference", files / "old.parquet"
+    )
+    assert "calibration cvr: predicted" in result.stdout
 
 
 def test_renew_for_people(app: typer.Typer, files: Path, registry: ModelRegistry) -> None:

@@ -233,6 +233,19 @@ def test_a_change_of_bids_beyond_its_bounds_is_refused(trained: ModelBundle, poo
     assert Rivals(Scorer(poor), Scorer(trained), rows, SETTINGS).change().passed
 
 
+def test_the_mean_that_a_first_champion_must_beat_is_of_the_weighted_rows(trained: ModelBundle) -> None:
+    """One row of weight 3 is three rows: the baseline, and so the difference, is the same both ways."""
+    arrow = make_table(2_000, seed=300)
+    times = np.where(np.asarray(arrow["click"].to_pylist()) > 0, 1, 3)
+    weighted = rows_of(arrow.append_column("weight", pa.array(times.astype(float))))
+    repeated = rows_of(arrow.take(pa.array(np.repeat(np.arange(2_000), times))))
+    found = [
+        Rivals(None, Scorer(trained), rows, SETTINGS).entropy(must_win=True).numbers["ctr"]["difference"]
+        for rows in (weighted, repeated)
+    ]
+    assert found[0] == pytest.approx(found[1], abs=1e-9)
+
+
 # -- rounds
 
 
@@ -263,7 +276,7 @@ def test_a_better_challenger_shadows_and_is_promoted(registry: ModelRegistry) ->
     waiting = renewal(registry, fresh_rows()).round()
     assert (waiting.outcome, waiting.words) == (
         "waiting",
-        "the challenger has shadowed 0 rows, 400 are needed",
+        "the challenger has shadowed 0 rows with 0 clicks, 400 rows with 40 clicks are needed",
     )
     more = pa.concat_tables([fresh_rows(), later(make_table(2_000, seed=41), 2 * TIMES)])
     done = renewal(registry, more).round()
@@ -282,6 +295,51 @@ def test_without_shadow_rows_the_gate_decides(registry: ModelRegistry) -> None:
     found = renewal(registry, fresh_rows(), msgspec.structs.replace(SETTINGS, shadow_rows=0)).round()
     assert found.outcome == "promoted"
     assert registry.hash_of("champion") == found.champion
+
+
+AT_ONCE = msgspec.structs.replace(SETTINGS, shadow_rows=0)
+
+
+def test_a_rollback_is_not_undone_by_the_next_round(registry: ModelRegistry) -> None:
+    first = registry.hash_of("champion")
+    second = renewal(registry, fresh_rows(), AT_ONCE).round().champion
+    assert second != first
+    registry.rollback("it overbid")
+    held = renewal(registry, fresh_rows(), AT_ONCE).round()
+    assert (held.outcome, held.champion) == ("kept", first)
+    assert held.words == (
+        "rolled back by hand (it overbid); promote a model, or the champion itself, to go on"
+    )
+    # Who promotes the champion itself lets rounds go on; the same rows teach the same model again, in vain.
+    registry.promote("champion", "it stays")
+    again = renewal(registry, fresh_rows(), AT_ONCE).round()
+    assert (again.outcome, again.champion, registry.log()[-1].model) == ("kept", first, second)
+    assert again.words.startswith("this model was rolled back")
+    registry.challenge(second, "by hand")
+    shadowed = renewal(registry, fresh_rows(), AT_ONCE).round()
+    assert (shadowed.outcome, shadowed.champion, shadowed.challenger) == ("kept", first, "")
+
+
+@pytest.mark.parametrize("shadow", [False, True], ids=["gate", "shadow"])
+def test_a_champion_that_changes_meanwhile_is_not_replaced(
+    registry: ModelRegistry, trained: ModelBundle, monkeypatch: pytest.MonkeyPatch, *, shadow: bool
+) -> None:
+    """What was judged against one model says nothing about another."""
+    other, arrow = registry.add(trained.path, "another"), fresh_rows()
+    if shadow:
+        renewal(registry, arrow).round()
+        arrow = pa.concat_tables([arrow, later(make_table(2_000, seed=41), 2 * TIMES)])
+    first = registry.hash_of("champion")
+
+    def meanwhile(*_: object) -> str:
+        monkeypatch.undo()
+        return registry.promote(other, "by hand")
+
+    monkeypatch.setattr("models.renewal.rounds._numbers", lambda _: meanwhile() and {})
+    with pytest.raises(ArtifactError, match=f"judged against, {first[:12]}, the champion is {other[:12]}"):
+        renewal(registry, arrow, SETTINGS if shadow else AT_ONCE).round()
+    assert registry.hash_of("champion") == other
+    assert registry.log()[-1].event == "fail"
 
 
 def test_the_gate_sees_no_row_that_a_model_was_trained_on(
@@ -332,6 +390,35 @@ def test_a_challenger_that_fails_in_the_shadow_is_archived(registry: ModelRegist
     assert "calibration ctr" in done.words
     assert registry.bundle(found.challenger).hash == found.challenger
     assert events(registry)[-3:] == ["shadow", "archive", "keep"]
+
+
+def test_a_challenger_set_by_hand_passes_the_gate_first(
+    registry: ModelRegistry, trained: ModelBundle, poor: ModelBundle
+) -> None:
+    """The gate is against the champion of the day: under another it is asked again."""
+    registry.add(trained.path, "by hand", challenger=True)
+    early = pa.concat_tables([make_table(3_000, seed=1), fresh_rows(40)])
+    waiting = renewal(registry, early).round()
+    assert waiting.outcome == "waiting"
+    assert "has yet to pass the gate" in waiting.words
+    gated = renewal(registry, pa.concat_tables([make_table(3_000, seed=1), fresh_rows()])).round()
+    assert (gated.outcome, gated.challenger) == ("challenging", trained.hash), gated.words
+    assert [check.name for check in gated.checks][-1] == "speed"
+    assert registry.log()[-1].numbers["over"] == poor.hash
+    registry.promote(trained.hash, "by hand")
+    registry.challenge(poor.hash, "by hand")
+    refused = renewal(registry, pa.concat_tables([make_table(3_000, seed=1), fresh_rows()])).round()
+    assert (refused.outcome, refused.champion, refused.challenger) == ("kept", trained.hash, "")
+    assert events(registry)[-3:] == ["gate", "archive", "keep"]
+
+
+def test_shadowing_waits_for_clicks_too(registry: ModelRegistry) -> None:
+    renewal(registry, fresh_rows()).round()
+    more = later(make_table(2_000, seed=41), 2 * TIMES)
+    seldom = changed(more, click=[0] * 2_000, conversion=pa.nulls(2_000, more["conversion"].type))
+    found = renewal(registry, pa.concat_tables([fresh_rows(), seldom])).round()
+    assert found.outcome == "waiting", found.words
+    assert "2,000 rows with 0 clicks" in found.words
 
 
 def test_too_few_unseen_rows_change_nothing(registry: ModelRegistry) -> None:

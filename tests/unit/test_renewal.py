@@ -34,7 +34,7 @@ from bidder.errors import InputError
 from bidder.runtime.bus import Bus
 from bidder.runtime.clock import SystemClock
 from bidder.runtime.heap import settle_heap
-from bidder.runtime.renewal import ModelFolder, Renewal
+from bidder.runtime.renewal import LONGEST_PAUSE_S, ModelFolder, Renewal, _Again
 from bidder.runtime.transport import Message, Outbound
 from bidder.runtime.worker import Worker
 from bidder.runtime.worker_shell import PIECE_BYTES, WorkerShell, pieces
@@ -288,7 +288,8 @@ async def test_a_new_model_decides_from_its_adoption_on(
     assert named == sorted(named, key=[one.hash[:12], two.hash[:12]].index)
     changes = [entry for entry in read_journal(folder / JOURNAL) if isinstance(entry, ModelChange)]
     assert [entry.hash for entry in changes] == [two.hash]
-    monkeypatch.setattr("simulator.replay.load_model", {Path("1"): one, Path("2"): two}.__getitem__)
+    by_path = {Path("1"): one, Path("2"): two}
+    monkeypatch.setattr("simulator.replay.load_model", lambda path, **_: by_path[path])
     assert replay_journal(folder / JOURNAL, [Path("2"), Path("1")], make.KEY).identical
 
 
@@ -300,7 +301,7 @@ async def test_a_replay_wants_every_model_that_decided(
         worker = Worker(Engine(EngineSettings(), make.KEY, one, make.START), journal)
         worker.on_control([Message(CAMPAIGNS, 0, 0, None, encode(CHANGE), 0)], 0)
         worker.adopt_model(two, two.line_masks(worker.engine.table.lines), 1)
-    monkeypatch.setattr("simulator.replay.load_model", {Path("1"): one}.__getitem__)
+    monkeypatch.setattr("simulator.replay.load_model", lambda path, **_: {Path("1"): one}[path])
     with pytest.raises(InputError, match=r"must be b{12}, was a{12}; name it with --model"):
         replay_journal(tmp_path / JOURNAL, [Path("1")], make.KEY)
 
@@ -322,3 +323,47 @@ async def test_a_model_that_cannot_be_loaded_is_counted_and_the_old_one_goes_on(
         (tmp_path / "name").write_text("two")
         await it.until(models=1)
         assert it.worker.engine.model_hash == two.hash
+
+
+async def test_whatever_a_load_raises_does_not_end_the_worker(
+    tmp_path: Path, two_models: tuple[Model, Model], caplog: pytest.LogCaptureFixture
+) -> None:
+    def load(_: Path) -> Model:
+        raise MemoryError("no room")
+
+    models = folder_of(tmp_path, {})._replace(load=load)
+    (tmp_path / "name").write_text("two")
+    async with running(settings=EngineSettings(), model=two_models[0], models=models) as it:
+        async with asyncio.timeout(10):
+            while not it.renewal.refused_models:  # noqa: ASYNC110 - a count tells nobody
+                await asyncio.sleep(0.005)
+        assert it.renewal.last_refusal == "MemoryError: no room"
+        it.ask(5, external=None)
+        await it.until(requests=5)
+        assert it.worker.engine.model_hash == two_models[0].hash
+    assert "model refused, the one before goes on: MemoryError: no room" in caplog.text
+
+
+async def test_a_failure_that_may_pass_is_tried_again_with_growing_pauses(
+    tmp_path: Path, two_models: tuple[Model, Model]
+) -> None:
+    one, two = two_models
+    tried: list[float] = []
+
+    def load(_: Path) -> Model:
+        tried.append(time.monotonic())
+        if len(tried) < 5:
+            raise ChildProcessError("it was ended")
+        return two
+
+    models = folder_of(tmp_path, {})._replace(load=load)
+    (tmp_path / "name").write_text("two")
+    async with running(settings=EngineSettings(), model=one, models=models) as it:
+        await it.until(models=1)
+        assert it.worker.engine.model_hash == two.hash
+        await asyncio.sleep(0.1)
+    assert (len(tried), it.renewal.refused_models) == (5, 4)
+    # 0.02, 0.04, 0.08 and 0.16 s at least; a busy machine takes longer.
+    assert all(tried[n + 1] - tried[n] >= 0.02 * 2**n for n in range(4))
+    last = _Again("two", 10**6).later(5.0)
+    assert last.not_before_s - time.monotonic() <= LONGEST_PAUSE_S
