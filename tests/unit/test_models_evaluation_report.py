@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from models.artifact import load_bundle
+from models.bring import bring_model
 from models.commands import register
 from models.dataset import read_table, split_by_time
 from models.errors import ArtifactError, TableError
@@ -128,6 +129,21 @@ def test_the_table_it_learned_from_is_named_loudly_and_held_out_rows_are_those_o
         assert mine[metric] == pytest.approx(report[metric], rel=1e-9)
 
 
+def test_of_a_brought_model_it_is_not_known_when_its_trees_learned(app, folder, tmp_path):
+    model, page = folder / "model", tmp_path / "page.html"
+    bring_model(model / "ctr.txt", model / "spec.json", folder / "rows.parquet", tmp_path / "m")
+    done = run(app, tmp_path / "m", folder / "later.parquet", "--draws", 50, "--page", page)
+    assert done.exit_code == 0, done.output
+    assert "not known when its trees learned" in " ".join(done.stdout.split())
+    assert "not known when its trees learned (`models import` made" in " ".join(done.stderr.split())
+    assert "later than training" not in " ".join(done.stdout.split())
+    assert "not known when its trees learned, calibrated on" in page.read_text()
+    for table in ("later.parquet", "rows.parquet"):
+        refused = run(app, tmp_path / "m", folder / table, "--held-out")
+        assert isinstance(refused.exception, TableError)
+        assert "it is not known when its trees learned" in str(refused.exception)
+
+
 def test_rows_of_the_training_window_are_counted_and_held_out_leaves_later_ones(app, folder, tmp_path):
     mixed = pa.concat_tables([make_table(300, seed=9), later(make_table(700, seed=10))])
     write_parquet(tmp_path / "mixed.parquet", mixed)
@@ -190,7 +206,9 @@ def test_clicks_that_were_hardly_watched_are_said_to_be_early(app, folder, tmp_p
     took_ns = np.random.default_rng(3).integers(0, 100 * 10**9, 4000)
     table = replaced(table, "click_at_ns", pa.array(at_ns, mask=~click))
     table = replaced(table, "conversion_at_ns", pa.array(at_ns + took_ns, mask=~converted))
-    table = replaced(table, "observed_until_ns", pa.array(at_ns + watched_s * 10**9))
+    table = replaced(
+        table, "observed_until_ns", pa.array(at_ns + np.where(converted, 50_000, watched_s) * 10**9)
+    )
     write_parquet(tmp_path / "watched.parquet", table)
     said = " ".join(found(app, folder / "model", tmp_path / "watched.parquet")["warnings"])
     unconverted = int((click & ~converted).sum())
