@@ -1,7 +1,8 @@
 """Which rows of a table a bundle can not have learned from: the one rule of all who judge a model by unseen rows.
 
 Of the table that it was trained on those of the `test` slice, of any other table those later than the training
-window. Where the manifest can not tell, no row is called unseen.
+window, and never those to which its calibration was fitted again. Where the manifest can not tell, no row is
+called unseen.
 """
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from models.artifact import ModelBundle
 from models.dataset import TrainingTable
 from models.errors import TableError
+from models.training.split import BY_TIME
 
 
 def is_brought(bundle: ModelBundle) -> bool:
@@ -35,6 +37,13 @@ def first_unseen(table: TrainingTable, bundle: ModelBundle) -> int:
         )
     if table.sha256 != manifest.table_sha256:
         return int(np.searchsorted(table.at_ns, manifest.window_ns[1], side="right"))
+    split_by = manifest.params.get("split_by", BY_TIME)
+    if split_by != BY_TIME:
+        raise TableError(
+            f"table {table.source} is the one that {bundle.path} was trained on, but its slices are parted by "
+            f"{split_by}, not by time: which rows it held out is not known; export later rows, or train it with "
+            f"--split-by time"
+        )
     times = table.at_ns[shown_rows(table)]
     parts, test = sum(manifest.rows.values()), manifest.rows.get("test", 0)
     if parts != len(times):
@@ -45,7 +54,9 @@ def first_unseen(table: TrainingTable, bundle: ModelBundle) -> int:
     if not test:
         return len(table)
     # Training puts rows of one time into one slice, so the time of its first test row parts all rows, lost ones too.
-    return int(np.searchsorted(table.at_ns, times[len(times) - test], side="left"))
+    begin = int(np.searchsorted(table.at_ns, times[len(times) - test], side="left"))
+    fitted_until_ns = manifest.params.get("recalibration", {}).get("until_ns", 0)
+    return max(begin, int(np.searchsorted(table.at_ns, fitted_until_ns, side="right")))
 
 
 def shown_rows(table: TrainingTable) -> NDArray[np.bool_]:
