@@ -20,7 +20,7 @@ from models.compile import compile_boosters
 from models.dataset import TrainingTable, read_table
 from models.errors import ArtifactError, TableError
 from models.evaluate import evaluate
-from models.schema import FeatureSpec
+from models.schema import FeatureSpec, check_servable
 from models.scorer import score_rows
 from models.training.sample import weight_of
 from models.trees import parse_forest
@@ -42,15 +42,17 @@ def bring_model(
         conversion: LightGBM text that ranks clicks by conversions, or None.
 
     Raises:
-        ArtifactError: a text that does not fit, with each reason; or a directory that cannot be written.
+        ArtifactError: features that no bidder serves; a text that does not fit, with each reason; or a directory
+            that cannot be written.
         TableError: a table that does not fit the spec, or is too small.
     """
+    features = FeatureSpec.from_json(_bytes_of(spec))
+    check_servable(features)
     paths = {"ctr": click, "cvr": conversion or click}
     for path in dict.fromkeys(paths.values()):
         report = check_file(path, spec=spec)
         if not report.fits:
             raise ArtifactError(f"model file {path} does not fit this bidder: {'; '.join(report.faults)}")
-    features = FeatureSpec.from_json(spec.read_bytes())
     rows = read_table(table, features.declarations())
     cut = int(np.searchsorted(rows.at_ns, rows.at_ns[len(rows) // 2], side="left"))
     if min(cut, len(rows) - cut) < MIN_ROWS:
@@ -82,6 +84,13 @@ def bring_model(
             texts[name], calibration[name], raw[later, place], labels[later], weights[later], flat=flat
         )
     return save_bundle(out, _manifest(rows, weights, cut, reports, paths), features, texts, calibration)
+
+
+def _bytes_of(spec: Path) -> bytes:
+    try:
+        return spec.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"feature spec {spec} must be readable: {error.strerror}") from error
 
 
 def _flat(labels: Floats, weights: Floats) -> CalibrationTable:

@@ -117,10 +117,20 @@ def test_conversion_model_of_its_own_is_used(brought, tmp_path):
 
 
 def test_text_that_does_not_fit_is_refused_with_each_reason(brought, tmp_path):
-    other = brought / "other.json"
+    other = tmp_path / "other.txt"
+    other.write_text((brought / "click.txt").read_text().replace("num_class=1", "num_class=2"))
+    with pytest.raises(ArtifactError, match=r"does not fit this bidder: .*num_class=1"):
+        bring(brought, tmp_path / "m", click=other)
+    assert not (tmp_path / "m").exists()
+
+
+def test_features_that_no_bidder_serves_are_refused_before_the_work(brought, tmp_path):
+    other = tmp_path / "other.json"
     other.write_bytes((brought / "spec.json").read_bytes().replace(b'"floor_cpm"', b'"shoe_size"'))
-    with pytest.raises(ArtifactError, match=r"does not fit this bidder: .*was shoe_size"):
-        bring(brought, tmp_path / "m", spec=other)
+    with pytest.raises(ArtifactError, match=r"those that a bidder serves: .*was shoe_size; train it without"):
+        bring(brought, tmp_path / "m", spec=other, table=tmp_path / "none.parquet")
+    with pytest.raises(ArtifactError, match="must be readable: No such file"):
+        bring(brought, tmp_path / "m", spec=tmp_path / "none.json")
     assert not (tmp_path / "m").exists()
 
 
