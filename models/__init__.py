@@ -13,6 +13,7 @@
     shift        how far two samples of one thing differ
     evaluate     the numbers a model is judged by
     evaluation   those with intervals, by part and by group, and two models compared
+    unseen       which rows of a table can not have taught a model
     artifact     the directory a trained model lives in; every byte is checked when it is read
     aliases      which model of a registry decides
     registry     a folder of models: champion, challenger, an audit log of every change

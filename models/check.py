@@ -24,7 +24,7 @@ from models.schema import (
     SERVED,
     Feature,
     FeatureSpec,
-    serving_faults,
+    check_servable,
 )
 from models.scorer import RowScorer, check_table, check_values
 from models.trees import Forest, parse_forest
@@ -221,9 +221,12 @@ def _forests(texts: dict[str, str], faults: list[str]) -> dict[str, Forest]:
 
 
 def _feature_faults(texts: dict[str, str], features: FeatureSpec, needs: list[Need]) -> list[str]:
-    """Why the features are not those that a bidder serves; only features that some split asks for count."""
-    used = {need.name for need in needs}
-    found = serving_faults([feature for feature in features.features if feature.name in used])
+    """Why the features are not those that a bidder serves, or not those of the texts."""
+    found = []
+    try:
+        check_servable(features)
+    except ArtifactError as error:
+        found.append(str(error))
     for name, text in texts.items():
         for place, (own, wanted) in enumerate(zip(names_in(text), features.names, strict=True)):
             if not _is_number(own) and own != wanted.replace(" ", "_"):

@@ -148,6 +148,19 @@ def check_declarations(declarations: Sequence[Declaration]) -> None:
             )
 
 
+def check_servable(spec: "FeatureSpec") -> None:
+    """Refuses a spec that no bidder loads; it judges all features, for a bidder encodes all, whether used or not.
+
+    Raises:
+        ArtifactError: a feature that no request or campaign has, or of another kind: each is named.
+    """
+    if faults := serving_faults(spec.features):
+        raise ArtifactError(
+            f"features of a model that bids must be those that a bidder serves: {'; '.join(faults)}; train it "
+            f"without them, or declare them as they are served (--spec of `clearbid models train`)"
+        )
+
+
 class FeatureSpec:
     """The ordered features of a model; immutable.
 

@@ -122,7 +122,11 @@ class _Job:
                 name: (self.raw[name][cut:], self.samples[name].part(cut, len(self.samples[name].rows)))
                 for name, cut in cuts.items()
             }
-            served = refit_bundle(self.bundle, out, tables, later, self._note(earlier, weighted=weighted))
+            until_ns = max(
+                int(self.rows.at_ns[sample.rows[-1]]) for sample in earlier.values() if len(sample.rows)
+            )
+            note = self._note(earlier, weighted=weighted)
+            served = refit_bundle(self.bundle, out, tables, later, note, until_ns)
             for shown, (name, sample) in zip(states, self.samples.items(), strict=True):
                 shown.append(self.measure(name, sample, tables, cuts[name]))
         if price_factor is not None:

@@ -127,12 +127,15 @@ def _models(found: "Evaluation") -> "RenderableType":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from models.evaluation.words import shown
+    from models.evaluation.words import shown, window_said
     from models.pages.text import DASH, count
 
-    window = "later than training" if not found.learned else "of the training window in part"
     table = Table(
-        title=f"{found.table}, rows {window}", caption=_HEADS, pad_edge=False, box=SIMPLE_HEAD, title_style=""
+        title=f"{found.table}, {window_said(found)}",
+        caption=_HEADS,
+        pad_edge=False,
+        box=SIMPLE_HEAD,
+        title_style="",
     )
     for head in ("", "ctr", "cvr"):
         if head in {"", *found.models}:

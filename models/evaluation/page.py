@@ -58,8 +58,9 @@ def _when(evaluation: Evaluation) -> str:
     first, last = evaluation.table_window_ns
     drawn = "users" if evaluation.clusters == "user" else "stretches of time"
     weights = ", rows weighted" if evaluation.weighted else ""
+    learned = "not known when its trees learned, calibrated on" if evaluation.brought else "trained on"
     said = (
-        f"Model {evaluation.model} ({evaluation.hash[:12]}), trained on {moment(evaluation.window_ns[0])} to "
+        f"Model {evaluation.model} ({evaluation.hash[:12]}), {learned} {moment(evaluation.window_ns[0])} to "
         f"{moment(evaluation.window_ns[1])}; judged by {evaluation.table}, {moment(first)} to {moment(last)}"
         f"{', held-out rows only' if evaluation.held_out else ''}{weights}; {evaluation.draws} draws of {drawn}, "
         f"seed {evaluation.seed}"

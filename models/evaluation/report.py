@@ -52,6 +52,7 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         impressions: rows that were shown. rows: those and lost bids, where they were read.
         learned: impressions inside a training window. same_table: it was trained on this very table.
         held_out: only rows that can not have taught it were used.
+        brought: its trees learned elsewhere, it is not known when; the window is that of their calibration.
         clusters: `user` or `time`, what the bootstrap draws. weighted: whether rows have weights.
         level, draws, seed: of the intervals.
         warnings: what makes these numbers less than they seem, in sentences.
@@ -72,6 +73,7 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     learned: int
     same_table: bool
     held_out: bool
+    brought: bool
     clusters: str
     weighted: bool
     level: float
@@ -222,6 +224,7 @@ def _evaluation(
         learned=rows.learned,
         same_table=rows.same_table,
         held_out=rows.held_out,
+        brought=rows.brought,
         clusters="user" if rows.by_user else "time",
         weighted=bool((rows.weights != rows.weights[0]).any()),
         level=LEVEL,
@@ -246,6 +249,11 @@ def _warnings(rows: Rows, models: dict[str, ModelEvaluation]) -> list[str]:
             f"{rows.learned:,} of {shown:,} impressions ({rows.learned / shown:.0%}) lie in a training window. A "
             f"model may have learned from them, so these numbers are too kind: judge it with --held-out, or by a "
             f"later table."
+        )
+    if rows.brought:
+        said.append(
+            "It is not known when its trees learned (`models import` made a model): if they learned from these rows, "
+            "these numbers are too kind."
         )
     if "cvr" not in models:
         said.append("The conversion model can not be judged: no clicked row has a known conversion.")

@@ -1,8 +1,7 @@
 """Which rows of a table a bundle is judged by, and what the bundle says of them.
 
 A model looks best on the rows it learned from. So each judgement says how many rows lie in the training window, and
-`held_out` leaves only rows that can not have taught it: of the training table itself those of the `test` slice, of
-any other table those later than the window.
+`held_out` leaves only rows that can not have taught it, see `models.unseen`.
 """
 
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from models.evaluation.slicing import Floats
 from models.extras import NUMBERS, TEXTS, TIMES, UNKNOWN_NS
 from models.schema import SEGMENT_PREFIX, SEGMENTS_COLUMN, Declaration, FeatureSpec
 from models.scorer import Scorer
+from models.unseen import first_unseen, is_brought, shown_rows
 
 HOUR, DAY = "hour", "day"
 _NS_PER_HOUR = 3_600 * 10**9
@@ -39,6 +39,7 @@ class Rows:
         learned: impressions in the training window of any bundle, which it may have learned from.
         same_table: whether a bundle was trained on this very table.
         held_out: whether only rows that can not have taught are left.
+        brought: whether it is not known when the trees of a bundle learned.
     """
 
     table: TrainingTable
@@ -49,6 +50,7 @@ class Rows:
     learned: int
     same_table: bool
     held_out: bool
+    brought: bool
 
     def values(self, column: str) -> Sequence[object] | Floats:
         """A column to part the rows by.
@@ -89,7 +91,7 @@ def read_rows(
         held_out: leave only rows that no bundle can have learned from.
 
     Raises:
-        TableError: as `dataset.read_table`; a feature is missing; or no row is left.
+        TableError: as `dataset.read_table`; a feature is missing; or no row is left, or is known to be held out.
         ArtifactError: two bundles read one column in different ways.
     """
     table = read_table(path, _declarations(bundles, parted_by), lost=lost)
@@ -97,7 +99,7 @@ def read_rows(
         _check_features(table, bundle)
     if held_out:
         table = _held_out(table, bundles)
-    shown = _shown(table)
+    shown = shown_rows(table)
     inside = np.zeros(len(table), dtype=np.bool_)
     for bundle in bundles:
         first, last = bundle.manifest.window_ns
@@ -115,6 +117,7 @@ def read_rows(
         learned=0 if held_out else int((inside & shown).sum()),
         same_table=any(table.sha256 == bundle.manifest.table_sha256 for bundle in bundles),
         held_out=held_out,
+        brought=any(map(is_brought, bundles)),
     )
 
 
@@ -198,16 +201,8 @@ def _check_features(table: TrainingTable, bundle: ModelBundle) -> None:
         )
 
 
-def _shown(table: TrainingTable) -> NDArray[np.bool_]:
-    won = table.extras.get("won")
-    shown = np.ones(len(table), dtype=np.bool_) if won is None else np.asarray(won) > 0
-    if not shown.any():
-        raise TableError(f"table {table.source} must have impressions to judge by, had none")
-    return shown
-
-
 def _held_out(table: TrainingTable, bundles: Sequence[ModelBundle]) -> TrainingTable:
-    begin = max(_first_unseen(table, bundle) for bundle in bundles)
+    begin = max(first_unseen(table, bundle) for bundle in bundles)
     if begin >= len(table):
         latest = max(bundle.manifest.window_ns[1] for bundle in bundles)
         raise TableError(
@@ -215,22 +210,6 @@ def _held_out(table: TrainingTable, bundles: Sequence[ModelBundle]) -> TrainingT
             f"{int(table.at_ns[-1])} ns and the training window ends at {latest} ns: export later rows"
         )
     return table.slice(begin, len(table))
-
-
-def _first_unseen(table: TrainingTable, bundle: ModelBundle) -> int:
-    """Place of the first row that a bundle can not have learned from."""
-    manifest = bundle.manifest
-    if table.sha256 != manifest.table_sha256:
-        return int(np.searchsorted(table.at_ns, manifest.window_ns[1], side="right"))
-    times = table.at_ns[_shown(table)]
-    parts, test = sum(manifest.rows.values()), manifest.rows.get("test", 0)
-    if parts != len(times):
-        raise TableError(
-            f"table {table.source} is the one that {bundle.path} was trained on, but training used {parts} of its "
-            f"{len(times)} impressions: which rows it held out is not known; export later rows"
-        )
-    # Training puts rows of one time into one slice, so the time of its first test row parts all rows, lost ones too.
-    return int(np.searchsorted(table.at_ns, times[len(times) - test], side="left")) if test else len(table)
 
 
 def _time_parts(at_ns: NDArray[np.int64], column: str) -> list[object]:

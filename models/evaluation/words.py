@@ -86,6 +86,13 @@ def verdict(evaluation: Evaluation) -> tuple[str, bool]:
     return "✓ Calibrated as far as these rows can tell, and better than the average rate", True
 
 
+def window_said(evaluation: Evaluation) -> str:
+    """How the rows lie to the training."""
+    if evaluation.brought:
+        return "not known when its trees learned"
+    return "rows later than training" if not evaluation.learned else "rows of the training window in part"
+
+
 def _problem(name: str, judged: Judged) -> str | None:
     """What is wrong beyond what chance explains."""
     ratio, entropy = judged.calibration_ratio, judged.normalized_entropy

@@ -6,9 +6,8 @@ of its own row any more, and the log loss of the calibrated probability is compa
 mean has a 95 % interval from the spread over rows. A group that stands in for another, such as a city for its region,
 may move little alone though both matter.
 
-Rows that a model was trained on flatter what it learned by heart. Of the table that a bundle was trained on only
-its test rows are taken, of another table those later than the training; where they have too few labels all are
-taken, and `Trial.unseen` is False.
+Rows that a model was trained on flatter what it learned by heart. Only rows that can not have taught it are taken
+(`models.unseen`); where they are not known or have too few labels all are taken, and `Trial.unseen` is False.
 """
 
 import math
@@ -21,8 +20,10 @@ from numpy.typing import NDArray
 from models.artifact import ModelBundle
 from models.calibration import calibrate
 from models.dataset import TrainingTable
+from models.errors import TableError
 from models.explain.contributions import Contributor
 from models.explain.groups import Group, taken
+from models.unseen import first_unseen
 
 Floats = NDArray[np.float64]
 
@@ -103,14 +104,11 @@ def _rarer(labels: Floats) -> int:
 
 def _later(bundle: ModelBundle, table: TrainingTable) -> NDArray[np.bool_]:
     """Rows that neither trees nor calibration have seen, as far as the manifest can tell."""
-    manifest = bundle.manifest
-    if table.sha256 != manifest.table_sha256:
-        return np.asarray(table.at_ns > manifest.window_ns[1])
-    later = np.zeros(len(table), dtype=np.bool_)
-    impressions = np.flatnonzero(~np.isnan(table.click))
-    test = manifest.rows.get("test", 0)
-    later[impressions[max(len(impressions) - test, 0) :]] = True
-    return later
+    try:
+        begin = first_unseen(table, bundle)
+    except TableError:  # not known: all rows are taken, and said to flatter
+        begin = len(table)
+    return np.arange(len(table)) >= begin
 
 
 def permute(

@@ -37,7 +37,7 @@ def rest_words(one: Attribution) -> str:
 
 def shuffled_words(one: ModelOverview) -> str:
     """What rows were shuffled."""
-    seen = "that training did not see" if one.unseen else "that training may have seen, which flatters"
+    seen = "that training did not see" if one.unseen else "that may have been learned from, which flatters"
     return f"{count(one.shuffled_rows)} labelled rows {seen}, with {count(one.positives)} positives"
 
 

@@ -70,8 +70,11 @@ def refit_bundle(
     tables: dict[str, CalibrationTable],
     later: dict[str, tuple[Floats, Sample]],
     note: dict[str, object],
+    until_ns: int,
 ) -> ModelBundle:
     """Writes the bundle with other calibration tables; its manifest says what they were fitted to.
+
+    Its training window ends no earlier than the rows of the fit: these can not judge it any more.
 
     Args:
         bundle: the one that was read.
@@ -79,6 +82,7 @@ def refit_bundle(
         tables: one for each model.
         later: raw scores of rows later than those of the fit, and these rows; the reports are measured on them.
         note: what the tables were fitted to, kept among the parameters as `recalibration`.
+        until_ns: time of the last row of the fit.
 
     Raises:
         ArtifactError: the directory cannot be written.
@@ -86,10 +90,12 @@ def refit_bundle(
     reports = {
         name: _report(bundle.manifest.models[name], tables[name], *later[name]) for name in MODEL_NAMES
     }
+    begin_ns, end_ns = bundle.manifest.window_ns
     manifest = msgspec.structs.replace(
         bundle.manifest,
+        window_ns=(begin_ns, max(end_ns, until_ns)),
         models={**bundle.manifest.models, **reports},
-        params={**bundle.manifest.params, "recalibration": {"of": bundle.hash, **note}},
+        params={**bundle.manifest.params, "recalibration": {"of": bundle.hash, "until_ns": until_ns, **note}},
     )
     return save_bundle(out_dir, manifest, bundle.spec, bundle.texts, tables, bundle.value)
 

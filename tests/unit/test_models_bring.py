@@ -4,6 +4,7 @@ import json
 
 import lightgbm as lgb
 import numpy as np
+import pyarrow as pa
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -81,6 +82,34 @@ def test_without_a_conversion_model_every_click_converts_alike(brought, tmp_path
     assert bundle.manifest.models["cvr"].kind == "prior"
 
 
+def test_sampled_table_is_calibrated_to_the_population(brought, tmp_path):
+    sampled = make_table(4000)
+    weight = np.where(sampled["click"].to_numpy() > 0, 1.0, 100.0)  # negatives were kept 1 in 100
+    sampled = sampled.append_column("weight", pa.array(weight))
+    bundle = bring(brought, tmp_path / "m", table=write_parquet(tmp_path / "sampled.parquet", sampled))
+    rows = read_table(tmp_path / "sampled.parquet", DECLARATIONS)
+    p = Scorer(bundle).probabilities(bundle.spec.encode_table(rows.columns))[:, 0]
+    population = float(np.repeat(rows.click, weight.astype(int)).mean())
+    assert population < 0.01
+    half = slice(0, 2000)
+    of_half = float(np.repeat(rows.click[half], weight[half].astype(int)).mean())
+    assert np.average(p[half], weights=weight[half]) == pytest.approx(of_half, rel=1e-6)
+    assert bundle.manifest.label_rates["ctr"] == pytest.approx(population, rel=1e-12)
+    assert bundle.manifest.models["ctr"].after.calibration_ratio == pytest.approx(1.0, abs=0.15)
+
+
+def test_flat_conversion_rate_counts_weights(brought, tmp_path):
+    table = make_table(4000)
+    bought = np.array([value == 1 for value in table["conversion"].to_pylist()])
+    table = table.append_column("weight", pa.array(np.where(bought, 1.0, 5.0)))
+    bundle = bring(brought, tmp_path / "m", table=write_parquet(tmp_path / "sampled.parquet", table))
+    ones = (bought & (table["click"].to_numpy() > 0))[:2000].sum()
+    zeros = (~bought & (table["click"].to_numpy() > 0))[:2000].sum()
+    assert bundle.calibration["cvr"].probability[0] == pytest.approx(
+        (ones + 0.1) / (ones + 5 * zeros + 10), rel=1e-12
+    )
+
+
 def test_conversion_model_of_its_own_is_used(brought, tmp_path):
     bundle = bring(brought, tmp_path / "m", conversion=brought / "click.txt")
     assert bundle.manifest.models["cvr"].kind == "lightgbm"
@@ -88,10 +117,20 @@ def test_conversion_model_of_its_own_is_used(brought, tmp_path):
 
 
 def test_text_that_does_not_fit_is_refused_with_each_reason(brought, tmp_path):
-    other = brought / "other.json"
+    other = tmp_path / "other.txt"
+    other.write_text((brought / "click.txt").read_text().replace("num_class=1", "num_class=2"))
+    with pytest.raises(ArtifactError, match=r"does not fit this bidder: .*num_class=1"):
+        bring(brought, tmp_path / "m", click=other)
+    assert not (tmp_path / "m").exists()
+
+
+def test_features_that_no_bidder_serves_are_refused_before_the_work(brought, tmp_path):
+    other = tmp_path / "other.json"
     other.write_bytes((brought / "spec.json").read_bytes().replace(b'"floor_cpm"', b'"shoe_size"'))
-    with pytest.raises(ArtifactError, match=r"does not fit this bidder: .*was shoe_size"):
-        bring(brought, tmp_path / "m", spec=other)
+    with pytest.raises(ArtifactError, match=r"those that a bidder serves: .*was shoe_size; train it without"):
+        bring(brought, tmp_path / "m", spec=other, table=tmp_path / "none.parquet")
+    with pytest.raises(ArtifactError, match="must be readable: No such file"):
+        bring(brought, tmp_path / "m", spec=tmp_path / "none.json")
     assert not (tmp_path / "m").exists()
 
 

@@ -179,6 +179,18 @@ def test_model_that_is_not_of_its_spec_is_told_apart(tmp_path, features, message
     assert any(re.search(message, fault) for fault in report.faults), report.faults
 
 
+def test_feature_that_no_split_uses_must_be_served_too(tmp_path):
+    """A bidder that loads the model encodes all its features."""
+    path = write(
+        tmp_path / "m.txt", ("floor_cpm", "age"), rounds=1, num_leaves=2, interaction_constraints="[0]"
+    )
+    features = (Feature("floor_cpm", "numeric", "request"), Feature("age", "numeric", "request"))
+    report = check_file(path, spec=spec_file(tmp_path / "spec.json", *features))
+    assert [need.name for need in report.needs] == ["floor_cpm"]
+    assert not report.fits
+    assert any("was age; train it without them" in fault for fault in report.faults), report.faults
+
+
 def test_model_of_its_spec_fits(tmp_path):
     path = write(tmp_path / "m.txt", ("f0", "f1"), categorical=(1,))
     spec = spec_file(

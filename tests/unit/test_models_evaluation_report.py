@@ -2,15 +2,18 @@
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import typer
+from msgspec import structs
 from typer.testing import CliRunner
 
 from models.artifact import load_bundle
+from models.bring import bring_model
 from models.commands import register
 from models.dataset import read_table, split_by_time
 from models.errors import ArtifactError, TableError
@@ -18,6 +21,7 @@ from models.evaluate import evaluate
 from models.schema import Declaration
 from models.scorer import Scorer
 from models.train import TrainParams, train_bundle
+from models.unseen import first_unseen
 from tests.support.training import DECLARATIONS, make_table, write_parquet
 
 QUICK = TrainParams(max_rounds=40, fixed_rounds=20, num_threads=1)
@@ -126,6 +130,45 @@ def test_the_table_it_learned_from_is_named_loudly_and_held_out_rows_are_those_o
     mine = values_of(shown["models"]["ctr"]["judged"])
     for metric in ("auc", "log_loss", "normalized_entropy", "calibration_ratio", "ece"):
         assert mine[metric] == pytest.approx(report[metric], rel=1e-9)
+
+
+def test_of_a_brought_model_it_is_not_known_when_its_trees_learned(app, folder, tmp_path):
+    model, page = folder / "model", tmp_path / "page.html"
+    bring_model(model / "ctr.txt", model / "spec.json", folder / "rows.parquet", tmp_path / "m")
+    done = run(app, tmp_path / "m", folder / "later.parquet", "--draws", 50, "--page", page)
+    assert done.exit_code == 0, done.output
+    assert "not known when its trees learned" in " ".join(done.stdout.split())
+    assert "not known when its trees learned (`models import` made" in " ".join(done.stderr.split())
+    assert "later than training" not in " ".join(done.stdout.split())
+    assert "not known when its trees learned, calibrated on" in page.read_text()
+    for table in ("later.parquet", "rows.parquet"):
+        refused = run(app, tmp_path / "m", folder / table, "--held-out")
+        assert isinstance(refused.exception, TableError)
+        assert "it is not known when its trees learned" in str(refused.exception)
+
+
+def test_no_rows_are_held_out_where_slices_are_not_parted_by_time(app, folder, tmp_path):
+    users = pa.array([f"u{place % 500}" for place in range(5000)])
+    write_parquet(tmp_path / "rows.parquet", replaced(make_table(5000), "user", users))
+    params = TrainParams(max_rounds=5, fixed_rounds=5, num_threads=1, split_by="user")
+    train_bundle(
+        read_table(tmp_path / "rows.parquet", DECLARATIONS), DECLARATIONS, tmp_path / "m", params=params
+    )
+    refused = run(app, tmp_path / "m", tmp_path / "rows.parquet", "--held-out")
+    assert isinstance(refused.exception, TableError)
+    for words in ("parted by user, not by time", "which rows it held out is not known", "export later rows"):
+        assert words in str(refused.exception)
+    later_rows = found(app, tmp_path / "m", folder / "later.parquet", "--held-out")
+    assert later_rows["impressions"] == 4000
+
+
+def test_test_rows_to_which_a_calibration_was_fitted_are_not_held_out(folder, tmp_path):
+    bundle = load_bundle(folder / "model")
+    rows = read_table(folder / "rows.parquet", DECLARATIONS)
+    begin = first_unseen(rows, bundle)
+    params = {**bundle.manifest.params, "recalibration": {"until_ns": int(rows.at_ns[begin + 100])}}
+    fitted = replace(bundle, manifest=structs.replace(bundle.manifest, params=params))
+    assert first_unseen(rows, fitted) == begin + 101
 
 
 def test_rows_of_the_training_window_are_counted_and_held_out_leaves_later_ones(app, folder, tmp_path):

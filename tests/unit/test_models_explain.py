@@ -3,11 +3,13 @@
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from msgspec import structs
 
 from models.artifact import ModelBundle
 from models.calibration import sigmoid
@@ -17,6 +19,7 @@ from models.explain.attribution import Attribution, Attributor, log_odds, probab
 from models.explain.contributions import Contributor
 from models.explain.groups import CLOCK, SEGMENTS, groups_of
 from models.explain.overview import ModelOverview, Overview, overview
+from models.explain.words import shuffled_words
 from models.schema import Declaration, Feature, FeatureSpec
 from models.scorer import Scorer
 from models.train import TrainParams, train_bundle
@@ -336,6 +339,14 @@ def test_only_rows_that_training_did_not_see_are_shuffled_where_there_are_any(bu
     later = rows.set_column(0, "at_ns", pa.array(np.asarray(rows["at_ns"]) + bundle.manifest.window_ns[1]))
     fresh = clicks(overview(bundle, load(later.slice(1, 2000)), sample=300))
     assert (fresh.unseen, fresh.shuffled_rows) == (True, 2000)
+
+
+def test_rows_parted_by_users_may_have_been_learned_from(bundle):
+    params = {**bundle.manifest.params, "split_by": "user"}
+    parted = replace(bundle, manifest=structs.replace(bundle.manifest, params=params))
+    own = clicks(overview(parted, load(make_table(6000)), sample=300))
+    assert (own.unseen, own.shuffled_rows) == (False, 6000)
+    assert "may have been learned from" in shuffled_words(own)
 
 
 def test_lost_bids_are_asked_but_have_no_label_to_be_judged_by(bundle):

@@ -101,7 +101,7 @@ def test_without_a_row_the_table_is_told(files):
     heaviest = found["models"][0]["groups"][0]
     assert f"{heaviest['name']} {heaviest['mean_absolute']:.4f}" in said
     assert "contributions of 500 of 3,000 rows" in said
-    assert "may have seen, which flatters" in said  # not the very file of the training
+    assert "may have been learned from, which flatters" in said  # not the very file of the training
 
 
 def test_a_prior_says_that_nothing_weighs(files):

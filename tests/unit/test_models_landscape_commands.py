@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -214,6 +215,28 @@ def test_refit_is_right_on_later_rows_and_keeps_the_trees(app, trained, tmp_path
     assert new.manifest.models["ctr"].after.calibration_ratio == pytest.approx(after["overall"]["ratio"])
     Scorer(new)
     load_factor(factor, new.hash)
+
+
+def test_rows_of_a_refit_are_not_taken_for_unseen(app, trained, tmp_path):
+    old = load_bundle(trained / "model")
+    table = make_table(2000, seed=9)
+    newer = np.asarray(table["at_ns"]) + old.manifest.window_ns[1]
+    write_parquet(tmp_path / "newer.parquet", table.set_column(0, "at_ns", pa.array(newer)))
+    arguments = [trained / "model", tmp_path / "newer.parquet", "--refit", "--out", tmp_path / "m"]
+    assert run(app, "calibration", *arguments).exit_code == 0
+    fitted = load_bundle(tmp_path / "m").manifest
+    assert fitted.window_ns[0] == old.manifest.window_ns[0]
+    assert newer[1395] <= fitted.window_ns[1] < newer[1405]  # 70 % of the rows, and not the ones after
+    done = run(app, "evaluate", tmp_path / "m", tmp_path / "newer.parquet", "--held-out", "--json")
+    assert json.loads(done.stdout)["impressions"] == int((newer > fitted.window_ns[1]).sum())
+
+
+def test_a_refit_on_older_rows_does_not_shorten_the_window(app, trained, tmp_path):
+    old = load_bundle(trained / "model").manifest
+    write_parquet(tmp_path / "older.parquet", pq.read_table(trained / "rows.parquet").slice(0, 2000))
+    arguments = [trained / "model", tmp_path / "older.parquet", "--refit", "--out", tmp_path / "m"]
+    assert run(app, "calibration", *arguments).exit_code == 0
+    assert load_bundle(tmp_path / "m").manifest.window_ns == old.window_ns
 
 
 def test_refit_for_all_bids_differs_from_that_for_won_ones(app, trained, tmp_path):
