@@ -12,6 +12,7 @@
     calibration  raw score -> probability, a small monotone table
     shift        how far two samples of one thing differ
     evaluate     the numbers a model is judged by
+    ripe         clicks whose conversion is settled
     evaluation   those with intervals, by part and by group, and two models compared
     unseen       which rows of a table can not have taught a model
     artifact     the directory a trained model lives in; every byte is checked when it is read

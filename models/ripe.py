@@ -28,4 +28,4 @@ def settled(table: TrainingTable, horizon_ns: int) -> Bools:
         return np.ones(len(table), dtype=np.bool_)
     clicked_ns, until_ns = (np.asarray(times, dtype=np.int64) for times in (clicked, until))
     known = (clicked_ns != UNKNOWN_NS) & (until_ns != UNKNOWN_NS)
-    return ~known | (until_ns - clicked_ns >= horizon_ns)
+    return np.asarray(~known | (until_ns - clicked_ns >= horizon_ns))

@@ -85,11 +85,12 @@ class _Job:
     ) -> None:
         from models.artifact import MODEL_NAMES
         from models.reliability.report import chances_of, samples_of
+        from models.ripe import horizon_of
         from models.scorer import Scorer
 
         self.bundle, self.rows, self.clip = bundle, rows, clip
         scored = Scorer(bundle).score_rows(bundle.spec.encode_table(rows.columns))
-        self.samples = samples_of(rows)
+        self.samples = samples_of(rows, horizon_of(bundle))
         self.raw = {
             name: scored[self.samples[name].rows, place].copy() for place, name in enumerate(MODEL_NAMES)
         }

@@ -257,6 +257,12 @@ def _warnings(rows: Rows, models: dict[str, ModelEvaluation]) -> list[str]:
         )
     if "cvr" not in models:
         said.append("The conversion model can not be judged: no clicked row has a known conversion.")
+    young = int((rows.shown & ~rows.settled & (rows.table.click > 0)).sum())
+    if young:
+        said.append(
+            f"{young:,} clicks were watched for less time than the conversion model looks ahead: it is judged "
+            f"without them."
+        )
     early, clicks = unripe(rows), models["cvr"].judged.rows if "cvr" in models else 0
     if early > UNRIPE_SHARE * clicks:
         said.append(

@@ -19,6 +19,7 @@ from models.evaluation.intervals import Sample, sample_of
 from models.evaluation.resampling import Clusters, clusters_of
 from models.evaluation.slicing import Floats
 from models.extras import NUMBERS, TEXTS, TIMES, UNKNOWN_NS
+from models.ripe import horizon_of, settled
 from models.schema import SEGMENT_PREFIX, SEGMENTS_COLUMN, Declaration, FeatureSpec
 from models.scorer import Scorer
 from models.unseen import first_unseen, is_brought, shown_rows
@@ -34,6 +35,7 @@ class Rows:
     Attributes:
         table: with lost bids, where they were asked for.
         shown: bool[N], whether the row is an impression.
+        settled: bool[N], whether its conversion is final by the horizon of every bundle.
         weights: float64[N] > 0.
         clusters: int32[N], see `resampling`. by_user: whether they are users.
         learned: impressions in the training window of any bundle, which it may have learned from.
@@ -44,6 +46,7 @@ class Rows:
 
     table: TrainingTable
     shown: NDArray[np.bool_]
+    settled: NDArray[np.bool_]
     weights: Floats
     clusters: Clusters
     by_user: bool
@@ -111,6 +114,7 @@ def read_rows(
     return Rows(
         table=table,
         shown=shown,
+        settled=settled(table, horizon_of(*bundles)),
         weights=np.ones(len(table)) if weight is None else np.asarray(weight, dtype=np.float64),
         clusters=clusters_of(users if by_user else None, len(table)),
         by_user=by_user,
@@ -134,7 +138,7 @@ def samples_of(rows: Rows, probabilities: Floats) -> dict[str, tuple[NDArray[np.
     """
     click, conversion = rows.table.click[rows.shown], rows.table.conversion[rows.shown]
     weights, clusters = rows.weights[rows.shown], rows.clusters[rows.shown]
-    known = (click > 0) & ~np.isnan(conversion)
+    known = (click > 0) & ~np.isnan(conversion) & rows.settled[rows.shown]
     every = np.ones(len(click), dtype=np.bool_)
     return {
         name: (chosen, sample_of(y[chosen], probabilities[chosen, model], weights[chosen], clusters[chosen]))
@@ -157,7 +161,7 @@ def unripe(rows: Rows) -> int:
     if not bought.any():
         return 0
     usual_ns = np.quantile((converted - clicked)[bought], 0.9)
-    open_still = known & (rows.table.conversion == 0) & (watched != UNKNOWN_NS)
+    open_still = known & rows.settled & (rows.table.conversion == 0) & (watched != UNKNOWN_NS)
     return int((open_still & (watched - clicked < usual_ns)).sum())
 
 

@@ -11,6 +11,7 @@ from models.errors import TableError
 from models.landscape.curves import Landscape
 from models.reliability.ratios import Ratio, Tenth, by_tenths, ratio_of
 from models.reliability.won import WonFacts, won_weights
+from models.ripe import settled
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -54,8 +55,11 @@ class Sample(msgspec.Struct, frozen=True):
         return Sample(self.rows[begin:end], self.labels[begin:end], sampling)
 
 
-def samples_of(table: TrainingTable) -> dict[str, Sample]:
+def samples_of(table: TrainingTable, horizon_ns: int = 0) -> dict[str, Sample]:
     """The rows of each model, in the order of time.
+
+    Args:
+        table: the rows. horizon_ns: how long a click must have been watched, see `models.ripe`.
 
     Raises:
         TableError: no row was won.
@@ -64,7 +68,7 @@ def samples_of(table: TrainingTable) -> dict[str, Sample]:
     shown = np.ones(len(table), dtype=np.bool_) if won is None else won > 0
     if not shown.any():
         raise TableError(f"table {table.source} must have won rows, all have won = 0")
-    known = shown & (table.click > 0) & ~np.isnan(table.conversion)
+    known = shown & (table.click > 0) & ~np.isnan(table.conversion) & settled(table, horizon_ns)
     weight = _extra(table, "weight")
     found = {}
     for name, mask, labels in (("ctr", shown, table.click), ("cvr", known, table.conversion)):

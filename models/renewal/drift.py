@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from models.artifact import MODEL_NAMES
 from models.dataset import TrainingTable
+from models.ripe import horizon_of, settled
 from models.schema import SEGMENT_PREFIX, SEGMENTS_COLUMN, FeatureSpec, segments_of
 from models.scorer import Scorer
 from models.shift import ks, ks_limit, psi, psi_limit
@@ -250,17 +251,22 @@ def drift_of(
             judge.numbers(f"prediction {name}", found[0][:, place], found[1][:, place])
             for place, name in enumerate(MODEL_NAMES)
         ),
-        calibration=tuple(calibrations(fresh, found[1], bounds.calibration)),
+        calibration=tuple(calibrations(fresh, found[1], bounds.calibration, horizon_of(scorer.bundle))),
     )
 
 
 def calibrations(
-    table: TrainingTable, probabilities: Floats, bounds: tuple[float, float]
+    table: TrainingTable, probabilities: Floats, bounds: tuple[float, float], horizon_ns: int = 0
 ) -> list[Calibration]:
-    """Calibration of each model on the rows of a table whose label is known; `probabilities` float64[N, models]."""
+    """Calibration of each model on the rows of a table whose label is known.
+
+    Args:
+        table: N rows. probabilities: float64[N, models]. bounds: where it is an alarm, see `Bounds`.
+        horizon_ns: as `labels_of`.
+    """
     found = []
     for place, name in enumerate(MODEL_NAMES):
-        rows, y = labels_of(table, name)
+        rows, y = labels_of(table, name, horizon_ns)
         weights = weights_of(table)
         found.append(
             calibration_of(
@@ -274,12 +280,16 @@ def calibrations(
     return found
 
 
-def labels_of(table: TrainingTable, name: str) -> tuple[NDArray[np.int64], Floats]:
-    """Rows on which a model can be judged, and their labels: impressions, or clicks whose conversion is known."""
+def labels_of(table: TrainingTable, name: str, horizon_ns: int = 0) -> tuple[NDArray[np.int64], Floats]:
+    """Rows on which a model can be judged, and their labels: impressions, or clicks whose conversion is known.
+
+    Args:
+        table: the rows. name: of the model. horizon_ns: how long a click must have been watched, see `models.ripe`.
+    """
     if name == "ctr":
         rows = np.flatnonzero(~np.isnan(table.click))
         return rows, table.click[rows]
-    rows = np.flatnonzero((table.click > 0) & ~np.isnan(table.conversion))
+    rows = np.flatnonzero((table.click > 0) & ~np.isnan(table.conversion) & settled(table, horizon_ns))
     return rows, table.conversion[rows]
 
 

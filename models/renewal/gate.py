@@ -16,6 +16,7 @@ from models.evaluation.resampling import clusters_of, packed
 from models.registry.schema import bundle_differences
 from models.renewal.drift import DriftReport, calibrations, labels_of, weights_of
 from models.renewal.settings import RenewalSettings
+from models.ripe import horizon_of
 from models.scorer import Scorer
 
 Floats = NDArray[np.float64]
@@ -50,6 +51,7 @@ class Rivals:
         self.rows = rows
         self.settings = settings
         self._champion, self._challenger = champion, challenger
+        self._horizon_ns = horizon_of(challenger.bundle, champion.bundle if champion else None)
         self._clusters = clusters_of(_users(rows), len(rows))
         self.new = challenger.probabilities(challenger.bundle.spec.encode_table(rows.columns))
         self.old = (
@@ -83,7 +85,7 @@ class Rivals:
         better, worse, words = [], [], []
         numbers: dict[str, Any] = {}
         for place, name in enumerate(MODEL_NAMES):
-            places, y = labels_of(self.rows, name)
+            places, y = labels_of(self.rows, name, self._horizon_ns)
             events = int(min(y.sum(), len(y) - y.sum()))
             if events < self.settings.min_positives:
                 words.append(f"{name}: {events} events are too few to tell")
@@ -119,7 +121,7 @@ class Rivals:
     def calibration(self) -> list[Check]:
         """Whether as many events come as are predicted, as far as the rows can tell."""
         settings, found = self.settings, []
-        for one in calibrations(self.rows, self.new, settings.calibration):
+        for one in calibrations(self.rows, self.new, settings.calibration, self._horizon_ns):
             ratio = one.ratio
             numbers = {"ratio": ratio, "low": one.low, "high": one.high, "events": one.positives}
             if ratio is None or one.positives < settings.min_positives:
