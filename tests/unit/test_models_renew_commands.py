@@ -39,7 +39,7 @@ side = "campaign"
 CONFIG = """
 window = "60d"
 min_positives = 40
-draws = 50
+draws = 400
 calibration = [0.8, 1.25]
 calibration_hard = [0.5, 2.0]
 [train]
