@@ -1,5 +1,6 @@
 """`clearbid models renew`: train, judge, shadow, promote, once or on a schedule."""
 
+import logging
 import shlex
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from models.registry import ModelRegistry
     from models.renewal.rounds import Round
     from models.renewal.settings import RenewalSettings
+    from models.schema import Declaration
+
+_log = logging.getLogger(__name__)
 
 LOCK = "renewal.lock"
 
@@ -59,6 +63,7 @@ def renew(
     from models.errors import TableError
     from models.registry import ModelRegistry
     from models.renewal.settings import RenewalSettings, load_settings, span_ns
+    from models.schema import DEFAULT_DECLARATIONS, load_declarations
 
     if once and every is not None:
         raise TableError("--once must stand without --every, both were given")
@@ -69,10 +74,24 @@ def renew(
     ).check()
     wait_s = span_ns(every, "every") / 1e9 if every is not None else None
     kept = ModelRegistry(registry, by=by)
+    declarations = load_declarations(spec) if spec else DEFAULT_DECLARATIONS
+    early = 0
     with _alone(kept):
         while True:
             began_s = time.monotonic()
-            _round(kept, table, spec, settings, refresh, json=json, go_on=wait_s is not None)
+            try:
+                _round(kept, table, declarations, settings, refresh, json=json, go_on=wait_s is not None)
+            except Exception as error:
+                if wait_s is None:
+                    raise
+                # A schedule outlives a full disk, and a registry that is away for a while.
+                early += 1
+                _log.warning(
+                    "a round ended early, %d of them did; the next comes in its time: %s: %s",
+                    early,
+                    type(error).__name__,
+                    error,
+                )
             if wait_s is None:
                 return
             time.sleep(max(0.0, wait_s - (time.monotonic() - began_s)))
@@ -93,7 +112,7 @@ def _alone(kept: "ModelRegistry") -> Iterator[None]:
 def _round(
     kept: "ModelRegistry",
     table: str,
-    spec: Path | None,
+    declarations: "Sequence[Declaration]",
     settings: "RenewalSettings",
     refresh: str | None,
     *,
@@ -102,34 +121,46 @@ def _round(
 ) -> None:
     """One round, printed; where more follow, one that fails is said and not the end."""
     from models.commands.train import bars
-    from models.errors import ModelError
-    from models.renewal.gauges import write_gauges
-    from models.renewal.rounds import Renewal, Round
-    from models.schema import DEFAULT_DECLARATIONS, load_declarations
+    from models.renewal.rounds import Renewal
 
-    declarations = load_declarations(spec) if spec else DEFAULT_DECLARATIONS
     try:
         with bars(quiet=json or not sys.stderr.isatty()) as progress:
-            found = Renewal(
-                kept, _reader(kept, table, refresh, declarations), declarations, settings, progress
-            ).round()
-    except ModelError as error:
-        aliases = kept.aliases()
-        found = Round(
-            outcome="failed",
-            words=str(error),
-            champion=aliases.get("champion", ""),
-            challenger=aliases.get("challenger", ""),
-        )
-        write_gauges(kept.path, found, time.time_ns())
+            read = _reader(kept, table, refresh, declarations)
+            found = Renewal(kept, read, declarations, settings, progress).round()
+    except Exception as error:
+        _write_gauges(kept, found := _failed(kept, error))
         if not go_on:
             raise
-    write_gauges(kept.path, found, time.time_ns())
+    else:
+        _write_gauges(kept, found)
     _print(found, json=json)
 
 
+def _failed(kept: "ModelRegistry", error: Exception) -> "Round":
+    from models.errors import ModelError
+    from models.renewal.rounds import Round
+
+    aliases = kept.aliases()
+    return Round(
+        outcome="failed",
+        words=str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}",
+        champion=aliases.get("champion", ""),
+        challenger=aliases.get("challenger", ""),
+    )
+
+
+def _write_gauges(kept: "ModelRegistry", found: "Round") -> None:
+    """The round is done and stands in the audit log: it does not fail for want of its gauges."""
+    from models.renewal.gauges import write_gauges
+
+    try:
+        write_gauges(kept.path, found, time.time_ns())
+    except OSError as error:
+        _log.warning("gauges of the round must be written to %s, could not be: %s", kept.path, error)
+
+
 def _reader(
-    kept: "ModelRegistry", table: str, refresh: str | None, declarations: Sequence[Any]
+    kept: "ModelRegistry", table: str, refresh: str | None, declarations: "Sequence[Declaration]"
 ) -> "Callable[[], TrainingTable]":
     """Reads with the goal of the champion: what follows it must count as conversions what it counts."""
     from models.errors import TableError

@@ -79,6 +79,9 @@ class Rivals:
     def entropy(self, *, must_win: bool) -> Check:
         """Normalized entropy: better with confidence in one model and worse with confidence in none.
 
+        Rounds come again and again, and each may promote by chance: so *better* asks for a share of the draws of
+        1 - alpha / 2. *Worse* is a 95 % interval above 0, as it only keeps what is there.
+
         Args:
             must_win: whether one must be better; else it is enough that none is worse.
         """
@@ -92,7 +95,7 @@ class Rivals:
                 continue
             every = weights_of(self.rows)
             weights = every[places] if every is not None else None
-            value, low, high = compare(
+            found = compare(
                 y,
                 self._before(place, places, y, weights),
                 self.new[places, place],
@@ -100,15 +103,22 @@ class Rivals:
                 clusters=packed(self._clusters[places])[0],
                 draws=self.settings.draws,
                 seed=self.settings.seed,
-            )["normalized_entropy"]
+            )
+            value, low, high = found["normalized_entropy"]
+            share = found.probability_better["normalized_entropy"]
             numbers[name] = {"difference": value, "low": low, "high": high, "rows": len(y), "events": events}
-            if value is None or low is None or high is None:
+            numbers[name] |= {"better_share": share, "alpha": self.settings.alpha}
+            if value is None or low is None or high is None or share is None:
                 words.append(f"{name}: not defined on these rows")
                 continue
-            better += [name] if high < 0.0 else []
+            wanted = 1.0 - self.settings.alpha / 2.0 - 1e-9  # a share is a fraction of the draws
+            better += [name] if share >= wanted else []
             worse += [name] if low > 0.0 else []
-            said = "better" if high < 0.0 else "worse" if low > 0.0 else "no clear difference"
-            words.append(f"{name}: {value:+.4f} ({low:+.4f} to {high:+.4f}), {said}")
+            said = "better" if share >= wanted else "worse" if low > 0.0 else "no clear difference"
+            words.append(
+                f"{name}: {value:+.4f} ({low:+.4f} to {high:+.4f}), {said}: better in {share:.2%} of the draws, "
+                f"{wanted:.2%} are needed"
+            )
         passed = not worse and bool(better or not must_win)
         return Check(name="normalized entropy", passed=passed, words="; ".join(words), numbers=numbers)
 

@@ -80,6 +80,9 @@ class Renewal:
         except ModelError as error:
             self._registry.record("fail", str(error))
             raise
+        except Exception as error:
+            self._registry.record("fail", f"{type(error).__name__}: {error}")
+            raise
 
     def _round(self) -> Round:
         held = self._registry.held()

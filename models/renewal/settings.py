@@ -1,5 +1,6 @@
 """What a renewal goes by; a TOML file may say otherwise."""
 
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -35,7 +36,8 @@ class RenewalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         gate_share: of the window's rows, the latest, that no model is trained on and the gate judges by.
         min_positives: fewest clicks among them, below which nothing is trained, and fewest events of any model
             for a comparison of entropies.
-        draws: of the bootstrap. seed: of training and draws.
+        alpha: two-sided chance that a round calls a model better that is equal: of each model, click and conversion.
+        draws: of the bootstrap, at least 2 / alpha, or they could not tell. seed: of training and draws.
         calibration: bounds of predicted over happened; refused where the whole 99 % interval lies outside.
         calibration_hard: bounds of the ratio itself, however wide its interval.
         max_slowdown: time of the challenger over the champion's to score a row, at most; or
@@ -49,6 +51,7 @@ class RenewalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     settle: str = "0s"
     gate_share: float = 0.2
     min_positives: int = 100
+    alpha: float = 0.005
     draws: int = 400
     seed: int = 1
     calibration: tuple[float, float] = (0.95, 1.05)
@@ -67,12 +70,18 @@ class RenewalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         for name, good, allowed in (
             ("gate_share", 0.0 < self.gate_share < 0.9, "above 0 and below 0.9"),
             ("min_positives", self.min_positives >= 1, "at least 1"),
+            ("alpha", 0.0 < self.alpha <= 0.2, "above 0 and at most 0.2"),
             ("draws", 20 <= self.draws <= 100_000, "20 to 100000"),
             ("max_slowdown", self.max_slowdown > 0.0, "above 0"),
             ("shadow_rows", self.shadow_rows >= 0, "at least 0"),
         ):
             if not good:
                 raise TableError(f"{name} must be {allowed}, was {getattr(self, name)}")
+        if self.draws * self.alpha < 2.0:
+            raise TableError(
+                f"draws must be at least 2 / alpha, {math.ceil(2.0 / self.alpha)} for alpha {self.alpha}, "
+                f"was {self.draws}"
+            )
         for name in ("calibration", "calibration_hard", "shadow_change"):
             low, high = getattr(self, name)
             if not 0.0 < low <= 1.0 <= high:

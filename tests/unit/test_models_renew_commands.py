@@ -39,7 +39,7 @@ side = "campaign"
 CONFIG = """
 window = "60d"
 min_positives = 40
-draws = 50
+draws = 400
 calibration = [0.8, 1.25]
 calibration_hard = [0.5, 2.0]
 [train]
@@ -235,6 +235,45 @@ def test_on_a_schedule_a_failed_round_is_not_the_end(
     outcomes = [json.loads(line)["outcome"] for line in result.stdout.splitlines() if line.startswith("{")]
     assert outcomes == ["failed", "failed"]
     assert all(21_000 < seconds <= 21_600 for seconds in waits)
+
+
+def test_on_a_schedule_nothing_unforeseen_is_the_end(
+    app: typer.Typer,
+    files: Path,
+    registry: ModelRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A round that fails in its own code, gauges that cannot be written, a registry that is away."""
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            registry.path.rename(files / "away")
+        if len(waits) == 4:
+            raise KeyboardInterrupt
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def wrong(*_: object) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr("models.renewal.gauges.write_gauges", full)
+    monkeypatch.setattr("models.renewal.rounds.Renewal._window", wrong)
+    result = run(app, *arguments(files, "--every", "6h", "--json"))
+    rounds = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    assert [(one["outcome"], one["words"]) for one in rounds] == [
+        ("failed", "ZeroDivisionError: by nothing")
+    ] * 2
+    assert len(waits) == 4
+    assert "No space left on device" in caplog.text
+    assert "a round ended early, 2 of them did" in caplog.text
+    (files / "away").rename(registry.path)
+    assert registry.log()[-1].reason == "ZeroDivisionError: by nothing"
+    assert isinstance(run(app, *arguments(files)).exception, ZeroDivisionError)
 
 
 def test_two_renewals_of_one_registry_do_not_run_at_once(

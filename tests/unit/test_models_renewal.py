@@ -13,6 +13,8 @@ from scipy import stats
 from models.artifact import ModelBundle
 from models.dataset import TrainingTable, table_from_arrow
 from models.errors import ArtifactError, TableError
+from models.evaluation.compare import Comparison
+from models.evaluation.intervals import Interval
 from models.registry import ModelRegistry
 from models.renewal.drift import DriftReport, calibration_of, drift_of
 from models.renewal.gate import Rivals
@@ -26,7 +28,7 @@ from models.train import TrainParams, train_bundle
 from tests.support.training import DECLARATIONS, make_table, write_parquet
 
 PARAMS = TrainParams(num_threads=1, max_rounds=40, fixed_rounds=10)
-SETTINGS = RenewalSettings(window="30d", min_positives=40, draws=100, shadow_rows=400, train=PARAMS)
+SETTINGS = RenewalSettings(window="30d", min_positives=40, draws=400, shadow_rows=400, train=PARAMS)
 TIMES = 10**15
 """`make_table` spreads its rows over so many nanoseconds."""
 
@@ -208,6 +210,27 @@ def test_no_clear_difference_is_not_better(trained: ModelBundle) -> None:
     same = Rivals(Scorer(trained), Scorer(trained), rows, SETTINGS)
     assert not same.entropy(must_win=True).passed
     assert same.entropy(must_win=False).passed
+
+
+def test_better_asks_for_the_share_of_draws_that_alpha_says(
+    trained: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What 95 % would call better, and did in every fortieth round of equals, is not enough."""
+    rows = rows_of(later(make_table(1_000, seed=300)))
+
+    def found(*_: object, **__: object) -> Comparison:
+        return Comparison(
+            rows=1_000, positives=200, differences={"normalized_entropy": Interval(-0.01, -0.02, -0.001)},
+            probability_better={"normalized_entropy": 0.99}, better=True,
+        )  # fmt: skip
+
+    monkeypatch.setattr("models.renewal.gate.compare", found)
+    for alpha, passed in ((0.05, True), (0.02, True), (0.005, False)):
+        settings = msgspec.structs.replace(SETTINGS, alpha=alpha)
+        check = Rivals(Scorer(trained), Scorer(trained), rows, settings).entropy(must_win=True)
+        assert check.passed is passed
+    assert "no clear difference: better in 99.00% of the draws, 99.75% are needed" in check.words
+    assert check.numbers["ctr"]["alpha"] == 0.005
 
 
 def test_a_model_that_predicts_too_much_is_refused(trained: ModelBundle, poor: ModelBundle) -> None:
@@ -496,6 +519,8 @@ def test_what_is_no_span_is_refused(text: str) -> None:
     [
         ("windw = '3d'", "windw"),
         ("window = 'soon'", "window must be a number"),
+        ("alpha = 0.5", "alpha must be above 0 and at most 0.2, was 0.5"),
+        ("draws = 100", "draws must be at least 2 / alpha, 400 for alpha 0.005, was 100"),
         ("gate_share = 1.0", "gate_share must be above 0 and below 0.9, was 1.0"),
         ("calibration = [1.1, 1.2]", "calibration must be two bounds around 1"),
         ("window = ", "must be TOML"),
