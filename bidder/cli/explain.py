@@ -81,7 +81,7 @@ def explain(
     with compiling_told():
         engine = engine_of(tree, own, model_of(model), "clearbid", now_ns, _amount(granted))
         explainer = Explainer(engine)
-    reasoner = Reasoner(model, top) if model is not None and top else None
+    reasoner = Reasoner(model, top, engine.model_hash) if model is not None and top else None
     for body in _bodies(request):
         with compiling_told():
             found = explainer.explain(body, line_item, now_ns)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bidder.errors import InputError
 from bidder.money import MICROS_PER_UNIT, NANOS_PER_UNIT, format_decimal
 
 if TYPE_CHECKING:
@@ -22,14 +23,20 @@ class Reasoner:
 
     Args:
         directory: of the model that the engine has. top: contributions of each model to tell apart.
+        model_hash: of the engine's model, as `Engine.model_hash` tells it.
     """
 
-    def __init__(self, directory: "Path", top: int) -> None:
+    def __init__(self, directory: "Path", top: int, model_hash: str) -> None:
         self._directory, self._top = directory, top
+        self._model_hash = model_hash
         self._attributor: Attributor | None = None
 
     def add(self, found: "Explanation") -> "Explanation":
-        """The same with contributions at the opportunity with the highest bid, where it has one."""
+        """The same with contributions at the opportunity with the highest bid, where it has one.
+
+        Raises:
+            InputError: the directory holds another model by now than the engine has.
+        """
         priced = [
             place
             for place, one in enumerate(found.opportunities)
@@ -46,17 +53,22 @@ class Reasoner:
 
     def _contributions(self, price: "Price") -> "tuple[Attribution, ...]":
         """Of the models that the bid rests on: a bid on clicks does not ask for conversions."""
+        from bidder.core.scoring import NATIVE_MARK
         from models.artifact import load_bundle
         from models.explain.attribution import Attributor
 
         if self._attributor is None:
-            self._attributor = Attributor(load_bundle(self._directory))
+            bundle = load_bundle(self._directory)
+            wanted = self._model_hash.removesuffix(NATIVE_MARK)
+            if bundle.hash != wanted:
+                raise InputError(
+                    f"model {self._directory} must stay as it is while it is explained, was {wanted[:12]} "
+                    f"and is {bundle.hash[:12]} now: run it again"
+                )
+            self._attributor = Attributor(bundle)
         columns = {name: [value] for name, value in price.features.items()}
-        rests_on = {"ctr": price.pctr} | ({"cvr": price.pcvr} if price.goal == "conversion" else {})
-        found = tuple(one for one in self._attributor.one(columns, self._top) if one.model in rests_on)
-        for one in found:
-            assert one.probability == rests_on[one.model], "what is explained is what the engine bids on"
-        return found
+        rests_on = {"ctr", "cvr"} if price.goal == "conversion" else {"ctr"}
+        return tuple(one for one in self._attributor.one(columns, self._top) if one.model in rests_on)
 
 
 def _bid_of(one: "Opportunity") -> int:

@@ -35,15 +35,17 @@ def audit(
     from models.audit.audit import audit_table
     from models.audit.page import render
     from models.commands.train import bars
+    from models.pages.write import check_page, write_page
     from models.schema import DEFAULT_DECLARATIONS, load_declarations
 
+    check_page(page)
     declarations = load_declarations(spec) if spec else DEFAULT_DECLARATIONS
     with bars(quiet=json, stages=("columns",)) as progress:
         found = audit_table(
             table, declarations, serve=serve, progress=lambda done, total: progress("columns", done, total)
         )
     if page is not None:
-        page.write_text(render(found), encoding="utf-8")
+        write_page(page, render(found))
     _print(found, page, json=json)
     if found.verdict == "not ready":
         raise typer.Exit(1)

@@ -59,7 +59,9 @@ def calibration(
     """Measure whether predictions are right where money is spent; fit the calibration again if asked."""
     from models.artifact import load_bundle
     from models.errors import ArtifactError, TableError
+    from models.pages.write import check_page
 
+    check_page(page)
     if refit != (out is not None):
         raise ArtifactError("--refit and --out DIR belong together: DIR takes the model fitted again")
     if out is not None and out.resolve() == directory.resolve():
@@ -203,8 +205,8 @@ def _say(
     *,
     json: bool,
 ) -> None:
-    from models.commands.landscape import write_page
     from models.pages.text import count, moment
+    from models.pages.write import write_page
     from models.reliability.page import render
 
     when = (
@@ -226,6 +228,8 @@ def _say(
     from rich.console import Console
 
     Console().print(when, *(_table(state) for shown in states for state in shown))
+    if page:
+        typer.echo(f"Page: {page}")
 
 
 def _table(state: "Shown") -> Any:

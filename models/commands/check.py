@@ -31,7 +31,7 @@ def check(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
-    """Say whether a model could bid: needs, bits and speed against LightGBM. Ends with 2 where it could not."""
+    """Say whether a model could bid: needs, bits, speed against LightGBM. The exit code is 1 where it could not."""
     from models.check import check_file
 
     if json:
@@ -43,7 +43,7 @@ def check(
             report = check_file(file, table=table, spec=spec, progress=status.update)
     _print(report, json=json)
     if not report.fits:
-        raise typer.Exit(2)
+        raise typer.Exit(1)
 
 
 def _print(report: "Report", *, json: bool) -> None:

@@ -49,11 +49,11 @@ def evaluate(
 ) -> None:
     """Judge a trained model by a table: how well, how surely, where and for whom."""
     from models.evaluation.report import Wishes, evaluate_bundle
+    from models.pages.write import check_page, write_page
 
     columns = tuple(dict.fromkeys(name.strip() for name in by.split(",") if name.strip()))
     wishes = Wishes(columns, group, against, held_out, draws, seed)
-    if page is not None:
-        _check_writable(page)
+    check_page(page)
     with _bars(quiet=json) as progress:
         found = evaluate_bundle(directory, table, wishes, progress)
     for warning in found.warnings:
@@ -61,7 +61,7 @@ def evaluate(
     if page is not None:
         from models.evaluation.page import render
 
-        page.write_text(render(found), encoding="utf-8")
+        write_page(page, render(found))
     if json:
         import msgspec
 
@@ -69,15 +69,7 @@ def evaluate(
         return
     _print(found)
     if page is not None:
-        typer.echo(f"page: {page}")
-
-
-def _check_writable(page: Path) -> None:
-    """Refuses a page that can not be written before the work, not after it."""
-    from models.errors import TableError
-
-    if page.is_dir() or not page.parent.is_dir():
-        raise TableError(f"--page must be a file in a directory that is there, was {page}")
+        typer.echo(f"Page: {page}")
 
 
 @contextmanager

@@ -42,14 +42,13 @@ def explain(
         int, typer.Option(metavar="N", help="Rows asked for the view of a table.", min=1)
     ] = 4000,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sample and the shuffles.", min=0)] = 1,
-    page: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write an HTML page too.", dir_okay=False)
-    ] = None,
+    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page too.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Say what each feature adds to a bid's probabilities, or which features count over a table."""
     from models.artifact import load_bundle
     from models.dataset import read_table
+    from models.pages.write import check_page
 
     asked = [
         name
@@ -58,6 +57,7 @@ def explain(
     ]
     if len(asked) > 1:
         raise typer.BadParameter(f"{' and '.join(asked)} must not be given together")
+    check_page(page)
     bundle = load_bundle(directory)
     rows = read_table(table, bundle.spec.declarations(), lost=True)
     if row is None and bid_id is None:
@@ -100,9 +100,10 @@ def _row(
     at_ns = int(one.at_ns[0])
     if page is not None:
         from models.explain.page import row_page
+        from models.pages.write import write_page
 
         when = f"Model {bundle.hash[:12]}, table {table.source}, offered {moment(at_ns)}"
-        _write(page, row_page(name, when, attributions))
+        write_page(page, row_page(name, when, attributions))
     if json:
         said = {"row": place + 1, "bid_id": bid_id, "at_ns": at_ns, "bundle": bundle.hash}
         _print_json({**said, "models": attributions})
@@ -113,6 +114,8 @@ def _row(
     console.print(f"[bold]{name}[/] of {table.source}, offered {moment(at_ns)}")
     for each in attributions:
         console.print(attribution_table(each))
+    if page is not None:
+        typer.echo(f"Page: {page}")
 
 
 def _overview(
@@ -124,8 +127,9 @@ def _overview(
         found = overview(bundle, table, sample=sample, seed=seed, tell=tell)
     if page is not None:
         from models.explain.page import overview_page
+        from models.pages.write import write_page
 
-        _write(page, overview_page(found))
+        write_page(page, overview_page(found))
     if json:
         _print_json(found)
         return
@@ -137,6 +141,8 @@ def _overview(
         console.print(*_model_tables(model))
     if page is None:
         console.print("by campaign and by value: --page FILE, or --json")
+    else:
+        typer.echo(f"Page: {page}")
 
 
 @contextmanager
@@ -153,15 +159,6 @@ def _bars(models: Sequence[str], *, quiet: bool) -> "Iterator[Tell]":
             for stage in (model, f"{model} shuffled")
         }
         yield lambda stage, done, total: bars.update(stages[stage], completed=done, total=total)
-
-
-def _write(page: Path, text: str) -> None:
-    from models.errors import ArtifactError
-
-    try:
-        page.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ArtifactError(f"page {page} must be writable: {error.strerror}") from error
 
 
 def _print_json(value: object) -> None:

@@ -59,7 +59,9 @@ def landscape(
     from models.landscape.observations import observe
     from models.landscape.page import render
     from models.landscape.store import load_landscape, save_landscape
+    from models.pages.write import check_page, write_page
 
+    check_page(page)
     old = load_landscape(add_to) if add_to else None
     levels = old.strata.by if old else _levels(by)
     half_life_ns = _span_ns(half_life)
@@ -79,6 +81,8 @@ def landscape(
         won = float((seen.won * seen.weight).sum() / seen.weight.sum())
         write_page(page, render(fit, curves, shares(seen), won, later, seen.dropped, _window(seen)))
     _print(out, digest, fit, curves, shares(seen), later, seen, json=json)
+    if page and not json:
+        typer.echo(f"Page: {page}")
 
 
 def read_bids(table: Path, levels: tuple[str, ...], more: tuple[Any, ...] = ()) -> "TrainingTable":
@@ -179,16 +183,6 @@ def _bar(*, quiet: bool) -> Any:
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
     return shown()
-
-
-def write_page(path: Path, text: str) -> None:
-    """Writes a page; raises `ArtifactError` where it cannot."""
-    from models.errors import ArtifactError
-
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ArtifactError(f"page {path} must be writable: {error.strerror}") from error
 
 
 def _print(

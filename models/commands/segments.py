@@ -67,6 +67,7 @@ def segments(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Find audiences in what users do, say what they are, and how they answer."""
+    from models.pages.write import check_page
     from models.segments.find import Wish
 
     target = out or refresh
@@ -74,6 +75,7 @@ def segments(
         raise ModelError("--out or --refresh must name a directory, neither was given")
     if page is not None and target.resolve() in page.resolve().parents:
         raise ModelError(f"--page must lie outside of {target}, which is replaced as a whole, was {page}")
+    check_page(page)
     wish = Wish(_groups(k), smallest, seed, clicks)
     pause_s = _span_s(every, "--every") if every is not None else None
     _once(table, target, refresh, wish, since, page, json=json)
@@ -99,9 +101,11 @@ def _once(
     json: bool,
 ) -> None:
     from models.dataset import read_table
+    from models.pages.write import write_page
     from models.segments.behaviour import DECLARATIONS
     from models.segments.find import find_segments
     from models.segments.folder import check_replaceable, load_segments, save_segments
+    from models.segments.page import segments_page
 
     check_replaceable(out)
     before = load_segments(refresh) if refresh is not None else None
@@ -117,17 +121,10 @@ def _once(
     was = before.manifest.hash if before is not None else ""
     manifest = save_segments(out, found.report, found.users, found.segment, params, found.next_number, was)
     if page is not None:
-        _write_page(page, found.report)
+        write_page(page, segments_page(found.report))
     _print(found.report, out, manifest.hash, before, json=json)
-
-
-def _write_page(path: Path, report: "Report") -> None:
-    from models.segments.page import segments_page
-
-    try:
-        path.write_text(segments_page(report), encoding="utf-8")
-    except OSError as error:
-        raise ModelError(f"page {path} must be writable: {error.strerror}") from error
+    if page is not None and not json:
+        typer.echo(f"Page: {page}")
 
 
 def _groups(text: str) -> int | None:

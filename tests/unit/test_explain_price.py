@@ -13,13 +13,16 @@ from bidder.core.campaigns import Goal, LineItem, Media, Modifier, Rule, Targeti
 from bidder.core.engine import Engine
 from bidder.core.explain import Explanation, explain
 from bidder.core.opportunity import RAW_FEATURES
+from bidder.core.scoring import NATIVE_MARK
 from bidder.core.settings import EngineSettings, ExchangeRules
+from bidder.errors import InputError
 from bidder.store.model import load_model
 from models.artifact import ModelBundle
 from models.dataset import table_from_arrow
 from models.explain.attribution import log_odds
 from models.train import TrainParams, train_bundle
 from tests.support import factories as make
+from tests.support.bundles import make_bundle
 from tests.support.factories import Offer, S
 from tests.support.naive_price import bid_again
 from tests.support.training import DECLARATIONS, make_table
@@ -144,7 +147,7 @@ def test_contributions_add_up_to_the_probabilities_that_the_engine_bids_on(
     campaigns = [make.campaign("c2", goal=goal)]
     engine = make.engine(campaigns, settings=SETTINGS, model=load_model(bundle.path), now_ns=NOW_NS)
     offer = replace(PLAIN, domain=domain, segments=("s1", "s3", "odd"), floor_cpm_micros=1_250_000)
-    found = Reasoner(bundle.path, 99).add(explain(engine, make.body(offer), "c2", NOW_NS))
+    found = Reasoner(bundle.path, 99, engine.model_hash).add(explain(engine, make.body(offer), "c2", NOW_NS))
     (one,) = told(found)
     wanted = {"ctr": one["price"]["pctr"]}
     if goal is Goal.CONVERSION:
@@ -159,6 +162,20 @@ def test_contributions_add_up_to_the_probabilities_that_the_engine_bids_on(
     assert values["campaign"] == "c2"
 
 
+def test_a_model_that_was_replaced_meanwhile_is_not_explained(bundle: ModelBundle, tmp_path: Path) -> None:
+    engine = make.engine(
+        [make.campaign("c2")], settings=SETTINGS, model=load_model(bundle.path), now_ns=NOW_NS
+    )
+    other = make_bundle(tmp_path / "m", 1)
+    found = explain(engine, make.body(PLAIN), "c2", NOW_NS)
+    with pytest.raises(
+        InputError, match=f"was {bundle.hash[:12]} and is {other.hash[:12]} now: run it again"
+    ):
+        Reasoner(tmp_path / "m", 3, engine.model_hash).add(found)
+    native = f"{bundle.hash}{NATIVE_MARK}"  # of an engine that lets LightGBM score
+    assert Reasoner(bundle.path, 3, native).add(found).opportunities[0].contributions
+
+
 def test_the_best_opportunity_alone_has_contributions(bundle: ModelBundle) -> None:
     engine = make.engine(
         [make.campaign("c2")], settings=SETTINGS, model=load_model(bundle.path), now_ns=NOW_NS
@@ -167,7 +184,9 @@ def test_the_best_opportunity_alone_has_contributions(bundle: ModelBundle) -> No
     request = orjson.loads(make.body(PLAIN, dear))
     request["imp"][0]["banner"] = None
     request["imp"][0]["video"] = {"mimes": ["video/mp4"]}
-    found = Reasoner(bundle.path, 3).add(explain(engine, orjson.dumps(request), "c2", NOW_NS))
+    found = Reasoner(bundle.path, 3, engine.model_hash).add(
+        explain(engine, orjson.dumps(request), "c2", NOW_NS)
+    )
     assert sum(bool(one.contributions) for one in found.opportunities) == 1
     best = max(found.opportunities, key=lambda one: one.price.bid_nanos if one.price is not None else -1)
     assert best.contributions
@@ -179,7 +198,7 @@ def test_a_request_that_is_refused_has_no_contributions(bundle: ModelBundle) -> 
         [make.campaign("c2")], settings=SETTINGS, model=load_model(bundle.path), now_ns=NOW_NS
     )
     found = explain(engine, b"{", "c2", NOW_NS)
-    assert Reasoner(bundle.path, 3).add(found) is found
+    assert Reasoner(bundle.path, 3, engine.model_hash).add(found) is found
 
 
 def test_video_prices_have_the_floor_of_their_duration() -> None:

@@ -136,9 +136,9 @@ def test_report_for_people_says_needs_bits_speed_and_verdict(tmp_path, app):
         ({"names": ("floor_cpm", "region"), "categorical": (1,)}, "name their vocabularies with --spec"),
     ],
 )
-def test_model_that_does_not_fit_ends_with_2_and_says_why(tmp_path, app, params, message):
+def test_model_that_does_not_fit_ends_with_1_and_says_why(tmp_path, app, params, message):
     done = run(app, write(tmp_path / "m.txt", **params), "--json")
-    assert done.exit_code == 2, done.output
+    assert done.exit_code == 1, done.output
     report = json.loads(done.stdout)
     assert not report["fits"]
     assert any(re.search(message, fault) for fault in report["faults"]), report["faults"]
@@ -209,6 +209,15 @@ def test_compiled_scores_that_differ_are_a_fault_with_their_count(tmp_path, monk
     assert report.differing == report.rows == 2000
     assert report.largest_difference > 0.0
     assert "equal LightGBM" in report.faults[0]
+
+
+def test_bad_input_ends_with_2_where_a_model_that_does_not_fit_ends_with_1(tmp_path, app):
+    done = run(app, tmp_path / "nothing.txt")
+    assert isinstance(done.exception, ArtifactError)
+    assert done.exception.exit_code == 2
+    done = run(app, write(tmp_path / "m.txt", num_leaves=100))
+    assert done.exit_code == 1
+    assert "does not fit" in done.stdout
 
 
 def test_what_keeps_from_looking_is_an_error(tmp_path):

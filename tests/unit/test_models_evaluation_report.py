@@ -136,6 +136,7 @@ def test_of_a_brought_model_it_is_not_known_when_its_trees_learned(app, folder, 
     model, page = folder / "model", tmp_path / "page.html"
     bring_model(model / "ctr.txt", model / "spec.json", folder / "rows.parquet", tmp_path / "m")
     done = run(app, tmp_path / "m", folder / "later.parquet", "--draws", 50, "--page", page)
+    assert done.stdout.endswith(f"Page: {page}\n")
     assert done.exit_code == 0, done.output
     assert "not known when its trees learned" in " ".join(done.stdout.split())
     assert "not known when its trees learned (`models import` made" in " ".join(done.stderr.split())

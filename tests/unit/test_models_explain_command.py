@@ -203,10 +203,16 @@ def test_a_row_and_the_whole_table_exclude_each_other(files):
 
 def test_a_page_that_cannot_be_written_is_said_to_be_so(files, tmp_path):
     done = run(files, "--row", 1, "--page", tmp_path / "no" / "page.html")
-    assert isinstance(done.exception, ArtifactError)
-    assert "must be writable: No such file or directory" in str(done.exception)
+    assert isinstance(done.exception, TableError)
+    assert "must be in a folder that exists" in str(done.exception)
 
 
 def test_a_model_that_is_not_there_is_said_to_be_so(files):
     done = run(files, "--row", 1, model="nowhere")
     assert isinstance(done.exception, ArtifactError)
+
+
+@pytest.mark.parametrize("asked", [("--row", 1), ("--sample", 200)])
+def test_a_page_is_named_when_it_is_written(files, tmp_path, asked):
+    said = ran(files, *asked, "--page", tmp_path / "p.html")
+    assert said.endswith(f"Page: {tmp_path / 'p.html'}\n")

@@ -57,6 +57,7 @@ def test_landscape_prints_writes_and_shows(app, bids, tmp_path):
     out, page = tmp_path / "m.landscape", tmp_path / "m.html"
     done = run(app, "landscape", bids, "--out", out, "--page", page, "--draws", 10, "--top", 3)
     assert done.exit_code == 0, done.output
+    assert done.stdout.endswith(f"Page: {page}\n")
     for words in ("4,000; left out: none", "chance to win by bid", "later rows", "prediction"):
         assert words in done.stdout
     text = well_formed(page)
@@ -183,6 +184,7 @@ def test_calibration_for_people_says_it_in_a_sentence(app, trained, tmp_path):
     page = tmp_path / "c.html"
     done = run(app, "calibration", trained / "model", trained / "rows.parquet", "--page", page)
     assert done.exit_code == 0, done.output
+    assert done.stdout.endswith(f"Page: {page}\n")
     for text in (" ".join(done.stdout.split()), well_formed(page)):
         assert "too low on what was won" in text
         assert "Interval outside 0.95 to 1.05" in text

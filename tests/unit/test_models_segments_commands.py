@@ -62,6 +62,7 @@ def test_tables_and_page_are_for_people_and_name_nobody(
 ) -> None:
     page = tmp_path / "page.html"
     done = run(app, table, "--out", tmp_path / "s", "--k", 4, "--smallest", 20, "--page", page)
+    assert done.stdout.endswith(f"Page: {page}\n")
     said, drawn = " ".join(done.stdout.split()), page.read_text()
     for words in ("verdict", "found-01", "x the clicks", "after Holm's correction", "the bidder's choice"):
         assert words in said
