@@ -22,7 +22,7 @@ from simulator.report.reasons import WORDS
 from tests.support.data import ROOT
 from tests.support.tree import name_of, tracked
 
-_COMMAND = re.compile(r"(?:`|^)clearbid ((?:[a-z-]+)(?: [a-z-]+)?)(.*)", re.MULTILINE)
+_COMMAND = re.compile(r"(?:`|^)clearbid ([a-z][a-z-]*(?: [a-z][a-z-]*){0,2})(.*)", re.MULTILINE)
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 _ROOT = typer.main.get_command(build_app())
 
@@ -79,6 +79,9 @@ def test_documents_name_commands_at_all() -> None:
         ("clearbid models trian", ["models trian: trian"]),
         ("`clearbid replay RUN --json`; --other", []),
         ("clearbid demo --rows 5\n", []),
+        ("clearbid demo --rwos 5\n", ["demo: --rwos"]),
+        ("clearbid models registry add REGISTRY model --chalenger", ["models registry add: --chalenger"]),
+        ("clearbid models registry ad", ["models registry ad: ad"]),
         ("Clearbid demo", []),
     ],
 )
