@@ -228,7 +228,10 @@ def _feature_faults(texts: dict[str, str], features: FeatureSpec, needs: list[Ne
     except ArtifactError as error:
         found.append(str(error))
     for name, text in texts.items():
-        for place, (own, wanted) in enumerate(zip(names_in(text), features.names, strict=True)):
+        names = names_in(text)
+        if len(names) != len(features):  # no model at all, which was said before
+            continue
+        for place, (own, wanted) in enumerate(zip(names, features.names, strict=True)):
             if not _is_number(own) and own != wanted.replace(" ", "_"):
                 found.append(f"feature {place} of {name} must be {wanted} as in the spec, was {own}")
     by_name = {feature.name: feature for feature in features.features}

@@ -124,6 +124,12 @@ def test_text_that_does_not_fit_is_refused_with_each_reason(brought, tmp_path):
     assert not (tmp_path / "m").exists()
 
 
+def test_text_that_is_no_model_is_refused_as_such(brought, tmp_path):
+    (tmp_path / "note.txt").write_text("not a model\n")
+    with pytest.raises(ArtifactError, match="must be a LightGBM model text"):
+        bring(brought, tmp_path / "out", click=tmp_path / "note.txt")
+
+
 def test_features_that_no_bidder_serves_are_refused_before_the_work(brought, tmp_path):
     other = tmp_path / "other.json"
     other.write_bytes((brought / "spec.json").read_bytes().replace(b'"floor_cpm"', b'"shoe_size"'))
