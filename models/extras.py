@@ -18,7 +18,7 @@
 Numbers are float64 with NaN where null, times int64 with `UNKNOWN_NS` where null, texts a list with None.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,4 +41,3 @@ UNKNOWN_NS = -1
 """Stands for a time that is null."""
 
 Extra = Sequence[object] | NDArray[np.float64] | NDArray[np.int64]
-Extras = Mapping[str, Extra]

@@ -51,7 +51,10 @@ def calibration(
     ] = "won",
     price_factor: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Fit a factor by price for clicks too, and write it here."),
+        typer.Option(
+            metavar="FILE",
+            help="Fit a factor by price for clicks too, and write it here; nothing in the bidder reads it yet.",
+        ),
     ] = None,
     page: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML page to write.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,

@@ -9,9 +9,7 @@ from models.errors import TableError
 from models.landscape.counts import empty_counts
 from models.landscape.curves import (
     landscape_of,
-    mean_price_by_numpy,
     parents_of,
-    win_probability_by_numpy,
 )
 from models.landscape.estimate import bin_masses, survival_of
 from models.landscape.grid import MAX_POINTS, check_grid, price_grid, with_jumps
@@ -19,6 +17,7 @@ from models.landscape.kernels import isotonic_share, product_limit, self_consist
 from models.landscape.measure import kl_divergence
 from models.landscape.observations import EXACT
 from models.landscape.strata import Strata, Stratum
+from tests.support.landscape_lookups import mean_price_by_numpy, win_probability_by_numpy
 from tests.support.landscapes import (
     ALONE,
     fit_alone,

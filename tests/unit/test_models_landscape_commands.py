@@ -190,6 +190,11 @@ def test_calibration_for_people_says_it_in_a_sentence(app, trained, tmp_path):
         assert "Interval outside 0.95 to 1.05" in text
 
 
+def test_help_says_that_no_bidder_reads_the_factor_by_price(app):
+    said = " ".join(run(app, "calibration", "--help").stdout.replace("\u2502", " ").split())
+    assert "nothing in the bidder reads it yet" in said
+
+
 def test_refit_is_right_on_later_rows_and_keeps_the_trees(app, trained, tmp_path):
     out, factor = tmp_path / "model", tmp_path / "factor.json"
     done = run(
