@@ -67,6 +67,13 @@ def landscape(
     half_life_ns = _span_ns(half_life)
     rows = read_bids(table, levels)
     seen = observe(rows)
+    if seen.won.all():
+        from models.errors import TableError
+
+        raise TableError(
+            f"table {table} must have bids that were lost, all its rows have won = 1: every price looks low without "
+            f"them; export the run again with --with-lost"
+        )
     grid = old.grid if old else grid_of(seen, points)
     fit = fit_landscape(
         rows, levels, grid=grid, half_life_ns=half_life_ns, shrinkage=shrinkage, min_rows=min_rows, seen=seen

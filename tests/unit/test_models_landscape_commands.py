@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import typer
@@ -128,6 +129,14 @@ def test_landscape_needs_lost_bids(app, tmp_path):
     said = refusal(app, TableError, "landscape", tmp_path / "rows.parquet", "--out", tmp_path / "m")
     assert "must have the column won" in said
     assert "export the run again with its lost bids" in said
+
+
+def test_landscape_of_won_bids_alone_is_refused(app, tmp_path):
+    table = auctions(3_000)
+    write_parquet(tmp_path / "won.parquet", table.filter(pc.equal(table["won"], 1)))
+    said = refusal(app, TableError, "landscape", tmp_path / "won.parquet", "--out", tmp_path / "l.json")
+    assert "must have bids that were lost" in said
+    assert not (tmp_path / "l.json").exists()
 
 
 def test_landscape_of_another_file_is_not_added_to(app, bids, tmp_path):
