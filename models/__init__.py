@@ -11,6 +11,7 @@
     value        what a conversion is worth, as a bundle keeps it
     calibration  raw score -> probability, a small monotone table
     shift        how far two samples of one thing differ
+    spans        spans of time as people write them
     evaluate     the numbers a model is judged by
     ripe         clicks whose conversion is settled
     evaluation   those with intervals, by part and by group, and two models compared

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.progress import bars
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -34,13 +36,12 @@ def audit(
     """Say whether a table is fit to learn from, and why not. The exit code is 1 where it is not ready."""
     from models.audit.audit import audit_table
     from models.audit.page import render
-    from models.commands.train import bars
     from models.pages.write import check_page, write_page
     from models.schema import DEFAULT_DECLARATIONS, load_declarations
 
     check_page(page)
     declarations = load_declarations(spec) if spec else DEFAULT_DECLARATIONS
-    with bars(quiet=json, stages=("columns",)) as progress:
+    with bars(quiet=json) as progress:
         found = audit_table(
             table, declarations, serve=serve, progress=lambda done, total: progress("columns", done, total)
         )

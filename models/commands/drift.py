@@ -32,14 +32,17 @@ def drift(
 ) -> None:
     """Compare fresh rows with those of the training window: exit code 1 where there is an alarm."""
     from models.artifact import load_bundle
+    from models.pages.write import check_page, write_page
     from models.renewal.drift import drift_of
+    from models.renewal.page import drift_page
     from models.scorer import Scorer
 
+    check_page(page)
     scorer = Scorer(load_bundle(directory))
     before, fresh = _sides(scorer, table, reference)
     report = drift_of(scorer, before, fresh)
     if page is not None:
-        _write(page, report, scorer.bundle.hash)
+        write_page(page, drift_page(report, scorer.bundle.hash))
     if json:
         import msgspec
 
@@ -51,6 +54,8 @@ def drift(
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
         _print(report)
+        if page is not None:
+            typer.echo(f"Page: {page}")
     raise typer.Exit(1 if report.alarms else 0)
 
 
@@ -72,16 +77,6 @@ def _sides(scorer: "Scorer", table: str, reference: str | None) -> tuple["Traini
             f"and {len(fresh)}: name what it learned from with --reference"
         )
     return before, fresh
-
-
-def _write(page: Path, report: "DriftReport", model: str) -> None:
-    from models.errors import TableError
-    from models.renewal.page import drift_page
-
-    try:
-        page.write_text(drift_page(report, model), encoding="utf-8")
-    except OSError as error:
-        raise TableError(f"page {page} must be writable: {error.strerror}") from error
 
 
 def _print(report: "DriftReport") -> None:

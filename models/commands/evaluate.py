@@ -1,18 +1,18 @@
 """`clearbid models evaluate`."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.progress import bars
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from models.evaluation.intervals import Interval
-    from models.evaluation.report import Evaluation, Progress
+    from models.evaluation.report import Evaluation
     from models.evaluation.slices import ColumnReport
 
 _HEADS = (
@@ -54,7 +54,7 @@ def evaluate(
     columns = tuple(dict.fromkeys(name.strip() for name in by.split(",") if name.strip()))
     wishes = Wishes(columns, group, against, held_out, draws, seed)
     check_page(page)
-    with _bars(quiet=json) as progress:
+    with bars(quiet=json) as progress:
         found = evaluate_bundle(directory, table, wishes, progress)
     for warning in found.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
@@ -70,27 +70,6 @@ def evaluate(
     _print(found)
     if page is not None:
         typer.echo(f"Page: {page}")
-
-
-@contextmanager
-def _bars(*, quiet: bool) -> "Iterator[Progress]":
-    """One bar a stage, on stderr, so that what is printed can be piped."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, console=Console(stderr=True), disable=quiet) as bars:
-        stages: dict[str, TaskID] = {}
-
-        def tell(stage: str, done: int, total: int) -> None:
-            if (
-                stage not in stages
-            ):  # a bar comes when its stage does: a refused table shows none of later ones
-                stages[stage] = bars.add_task(stage, total=total)
-            bars.update(stages[stage], completed=done, total=total)
-
-        yield tell
 
 
 def _print(found: "Evaluation") -> None:

@@ -1,12 +1,13 @@
 """`clearbid models explain`: why one row has its probabilities, or what counts over a whole table."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from models.commands.progress import bars
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from models.dataset import TrainingTable
     from models.explain.attribution import Attribution
     from models.explain.overview import ModelOverview, Overview
-
-    Tell = Callable[[str, int, int], None]
 
 
 def explain(
@@ -123,7 +122,7 @@ def _overview(
 ) -> None:
     from models.explain.overview import overview
 
-    with _bars(tuple(bundle.texts), quiet=json) as tell:
+    with bars(quiet=json) as tell:
         found = overview(bundle, table, sample=sample, seed=seed, tell=tell)
     if page is not None:
         from models.explain.page import overview_page
@@ -143,22 +142,6 @@ def _overview(
         console.print("by campaign and by value: --page FILE, or --json")
     else:
         typer.echo(f"Page: {page}")
-
-
-@contextmanager
-def _bars(models: Sequence[str], *, quiet: bool) -> "Iterator[Tell]":
-    """One bar a stage on stderr, so that what is printed can be piped."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:>12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
-        stages = {
-            stage: bars.add_task(stage, total=None)
-            for model in models
-            for stage in (model, f"{model} shuffled")
-        }
-        yield lambda stage, done, total: bars.update(stages[stage], completed=done, total=total)
 
 
 def _print_json(value: object) -> None:

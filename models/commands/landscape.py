@@ -1,11 +1,13 @@
 """`clearbid models landscape`."""
 
-import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from models.commands.progress import bars
 
 if TYPE_CHECKING:
     from models.dataset import TrainingTable
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from models.landscape.observations import Observations
     from models.landscape.page import Curve
 
-_UNITS_NS = {"min": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 _SHOWN = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Quantiles of the bids at which the table shows a curve."""
 
@@ -60,11 +61,12 @@ def landscape(
     from models.landscape.page import render
     from models.landscape.store import load_landscape, save_landscape
     from models.pages.write import check_page, write_page
+    from models.spans import span_ns
 
     check_page(page)
     old = load_landscape(add_to) if add_to else None
     levels = old.strata.by if old else _levels(by)
-    half_life_ns = _span_ns(half_life)
+    half_life_ns = span_ns(half_life, "--half-life") if half_life is not None else None
     rows = read_bids(table, levels)
     seen = observe(rows)
     if seen.won.all():
@@ -115,17 +117,6 @@ def _levels(by: str) -> tuple[str, ...]:
     return names
 
 
-def _span_ns(text: str | None) -> int | None:
-    from models.errors import TableError
-
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(min|h|d)", text.strip())
-    if not match or float(match[1]) == 0:
-        raise TableError(f"--half-life must be a number above 0 with min, h or d, such as 7d, was {text!r}")
-    return round(float(match[1]) * _UNITS_NS[match[2]])
-
-
 def _window(seen: "Observations") -> tuple[int, int]:
     return int(seen.at_ns[0]), int(seen.at_ns[-1])
 
@@ -165,8 +156,9 @@ def _curves(
     low: Any = [None] * len(shown)
     high: Any = low
     if draws:
-        with _bar(quiet=quiet) as tell:
-            low, high = bands(fit, seen, places, shown, draws=draws, seed=seed, tell=tell)
+        with bars(quiet=quiet) as tell:
+            told = partial(tell, "bands")
+            low, high = bands(fit, seen, places, shown, draws=draws, seed=seed, tell=told)
     return [
         Curve(
             fit.strata.name(place), int(sizes[place]), 1.0 - fit.survival[place], low[k], high[k],
@@ -174,22 +166,6 @@ def _curves(
         )
         for k, place in enumerate(shown)
     ]  # fmt: skip
-
-
-def _bar(*, quiet: bool) -> Any:
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    @contextmanager
-    def shown() -> Any:
-        columns = (TextColumn("bands"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
-            task = bar.add_task("bands", total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-
-    return shown()
 
 
 def _print(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.progress import bars
+
 if TYPE_CHECKING:
     from models.dataset import TrainingTable
     from models.registry import ModelRegistry
@@ -62,8 +64,9 @@ def renew(
 
     from models.errors import TableError
     from models.registry import ModelRegistry
-    from models.renewal.settings import RenewalSettings, load_settings, span_ns
+    from models.renewal.settings import RenewalSettings, load_settings
     from models.schema import DEFAULT_DECLARATIONS, load_declarations
+    from models.spans import span_ns
 
     if once and every is not None:
         raise TableError("--once must stand without --every, both were given")
@@ -120,7 +123,6 @@ def _round(
     go_on: bool,
 ) -> None:
     """One round, printed; where more follow, one that fails is said and not the end."""
-    from models.commands.train import bars
     from models.renewal.rounds import Renewal
 
     try:

@@ -3,27 +3,25 @@
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.progress import bars
 from models.errors import ModelError, TableError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from models.dataset import TrainingTable
-    from models.segments.find import Progress, Wish
+    from models.segments.find import Wish
     from models.segments.folder import Before
     from models.segments.report import Report
     from models.segments.response import Rate
 
 _NS = 10**9
-_UNITS_S = {"m": 60, "h": 3_600, "d": 86_400}
 _MOST_CELLS = 12
 
 
@@ -69,6 +67,7 @@ def segments(
     """Find audiences in what users do, say what they are, and how they answer."""
     from models.pages.write import check_page
     from models.segments.find import Wish
+    from models.spans import span_ns
 
     target = out or refresh
     if target is None:
@@ -77,7 +76,7 @@ def segments(
         raise ModelError(f"--page must lie outside of {target}, which is replaced as a whole, was {page}")
     check_page(page)
     wish = Wish(_groups(k), smallest, seed, clicks)
-    pause_s = _span_s(every, "--every") if every is not None else None
+    pause_s = span_ns(every, "--every") / _NS if every is not None else None
     _once(table, target, refresh, wish, since, page, json=json)
     if pause_s is None:
         return
@@ -110,7 +109,7 @@ def _once(
     check_replaceable(out)
     before = load_segments(refresh) if refresh is not None else None
     rows = _later(read_table(path, DECLARATIONS, lost=True), since)
-    with _bars(quiet=json) as progress:
+    with bars(quiet=json) as progress:
         found = find_segments(rows, wish, progress, before)
     params: dict[str, int | float | bool | None] = {
         "groups": wish.groups,
@@ -135,19 +134,14 @@ def _groups(text: str) -> int | None:
     return int(text)
 
 
-def _span_s(text: str, name: str) -> int:
-    number, unit = text[:-1], text[-1:]
-    if unit not in _UNITS_S or not number.isascii() or not number.isdigit() or int(number) == 0:
-        raise ModelError(f"{name} must be a number with m, h or d, such as 24h, was {text!r}")
-    return int(number) * _UNITS_S[unit]
-
-
 def _later(table: "TrainingTable", since: str | None) -> "TrainingTable":
     """The rows from a time on."""
     if since is None:
         return table
-    if since[-1:] in _UNITS_S:
-        from_ns = int(table.at_ns[-1]) - _span_s(since, "--since") * _NS
+    from models.spans import is_span, span_ns
+
+    if is_span(since):
+        from_ns = int(table.at_ns[-1]) - span_ns(since, "--since")
     else:
         try:
             at = datetime.fromisoformat(since)
@@ -169,18 +163,6 @@ def _stop_signal() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
-
-
-@contextmanager
-def _bars(*, quiet: bool) -> "Iterator[Progress]":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, console=Console(stderr=True), disable=quiet) as bars:
-        stages = {stage: bars.add_task(stage, total=None) for stage in ("shuffle", "groups")}
-        yield lambda stage, done, total: bars.update(stages[stage], completed=done, total=total)
 
 
 def _print(report: "Report", out: Path, made: str, before: "Before | None", *, json: bool) -> None:

@@ -2,18 +2,18 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from models.commands.progress import bars
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from models.artifact import ModelBundle
     from models.reports import TrainingReport
-    from models.train import Progress
     from models.training.params import TrainParams
 
 
@@ -120,25 +120,6 @@ def show(
     from models.artifact import load_bundle
 
     _print(load_bundle(directory), json=json)
-
-
-@contextmanager
-def bars(*, quiet: bool, stages: tuple[str, ...] = ("encode", "ctr", "cvr", "write")) -> "Iterator[Progress]":
-    """One bar a stage, on stderr, so that what is printed can be piped."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, console=Console(stderr=True), disable=quiet) as bars:
-        tasks = {stage: bars.add_task(stage, total=None) for stage in stages}
-
-        def tell(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:  # not every training tunes or has values
-                tasks[stage] = bars.add_task(stage, total=None)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield tell
 
 
 def _print(bundle: "ModelBundle", *, json: bool) -> None:

@@ -25,12 +25,11 @@ from models.dataset import TrainingTable
 from models.ripe import horizon_of, settled
 from models.schema import SEGMENT_PREFIX, SEGMENTS_COLUMN, FeatureSpec, segments_of
 from models.scorer import Scorer
-from models.shift import ks, ks_limit, psi, psi_limit
+from models.shift import ks, ks_limit, number_bins, psi_limit, psi_of_bins, text_bins
 
 ALPHA = 0.001
 PSI_ALARM, PSI_NOTICE = 0.2, 0.1
 KS_ALARM, KS_NOTICE = 0.1, 0.05
-BINS, TOP = 10, 20
 CALENDAR = frozenset({"hour", "weekday"})
 """Features that differ between any two spans of time: told, never an alarm."""
 Z = 2.576
@@ -159,15 +158,7 @@ class _Judge:
 
     def numbers(self, name: str, reference: Floats, fresh: Floats, *, mild: bool = False) -> Shift:
         known = reference[~np.isnan(reference)], fresh[~np.isnan(fresh)]
-        tenths = np.linspace(0, 1, BINS + 1)[1:-1]
-        edges = np.unique(np.quantile(known[0], tenths)) if len(known[0]) else np.empty(0)
-        counts = [
-            np.append(
-                np.bincount(np.searchsorted(edges, part, "left"), minlength=len(edges) + 1),
-                len(whole) - len(part),
-            ).astype(np.float64)
-            for part, whole in zip(known, (reference, fresh), strict=True)
-        ]
+        counts = number_bins(reference, fresh)
         distance, most = ks(*known), ks_limit(len(known[0]), len(known[1]), self._alpha)
         return self._shift(name, "numeric", counts, mild=mild, distance=(distance, most))
 
@@ -175,28 +166,23 @@ class _Judge:
         self, name: str, reference: Sequence[object], fresh: Sequence[object], *, mild: bool = False
     ) -> Shift:
         tallies = [Counter(value for value in part if isinstance(value, str)) for part in (reference, fresh)]
-        top = [value for value, _ in sorted(tallies[0].items(), key=lambda one: (-one[1], one[0]))[:TOP]]
-        counts = []
-        for tally, part in zip(tallies, (reference, fresh), strict=True):
-            known = [tally[value] for value in top]
-            others = tally.total() - sum(known)
-            counts.append(np.array([*known, others, len(part) - tally.total()], dtype=np.float64))
+        missing = len(reference) - tallies[0].total(), len(fresh) - tallies[1].total()
+        counts = text_bins(tallies[0], tallies[1], missing)
         return self._shift(name, "categorical", counts, mild=mild)
 
     def _shift(
         self,
         name: str,
         kind: str,
-        counts: list[Floats],
+        counts: tuple[Floats, Floats],
         *,
         mild: bool,
         distance: tuple[float, float] | None = None,
     ) -> Shift:
         """`counts` are those of reference and fresh rows by bin, the last bin that of missing values."""
         n, m = (int(part.sum()) for part in counts)
-        used = np.flatnonzero(counts[0] + counts[1])
-        found = psi(counts[0][used], counts[1][used]) if len(used) > 1 else 0.0
-        chance = psi_limit(len(used), n, m, self._alpha)
+        found = psi_of_bins(*counts)
+        chance = psi_limit(int(np.count_nonzero(counts[0] + counts[1])), n, m, self._alpha)
         limit = max(self._bounds.psi, chance)
         far, far_limit = (distance[0], max(self._bounds.ks, distance[1])) if distance else (None, None)
         words, level = [], "ok"

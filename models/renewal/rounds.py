@@ -17,10 +17,11 @@ from models.errors import ModelError
 from models.registry import CHALLENGER, CHAMPION, ModelRegistry
 from models.renewal.drift import DriftReport, drift_of
 from models.renewal.gate import Check, Rivals, drifted
-from models.renewal.settings import RenewalSettings, span_ns
+from models.renewal.settings import RenewalSettings
 from models.renewal.tables import between
 from models.schema import Declaration
 from models.scorer import Scorer
+from models.spans import span_ns
 from models.train import Progress, train_bundle
 
 Outcome = Literal["promoted", "kept", "challenging", "waiting", "failed"]
@@ -105,7 +106,7 @@ class Renewal:
 
     def _window(self, table: TrainingTable) -> TrainingTable:
         settings = self._settings
-        end_ns = int(table.at_ns[-1]) + 1 - span_ns(settings.settle, "settle")
+        end_ns = int(table.at_ns[-1]) + 1 - span_ns(settings.settle, "settle", may_be_nothing=True)
         found = between(table, end_ns - span_ns(settings.window, "window"), end_ns)
         numbers = {"rows": len(found), "table": table.source, "sha256": table.sha256}
         if len(found):

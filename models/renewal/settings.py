@@ -1,7 +1,6 @@
 """What a renewal goes by; a TOML file may say otherwise."""
 
 import math
-import re
 import tomllib
 from pathlib import Path
 
@@ -9,22 +8,8 @@ import msgspec
 
 from models.errors import TableError
 from models.renewal.drift import Bounds
+from models.spans import span_ns
 from models.train import TrainParams
-
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-_NS = {"s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9, "w": 7 * 86400 * 10**9}
-
-
-def span_ns(text: str, name: str) -> int:
-    """Nanoseconds of a span such as `90m`, `6h`, `14d`.
-
-    Raises:
-        TableError: it is none.
-    """
-    found = _SPAN.fullmatch(text.strip())
-    if found is None:
-        raise TableError(f"{name} must be a number and one of s, m, h, d, w, such as 6h or 14d, was {text!r}")
-    return int(float(found[1]) * _NS[found[2]])
 
 
 class RenewalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -66,7 +51,7 @@ class RenewalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def check(self) -> "RenewalSettings":
         """Itself; raises `TableError` where a value makes no sense."""
         span_ns(self.window, "window")
-        span_ns(self.settle, "settle")
+        span_ns(self.settle, "settle", may_be_nothing=True)
         for name, good, allowed in (
             ("gate_share", 0.0 < self.gate_share < 0.9, "above 0 and below 0.9"),
             ("min_positives", self.min_positives >= 1, "at least 1"),

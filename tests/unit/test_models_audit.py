@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 
 from models.audit.audit import audit_table
 from models.audit.columns import auc_alone
+from models.audit.drift import drift_of
 from models.audit.findings import Audit
 from models.audit.labels import wilson
 from models.audit.page import render
 from models.commands import register
 from models.errors import TableError
+from models.renewal.drift import Bounds, _Judge
 from models.schema import Declaration
 from tests.support.training import write_parquet
 
@@ -288,6 +290,19 @@ def test_a_number_alone_is_judged_as_scikit_learn_does():
 
 def test_an_id_knows_nothing_of_rows_that_it_did_not_see():
     assert auc_alone(None, np.arange(ROWS), clicks().astype(float)) == 0.5
+
+
+def test_audit_and_drift_say_the_same_of_a_column():
+    random = np.random.default_rng(6)
+    numbers = [np.where(random.random(900) < 0.1, np.nan, random.normal(at, 1, 900)) for at in (0, 1)]
+    texts = [[f"d{one}" if one else None for one in random.poisson(mean, 900)] for mean in (2, 9)]
+    judge = _Judge(Bounds(), 1)
+    index, unseen, _ = drift_of("x", "numeric", *(pa.array(each) for each in numbers))
+    assert (index, unseen) == (judge.numbers("x", *numbers).psi, None)
+    index, unseen, _ = drift_of("x", "categorical", *(pa.array(each) for each in texts))
+    assert index == judge.categories("x", *texts).psi > 0.25
+    known = set(texts[0])
+    assert unseen == sum(one is not None and one not in known for one in texts[1]) / 900
 
 
 def test_wilson_by_the_published_example():

@@ -111,7 +111,7 @@ def test_rows_added_later_are_the_landscape_of_both(app, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--half-life", "7"], "--half-life must be a number above 0 with min, h or d"),
+        (["--half-life", "7"], "--half-life must be a number and one of s, m, h, d, w"),
         (["--half-life", "0d"], "above 0"),
         (["--points", "7"], "64 to 512, was 7"),
         (["--shrinkage", "-1"], "shrinkage must be 0 or more"),

@@ -20,10 +20,11 @@ from models.renewal.drift import DriftReport, calibration_of, drift_of
 from models.renewal.gate import Rivals
 from models.renewal.gauges import gauges_text
 from models.renewal.rounds import Renewal, Round
-from models.renewal.settings import RenewalSettings, load_settings, span_ns
+from models.renewal.settings import RenewalSettings, load_settings
 from models.renewal.tables import between, read_tables
 from models.scorer import Scorer
 from models.shift import ks, ks_limit, psi, psi_limit
+from models.spans import span_ns
 from models.train import TrainParams, train_bundle
 from tests.support.training import DECLARATIONS, make_table, write_parquet
 
