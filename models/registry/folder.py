@@ -40,6 +40,7 @@ from models.registry.files import (
     write_synced,
 )
 from models.registry.schema import check_follows
+from models.schema import check_servable
 
 ARCHIVED = "archived"
 
@@ -243,8 +244,8 @@ class ModelRegistry:
             over: hash of the champion that it was judged against, None where there was none; not asked where unset.
 
         Raises:
-            ArtifactError: it is not there or damaged, its features are not those of the champion or the champion's
-                cannot be read, or the champion is another than `over`.
+            ArtifactError: it is not there or damaged, no bidder has its features, these are not those of the champion
+                or the champion's cannot be read, or the champion is another than `over`.
         """
         with self._writing():
             bundle = self.bundle(name)
@@ -255,6 +256,7 @@ class ModelRegistry:
                     f"model {bundle.hash[:12]} must take the place of the champion that it was judged against, "
                     f"{_short(over)}, the champion is {_short(champion)} now: judge it again"
                 )
+            check_servable(bundle.spec)
             if champion == bundle.hash and self.held() is None:
                 return bundle.hash
             if champion is not None and not new_schema:

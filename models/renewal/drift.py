@@ -32,6 +32,8 @@ PSI_ALARM, PSI_NOTICE = 0.2, 0.1
 KS_ALARM, KS_NOTICE = 0.1, 0.05
 CALENDAR = frozenset({"hour", "weekday"})
 """Features that differ between any two spans of time: told, never an alarm."""
+NO_EVENT_CHANCE = 0.005
+"""Chance of no event at all (Poisson) below which that is an alarm."""
 Z = 2.576
 """Of a two-sided 99 % interval."""
 
@@ -124,10 +126,7 @@ def calibration_of(
     w = np.ones(len(y)) if weights is None else weights
     positives, happened = int(y.sum()), float((w * y).sum())
     if not positives:
-        none: dict[str, None] = {"ratio": None, "low": None, "high": None}
-        return Calibration(
-            name=name, rows=len(y), positives=0, level="ok", words="no event to tell by", **none
-        )
+        return _without_events(name, len(y), float(p.sum()))
     ratio = float((w * p).sum()) / happened
     spread = math.exp(Z * math.sqrt(float((w**2 * (y - p / ratio) ** 2).sum())) / happened)
     low, high = ratio / spread, ratio * spread
@@ -144,6 +143,19 @@ def calibration_of(
         level=level,
         words=f"predicted {ratio:.3f} times what happened ({low:.3f} to {high:.3f})",
     )
+
+
+def _without_events(name: str, rows: int, expected: float) -> Calibration:
+    """An alarm where so many events were predicted that none at all is no chance: tracking broke, or the model did.
+
+    Args:
+        name: of the model. rows: how many. expected: events predicted for them, each row counted once.
+    """
+    silent = expected > -math.log(NO_EVENT_CHANCE)
+    words = f"no event, where {expected:,.1f} were predicted" if silent else "no event to tell by"
+    level: Level = "alarm" if silent else "ok"
+    none: dict[str, None] = {"ratio": None, "low": None, "high": None}
+    return Calibration(name=name, rows=rows, positives=0, level=level, words=words, **none)
 
 
 # -- one feature ------------------------------------------------------------------------------------------------

@@ -134,7 +134,12 @@ class Rivals:
         for one in calibrations(self.rows, self.new, settings.calibration, self._horizon_ns):
             ratio = one.ratio
             numbers = {"ratio": ratio, "low": one.low, "high": one.high, "events": one.positives}
-            if ratio is None or one.positives < settings.min_positives:
+            if ratio is None:
+                found.append(
+                    Check(name=one.name, passed=one.level != "alarm", words=one.words, numbers=numbers)
+                )
+                continue
+            if one.positives < settings.min_positives:
                 words = f"{one.positives} events are too few to tell"
                 found.append(Check(name=one.name, passed=True, words=words, numbers=numbers))
                 continue

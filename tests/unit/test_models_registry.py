@@ -240,6 +240,15 @@ def test_other_features_are_refused_unless_wanted(tmp_path: Path, registry: Mode
     assert registry.aliases()["champion"] == other.hash
 
 
+def test_a_model_that_no_bidder_can_serve_is_not_promoted(tmp_path: Path, registry: ModelRegistry) -> None:
+    champion = registry.aliases()["champion"]
+    other = make_bundle(tmp_path / "other", 4, extra="age")
+    registry.add(other.path, WHY)
+    with pytest.raises(ArtifactError, match=r"request feature must be one of .*, was age.*train it without"):
+        registry.promote(other.hash, WHY, new_schema=True)
+    assert registry.aliases()["champion"] == champion
+
+
 def test_another_goal_is_refused_unless_wanted(
     tmp_path: Path, registry: ModelRegistry, bundles: list[ModelBundle]
 ) -> None:

@@ -137,6 +137,16 @@ def test_weights_are_repeated_rows_in_calibration() -> None:
     assert once.ratio == pytest.approx(again.ratio)
 
 
+def test_no_event_where_many_were_predicted_is_an_alarm() -> None:
+    """exp(-5.2) is above one in two hundred, exp(-5.4) below; a tracker that is dead must not look well."""
+    few = calibration_of("ctr", np.zeros(52), np.full(52, 0.1), None, (0.9, 1.1))
+    many = calibration_of("ctr", np.zeros(54), np.full(54, 0.1), None, (0.9, 1.1))
+    assert (few.level, many.level) == ("ok", "alarm")
+    assert many.words == "no event, where 5.4 were predicted"
+    heavy = calibration_of("ctr", np.zeros(10), np.full(10, 0.1), np.full(10, 100.0), (0.9, 1.1))
+    assert heavy.level == "ok"  # ten rows are ten, whatever they stand for
+
+
 def test_no_event_is_no_alarm() -> None:
     found = calibration_of("ctr", np.zeros(10), np.full(10, 0.1), None, (0.9, 1.1))
     assert (found.ratio, found.level, found.words) == (None, "ok", "no event to tell by")
