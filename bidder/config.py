@@ -104,15 +104,14 @@ class BankSection(_Section, frozen=True):
     """The bank; times on the shared clock but for the tick.
 
     lease_seconds: how long a seat may bid without a word from the bank. margin_seconds: for clock skew and
-    notices under way, before money comes back. tick_seconds: wall time between ticks. money_event: the notice
-    that books spend. min_chunk_bids: least grant, in maximum bids. late_event_hours: how long after its
-    reservation a bid's notices are taken; conversion_days: and its conversions.
+    notices under way, before money comes back. tick_seconds: wall time between ticks. min_chunk_bids: least grant,
+    in maximum bids. late_event_hours: how long after its reservation a bid's notices are taken; conversion_days:
+    and its conversions.
     """
 
     lease_seconds: Seconds = 30.0
     margin_seconds: Seconds = 5.0
     tick_seconds: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.1
-    money_event: Literal["billing", "win"] = "billing"
     min_chunk_bids: Annotated[int, msgspec.Meta(gt=0, le=1_000_000)] = 100
     late_event_hours: Annotated[int, msgspec.Meta(gt=0, le=24 * 30)] = 72
     conversion_days: Annotated[int, msgspec.Meta(gt=0, le=365)] = 30

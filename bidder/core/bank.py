@@ -13,11 +13,12 @@ consumed offsets in one transaction, then publishes the messages (`runtime.bank`
 | `core.leasing` | seats, epochs, chunks, renewal, and when what was granted comes back |
 | `core.tally` | what came of the bids of a line item and of a creative, and the reports |
 
-Each bid's money event books once, by bid id, whichever URL or kind repeats: BILLING, or WIN where
-`money_event` says so. It books only a price > 0 that is at most the cap in the token, on all accounts that the
-line item charges on the day of the bid: on accounts of money the price, on accounts of impressions what the bid
-bought. One that came after its reservation's own end is still owed: it is booked, flagged `late` and counted.
-What is not taken is counted by rule; nothing is dropped silently. OpenRTB 2.6 implementation guide, section 7.8.
+Each bid's money event books once, by bid id, whichever URL or kind repeats: the kind of notice that the token
+names for its exchange. It books only a price > 0 that is at most the cap in the token, on all accounts that the
+line item charges on the day of the bid: on accounts of money the price and its fees, on accounts of impressions
+what the bid bought. One that came after its reservation's own end is still owed: it is booked, flagged
+`late` and counted. What is not taken is counted by rule; nothing is dropped silently. OpenRTB 2.6
+implementation guide, section 7.8.
 
 The first notice that tells that a bid's impression was shown, its IMPRESSION or its money event, makes one
 `Exposure` where the user is known.
@@ -209,7 +210,7 @@ class Bank:
 
     def _taken(self, book: CampaignBook, notice: Notice, now_ns: int) -> Rule | None:
         """Does what a notice says that no rule of the bid book refuses; the rule that refuses it all the same."""
-        if notice.kind is self._bids.money_kind:
+        if notice.kind is notice.money:
             return self._post(book, notice, now_ns)
         if notice.kind is NoticeKind.LOSS:
             self._void(notice)
@@ -234,19 +235,19 @@ class Bank:
             else:
                 self._draft.move(account, grant)
         tally = book.tally(_line_item(notice))
-        tally.spend(notice.price_nanos, late=late)
+        tally.spend(notice.cost_nanos, late=late)
         tally.wins += not self._bids.won(notice.bid_id)
         self._show(book, notice)
         others = " ".join(account.id for account, _ in charges[1:])
-        self._keep(tally, notice, now_ns, amount_nanos=notice.price_nanos, accounts=others)
-        self._settle(notice, SettlementKind.POSTED, notice.price_nanos)
+        self._keep(tally, notice, now_ns, amount_nanos=notice.cost_nanos, accounts=others)
+        self._settle(notice, SettlementKind.POSTED, notice.cost_nanos)
         return None
 
     def _charges(self, notice: Notice, now_ns: int) -> list[tuple[Account, int]]:
         """The accounts that a money event is booked on, the campaign's own first, with what each is charged."""
         accounts = self._chart.charged(notice.campaign_id, _line_item(notice), _bid_at_ns(notice), now_ns)
         return [
-            (account, notice.price_nanos if account.unit is Unit.MONEY else notice.impressions)
+            (account, notice.cost_nanos if account.unit is Unit.MONEY else notice.impressions)
             for account in accounts
         ]
 
@@ -358,6 +359,9 @@ class Bank:
             _bid_at_ns(notice),
             notice.impressions,
             accounts,
+            notice.exchange,
+            notice.advertiser_id,
+            notice.fees_nanos if amount_nanos else 0,
         )
         self._bids.remember(booking)
         self._draft.bookings.append(booking)

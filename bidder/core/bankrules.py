@@ -1,7 +1,6 @@
 """What the bank goes by, and the rules by which it refuses notices."""
 
 from enum import StrEnum
-from typing import Literal
 
 import msgspec
 
@@ -35,7 +34,7 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
 
     lease_ns: how long a lease may be bid on without a word from the bank. longest_reservation_ns: the longest
     time from a bid to the end of its reservation. margin_ns: for clock skew and for notices under way.
-    money_event: the notice that books spend. min_chunk_bids: a grant is never below so many maximum bids,
+    min_chunk_bids: a grant is never below so many maximum bids,
     unless that is all that is left. accept_ns: how long after its reservation a bid's notices are taken.
     conversion_ns: the same for conversions. spent_refresh_ns: how often a seat hears of an account's spend
     alone, for pacing, and everyone of what a creative's counts are.
@@ -44,7 +43,6 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
     lease_ns: int = 30_000_000_000
     longest_reservation_ns: int = EngineSettings().longest_wait_ns
     margin_ns: int = 5_000_000_000
-    money_event: Literal["billing", "win"] = "billing"
     min_chunk_bids: int = 100
     accept_ns: int = 72 * HOUR_NS
     conversion_ns: int = 30 * 24 * HOUR_NS

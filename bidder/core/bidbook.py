@@ -13,12 +13,11 @@ class BidBook:
     """One small number a bid, from its first notice until none can be taken any more.
 
     Args:
-        rules: windows and money event to go by.
+        rules: windows to go by.
     """
 
     def __init__(self, rules: BankRules) -> None:
         self._rules = rules
-        self.money_kind = NoticeKind.WIN if rules.money_event == "win" else NoticeKind.BILLING
         self._bits: dict[str, int] = {}
         self._events: dict[str, set[str]] = {}
         self._by_hour: dict[int, list[str]] = {}
@@ -53,7 +52,7 @@ class BidBook:
             return Rule.EXPIRED
         if kind is NoticeKind.CONVERSION:
             return self._conversion_verdict(notice)
-        if kind is self.money_kind:
+        if kind is notice.money:
             return self._money_verdict(notice)
         return Rule.DUPLICATE if self._bits.get(notice.bid_id, 0) & 1 << kind else None
 

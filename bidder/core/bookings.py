@@ -31,6 +31,8 @@ class Booking(NamedTuple):
         bid_at_ns: when the bid was made; the day of what it charged.
         impressions: what it bought, in millionths.
         accounts: ids of the accounts that its spend was booked on beside the campaign's own, parted by spaces.
+        exchange: who sold it; empty where its name fits no token. advertiser_id: whose budgets.
+        fees_nanos: part of `amount_nanos` that is not the exchange's.
     """
 
     bid_id: str
@@ -52,6 +54,9 @@ class Booking(NamedTuple):
     bid_at_ns: int
     impressions: int
     accounts: str
+    exchange: str
+    advertiser_id: str
+    fees_nanos: int
 
 
 class AccountRow(NamedTuple):

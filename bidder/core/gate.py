@@ -11,6 +11,7 @@ from xxhash import xxh3_64_intdigest
 
 from bidder.core.currency import RateTable
 from bidder.core.devices import Agent
+from bidder.core.messages import NoticeKind
 from bidder.core.networks import NetworkSet
 from bidder.core.opportunity import Audience, audience_of
 from bidder.core.profiles import ProfileTable
@@ -42,6 +43,8 @@ _NO_CHAINS = (None, None, None)
 _KNOWN_LAWS = 4_096
 _KNOWN_CURRENCIES = 1_024
 _KNOWN_OFFERS = 262_144
+_LONGEST_LABEL = 120
+_MONEY_KINDS = {"billing": NoticeKind.BILLING, "win": NoticeKind.WIN}
 _LONGEST_TID = 256
 """Letters of a transaction id; a longer one is none: they are UUIDs in practice."""
 
@@ -54,6 +57,7 @@ class Exchange:
         index: of its shade in `Gate.shades`.
         margin_ns, default_tmax_ms, result_ns, billing_ns: see `ExchangeRules`. exp_s: stated in bids (section
             4.2.3): seconds that we wait between auction and billing. schain: filter of supply chains, or None.
+        label: the name as a token can carry it. money: `NoticeKind` that books spend.
     """
 
     __slots__ = (
@@ -64,7 +68,9 @@ class Exchange:
         "exp_s",
         "index",
         "json",
+        "label",
         "margin_ms",
+        "money",
         "name",
         "result_ns",
         "rules",
@@ -75,6 +81,8 @@ class Exchange:
     def __init__(self, name: str, rules: ExchangeRules, index: int) -> None:
         self.name = name
         self.json = json_text(name)
+        self.label = name if len(name.encode("utf-8", "replace")) <= _LONGEST_LABEL else ""
+        self.money = int(_MONEY_KINDS[rules.money_event])
         self.rules = rules
         self.index = index
         self.margin_ms = rules.network_margin_ms

@@ -98,7 +98,8 @@ class Notice(Message, frozen=True, gc=False, tag="notice"):
     quantity in its token; `value_nanos` what a conversion was worth, 0 else; `event_id` tells repeats of the
     same conversion apart from new ones. The line item's id is empty where it is the campaign's. `bid_at_ns` is
     when the bid was made, `impressions` what it bought in millionths, `partition` that of its request (-1: none),
-    `user` the key of its user (0: not known or not to be kept).
+    `user` the key of its user (0: not known or not to be kept). `money` is the kind that books the spend of this bid,
+    `fees_nanos` what is owed on top of `price_nanos`, and to others than the exchange.
 
     Every field is bounded to what the books can keep: a record outside cannot be read, and is counted, where
     else it would end the bank again at each start.
@@ -121,6 +122,15 @@ class Notice(Message, frozen=True, gc=False, tag="notice"):
     impressions: Annotated[int, msgspec.Meta(ge=0, le=MAX_IMPRESSIONS)] = ONE_IMPRESSION
     partition: Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)] = -1
     user: Annotated[int, msgspec.Meta(ge=0)] = 0
+    advertiser_id: OwnName = ""
+    exchange: Annotated[str, msgspec.Meta(max_length=120, pattern=r"\A[^\x00]*\Z")] = ""
+    money: NoticeKind = NoticeKind.BILLING
+    fees_nanos: Nanos = 0
+
+    @property
+    def cost_nanos(self) -> int:
+        """What the budgets of the line item pay: the price and its fees."""
+        return self.price_nanos + self.fees_nanos
 
     def __post_init__(self) -> None:
         # Not by `Meta`, whose bounds are of int64.

@@ -7,7 +7,8 @@ before base64 (urlsafe, no padding):
     byte 1       id of the key (first byte of its digest), so that keys can be rotated
     byte 2       0
     3 ..         bid id, epoch, partition, price cap, currency, its rate, impressions, user, the three times
-    ..           lengths of four names; campaign, line item, creative and seat; zeros up to a multiple of 3
+    ..           kind of the money event, fees; lengths of six names; campaign, line item, creative, seat,
+                 advertiser and exchange; zeros up to a multiple of 3
     last 18      signature of all from byte 3 on
 
 Every part but the last begins at a multiple of three bytes, so the two tokens of a bid share one base64 text but
@@ -32,11 +33,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from bidder.core.messages import ONE_IMPRESSION
+from bidder.core.messages import ONE_IMPRESSION, NoticeKind
 from bidder.errors import InputError
 from bidder.money import NANOS_PER_UNIT
 
-VERSION = 2
+VERSION = 3
 BID_ID_BYTES = 12
 MIN_KEY_BYTES = 16
 
@@ -46,13 +47,13 @@ _LANDING_MAC_BYTES = 12
 _START_BYTES = 3
 _MAX_TEXT = 2048  # far above the longest token we make, far below what an attacker may have us decode
 _HEAD = struct.Struct(f">{BID_ID_BYTES}sqiq3sqqQqqq")
-_LENGTHS = struct.Struct("4B")
+_STANDING = struct.Struct(">BIq6B")
 _HEAD_BYTES = _HEAD.size
-_NAMES_BYTES = _HEAD_BYTES + _LENGTHS.size
+_NAMES_BYTES = _HEAD_BYTES + _STANDING.size
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 # '+', '/' and '=' map to a byte outside the alphabet, otherwise a token would have several spellings.
 _FROM_URL = bytes.maketrans(b"-_+/=", b"+/!!!")
-_PERSON = b"clearbid.token.2"
+_PERSON = b"clearbid.token.3"
 _LANDING_PERSON = b"clearbid.landing"  # so that neither signature passes for the other
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
@@ -90,7 +91,9 @@ class TokenFields(msgspec.Struct, frozen=True, gc=False):
     waits for a result, until `liable_until_ns` for its billing. `partition` is that of the request, -1 where it
     came by no partition. `line_item_id` is empty where it is the campaign's. `bid_at_ns` is when the bid was made,
     `impressions` what it buys in millionths, `user` the key of its user: 0 where that is not known or may not be
-    kept.
+    kept. `advertiser_id` is whose root of budgets it is, `exchange` who sold it. `money` is the `NoticeKind` that
+    books its spend there. Beside the price its budgets pay `fee_ppm` millionths of the price and
+    `fee_cpm_micros` an impression; `cap_nanos` is of the price alone.
     """
 
     bid_id: bytes
@@ -108,6 +111,11 @@ class TokenFields(msgspec.Struct, frozen=True, gc=False):
     rate_nanos: int = NANOS_PER_UNIT
     impressions: int = ONE_IMPRESSION
     user: int = 0
+    advertiser_id: str = ""
+    exchange: str = ""
+    money: int = int(NoticeKind.BILLING)
+    fee_ppm: int = 0
+    fee_cpm_micros: int = 0
 
 
 def _personal(key: bytes, person: bytes, size: int) -> "hashlib.blake2b":
@@ -123,19 +131,30 @@ def _id_of(key: bytes) -> int:
 
 
 @lru_cache(maxsize=65_536)
-def names_of(campaign_id: str, line_item_id: str, creative_id: str, seat: str) -> bytes:
-    """The four names as a token carries them, with what pads it: made once for all bids of a creative.
+def standing_part(
+    campaign_id: str,
+    line_item_id: str,
+    creative_id: str,
+    seat: str,
+    advertiser_id: str,
+    exchange: str,
+    money: int,
+    fee_ppm: int,
+    fee_cpm_micros: int,
+) -> bytes:
+    """What all bids of a creative at an exchange share, as a token carries it, with what pads it: made once.
 
     Raises:
-        InputError: if one of them has more than 255 bytes.
+        InputError: if a name has more than 255 bytes, or a number does not fit.
     """
-    names = [name.encode() for name in (campaign_id, line_item_id, creative_id, seat)]
+    texts = (campaign_id, line_item_id, creative_id, seat, advertiser_id, exchange)
+    names = [text.encode() for text in texts]
     try:
-        blob = b"".join((_LENGTHS.pack(*map(len, names)), *names))
+        blob = b"".join((_STANDING.pack(money, fee_ppm, fee_cpm_micros, *map(len, names)), *names))
     except struct.error as error:
         raise InputError(
-            f"names in a token must have at most 255 bytes, were {campaign_id!r}, {line_item_id!r}, "
-            f"{creative_id!r} and {seat!r}"
+            f"names in a token must have at most 255 bytes, and its fees fit 4 and 8, were {texts}, {fee_ppm} and "
+            f"{fee_cpm_micros}"
         ) from error
     return blob + bytes(-(_HEAD_BYTES + len(blob)) % 3)
 
@@ -167,7 +186,7 @@ class Signer:
     def pair(
         self,
         bid: bytes,
-        names: bytes,
+        standing: bytes,
         epoch: int,
         partition: int,
         cap_nanos: int,
@@ -182,8 +201,8 @@ class Signer:
         """The tokens of a bid for exchange and browser: as `sign_pair`, without a struct in between.
 
         Args:
-            bid: id of 12 bytes. names: as `names_of` made them. currency: three bytes; `struct` would cut or fill
-                other lengths unseen. The rest as in `TokenFields`.
+            bid: id of 12 bytes. standing: as `standing_part` made it. currency: three bytes; `struct` would cut or
+                fill other lengths unseen. The rest as in `TokenFields`.
         """
         body = (
             _HEAD.pack(
@@ -199,7 +218,7 @@ class Signer:
                 result_until_ns,
                 liable_until_ns,
             )
-            + names
+            + standing
         )
         hashed = self._hash.copy()
         hashed.update(body)
@@ -219,7 +238,7 @@ _signer = lru_cache(maxsize=16)(Signer)
 
 
 def sign(fields: TokenFields, key: bytes, scope: Scope = Scope.EXCHANGE) -> str:
-    """The token of a bid, about 190 characters, safe in a query as it is.
+    """The token of a bid, about 220 characters, safe in a query as it is.
 
     Args:
         fields: what it says; names of at most 255 bytes, a currency of three ASCII letters.
@@ -238,11 +257,21 @@ def sign_pair(fields: TokenFields, key: bytes) -> tuple[str, str]:
     currency, bid = fields.currency.encode(), fields.bid_id
     if len(currency) != 3 or len(bid) != BID_ID_BYTES:
         raise InputError(f"bid id and currency must have 12 and 3 bytes, were {bid!r} and {currency!r}")
-    names = names_of(fields.campaign_id, fields.line_item_id, fields.creative_id, fields.seat)
+    standing = standing_part(
+        fields.campaign_id,
+        fields.line_item_id,
+        fields.creative_id,
+        fields.seat,
+        fields.advertiser_id,
+        fields.exchange,
+        fields.money,
+        fields.fee_ppm,
+        fields.fee_cpm_micros,
+    )
     try:
         return signer.pair(
             bid,
-            names,
+            standing,
             fields.epoch,
             fields.partition,
             fields.cap_nanos,
@@ -300,15 +329,15 @@ _STARTS = frozenset(VERSION << 4 | scope for scope in Scope)
 
 
 def _unpack(body: bytes) -> TokenFields:
-    bid, epoch, partition, cap, currency, rate, impressions, user, bid_at, result, liable = _HEAD.unpack_from(
-        body
-    )
+    head = _HEAD.unpack_from(body)
+    bid, epoch, partition, cap, currency, rate, impressions, user, bid_at, result, liable = head
+    money, fee_ppm, fee_cpm_micros, *lengths = _STANDING.unpack_from(body, _HEAD_BYTES)
     at, names = _NAMES_BYTES, []
-    for length in body[_HEAD_BYTES:_NAMES_BYTES]:
+    for length in lengths:
         names.append(body[at : at + length].decode())
         at += length
     assert len(body) - at < 3, "a signed token has its own length"
-    campaign, line_item, creative, seat = names
+    campaign, line_item, creative, seat, advertiser, exchange = names
     return TokenFields(
         bid,
         campaign,
@@ -325,6 +354,11 @@ def _unpack(body: bytes) -> TokenFields:
         rate,
         impressions,
         user,
+        advertiser,
+        exchange,
+        money,
+        fee_ppm,
+        fee_cpm_micros,
     )
 
 

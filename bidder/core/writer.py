@@ -4,7 +4,7 @@ from bidder.core.batch import Opportunity
 from bidder.core.settings import EngineSettings
 from bidder.core.table import LineTable
 from bidder.core.templates import Templates
-from bidder.core.token import Signer, bid_id_text, names_of
+from bidder.core.token import Signer, bid_id_text, standing_part
 from bidder.money import MICROS_PER_UNIT, format_decimal
 from bidder.openrtb.reasons import Reason
 
@@ -54,7 +54,17 @@ class Writer:
         # Nothing is set aside for a bid on test traffic, so nothing of it may ever be booked.
         token, browser_token = self._signer.pair(
             row.bid_id,
-            names_of(campaign.id, line_item_id, creative.id, self._settings.seat),
+            standing_part(
+                campaign.id,
+                line_item_id,
+                creative.id,
+                self._settings.seat,
+                campaign.advertiser,
+                exchange.label,
+                exchange.money,
+                0,
+                0,
+            ),
             self.epoch,
             -1,
             0 if call.test else amount_nanos,

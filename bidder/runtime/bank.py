@@ -73,7 +73,6 @@ def bank_rules(config: Config, speedup: float = 1.0) -> BankRules:
         lease_ns=max(int(bank.lease_seconds * NS_PER_SECOND), _TICKS_A_LEASE * tick_ns),
         longest_reservation_ns=int(config.longest_reservation_seconds * NS_PER_SECOND),
         margin_ns=int(bank.margin_seconds * NS_PER_SECOND),
-        money_event=bank.money_event,
         min_chunk_bids=bank.min_chunk_bids,
         accept_ns=bank.late_event_hours * HOUR_NS,
         conversion_ns=bank.conversion_days * 24 * HOUR_NS,

@@ -202,6 +202,15 @@ MIGRATIONS = (
             "UPDATE bookings SET line_item_id = campaign_id, bid_at_ns = at_ns",
         ),
     ),
+    Migration(
+        4,
+        "exchanges and fees of bookings",
+        (
+            "ALTER TABLE bookings ADD COLUMN exchange TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE bookings ADD COLUMN advertiser_id TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE bookings ADD COLUMN fees_nanos INTEGER NOT NULL DEFAULT 0",
+        ),
+    ),
 )
 
 

@@ -43,7 +43,7 @@ from bidder.core.campaigns import is_identifier
 from bidder.core.messages import MAX_COUNT, MAX_IMPRESSIONS, ONE_IMPRESSION, Notice, NoticeKind
 from bidder.core.token import Scope, TokenError, TokenFields, bid_id_text, landing_is_signed, read
 from bidder.errors import ConfigError
-from bidder.money import MAX_NANOS, NANOS_PER_UNIT, parse_decimal
+from bidder.money import MAX_NANOS, MICROS_PER_UNIT, NANOS_PER_UNIT, parse_decimal
 from bidder.openrtb.macros import PriceOutcome, is_unexpanded, parse_auction_price
 from bidder.runtime.http import Reply
 
@@ -62,6 +62,7 @@ _KNOWN = frozenset("tpclusve")
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 _EVENT_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-")
 _MAX_EVENT_ID = 64
+_MONEY_KINDS = frozenset({NoticeKind.WIN, NoticeKind.BILLING})
 _BID_WON = 0  # the list of loss reasons begins with it; a bid that won must keep its reservation
 
 
@@ -316,6 +317,12 @@ def _is_bounded(token: TokenFields) -> bool:
         and is_identifier(token.campaign_id)
         and (not token.line_item_id or is_identifier(token.line_item_id))
         and (not token.creative_id or is_identifier(token.creative_id))
+        and (not token.advertiser_id or is_identifier(token.advertiser_id))
+        and token.money in _MONEY_KINDS
+        and token.fee_ppm >= 0
+        and 0 <= token.fee_cpm_micros <= MAX_NANOS // MAX_IMPRESSIONS
+        and len(token.exchange) <= 120
+        and "\0" not in token.exchange
         and token.seat != ""
         and "\0" not in token.seat
     )
@@ -347,7 +354,17 @@ def _notice(
         impressions=token.impressions,
         partition=token.partition,
         user=token.user,
+        advertiser_id=token.advertiser_id,
+        exchange=token.exchange,
+        money=NoticeKind(token.money),
+        fees_nanos=_fees_nanos(token, price_nanos) if price_nanos and kind == token.money else 0,
     )
+
+
+def _fees_nanos(token: TokenFields, price_nanos: int) -> int:
+    """What is owed on top of a price; parts of a nano are owed as a whole one, once for each fee."""
+    share = -(-price_nanos * token.fee_ppm // MICROS_PER_UNIT)
+    return share - (-token.fee_cpm_micros * token.impressions // ONE_IMPRESSION)
 
 
 def _split(target: str) -> tuple[str, str]:

@@ -78,8 +78,10 @@ def test_a_win_after_its_billing_is_not_told_again() -> None:
 
 
 def test_where_the_win_is_the_money_event_it_books_and_billing_informs() -> None:
-    bank = make(rules=BankRules(money_event="win"))
-    effects = bank.apply([notice(WIN, price_nanos=7), notice(BILLING, price_nanos=9)], 10 * S)
+    bank = make()
+    effects = bank.apply(
+        [notice(WIN, price_nanos=7, money=WIN), notice(BILLING, price_nanos=9, money=WIN)], 10 * S
+    )
     assert kinds(effects) == [SettlementKind.POSTED]
     assert (only(bank).wins, only(bank).spend_nanos) == (1, 7)
 
@@ -99,6 +101,14 @@ def test_a_billing_is_refused_by_rule(change: dict[str, Any], rule: str) -> None
     assert effects.settlements == ()
     assert effects.rows.bookings == ()
     assert (only(bank).spend_nanos, only(bank).refused) == (0, {rule: 1})
+
+
+def test_fees_are_booked_with_the_price_and_kept_apart() -> None:
+    bank = make()
+    effects = bank.apply([notice(BILLING, price_nanos=1_000_000, fees_nanos=50_001)], 10 * S)
+    assert only(bank).spend_nanos == effects.settlements[0].amount_nanos == 1_050_001
+    (booking,) = effects.rows.bookings
+    assert (booking.price_nanos, booking.amount_nanos, booking.fees_nanos) == (1_000_000, 1_050_001, 50_001)
 
 
 def test_a_notice_of_an_unknown_campaign_is_refused_and_counted() -> None:

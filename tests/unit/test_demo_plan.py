@@ -133,7 +133,7 @@ def test_four_processes_have_the_rules_of_one(plan: Plan, tmp_path: Path) -> Non
     named = EngineSettings.__struct_fields__
     assert {name: getattr(several, name) for name in named} == {name: getattr(one, name) for name in named}
     ours, theirs = bank_rules_for(speedup), bank_rules(config, speedup)
-    for name in ("lease_ns", "longest_reservation_ns", "margin_ns", "money_event", "min_chunk_bids"):
+    for name in ("lease_ns", "longest_reservation_ns", "margin_ns", "min_chunk_bids"):
         assert getattr(theirs, name) == pytest.approx(getattr(ours, name))
 
 

@@ -16,11 +16,11 @@ from bidder.core.token import (
     bid_id_bytes,
     bid_id_text,
     landing_is_signed,
-    names_of,
     read,
     sign,
     sign_landing,
     sign_pair,
+    standing_part,
 )
 from bidder.errors import InputError
 
@@ -42,6 +42,11 @@ FIELDS = TokenFields(
     rate_nanos=1_084_200_000,
     impressions=2_500_000,
     user=0xFEDC_BA98_7654_3210,
+    advertiser_id="aurora",
+    exchange="adx",
+    money=1,
+    fee_ppm=50_000,
+    fee_cpm_micros=20_000,
 )
 
 
@@ -82,7 +87,7 @@ def test_the_signatures_are_the_halves_of_one_keyed_blake2b_of_rfc_7693() -> Non
         short = key if len(key) <= 64 else hashlib.blake2b(key).digest()
         exchange, browser = (raw(sign(FIELDS, key, scope)) for scope in (Scope.EXCHANGE, Scope.BROWSER))
         body = exchange[3:-18]
-        digest = hashlib.blake2b(body, key=short, digest_size=36, person=b"clearbid.token.2").digest()
+        digest = hashlib.blake2b(body, key=short, digest_size=36, person=b"clearbid.token.3").digest()
         assert exchange[-18:] + browser[-18:] == digest
         assert browser[3:-18] == body
 
@@ -92,10 +97,20 @@ def test_the_two_tokens_of_a_bid_are_those_that_are_signed_alone() -> None:
 
 
 def test_a_signer_makes_the_same_pair_of_plain_arguments() -> None:
-    names = names_of(FIELDS.campaign_id, FIELDS.line_item_id, FIELDS.creative_id, FIELDS.seat)
+    standing = standing_part(
+        FIELDS.campaign_id,
+        FIELDS.line_item_id,
+        FIELDS.creative_id,
+        FIELDS.seat,
+        FIELDS.advertiser_id,
+        FIELDS.exchange,
+        FIELDS.money,
+        FIELDS.fee_ppm,
+        FIELDS.fee_cpm_micros,
+    )
     pair = Signer(KEY).pair(
         FIELDS.bid_id,
-        names,
+        standing,
         FIELDS.epoch,
         FIELDS.partition,
         FIELDS.cap_nanos,
@@ -144,7 +159,7 @@ def test_a_changed_field_is_forged() -> None:
 
 
 def test_another_version_is_malformed() -> None:
-    for version in {*range(16)} - {2}:
+    for version in {*range(16)} - {3}:
         data = bytearray(raw(sign(FIELDS, KEY)))
         data[0] = version << 4 | Scope.EXCHANGE
         assert reason(text(bytes(data))) == "malformed"
@@ -311,7 +326,7 @@ def test_a_landing_signature_is_of_its_own_domain() -> None:
     blake = hashlib.blake2b
     assert (
         raw(signature)
-        != blake(address.encode(), key=KEY, digest_size=12, person=b"clearbid.token.2").digest()
+        != blake(address.encode(), key=KEY, digest_size=12, person=b"clearbid.token.3").digest()
     )
     assert (
         raw(signature)
