@@ -170,7 +170,7 @@ def _steps(raw: Floats, labels: Floats, weights: Floats) -> _Steps:
     def sums(values: Floats) -> Floats:
         return np.bincount(into, weights=np.add.reduceat(values, starts)).astype(np.float64)
 
-    rows, hits, square = (sums(np.asarray(each, np.float64)) for each in (weight, positives, squares))
+    rows, hits, square = sums(weight), sums(positives), sums(squares)
     return _Steps(
         sums(scores * weight) / rows, rows, hits, _effective(hits, square),
         _effective(np.cumsum(hits[::-1]), np.cumsum(square[::-1]))[::-1],
