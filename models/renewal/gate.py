@@ -2,7 +2,6 @@
 
 import statistics
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.artifact import MODEL_NAMES
+from models.clusters import clusters_in, packed
 from models.dataset import TrainingTable
 from models.evaluation.compare import compare
-from models.evaluation.resampling import clusters_of, packed
 from models.registry.schema import bundle_differences
 from models.renewal.drift import DriftReport, calibrations, labels_of, weights_of
 from models.renewal.settings import RenewalSettings
@@ -52,7 +51,7 @@ class Rivals:
         self.settings = settings
         self._champion, self._challenger = champion, challenger
         self._horizon_ns = horizon_of(challenger.bundle, champion.bundle if champion else None)
-        self._clusters = clusters_of(_users(rows), len(rows))
+        self._clusters = clusters_in(rows.extras, len(rows))
         self.new = challenger.probabilities(challenger.bundle.spec.encode_table(rows.columns))
         self.old = (
             champion.probabilities(champion.bundle.spec.encode_table(rows.columns)) if champion else None
@@ -206,9 +205,3 @@ def ns_a_row(scorers: list[Scorer], rows: TrainingTable) -> list[float]:
             if turn:  # the first is a warm-up
                 took[place].append((time.thread_time_ns() - began) / len(part))
     return [statistics.median(one) for one in took]
-
-
-def _users(table: TrainingTable) -> Sequence[object] | None:
-    """Rows of one user are alike: an interval that took each for itself would be too narrow."""
-    found = table.extras.get("user")
-    return None if found is None else list(found)

@@ -1,13 +1,16 @@
 """Calibration with weights, ratios and their intervals, weights of won rows, the factor by price."""
 
+import math
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 
 from models.calibration import calibrate, effective_rows, fit_calibration, sigmoid
+from models.dataset import table_from_arrow
 from models.errors import ArtifactError, TableError
 from models.landscape.counts import empty_counts
 from models.landscape.curves import fit_landscape, landscape_of
@@ -16,6 +19,8 @@ from models.reliability.factor import Knots, PriceFactor, factor_of_bids, fit_pr
 from models.reliability.ratios import by_tenths, events_interval, ratio_of, worst
 from models.reliability.store import load_factor, save_factor
 from models.reliability.won import won_weights
+from models.renewal.drift import calibrations
+from models.schema import Declaration
 from tests.support.landscapes import ALONE, market, read_market, seen
 
 
@@ -157,6 +162,58 @@ def test_a_wrong_model_is_outside_its_interval():
     raw, labels = draw(20_000)
     assert ratio_of(1.3 * sigmoid(0.5 * raw - 1.0), labels).excludes_one()
     assert not ratio_of(sigmoid(0.5 * raw - 1.0), labels).excludes_one()
+
+
+def alike(users, rows_each, random):
+    """Predictions of 10 %, right on the whole, of users who click always or never."""
+    clicks = random.random(users) < 0.1
+    user = np.repeat(np.arange(users, dtype=np.int32), rows_each)
+    order = random.permutation(len(user))
+    return np.full(len(user), 0.1), clicks[user[order]].astype(float), user[order]
+
+
+def test_rows_of_one_user_widen_the_interval_everywhere():
+    """Of reliability, of drift, and of the gate, which asks drift: 40 clicks of 4 users are 4, not 40."""
+    p, labels, users = alike(400, 10, np.random.default_rng(15))
+    alone, together = ratio_of(p, labels), ratio_of(p, labels, clusters=users)
+    width = [math.log(found.high / found.low) for found in (alone, together)]
+    assert width[1] == pytest.approx(width[0] * math.sqrt(10), rel=0.15)
+    (tenth,) = by_tenths(p, p, labels, clusters=users)
+    assert tenth.plain == together
+    names = np.array([f"u{user}" for user in users], dtype=object)
+    columns = {"at_ns": np.arange(4000), "click": labels.astype(int), "size": p}
+    found = {}
+    for state, extra in (("strangers", {}), ("users", {"user": names})):
+        arrow = pa.table({**columns, "conversion": pa.nulls(4000, pa.int64()), **extra})
+        table = table_from_arrow(arrow, (Declaration("size", "numeric"),), source="rows.parquet")
+        found[state] = calibrations(table, np.stack((p, p), axis=1), (0.9, 1.1))[0]
+        assert found[state].ratio == alone.ratio
+    assert found["users"].high / found["users"].low > 3 * found["strangers"].high / found["strangers"].low
+    expected = ratio_of(p, labels, clusters=users, level=0.99)
+    assert (found["users"].low, found["users"].high) == pytest.approx((expected.low, expected.high))
+
+
+def test_interval_over_users_holds_the_truth_where_one_over_rows_does_not():
+    """400 worlds of 300 users: 3 standard errors of the count of worlds are allowed below 95 %."""
+    random = np.random.default_rng(16)
+    held = np.zeros(2)
+    for _ in range(400):
+        p, labels, users = alike(300, 6, random)
+        for k, clusters in enumerate((None, users)):
+            found = ratio_of(p, labels, clusters=clusters)
+            held[k] += found.low <= 1.0 <= found.high
+    assert held[0] / 400 < 0.75
+    assert held[1] / 400 > 0.95 - 3 * np.sqrt(0.05 * 0.95 / 400)
+
+
+def test_clusters_that_say_nothing_leave_the_interval_as_it_is():
+    """One cluster cannot tell how much clusters vary; clusters of one row are rows."""
+    raw, labels = draw(2000)
+    p = sigmoid(0.5 * raw - 1.0)
+    alone = ratio_of(p, labels)
+    assert ratio_of(p, labels, clusters=np.zeros(2000, dtype=np.int32)) == alone
+    each = ratio_of(p, labels, clusters=np.arange(2000, dtype=np.int32))
+    assert (each.low, each.high) == pytest.approx((alone.low, alone.high), rel=1e-3)
 
 
 def test_nothing_happened_has_no_ratio_but_a_bound():
