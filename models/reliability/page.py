@@ -29,7 +29,7 @@ _MICROS = 1_000_000
 _EVENTS = {"ctr": "Clicks", "cvr": "Conversions"}
 _HOW = {
     "Ratio": "sum of probabilities over number of events; 1 is right, above 1 promises too much",
-    "Interval": "95%, of the weighted sum of rare events (Fay and Feuer 1997), wider where those of one user or hour come together",
+    "Interval": "95%, of the weighted sum of rare events (Fay and Feuer 1997), wider where users have several",
     "As if all were won": "rows weighted by one over their chance to win, clipped",
     "Effective rows": "(sum of weights)^2 / sum of squared weights: of how many equal rows they are worth",
     "Tenth": "ten groups of equally many rows in the order of a value; equal values stay together",
@@ -43,26 +43,41 @@ class Shown(msgspec.Struct, frozen=True):
     found: ModelReliability
 
 
-def render(title: str, when: str, models: Sequence[Sequence[Shown]], notes: Sequence[str]) -> str:
+def render(
+    title: str,
+    when: str,
+    models: Sequence[Sequence[Shown]],
+    notes: Sequence[str],
+    changes: Sequence[str] = (),
+) -> str:
     """The whole page.
 
     Args:
         title: what was measured. when: on what.
         models: for each model its states, the last is what the sentence speaks of.
-        notes: what the numbers can not say.
+        notes: what the numbers can not say. changes: what tables that were fitted again change.
     """
     ids = ChartIds()
     last = models[0][-1].found
     return document(
         title,
-        header("Calibration", sentence(last), when, verdict(last), good=is_good(last)),
-        figures(_figures(last)),
-        *(_model(ids, states) for states in models),
-        section(
-            "What this does not say", None, card(el("ul", *(el("li", note) for note in notes), class_="list"))
+        header(
+            "Calibration",
+            sentence(last),
+            when,
+            verdict(last),
+            good=is_good(last) and last.overall.positives >= MIN_EVENTS,
         ),
+        figures(_figures(last)),
+        _listed("What the new tables change", changes) if changes else None,
+        *(_model(ids, states) for states in models),
+        _listed("What this does not say", notes),
         glossary(_HOW),
     )
+
+
+def _listed(heading: str, lines: Sequence[str]) -> Markup:
+    return section(heading, None, card(el("ul", *(el("li", line) for line in lines), class_="list")))
 
 
 def sentence(found: ModelReliability) -> str:
@@ -223,7 +238,7 @@ def _by_value(ids: ChartIds, name: str, key: str, tenths: Sequence[Tenth]) -> Ma
     drawn = plane_chart(
         ids,
         f"{name} by {key}",
-        "Predicted over happened by tenth; each step upwards doubles it.",
+        "Predicted over happened by tenth, on a logarithmic scale.",
         x,
         y,
         lines,
