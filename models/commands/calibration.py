@@ -142,20 +142,31 @@ class _Job:
             served = refit_bundle(self.bundle, out, tables, later, note, until_ns)
             for shown, (name, sample) in zip(states, self.samples.items(), strict=True):
                 shown.append(self.measure(name, sample, tables, cuts[name]))
-                self.changes.append(self._change(name, sample.part(cuts[name], len(sample.rows)), tables))
+                self.changes.append(
+                    self._change(name, sample.part(cuts[name], len(sample.rows)), tables, weighted=weighted)
+                )
         if price_factor is not None:
             states[0].append(self._factor(served, tables, cuts["ctr"], price_factor))
         return states
 
-    def _change(self, name: str, later: "Sample", tables: Any) -> "TableChange":
+    def _change(self, name: str, later: "Sample", tables: Any, *, weighted: bool) -> "TableChange":
         """The table before beside the new one on rows later than those of the fit."""
+        import msgspec
+
         from models.calibration import calibrate
         from models.reliability.change import change_of
+        from models.reliability.won import won_weights
 
         old, raw = self.bundle.calibration[name], self.raw[name]
         before, after = (calibrate(table, raw[len(raw) - len(later.rows) :]) for table in (old, tables[name]))
         learned = int((self.rows.at_ns[later.rows] <= self.bundle.manifest.window_ns[1]).sum())
-        return change_of(name, later, before, after, kept=tables[name] is old, learned=learned)
+        kept = tables[name] is old
+        if not weighted or self.chances is None:
+            return change_of(name, later, before, after, kept=kept, learned=learned)
+        winning, _ = won_weights(self.chances[later.rows], self.clip)
+        weights = winning if later.sampling is None else winning * later.sampling
+        judged = msgspec.structs.replace(later, sampling=weights)
+        return change_of(name, judged, before, after, kept=kept, learned=learned, target="bids")
 
     def _factor(self, served: "ModelBundle", tables: Any, cut: int, path: Path) -> "Shown":
         from models.calibration import calibrate

@@ -6,6 +6,7 @@ difference of a row is its new log loss less its old, and the interval is of the
 
 import math
 from statistics import NormalDist
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -24,6 +25,7 @@ class TableChange(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: of the model. kept: the table before stays, for want of events to fit another.
+        target: `won` rows count as they are; for `bids` each also counts one over its chance to win, as in the fit.
         rows, events: later than those of the fit, that both tables are judged by.
         learned: of these rows, how many are not later than what the model was made from: the table before, and the
             trees, may have been fitted to them.
@@ -34,6 +36,7 @@ class TableChange(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     kept: bool
+    target: Literal["won", "bids"]
     rows: int
     events: int
     learned: int
@@ -53,14 +56,21 @@ class TableChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def change_of(
-    name: str, sample: Sample, before: Floats, after: Floats, *, kept: bool, learned: int
+    name: str,
+    sample: Sample,
+    before: Floats,
+    after: Floats,
+    *,
+    kept: bool,
+    learned: int,
+    target: Literal["won", "bids"] = "won",
 ) -> TableChange:
     """Compares two tables.
 
     Args:
-        name: of the model. sample: N rows later than those of the fit.
+        name: of the model. sample: N rows later than those of the fit, with the weights of the target.
         before, after: float64[N], probabilities of these rows by each table.
-        kept, learned: as `TableChange`.
+        kept, learned, target: as `TableChange`.
     """
     y, w = sample.labels, np.ones(len(sample.labels)) if sample.sampling is None else sample.sampling
     losses, found = None, None
@@ -72,6 +82,7 @@ def change_of(
     return TableChange(
         name=name,
         kept=kept,
+        target=target,
         rows=len(y),
         events=int(y.sum()),
         learned=learned,
@@ -98,7 +109,8 @@ def change_words(change: TableChange) -> str:
         return f"{change.name}: the table stays as it was, too few events to fit another."
     if change.log_loss is None or change.difference is None:
         return f"{change.name}: no row is later than those of the fit, so the new table is not judged at all."
-    where = f"on {change.rows:,} rows with {change.events:,} events, held out: later than those of the fit"
+    weighted = ", weighted as all that is bid on" if change.target == "bids" else ""
+    where = f"on {change.rows:,} rows with {change.events:,} events, held out: later than those of the fit{weighted}"
     before, after = change.log_loss
     mean, low, high = change.difference
     share = f" ({mean / before:+.2%})" if before > 0.0 else ""

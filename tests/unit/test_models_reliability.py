@@ -1,6 +1,7 @@
 """Calibration with weights, ratios and their intervals, weights of won rows, the factor by price."""
 
 import math
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -15,8 +16,11 @@ from models.errors import ArtifactError, TableError
 from models.landscape.counts import empty_counts
 from models.landscape.curves import fit_landscape, landscape_of
 from models.landscape.grid import price_grid
+from models.reliability.change import change_of, change_words
 from models.reliability.factor import Knots, PriceFactor, factor_of_bids, fit_price_factor
-from models.reliability.ratios import by_tenths, events_interval, ratio_of, worst
+from models.reliability.page import Shown, render
+from models.reliability.ratios import Tenth, by_tenths, events_interval, ratio_of, worst
+from models.reliability.report import ModelReliability, Sample
 from models.reliability.store import load_factor, save_factor
 from models.reliability.won import won_weights
 from models.renewal.drift import calibrations
@@ -412,3 +416,90 @@ def test_factor_file_with_broken_knots_is_refused(tmp_path):
         load_factor(tmp_path / "f.json", "hash")
     with pytest.raises(ArtifactError, match="readable file"):
         load_factor(tmp_path / "none.json", "hash")
+
+
+def samples(rows, seed=18):
+    raw, labels = draw(rows, seed)
+    every = np.arange(rows)
+    return Sample(every, labels, None, every.astype(np.int32)), sigmoid(0.5 * raw - 1.0)
+
+
+@pytest.mark.parametrize(
+    ("factor", "words", "worse"),
+    [
+        (1.5, "THE NEW TABLE IS WORSE.", True),
+        (1.0, "The new table is no clear gain.", False),
+        (1 / 1.5, "The new table is better.", False),
+    ],
+)
+def test_change_of_a_table_is_judged_by_log_loss(factor, words, worse):
+    sample, p = samples(20_000)
+    before, after = (p, p * factor) if factor >= 1.0 else (p * 1.5, p)
+    change = change_of(
+        "ctr", sample, np.minimum(before, 0.99), np.minimum(after, 0.99), kept=False, learned=0
+    )
+    assert words in change_words(change)
+    assert (change.is_worse, change.is_surely_worse) == (worse, worse)
+    assert change.difference[0] == pytest.approx(change.log_loss[1] - change.log_loss[0])
+    assert "held out: later than those of the fit" in change_words(change)
+
+
+def test_change_says_what_it_cannot_tell():
+    sample, p = samples(60)
+    few = change_of("ctr", sample, p, np.minimum(p * 3, 0.9), kept=False, learned=40)
+    assert "are too few to tell which is better, 30 are needed" in change_words(few)
+    assert "40 of these rows are not later" in change_words(few)
+    assert not few.is_surely_worse
+    none = change_of("cvr", sample.part(0, 0), p[:0], p[:0], kept=False, learned=0)
+    assert "not judged at all" in change_words(none)
+    assert "stays as it was" in change_words(change_of("cvr", sample, p, p, kept=True, learned=0))
+
+
+def test_interval_of_a_change_is_that_of_its_mean():
+    """One in twenty of 400 worlds without a difference is called one, within three standard errors."""
+    random, found = np.random.default_rng(19), 0
+    for _ in range(400):
+        p = np.full(500, 0.3)
+        labels = (random.random(500) < p).astype(float)
+        every = np.arange(500)
+        odd = sigmoid(np.log(p / (1 - p)) + np.where(random.random(500) < 0.5, 0.05, -0.05))
+        change = change_of(
+            "ctr", Sample(every, labels, None, every.astype(np.int32)), odd, odd[::-1], kept=False, learned=0
+        )
+        found += not change.difference[1] <= 0.0 <= change.difference[2]
+    assert found / 400 == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 400))
+
+
+def shown(ratios):
+    """A model whose tenths by price have these ratios, of 50 clicks each; None has no click."""
+    tenths = []
+    for place, ratio in enumerate(ratios):
+        labels = np.repeat([1.0, 0.0], [50 if ratio else 0, 950 if ratio else 1000])
+        found = ratio_of(np.full(1000, 0.05 * (ratio or 1.0)), labels)
+        tenths.append(Tenth(begin=place, end=place + 0.5, plain=found, weighted=None))
+    whole = ratio_of(np.full(1000, 0.05), np.repeat([1.0, 0.0], [50, 950]))
+    found = ModelReliability(
+        name="ctr", overall=whole, weighted=None, won=None, tenths={"price": tuple(tenths)}
+    )
+    return [[Shown("as it is", found)]]
+
+
+@pytest.mark.parametrize(
+    "ratios", [(1.0, 1.1, 0.9), (0.5, 1.0, 3.0), (0.05, 1.0, 18.0), (1.0, None, 2.0), (None, None)]
+)
+def test_every_ratio_and_interval_is_inside_its_drawing(ratios):
+    """Nothing lies on the edge of the plane, where what is beyond it would be drawn, but a bar without an end."""
+    page = render("t", "w", shown(ratios), ())
+    drawing = page.split("<svg")[-1].split("</svg>")[0]
+    known = [ratio for ratio in ratios if ratio]
+    heights = [float(cy) for cy in re.findall(r'cy="([\d.]+)"', drawing)]
+    assert len(heights) == len(known)
+    assert [a > b for a, b in pairwise(heights)] == [a < b for a, b in pairwise(known)]
+    ends = [
+        float(y) for pair in re.findall(r'd="M[\d.]+ ([\d.]+)L[\d.]+ ([\d.]+)"', drawing)[1:] for y in pair
+    ]
+    assert len(ends) == 2 * len(known)
+    assert all(14.0 < y < 196.0 for y in (*heights, *ends))
+    grid = [float(y) for y in re.findall(r'<line[^>]* y1="([\d.]+)"', drawing)]
+    assert 3 <= len(grid) <= 7
+    assert (min(grid), max(grid)) == (14.0, 196.0)
