@@ -13,9 +13,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.clusters import Clusters, packed
 from models.evaluation import kernels
 from models.evaluation.intervals import DRAWS, MIN_EVENTS, Interval, interval
-from models.evaluation.resampling import Clusters, draws_of, packed
+from models.evaluation.resampling import draws_of
 from models.evaluation.slices import ColumnReport
 from models.evaluation.slicing import Slicing
 

@@ -218,6 +218,10 @@ def test_refit_is_right_on_later_rows_and_keeps_the_trees(app, trained, tmp_path
     assert before["overall"]["high"] < 0.95
     assert after["overall"]["low"] < 1.0 < after["overall"]["high"]
     assert after["overall"]["rows"] == before["overall"]["rows"]
+    change = json.loads(done.stdout)["refit"]["ctr"]
+    assert change["rows"] == after["overall"]["rows"]
+    assert [one["ratio"] for one in change["ratio"]] == [one["overall"]["ratio"] for one in (before, after)]
+    assert change["difference"][2] < 0.0
 
     def spread(found):
         return max(abs(np.log(tenth["plain"]["ratio"])) for tenth in found["tenths"]["price"])
@@ -231,6 +235,40 @@ def test_refit_is_right_on_later_rows_and_keeps_the_trees(app, trained, tmp_path
     assert new.manifest.models["ctr"].after.calibration_ratio == pytest.approx(after["overall"]["ratio"])
     Scorer(new)
     load_factor(factor, new.hash)
+
+
+def test_a_refit_that_is_worse_on_later_rows_says_so(app, trained, tmp_path):
+    """The earlier rows were clicked by a robot: what is fitted to them promises far too much of the later ones."""
+    rows = pq.read_table(trained / "rows.parquet")
+    shown = rows["won"].to_numpy() > 0 if "won" in rows.column_names else np.ones(len(rows), dtype=bool)
+    robot = (
+        shown & (np.arange(len(rows)) < 0.65 * len(rows)) & (np.random.default_rng(1).random(len(rows)) < 0.5)
+    )
+    place = rows.column_names.index("click")
+    clicks = [1 if odd else click for odd, click in zip(robot, rows["click"].to_pylist(), strict=True)]
+    write_parquet(tmp_path / "rows.parquet", rows.set_column(place, "click", pa.array(clicks, pa.int64())))
+    page = tmp_path / "c.html"
+    arguments = ["--refit", "--out", tmp_path / "m", "--page", page]
+    done = run(app, "calibration", trained / "model", tmp_path / "rows.parquet", *arguments)
+    assert done.exit_code == 1
+    assert "warning: ctr: on " in done.stderr
+    for text in (done.stderr, done.stdout, well_formed(page)):
+        assert "THE NEW TABLE IS WORSE." in " ".join(text.split())
+    assert "held out: later than those of the fit" in " ".join(done.stdout.split())
+
+
+def test_one_event_is_not_called_right(app, trained, tmp_path):
+    rows = make_table(1000)
+    clicks = np.zeros(1000, dtype=np.int64)
+    clicks[500] = 1
+    rows = rows.set_column(rows.column_names.index("click"), "click", pa.array(clicks))
+    rows = rows.set_column(rows.column_names.index("conversion"), "conversion", pa.nulls(1000, pa.int64()))
+    write_parquet(tmp_path / "rows.parquet", rows.slice(498, 6))
+    done = run(app, "calibration", trained / "model", tmp_path / "rows.parquet")
+    said = " ".join(done.stdout.split())
+    assert "Clicks: 1 of them on what was won are too few events to tell" in said
+    assert "Too few events to judge by: 1, at least 30 are needed." in said
+    assert "right" not in said
 
 
 def test_rows_of_a_refit_are_not_taken_for_unseen(app, trained, tmp_path):
