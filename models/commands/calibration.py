@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from models.commands.options import Json, Model, Page, Table, check_out
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -28,12 +30,8 @@ _NOTES = (
 
 
 def calibration(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory of a trained model.", show_default=False)
-    ],
-    table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="Table of rows, .parquet or .csv.", show_default=False)
-    ],
+    directory: Model,
+    table: Table,
     landscape: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Landscape for the weights; else the table's lost bids give one."),
@@ -56,8 +54,8 @@ def calibration(
             help="Fit a factor by price for clicks too, and write it here; nothing in the bidder reads it yet.",
         ),
     ] = None,
-    page: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML page to write.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    page: Page = None,
+    json: Json = False,
 ) -> None:
     """Measure whether predictions are right where money is spent; fit the calibration again if asked."""
     from models.artifact import load_bundle
@@ -65,6 +63,8 @@ def calibration(
     from models.pages.write import check_page
 
     check_page(page)
+    check_out(out, folder=True)
+    check_out(price_factor, folder=False, name="--price-factor")
     if refit != (out is not None):
         raise ArtifactError("--refit and --out DIR belong together: DIR takes the model fitted again")
     if out is not None and out.resolve() == directory.resolve():

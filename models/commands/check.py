@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.options import Json
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -24,12 +26,14 @@ def check(
     ],
     table: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Training table to compare on, .parquet or .csv."),
+        typer.Argument(
+            metavar="[TABLE]", help="Rows to compare on too, .parquet or .csv.", show_default=False
+        ),
     ] = None,
     spec: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Features of a LightGBM text: a model's spec.json.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    json: Json = False,
 ) -> None:
     """Say whether a model could bid: needs, bits, speed against LightGBM. The exit code is 1 where it could not."""
     from models.check import check_file

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from models.commands.options import Json, Page
+
 if TYPE_CHECKING:
     from models.dataset import TrainingTable
     from models.renewal.drift import DriftReport
@@ -27,8 +29,8 @@ def drift(
             metavar="TABLE", help="What it learned from; default: the rows of TABLE up to its window's end."
         ),
     ] = None,
-    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    page: Page = None,
+    json: Json = False,
 ) -> None:
     """Compare fresh rows with those of the training window: exit code 1 where there is an alarm."""
     from models.artifact import load_bundle

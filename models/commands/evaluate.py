@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.options import Json, Model, Page, Table
 from models.commands.progress import bars
 
 if TYPE_CHECKING:
@@ -22,12 +23,8 @@ _HEADS = (
 
 
 def evaluate(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory of a trained model.", show_default=False)
-    ],
-    table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="Table to judge by, .parquet or .csv.", show_default=False)
-    ],
+    directory: Model,
+    table: Table,
     by: Annotated[
         str, typer.Option(metavar="COLUMNS", help="Columns to judge by part, joined by commas.")
     ] = "",
@@ -40,12 +37,12 @@ def evaluate(
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Only rows that the models can not have learned from.")
     ] = False,
-    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page.")] = None,
+    page: Page = None,
     draws: Annotated[
         int, typer.Option(metavar="N", min=50, max=10_000, help="Draws of the bootstrap.")
     ] = 200,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the draws.")] = 1,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    json: Json = False,
 ) -> None:
     """Judge a trained model by a table: how well, how surely, where and for whom."""
     from models.evaluation.report import Wishes, evaluate_bundle

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from models.commands.options import Json, Model, Who
+
 if TYPE_CHECKING:
     from models.registry import Entry, Kept
 
@@ -17,11 +19,6 @@ Name = Annotated[
     ),
 ]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the audit log.")]
-By = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Who, for the audit log; default: you.", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
-
 app = typer.Typer(no_args_is_help=True, help="Keep models, say which one decides, and go back.")
 
 
@@ -51,12 +48,10 @@ def show(registry: Folder, name: Name = "champion", json: Json = False) -> None:
 @app.command()
 def add(
     registry: Folder,
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory of a trained model.", show_default=False)
-    ],
+    directory: Model,
     challenger: Annotated[bool, typer.Option("--challenger", help="Make it the challenger too.")] = False,
     reason: Reason = "added by hand",
-    by: By = None,
+    who: Who = None,
     json: Json = False,
 ) -> None:
     """Copy a model into the registry, which is made where it is not there, and check the copy."""
@@ -65,7 +60,7 @@ def add(
     from models.scorer import Scorer
 
     Scorer(load_bundle(directory))  # a model that the bidder would refuse must fail here, not there
-    kept = ModelRegistry(registry, by=by)
+    kept = ModelRegistry(registry, by=who)
     _changed(kept, kept.add(directory, reason, challenger=challenger), json=json)
 
 
@@ -77,14 +72,14 @@ def promote(
         bool, typer.Option("--new-schema", help="Features or goal may be others than the champion's.")
     ] = False,
     reason: Reason = "promoted by hand",
-    by: By = None,
+    who: Who = None,
     json: Json = False,
 ) -> None:
     """Make a model the champion: running bidders take it within seconds."""
     from models.registry import ModelRegistry
     from models.scorer import Scorer
 
-    kept = ModelRegistry(registry, by=by)
+    kept = ModelRegistry(registry, by=who)
     wanted = kept.hash_of(name)  # once: an alias may name another model after the check
     Scorer(kept.bundle(wanted))
     _changed(kept, kept.promote(wanted, reason, new_schema=new_schema), json=json)
@@ -92,12 +87,12 @@ def promote(
 
 @app.command()
 def rollback(
-    registry: Folder, reason: Reason = "rolled back by hand", by: By = None, json: Json = False
+    registry: Folder, reason: Reason = "rolled back by hand", who: Who = None, json: Json = False
 ) -> None:
     """Make the champion before the champion again; once more goes one further back."""
     from models.registry import ModelRegistry
 
-    kept = ModelRegistry(registry, by=by)
+    kept = ModelRegistry(registry, by=who)
     _changed(kept, kept.rollback(reason), json=json)
 
 
@@ -106,13 +101,13 @@ def archive(
     registry: Folder,
     name: Name = "challenger",
     reason: Reason = "archived by hand",
-    by: By = None,
+    who: Who = None,
     json: Json = False,
 ) -> None:
     """Take a model out of the challenger's place; it is kept."""
     from models.registry import ModelRegistry
 
-    kept = ModelRegistry(registry, by=by)
+    kept = ModelRegistry(registry, by=who)
     _changed(kept, kept.archive(name, reason), json=json)
 
 

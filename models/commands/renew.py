@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.options import Features, Who
 from models.commands.progress import bars
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ def renew(
         str,
         typer.Argument(metavar="TABLE", help="Training table, or a quoted pattern of several."),
     ],
-    once: Annotated[bool, typer.Option("--once", help="One round; the default without --every.")] = False,
     every: Annotated[
-        str | None, typer.Option(metavar="SPAN", help="A round every so often, such as 6h.")
+        str | None,
+        typer.Option(metavar="SPAN", help="A round every so often, such as 6h; else one round."),
     ] = None,
     window: Annotated[
         str | None, typer.Option(metavar="SPAN", help="How far back rows go; default 14d.")
@@ -49,35 +50,35 @@ def renew(
         str | None,
         typer.Option(metavar="COMMAND", help="Run before each round, to write the table anew."),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(metavar="TOML", help="Settings; options go before them.")
+    params: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Parameters of a round, TOML; options win over it.")
     ] = None,
-    spec: Annotated[
+    features: Features = None,
+    page: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Feature declarations, TOML: a table `feature` for each."),
+        typer.Option("--page", metavar="FILE", help="Write an HTML page of each round, over the last."),
     ] = None,
-    by: Annotated[str | None, typer.Option(metavar="NAME", help="Who, for the audit log.")] = None,
+    who: Who = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a round.")] = False,
 ) -> None:
     """Train a challenger, judge it on rows it has not seen, watch it beside the champion, promote it or not."""
     import msgspec
 
-    from models.errors import TableError
+    from models.pages.write import check_page
     from models.registry import ModelRegistry
     from models.renewal.settings import RenewalSettings, load_settings
     from models.schema import DEFAULT_DECLARATIONS, load_declarations
     from models.spans import span_ns
 
-    if once and every is not None:
-        raise TableError("--once must stand without --every, both were given")
-    settings = load_settings(config) if config else RenewalSettings()
+    check_page(page)
+    settings = load_settings(params) if params else RenewalSettings()
     given = {"window": window, "shadow_rows": shadow_rows}
     settings = msgspec.structs.replace(
         settings, **{name: value for name, value in given.items() if value is not None}
     ).check()
     wait_s = span_ns(every, "every") / 1e9 if every is not None else None
-    kept = ModelRegistry(registry, by=by)
-    declarations = load_declarations(spec) if spec else DEFAULT_DECLARATIONS
+    kept = ModelRegistry(registry, by=who)
+    declarations = load_declarations(features) if features else DEFAULT_DECLARATIONS
     early = 0
     with _alone(kept):
         while True:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.options import Features, Json, Model, Table, check_out
 from models.commands.progress import bars
 
 if TYPE_CHECKING:
@@ -25,16 +26,11 @@ _HEADS = (
 
 
 def train(
-    table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="Training table, .parquet or .csv.", show_default=False)
-    ],
+    table: Table,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Directory to write the model to.", show_default=False)
     ],
-    spec: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Feature declarations, TOML: a table `feature` for each."),
-    ] = None,
+    features: Features = None,
     params: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Training parameters, TOML; options win over it.")
     ] = None,
@@ -68,7 +64,7 @@ def train(
         bool, typer.Option("--allow-prior", help="Accept rows without any click: a model of the rate alone.")
     ] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the training.")] = 1,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    json: Json = False,
 ) -> None:
     """Train, calibrate and measure a click and a conversion model, and one of the value of a conversion."""
     from models.dataset import read_table
@@ -76,13 +72,14 @@ def train(
     from models.scorer import Scorer
     from models.train import train_bundle
 
+    check_out(out, folder=True)
     chosen = _params(
         params,
         {"delay": delay, "delay_by": delay_by, "negative_rate": negative_rate, "split_by": split_by},
         drop_missing=drop_missing,
         allow_prior=allow_prior,
     )
-    declarations = load_declarations(spec) if spec else DEFAULT_DECLARATIONS
+    declarations = load_declarations(features) if features else DEFAULT_DECLARATIONS
     keep = () if chosen.split_by == "time" else (chosen.split_by,)
     rows = read_table(table, declarations, goal=goal, keep=keep)
     with bars(quiet=json) as progress:
@@ -111,10 +108,8 @@ def _params(
 
 
 def show(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory of a trained model.", show_default=False)
-    ],
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    directory: Model,
+    json: Json = False,
 ) -> None:
     """Check a trained model and print what it is."""
     from models.artifact import load_bundle

@@ -171,8 +171,9 @@ class ModelRegistry:
 
     def _check_is_one(self) -> None:
         if not is_registry(self.path):
+            why = "is a file" if self.path.is_file() else "has none" if self.path.is_dir() else "is not there"
             raise ArtifactError(
-                f"registry {self.path} must be a folder with {MARK_FILE}, is not: make one with "
+                f"registry {self.path} must be a folder with {MARK_FILE}, {why}: make one with "
                 f"`clearbid models registry add {self.path} DIR`"
             )
 
@@ -402,8 +403,9 @@ class ModelRegistry:
         ):
             if is_registry(self.path):
                 return
+            what = "holds something else" if self.path.is_dir() else "is a file"
             raise ArtifactError(
-                f"registry {self.path} must be new, empty, or a folder with {MARK_FILE}, holds something else: "
+                f"registry {self.path} must be new, empty, or a folder with {MARK_FILE}, {what}: "
                 f"name another folder"
             )
         self.path.mkdir(parents=True, exist_ok=True)

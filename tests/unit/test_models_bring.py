@@ -149,7 +149,7 @@ def test_table_that_is_too_small_is_refused(brought, tmp_path):
 def test_command_prints_what_was_made(brought, tmp_path):
     app = typer.Typer()
     register(app)
-    given = [brought / "click.txt", "--spec", brought / "spec.json", "--calibrate", brought / "rows.parquet"]
+    given = [brought / "click.txt", brought / "rows.parquet", "--spec", brought / "spec.json"]
     done = CliRunner().invoke(
         app, ["models", "import", *map(str, given), "--out", str(tmp_path / "m"), "--json"]
     )

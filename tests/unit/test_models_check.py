@@ -105,7 +105,7 @@ def test_bundle_is_compared_on_the_rows_of_a_table(tmp_path, app):
     write_parquet(path, make_table(1500))
     params = TrainParams(max_rounds=10, fixed_rounds=10)
     train_bundle(read_table(path, declarations), declarations, tmp_path / "model", seed=1, params=params)
-    done = run(app, tmp_path / "model", "--table", path, "--json")
+    done = run(app, tmp_path / "model", path, "--json")
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     assert (report["kind"], report["fits"], report["rows"], report["differing"]) == ("bundle", True, 3500, 0)

@@ -56,6 +56,6 @@ def test_the_page_is_named_on_stdout_but_not_in_json(app, tmp_path):
     rows, page = write_parquet(tmp_path / "rows.parquet", make_table(600)), tmp_path / "p.html"
     spec = tmp_path / "spec.toml"
     spec.write_text('[[feature]]\nname = "domain"\nkind = "categorical"\n')
-    given = ["models", "audit", str(rows), "--spec", str(spec), "--page", str(page)]
+    given = ["models", "audit", str(rows), "--features", str(spec), "--page", str(page)]
     assert f"Page: {page}" in CliRunner().invoke(app, given).stdout
     assert "Page: " not in CliRunner().invoke(app, [*given, "--json"]).stdout

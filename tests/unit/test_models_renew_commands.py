@@ -81,7 +81,7 @@ def test_the_life_of_a_registry(app: typer.Typer, tmp_path: Path) -> None:
     one, two = (make_bundle(tmp_path / str(seed), seed).hash for seed in (1, 2))
     assert done(app, "registry", "add", registry, tmp_path / "1")["model"] == one
     assert done(app, "registry", "promote", registry, one[:6])["aliases"] == {"champion": one}
-    added = done(app, "registry", "add", registry, tmp_path / "2", "--challenger", "--by", "ann")
+    added = done(app, "registry", "add", registry, tmp_path / "2", "--challenger", "--who", "ann")
     assert added["aliases"] == {"champion": one, "challenger": two}
     assert done(app, "registry", "promote", registry, "challenger")["aliases"] == {"champion": two}
     assert done(app, "registry", "rollback", registry, "--reason", "it overbid")["aliases"] == {
@@ -158,12 +158,12 @@ def registry(files: Path) -> ModelRegistry:
 
 
 def arguments(files: Path, *more: object) -> list[object]:
-    options = ["--spec", files / "features.toml", "--config", files / "renew.toml"]
+    options = ["--features", files / "features.toml", "--params", files / "renew.toml"]
     return ["renew", files / "registry", files / "rows.parquet", *options, *more]
 
 
 def test_renew_trains_gates_and_says_why(app: typer.Typer, files: Path, registry: ModelRegistry) -> None:
-    found = done(app, *arguments(files, "--once", "--shadow-rows", "0"))
+    found = done(app, *arguments(files, "--shadow-rows", "0"))
     assert found["outcome"] == "promoted", found["words"]
     assert registry.hash_of("champion") == found["champion"]
     assert [check["name"] for check in found["checks"]] == [
@@ -185,7 +185,7 @@ def test_renewal_keeps_the_goal_of_the_champion(app: typer.Typer, files: Path) -
     kept.promote(
         kept.add(train_bundle(table, declared, files / "m", params=params).path, "leads"), "the first"
     )
-    found = done(app, *arguments(files, "--once"))
+    found = done(app, *arguments(files))
     assert (found["checks"][0]["name"], found["checks"][0]["passed"]) == ("features", True)
     assert [one.manifest and goal_of(one.manifest) for one in kept.models()] == ["lead", "lead"]
     result = run(
@@ -287,7 +287,6 @@ def test_two_renewals_of_one_registry_do_not_run_at_once(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--once", "--every", "6h"), "--once must stand without --every"),
         (("--every", "soon"), "every must be a number"),
         (("--window", "x"), "window must be a number"),
         (("--shadow-rows", "-1"), "shadow_rows must be at least 0, was -1"),

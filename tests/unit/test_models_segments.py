@@ -16,7 +16,7 @@ from models.segments.behaviour import DECLARATIONS
 from models.segments.clusters import clusters_of
 from models.segments.find import Found, Wish, find_segments
 from models.segments.folder import Before, Manifest
-from models.segments.report import FOUND, NO_STABLE
+from models.segments.report import FOUND, NO_STRUCTURE
 from tests.support.audiences import INTERESTS, KINDS, TOPICS, Kind, key, make_users
 
 FOUR = Wish(groups=4)
@@ -98,7 +98,7 @@ def test_each_campaign_is_answered_best_by_the_group_that_clicks_most() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_users_who_are_all_alike_give_no_segments(seed: int) -> None:
     found = find(make_users(kinds=(), seed=seed)[0])
-    assert found.report.verdict == NO_STABLE
+    assert found.report.verdict == NO_STRUCTURE
     assert found.report.segments == found.report.cells == ()
     assert set(found.segment) == {None}
 
@@ -113,7 +113,7 @@ def test_chance_is_taken_for_structure_in_few_of_a_hundred_tables(days: int, row
 def test_when_users_were_seen_is_no_group_of_its_own() -> None:
     """One row a user: its time says the part of the day and how long ago it was, of everybody alike."""
     found = find(make_users(kinds=(), rows_each=1, days=1)[0])
-    assert found.report.verdict == NO_STABLE
+    assert found.report.verdict == NO_STRUCTURE
 
 
 def test_the_same_seed_gives_the_same_bytes_and_rows_may_come_in_any_order() -> None:
