@@ -109,7 +109,7 @@ def _report(
     text: str, table: CalibrationTable, raw: Floats, labels: Floats, weights: Floats, *, flat: bool
 ) -> ModelReport:
     return ModelReport(
-        kind="prior" if flat else "lightgbm",
+        kind="mean" if flat else "lightgbm",
         rounds=len(parse_forest(text).trees),
         early_stopping=False,
         training_rows=0,

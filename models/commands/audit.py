@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.commands.options import Features, Json, Page, Table
+from models.commands.options import Features, Json, Page, TableFile
 from models.commands.progress import bars
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _TONES = {"block": "bold red", "care": "yellow", "note": "dim"}
 
 
 def audit(
-    table: Table,
+    table: TableFile,
     features: Features = None,
     serve: Annotated[
         Path | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from models.commands.options import Json, Model, Page, Table, check_out
+from models.commands.options import Json, Model, Page, TableFile, check_out
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ _NOTES = (
 
 def calibration(
     directory: Model,
-    table: Table,
+    table: TableFile,
     landscape: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Landscape for the weights; else the table's lost bids give one."),

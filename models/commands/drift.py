@@ -86,8 +86,12 @@ def _print(report: "DriftReport") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from models.pages.text import counted
+
     table = Table(
-        title=f"{report.rows[1]:,} fresh rows against {report.rows[0]:,}", box=SIMPLE_HEAD, pad_edge=False
+        title=f"{counted(report.rows[1], 'fresh row')} against {report.rows[0]:,}",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
     )
     table.add_column("feature", no_wrap=True)
     for head in ("PSI", "limit", "KS", "limit"):

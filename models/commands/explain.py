@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.commands.options import Json, Model, Page, Table
+from models.commands.options import Json, Model, Page, TableFile
 from models.commands.progress import bars
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def explain(
     directory: Model,
-    table: Table,
+    table: TableFile,
     row: Annotated[
         int | None,
         typer.Option("--row", metavar="N", help="Row to explain, in the order of time; 1 is the first."),

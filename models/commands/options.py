@@ -21,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-Table = Annotated[
+TableFile = Annotated[
     Path, typer.Argument(metavar="TABLE", help="Table of rows, .parquet or .csv.", show_default=False)
 ]
 Model = Annotated[

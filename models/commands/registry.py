@@ -24,7 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Keep models, say which one decides
 
 @app.command("list")
 def list_(registry: Folder, json: Json = False) -> None:
-    """List the models: champion, challenger, and what is archived."""
+    """List the models: champion, challenger, archived (had a place once) and candidate (never had one)."""
     from models.registry import ModelRegistry
 
     found = ModelRegistry(registry).models()
@@ -39,10 +39,12 @@ def list_(registry: Folder, json: Json = False) -> None:
 @app.command()
 def show(registry: Folder, name: Name = "champion", json: Json = False) -> None:
     """Check one model and print what it is."""
-    from models.commands.train import show as show_bundle
+    from models.commands.train import print_bundle
     from models.registry import ModelRegistry
 
-    show_bundle(ModelRegistry(registry).resolve(name), json=json)
+    kept = ModelRegistry(registry)
+    bundle = kept.bundle(name)
+    print_bundle(bundle, json=json, status=kept.status_of(bundle.hash))
 
 
 @app.command()
@@ -166,7 +168,9 @@ def _listed(found: "list[Kept]") -> Any:
     from models.pages.text import moment
 
     table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, caption="NE: normalized entropy on later rows, below 1 is better"
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        caption="NE: normalized entropy on test rows, below 1 is better; `show` says by which labels",
     )
     for head in ("model", "status", "data until", "rows", "features", "NE ctr", "NE cvr"):
         table.add_column(head, justify="right" if head in {"rows", "NE ctr", "NE cvr"} else "left")
@@ -191,11 +195,13 @@ def _logged(entries: "list[Entry]", last: int) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from models.pages.text import moment
+    from models.pages.text import counted, moment
 
     head = entries[-1].hash[:16] if entries else "-"
     table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, caption=f"{len(entries)} lines, unaltered; hash of the last {head}"
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        caption=f"{counted(len(entries), 'line')}, unaltered; hash of the last {head}",
     )
     for name in ("line", "when", "who", "what", "model", "why"):
         table.add_column(name, justify="right" if name == "line" else "left", no_wrap=name != "why")

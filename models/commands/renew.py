@@ -84,7 +84,9 @@ def renew(
         while True:
             began_s = time.monotonic()
             try:
-                _round(kept, table, declarations, settings, refresh, json=json, go_on=wait_s is not None)
+                _round(
+                    kept, table, declarations, settings, refresh, page, json=json, go_on=wait_s is not None
+                )
             except Exception as error:
                 if wait_s is None:
                     raise
@@ -119,11 +121,12 @@ def _round(
     declarations: "Sequence[Declaration]",
     settings: "RenewalSettings",
     refresh: str | None,
+    page: Path | None,
     *,
     json: bool,
     go_on: bool,
 ) -> None:
-    """One round, printed; where more follow, one that fails is said and not the end."""
+    """One round, printed and drawn; where more follow, one that fails is said and not the end."""
     from models.renewal.rounds import Renewal
 
     try:
@@ -131,12 +134,12 @@ def _round(
             read = _reader(kept, table, refresh, declarations)
             found = Renewal(kept, read, declarations, settings, progress).round()
     except Exception as error:
-        _write_gauges(kept, found := _failed(kept, error))
+        _told(kept, found := _failed(kept, error), page)
         if not go_on:
             raise
     else:
-        _write_gauges(kept, found)
-    _print(found, json=json)
+        _told(kept, found, page)
+    _print(found, page, json=json)
 
 
 def _failed(kept: "ModelRegistry", error: Exception) -> "Round":
@@ -152,14 +155,24 @@ def _failed(kept: "ModelRegistry", error: Exception) -> "Round":
     )
 
 
-def _write_gauges(kept: "ModelRegistry", found: "Round") -> None:
-    """The round is done and stands in the audit log: it does not fail for want of its gauges."""
+def _told(kept: "ModelRegistry", found: "Round", page: Path | None) -> None:
+    """The round is done and stands in the audit log: it does not fail for want of its gauges or its page."""
+    from models.errors import TableError
+    from models.pages.write import write_page
     from models.renewal.gauges import write_gauges
+    from models.renewal.round_page import round_page
 
+    at_ns = time.time_ns()
     try:
-        write_gauges(kept.path, found, time.time_ns())
+        write_gauges(kept.path, found, at_ns)
     except OSError as error:
         _log.warning("gauges of the round must be written to %s, could not be: %s", kept.path, error)
+    if page is None:
+        return
+    try:
+        write_page(page, round_page(found, at_ns))
+    except TableError as error:
+        _log.warning("%s", error)
 
 
 def _reader(
@@ -191,7 +204,7 @@ def _reader(
     return read
 
 
-def _print(found: "Round", *, json: bool) -> None:
+def _print(found: "Round", page: Path | None, *, json: bool) -> None:
     if json:
         import msgspec
 
@@ -214,3 +227,5 @@ def _print(found: "Round", *, json: bool) -> None:
     console.print(f"{found.outcome}: {found.words}", highlight=False, markup=False)
     for alias in ("champion", "challenger"):
         console.print(f"{alias:<11}{getattr(found, alias)[:12] or 'none'}", highlight=False)
+    if page is not None:
+        typer.echo(f"Page: {page}")

@@ -2,7 +2,7 @@
 
 | part | what |
 |---|---|
-| first line | format, strata, shrinkage, sha256 and name of each table, time and half-life of the counts, shapes, sha256 |
+| first line | format, strata, shrinkage, tables, time and half-life of the counts, shapes of the arrays, sha256 |
 | the rest | the arrays one after the other, little-endian, in C order |
 
 The sha256 is over the first line with an empty `sha256` and all that follows it. Nothing depends on when or

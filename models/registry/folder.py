@@ -42,7 +42,7 @@ from models.registry.files import (
 from models.registry.schema import check_follows
 from models.schema import check_servable
 
-ARCHIVED = "archived"
+ARCHIVED, CANDIDATE = "archived", "candidate"
 
 LOG_FILE = "audit.jsonl"
 LOCK_FILE = "lock"
@@ -56,7 +56,8 @@ _WAIT_S = 30.0
 class Kept(NamedTuple):
     """A model of a registry.
 
-    status: `champion`, `challenger` or `archived`. manifest: None where it is damaged, and `damage` says how.
+    status: `champion`, `challenger`, `archived` (it was one of them) or `candidate` (it never was).
+    manifest: None where it is damaged, and `damage` says how.
     """
 
     hash: str
@@ -138,10 +139,18 @@ class ModelRegistry:
         return self.bundle(name).path
 
     def models(self) -> list[Kept]:
-        """All models, champion first, then challenger, then by the end of their data, latest first."""
+        """All models: champion, challenger, candidates, archived ones; of each the latest end of data first.
+
+        Raises:
+            ArtifactError: no registry, or a log that was altered.
+        """
         aliases = {each: alias for alias, each in reversed(self.aliases().items())}
-        found = [self._kept(each, aliases.get(each, ARCHIVED)) for each in self._hashes()]
-        order = (*ALIASES, ARCHIVED)
+        placed = self._placed()
+        found = [
+            self._kept(each, aliases.get(each, ARCHIVED if each in placed else CANDIDATE))
+            for each in self._hashes()
+        ]
+        order = (*ALIASES, CANDIDATE, ARCHIVED)
         return sorted(
             found,
             key=lambda one: (
@@ -150,6 +159,22 @@ class ModelRegistry:
                 one.hash,
             ),
         )
+
+    def status_of(self, wanted: str) -> str:
+        """What a model is, see `Kept`.
+
+        Args:
+            wanted: its hash.
+
+        Raises:
+            ArtifactError: as `models`.
+        """
+        named = [alias for alias, each in self.aliases().items() if each == wanted]
+        return named[0] if named else ARCHIVED if wanted in self._placed() else CANDIDATE
+
+    def _placed(self) -> set[str]:
+        """Hashes of the models that an alias ever named."""
+        return {each for entry in self.log() for each in entry.aliases.values()}
 
     def _kept(self, wanted: str, status: str) -> Kept:
         try:

@@ -175,9 +175,9 @@ def _campaigns(report: Report) -> Markup:
     held = sum(cell.holds for cell in report.cells)
     more = len(report.best) - len(campaigns)
     note = (
-        f"Click rate by that of all other users on the same campaign. Marked ●: {held} of {counted(len(report.cells), 'pair')} hold "
-        f"after Holm's correction for asking all of them at once; the rest may be chance. A dash: too little was "
-        f"expected to say anything."
+        f"Click rate by that of all other users on the same campaign. Marked ●: {held} of "
+        f"{counted(len(report.cells), 'pair')} hold after Holm's correction for asking all of them at once; the rest "
+        f"may be chance. A dash: too little was expected to say anything."
     )
     if more > 0:
         note += f" {counted(more, 'more campaign')} stand in segments.json."
