@@ -208,12 +208,12 @@ def _say(
     *,
     json: bool,
 ) -> None:
-    from models.pages.text import count, moment
+    from models.pages.text import counted, moment
     from models.pages.write import write_page
     from models.reliability.page import render
 
     when = (
-        f"Model {directory.name} on {rows.source}, {count(len(rows))} rows, {moment(int(rows.at_ns[0]))} to "
+        f"Model {directory.name} on {rows.source}, {counted(len(rows), 'row')}, {moment(int(rows.at_ns[0]))} to "
         f"{moment(int(rows.at_ns[-1]))}"
     )
     if page:
@@ -270,10 +270,12 @@ def _table(state: "Shown") -> Any:
 
 
 def _caption(found: "ModelReliability") -> str:
+    from models.pages.text import counted
+
     won = found.won
     if won is None:
         return "no weights: the table has no lost bids and no landscape was named"
     return (
-        f"weights 1 / P(win | bid), clipped at {won.clip:g} in {won.clipped:,} of {won.rows:,} rows, worth "
-        f"{won.effective_rows:,.0f} equal rows; least chance {won.least_chance:.3g}"
+        f"weights 1 / P(win | bid), clipped at {won.clip:g} in {won.clipped:,} of {counted(won.rows, 'row')}, worth "
+        f"{counted(won.effective_rows, 'equal row')}; least chance {won.least_chance:.3g}"
     )

@@ -190,9 +190,11 @@ def attribution_table(one: "Attribution") -> "Table":
 def _head(found: "Overview") -> str:
     from rich.markup import escape
 
+    from models.pages.text import counted
+
     return (
         f"[bold]model {found.bundle[:12]}[/] over {escape(found.table)}: contributions of {found.sampled:,} of "
-        f"{found.rows:,} rows (seed {found.seed})"
+        f"{counted(found.rows, 'row')} (seed {found.seed})"
     )
 
 

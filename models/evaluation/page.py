@@ -36,7 +36,7 @@ from models.pages.blocks import (
 )
 from models.pages.charts import Axis, ChartIds, Series, legend, plane_chart
 from models.pages.markup import Content, Markup, el
-from models.pages.text import DASH, count, moment, percent
+from models.pages.text import DASH, count, counted, moment, percent
 
 
 def render(evaluation: Evaluation) -> str:
@@ -81,7 +81,10 @@ def _figures(name: str, judged: Judged) -> list[Figure]:
     rate = percent(judged.rate.value, 2)
     return [
         Figure(
-            NAMES[name], count(judged.positives), f"of {count(judged.rows)} rows, {rate}", FORMULAS["Rate"]
+            NAMES[name],
+            count(judged.positives),
+            f"of {counted(judged.rows, 'row')}, {rate}",
+            FORMULAS["Rate"],
         ),
         Figure(
             "Calibration",

@@ -110,8 +110,8 @@ def off_said(columns: Sequence[ColumnReport], one: str = "part") -> str:
         return said
     return (
         f"{said}; of {counted(len(parts), one)} {tested} can be tested ({MIN_EXPECTED:.0f} events expected and as "
-        f"many without, {MIN_CLUSTERS} users or stretches of time), and {measured} have an interval ({MIN_EVENTS} events "
-        f"that happened and as many without)"
+        f"many without, {MIN_CLUSTERS} users or stretches of time), and {measured} have an interval ({MIN_EVENTS} "
+        f"events that happened and as many without)"
     )
 
 

@@ -178,10 +178,14 @@ def _said(level: str, value: str) -> str:
 def largest(strata: Strata, most: int) -> list[int]:
     """Places of the largest strata, of each level in turn, so that small ones inside large ones are seen too.
 
+    One that holds all of its parent's rows says nothing new and is left out.
+
     Args:
-        strata: of a landscape. most: how many; all but the first, which is of all, where there are no more.
+        strata: of a landscape. most: how many at most.
     """
-    order = sorted(range(1, len(strata)), key=lambda place: -strata.strata[place].rows)
+    rows = [stratum.rows for stratum in strata.strata]
+    new = [place for place in range(1, len(strata)) if rows[place] < rows[strata.strata[place].parent]]
+    order = sorted(new, key=lambda place: -rows[place])
     levels = [
         [place for place in order if len(strata.strata[place].path) == depth + 1]
         for depth in range(len(strata.by))

@@ -26,7 +26,8 @@ def drift_page(report: DriftReport, model: str) -> str:
             "Drift",
             _lead(report),
             f"{text.counted(report.rows[0], 'reference row')} {text.moment(first)} to {text.moment(last)}; "
-            f"{text.counted(report.rows[1], 'fresh row')} {text.moment(since)} to {text.moment(until)}; model {model[:12]}",
+            f"{text.counted(report.rows[1], 'fresh row')} {text.moment(since)} to {text.moment(until)}; "
+            f"model {model[:12]}",
             text.counted(len(alarms), "alarm") if alarms else "no alarm",
             good=not alarms,
         ),

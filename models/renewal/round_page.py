@@ -14,8 +14,8 @@ from models.renewal.rounds import Round
 _ENTROPY = "normalized entropy"
 _NAMES = {"ctr": "Clicks", "cvr": "Conversions"}
 _FORMULAS = {
-    "Difference": "normalized entropy of the challenger less that of the champion, or of always saying the mean where "
-    "there is none; below 0 the challenger is better",
+    "Difference": "normalized entropy of the challenger less that of the champion, or of always saying the mean "
+    "where there is none; below 0 the challenger is better",
     "Better in": "share of the draws of users, or of stretches of time, in which the challenger was better",
 }
 

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from models.dataset import TrainingTable
+from models.pages.text import counted
 from models.segments.behaviour import Behaviour, Ints, behaviour_of
 from models.segments.clusters import APART, STABLE, Clusters, clusters_of
 from models.segments.folder import Before
@@ -240,7 +241,7 @@ def _cautions(space: Space, clusters: Clusters, wish: Wish) -> tuple[str, ...]:
         )
     if clusters.trials and clusters.trials[0].groups < clusters.trials[0].asked and wish.groups is not None:
         found.append(
-            f"{clusters.trials[0].asked} groups were asked for: {clusters.trials[0].groups} have "
-            f"{wish.smallest} users, and the others were merged into these."
+            f"{clusters.trials[0].asked} groups were asked for: "
+            f"{counted(clusters.trials[0].groups, 'has', 'have')} {wish.smallest} users, the others were merged in."
         )
     return tuple(found)

@@ -35,7 +35,7 @@ def structure_words(report: Report) -> str:
     if trial is None:
         return said
     return (
-        f"{said}; halves of the users agree by {trial.stability:.2f}, {STABLE} is needed; "
+        f"{said}; halves of the users agree by {trial.stability:.3f}, {STABLE} is needed; "
         f"silhouette {trial.silhouette:.2f}, groups stand apart from {APART} on"
     )
 

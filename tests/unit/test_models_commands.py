@@ -152,7 +152,7 @@ def test_goal_and_groups_are_named(app, files):
         (("--negative-rate", "0"), "negative_rate must be above 0"),
         (("--split-by", "shop"), "must have the column shop"),
         (("--goal", "churn"), "must have the column churn"),
-        (("--params", "nowhere.toml"), "nowhere.toml must be a readable file"),
+        (("--params", "nowhere.toml"), "nowhere.toml must be a file, is not there"),
     ],
 )
 def test_bad_options_are_raised_for_the_caller(app, files, options, said):

@@ -305,7 +305,7 @@ def test_impressions_alone_are_measured_without_weights(app, trained, tmp_path):
         (["--refit"], "--refit and --out DIR belong together"),
         (["--out", "x"], "--refit and --out DIR belong together"),
         (["--clip", "0.1"], "clip of the weights must be 1 or more"),
-        (["--landscape", "none"], "must be a readable file"),
+        (["--landscape", "none"], "must be a file, is not there"),
     ],
 )
 def test_calibration_refuses_options_that_cannot_be(app, trained, options, message):
