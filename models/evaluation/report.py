@@ -254,8 +254,8 @@ def _warnings(rows: Rows, models: dict[str, ModelEvaluation]) -> list[str]:
     elif rows.learned:
         said.append(
             f"{rows.learned:,} of {counted(shown, 'impression')} ({rows.learned / shown:.0%}) lie in a training "
-            f"window. A model may have learned from them, so these numbers are too kind: judge it with --held-out, or "
-            f"by a later table."
+            f"window. A model may have learned from them, so these numbers are too kind: judge it with --held-out, "
+            f"or by a later table."
         )
     if rows.brought:
         said.append(

@@ -84,8 +84,8 @@ def render(
         section(
             "Chance to win by bid",
             f"{shown_words(len(curves) - 1, landscape)} The band holds 95 of 100 fits to rows drawn again. Where a "
-            f"curve ends level, nothing higher was bid. The axis begins at {cpm(landscape.grid[begin])} CPM, where the "
-            f"first {percent(_FIRST_WINS)} of auctions are won; lower bids are among the numbers.",
+            f"curve ends level, nothing higher was bid. The axis begins at {cpm(landscape.grid[begin])} CPM, where "
+            f"the first {percent(_FIRST_WINS)} of auctions are won; lower bids are among the numbers.",
             grid(*(_curve_card(ids, landscape, curve, begin) for curve in curves)),
         ),
         _later(ids, later) if later else None,

@@ -101,6 +101,8 @@ def test_the_life_of_a_registry(app: typer.Typer, tmp_path: Path) -> None:
     assert (
         done(app, "registry", "show", registry, two[:8])["hash"] == done(app, "show", tmp_path / "2")["hash"]
     )
+    assert done(app, "registry", "show", registry, two[:8])["status"] == "archived"
+    assert "status" not in done(app, "show", tmp_path / "2")
 
 
 def test_tables_for_people(app: typer.Typer, tmp_path: Path) -> None:
@@ -163,8 +165,20 @@ def arguments(files: Path, *more: object) -> list[object]:
 
 
 def test_renew_trains_gates_and_says_why(app: typer.Typer, files: Path, registry: ModelRegistry) -> None:
-    found = done(app, *arguments(files, "--shadow-rows", "0"))
+    page = files / "new" / "round.html"
+    found = done(app, *arguments(files, "--shadow-rows", "0", "--page", page))
     assert found["outcome"] == "promoted", found["words"]
+    drawn = page.read_text()
+    ET.fromstring(drawn.removeprefix("<!DOCTYPE html>\n"))
+    entropy = next(check["numbers"] for check in found["checks"] if check["name"] == "normalized entropy")
+    for words in (
+        "Promoted: passed the gate", 'class="verdict good"', "Champion against challenger",
+        f"{entropy['ctr']['difference']:+.4f}", "Checks and their reasons", "What has moved most",
+        found["champion"][:12],
+    ):  # fmt: skip
+        assert words in drawn
+    for check in found["checks"]:
+        assert f"<dt>{check['name']}</dt>" in drawn
     assert registry.hash_of("champion") == found["champion"]
     assert [check["name"] for check in found["checks"]] == [
         "features", "normalized entropy", "calibration ctr", "calibration cvr", "drift", "speed",
@@ -185,7 +199,9 @@ def test_renewal_keeps_the_goal_of_the_champion(app: typer.Typer, files: Path) -
     kept.promote(
         kept.add(train_bundle(table, declared, files / "m", params=params).path, "leads"), "the first"
     )
-    found = done(app, *arguments(files))
+    page = files / "round.html"
+    found = done(app, *arguments(files, "--page", page))
+    assert 'class="verdict care"' in page.read_text()
     assert (found["checks"][0]["name"], found["checks"][0]["passed"]) == ("features", True)
     assert [one.manifest and goal_of(one.manifest) for one in kept.models()] == ["lead", "lead"]
     result = run(
