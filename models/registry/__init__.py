@@ -17,6 +17,7 @@ take no lock.
     audit      the log, read and checked, and appended to
     folder     `ModelRegistry`
     schema     whether one model may follow another
+    whole      whether a model is as its manifest says
 
 Who may write the folder can also write a new log with right hashes: the chain shows edits, it does not prevent them.
 Note the hash of the last line elsewhere (`clearbid models registry log` prints it) where that matters.

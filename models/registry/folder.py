@@ -6,7 +6,6 @@ copy that was not finished.
 """
 
 import getpass
-import hashlib
 import os
 import re
 import shutil
@@ -40,6 +39,7 @@ from models.registry.files import (
     write_synced,
 )
 from models.registry.schema import check_follows
+from models.registry.whole import check_files
 from models.schema import check_servable
 
 ARCHIVED, CANDIDATE = "archived", "candidate"
@@ -49,7 +49,6 @@ LOCK_FILE = "lock"
 _MARK = b'{"format":1}\n'
 _INCOMING = "incoming-"
 _PREFIX = re.compile(r"[0-9a-f]{4,64}")
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _WAIT_S = 30.0
 
 
@@ -131,7 +130,7 @@ class ModelRegistry:
             raise ArtifactError(
                 f"model {bundle.path} must have the hash of its folder's name, was {bundle.hash}: add it again"
             )
-        _check_files(bundle)
+        check_files(bundle)
         return bundle
 
     def resolve(self, name: str = CHAMPION) -> Path:
@@ -452,7 +451,7 @@ class ModelRegistry:
 
     def _copy(self, source: ModelBundle, target: Path) -> None:
         """Copies a bundle beside its place, checks the copy, and puts it there."""
-        _check_files(source)
+        check_files(source)
         part = self.path / f"{_INCOMING}{source.hash[:12]}"
         part.mkdir()
         for name in (*source.manifest.files, MANIFEST_FILE):
@@ -464,29 +463,11 @@ class ModelRegistry:
                 f"model {source.path} must stay as it is while it is copied, was {source.hash[:12]} and then "
                 f"{copied.hash[:12]}: add it again"
             )
-        _check_files(copied)
+        check_files(copied)
         if target.exists():
             # Damaged: what reads it now is refused before and after.
             shutil.rmtree(target)
         rename_directory(part, target)
-
-
-def _check_files(bundle: ModelBundle) -> None:
-    """Checks all files that a manifest names, of which `load_bundle` reads those that it knows."""
-    for name, expected in bundle.manifest.files.items():
-        # Names come from a file that anyone may have written.
-        if not _FILE_NAME.fullmatch(name):
-            raise ArtifactError(f"a file of model {bundle.path} must have a plain name, was {name!r}")
-        try:
-            was = hashlib.sha256((bundle.path / name).read_bytes()).hexdigest()
-        except OSError as error:
-            raise ArtifactError(
-                f"model file {bundle.path / name} must be readable: {error.strerror}"
-            ) from error
-        if was != expected:
-            raise ArtifactError(
-                f"model file {bundle.path / name} must have sha256 {expected}, was {was}: add the model again"
-            )
 
 
 def _crowned(aliases: Mapping[str, str], champion: str) -> dict[str, str]:
