@@ -32,7 +32,7 @@ def round_page(found: Round, at_ns: int) -> str:
         f"Renewal: {found.outcome}",
         blocks.header(
             "Renewal",
-            f"{found.outcome.capitalize()}: {found.words}",
+            _lead(found),
             f"{text.moment(at_ns)}; champion {found.champion[:12] or 'none'}, "
             f"challenger {found.challenger[:12] or 'none'} after the round",
             _badge(found),
@@ -44,6 +44,12 @@ def round_page(found: Round, at_ns: int) -> str:
         *(drift_sections(found.drift, ids) if found.drift is not None else ()),
         blocks.glossary(_FORMULAS | FORMULAS) if found.checks else None,
     )
+
+
+def _lead(found: Round) -> str:
+    """How it ended, and why; the figures of a gate that was passed stand below."""
+    passed = found.outcome in {"promoted", "challenging"}
+    return f"{found.outcome.capitalize()}: {found.words.partition(': ')[0] if passed else found.words}"
 
 
 def _badge(found: Round) -> str:
@@ -86,7 +92,7 @@ def _chart(ids: ChartIds, title: str, known: Mapping[str, Mapping[str, Any]]) ->
         RangeRow(_NAMES.get(name, name), _signed(one["difference"]), (_mark(one),))
         for name, one in known.items()
     ]
-    ticks = tuple((at, _signed(at)) for at in (-end / 1.05, 0.0, end / 1.05))
+    ticks = tuple((at, _signed(at)) for at in (-end / 2, 0.0, end / 2))
     axis = Axis("normalized entropy, new less old", -end, end, ticks)
     return range_chart(ids, title, "The same numbers stand in the table.", rows, axis, 0.0)
 
