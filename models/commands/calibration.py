@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from models.commands.options import Json, Model, Page, TableFile, check_out
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -29,12 +31,8 @@ _NOTES = (
 
 
 def calibration(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory of a trained model.", show_default=False)
-    ],
-    table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="Table of rows, .parquet or .csv.", show_default=False)
-    ],
+    directory: Model,
+    table: TableFile,
     landscape: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Landscape for the weights; else the table's lost bids give one."),
@@ -57,8 +55,8 @@ def calibration(
             help="Fit a factor by price for clicks too, and write it here; nothing in the bidder reads it yet.",
         ),
     ] = None,
-    page: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML page to write.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    page: Page = None,
+    json: Json = False,
 ) -> None:
     """Measure whether predictions are right where money is spent; fit the calibration again if asked.
 
@@ -70,6 +68,8 @@ def calibration(
     from models.pages.write import check_page
 
     check_page(page)
+    check_out(out, folder=True)
+    check_out(price_factor, folder=False, name="--price-factor")
     if refit != (out is not None):
         raise ArtifactError("--refit and --out DIR belong together: DIR takes the model fitted again")
     if out is not None and out.resolve() == directory.resolve():
@@ -238,13 +238,13 @@ def _say(
     *,
     json: bool,
 ) -> None:
-    from models.pages.text import count, moment
+    from models.pages.text import counted, moment
     from models.pages.write import write_page
     from models.reliability.change import change_words
     from models.reliability.page import render
 
     when = (
-        f"Model {directory.name} on {rows.source}, {count(len(rows))} rows, {moment(int(rows.at_ns[0]))} to "
+        f"Model {directory.name} on {rows.source}, {counted(len(rows), 'row')}, {moment(int(rows.at_ns[0]))} to "
         f"{moment(int(rows.at_ns[-1]))}"
     )
     said = [change_words(change) for change in changes]
@@ -309,10 +309,12 @@ def _table(state: "Shown") -> Any:
 
 
 def _caption(found: "ModelReliability") -> str:
+    from models.pages.text import counted
+
     won = found.won
     if won is None:
         return "no weights: the table has no lost bids and no landscape was named"
     return (
-        f"weights 1 / P(win | bid), clipped at {won.clip:g} in {won.clipped:,} of {won.rows:,} rows, worth "
-        f"{won.effective_rows:,.0f} equal rows; least chance {won.least_chance:.3g}"
+        f"weights 1 / P(win | bid), clipped at {won.clip:g} in {won.clipped:,} of {counted(won.rows, 'row')}, worth "
+        f"{counted(won.effective_rows, 'equal row')}; least chance {won.least_chance:.3g}"
     )

@@ -20,7 +20,7 @@ from models.pages.blocks import (
 )
 from models.pages.charts import Axis, ChartIds, Series, legend, plane_chart
 from models.pages.markup import Markup, el
-from models.pages.text import DASH, count, percent, ratio
+from models.pages.text import DASH, count, counted, percent, ratio
 from models.reliability.ratios import MIN_EVENTS, Ratio, Tenth
 from models.reliability.report import PREDICTION, ModelReliability
 
@@ -85,7 +85,7 @@ def sentence(found: ModelReliability) -> str:
     whole = found.overall
     events = _EVENTS.get(found.name, found.name)
     if whole.ratio is None or whole.low is None:
-        return f"{events}: none happened among {count(whole.rows)} rows, so nothing can be said."
+        return f"{events}: none happened among {counted(whole.rows, 'row')}, so nothing can be said."
     if not whole.excludes_one():
         said = f"predicted over happened is {interval(whole)}"
         if whole.positives < MIN_EVENTS:
@@ -147,7 +147,7 @@ def _figures(found: ModelReliability) -> tuple[Figure, ...]:
         Figure("Ratio", ratio(whole.ratio, 3), interval(whole), _HOW["Ratio"]),
         Figure("As if all were won", ratio(weighted.ratio, 3) if weighted else DASH,
                interval(weighted) if weighted else "needs lost bids", _HOW["As if all were won"]),
-        Figure("Events", count(whole.positives), f"of {count(whole.rows)} rows"),
+        Figure("Events", count(whole.positives), f"of {counted(whole.rows, 'row')}"),
         Figure("Effective rows", effective, clipped, _HOW["Effective rows"]),
     )  # fmt: skip
 
