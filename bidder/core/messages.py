@@ -5,7 +5,7 @@
 | bid-requests | exchange | bid | user | OpenRTB BidRequest, as is |
 | bid-responses | bid | exchange | - (the request's partition) | OpenRTB BidResponse, as is |
 | decisions | bid | analysts | - (the request's partition) | one JSON row an opportunity, see `core.call` |
-| notices | track | bank | campaign id | `Notice` |
+| notices | track | bank | advertiser id, else campaign id | `Notice` |
 | settlements | bank | bid | seat | `Settlements` |
 | leases | bank | bid | seat and account id | `Lease` (compacted) |
 | slices | bid | bank | seat | `SliceReport` |
