@@ -38,12 +38,15 @@ class SimulatedDisk:
         """Whether syncs fail from now on; what is written then may or may not be there."""
         self._failing = failing
 
-    def restart(self, kept: Callable[[str, int], int] = lambda name, pending: 0) -> None:
-        """The machine comes back: of each file the first `kept(name, bytes not synced)` of those are there too."""
+    def restart(self, kept: Callable[[str, int], int] | None = None) -> None:
+        """The machine comes back: of each file the first `kept(name, bytes not synced)` of those are there too.
+
+        By default none are.
+        """
         for name, data in self._written.items():
             synced = self._synced.get(name, b"")
             rest = data[len(synced) :]
-            self._synced[name] = synced + rest[: kept(name, len(rest))]
+            self._synced[name] = synced + rest[: kept(name, len(rest)) if kept is not None else 0]
         self._synced = {name: self._synced[name] for name in self._written}
         self._written = dict(self._synced)
         self._cut_after = None

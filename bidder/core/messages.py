@@ -83,6 +83,7 @@ class NoticeKind(IntEnum):
     IMPRESSION = 4
     CLICK = 5
     CONVERSION = 6
+    VIEW = 7
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -300,12 +301,13 @@ class AdvertiserChange(Message, frozen=True, tag="advertiser"):
 
 
 class CreativeCounts(Message, frozen=True, gc=False, tag="creative"):
-    """How often a creative was shown and clicked, over all seats and absolute: for the choice between creatives."""
+    """How often a creative was shown, viewed and clicked, over all seats and absolute: to choose between them."""
 
     campaign_id: Identifier
     creative_id: Identifier
     impressions: Count
     clicks: Count
+    views: Count = 0
 
 
 class FunnelRow(msgspec.Struct, frozen=True, gc=False):

@@ -6,6 +6,7 @@
 | /bill | exchange (burl) | the impression is owed | BILLING, only with a price in (0, cap] |
 | /loss | exchange (lurl) | the bid lost, and why | LOSS |
 | /i | browser | the markup was shown | IMPRESSION |
+| /view | browser | half of it was in view, for a second (video: two) | VIEW |
 | /c | browser | it was clicked | CLICK, and a redirect to a landing page that we signed |
 | /v | advertiser | something came of it | CONVERSION with its worth |
 
@@ -168,6 +169,7 @@ class Tracker:
             urls.BILLING: _Route(NoticeKind.BILLING, exchange, True, self._billing),
             urls.LOSS: _Route(NoticeKind.LOSS, exchange, True, self._loss),
             urls.IMPRESSION: _Route(NoticeKind.IMPRESSION, browser, False, self._impression),
+            urls.VIEW: _Route(NoticeKind.VIEW, browser, False, self._view),
             urls.CLICK: _Route(NoticeKind.CLICK, browser, False, self._click),
             urls.CONVERSION: _Route(NoticeKind.CONVERSION, browser, True, self._conversion),
         }
@@ -247,6 +249,10 @@ class Tracker:
     def _impression(self, call: _Call) -> tuple[Outcome, Answer]:
         self._check_age(call, self._grace_ns)
         return Outcome.ACCEPTED, Answer(_SHOWN, _notice(call, NoticeKind.IMPRESSION))
+
+    def _view(self, call: _Call) -> tuple[Outcome, Answer]:
+        self._check_age(call, self._grace_ns)
+        return Outcome.ACCEPTED, Answer(_SHOWN, _notice(call, NoticeKind.VIEW))
 
     def _click(self, call: _Call) -> tuple[Outcome, Answer]:
         landing = call.query.get("u", "")

@@ -98,7 +98,7 @@ def test_an_unknown_variable_is_named_with_its_nearest() -> None:
         ("[bank]\nlease_seconds = 'a'\n", "lease_seconds in [bank] of clearbid.toml must be float, was 'a'"),
         (
             "[exchanges.adx]\nmoney_event = 'view'\n",
-            "money_event in [exchanges.adx] of clearbid.toml must be 'billing' or 'win', was 'view'",
+            "money_event in [exchanges.adx] of clearbid.toml must be 'billing' or 'win' or 'impression', was 'view'",
         ),
         (
             "[kafka]\nbootstrap = 'here'\n",
