@@ -36,7 +36,10 @@ _MICRO_DIGITS = 6
 
 
 class PriceOutcome(StrEnum):
-    """What came in place of `${AUCTION_PRICE}`; only POSITIVE is a price."""
+    """What came in place of `${AUCTION_PRICE}`; only POSITIVE is a price.
+
+    ENCRYPTED is without keys to read it (`openrtb.encrypted`), TAMPERED and UNENCRYPTED are in spite of them.
+    """
 
     POSITIVE = "positive"
     ZERO = "zero"
@@ -45,6 +48,8 @@ class PriceOutcome(StrEnum):
     AUDIT = "audit"
     UNEXPANDED = "unexpanded"
     ENCRYPTED = "encrypted"
+    TAMPERED = "tampered"
+    UNENCRYPTED = "unencrypted"
     UNREADABLE = "unreadable"
 
 

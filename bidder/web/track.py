@@ -21,10 +21,14 @@ Rules (OpenRTB 2.6 sections 4.3, 4.4 and 7.8, 7.16 of its implementation guide):
 - A price is of one impression in the currency of the bid. The bank hears of the whole bid in the currency of the
   accounts, at the rate and for the quantity in the token; the cap is of that too. What is worth part of a nano is
   owed as a whole one.
+- Where an exchange has price keys only an encrypted price of its signature is one. Without keys an encrypted
+  price is unknown.
 - AUDIT means that a creative is being reviewed: neither won nor billed.
 - The currency macro only confirms; where it was not expanded the bid's own currency holds. The worth of a
   conversion is in the currency of the accounts.
 - Told more than `grace_ns` after the end of liability (conversions: `conversion_window_ns`): 410.
+- Nothing is kept of who calls: no address, no agent. A server that calls for a browser may say whose with
+  `X-Forwarded-For` and `X-Device-*`; none of our rules asks for it.
 - A HEAD or a prefetch is no event: the same answer, no notice.
 - Repeats pass: the bank tells them apart by bid id.
 
@@ -45,6 +49,7 @@ from bidder.core.messages import MAX_COUNT, MAX_IMPRESSIONS, ONE_IMPRESSION, Not
 from bidder.core.token import Scope, TokenError, TokenFields, bid_id_text, landing_is_signed, read
 from bidder.errors import ConfigError
 from bidder.money import MAX_NANOS, MICROS_PER_UNIT, NANOS_PER_UNIT, parse_decimal
+from bidder.openrtb.encrypted import PriceCipher
 from bidder.openrtb.macros import PriceOutcome, is_unexpanded, parse_auction_price
 from bidder.runtime.http import Reply
 
@@ -61,6 +66,7 @@ _NOT_ALLOWED = Reply(405, (("Allow", "GET, HEAD"),))
 _NOT_ALLOWED_POST = Reply(405, (("Allow", "GET, HEAD, POST"),))
 _KNOWN = frozenset("tpclusve")
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
+_NO_CIPHERS: Mapping[str, PriceCipher] = MappingProxyType({})
 _EVENT_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-")
 _MAX_EVENT_ID = 64
 _MONEY_KINDS = frozenset({NoticeKind.WIN, NoticeKind.BILLING})
@@ -81,6 +87,8 @@ class Outcome(StrEnum):
     AUDIT = "audit"
     UNEXPANDED = "unexpanded"
     ENCRYPTED = "encrypted"
+    TAMPERED = "tampered"
+    UNENCRYPTED = "unencrypted"
     UNREADABLE = "unreadable"
     BID_WON = "bid_won"
     TEST = "test"
@@ -131,7 +139,13 @@ class _Route(NamedTuple):
 
 # What a price that is none means for a win, which is not spend: unknown ones are taken, wrong ones are not.
 _UNKNOWN_PRICES = frozenset(
-    {PriceOutcome.EMPTY, PriceOutcome.UNEXPANDED, PriceOutcome.ENCRYPTED, PriceOutcome.UNREADABLE}
+    {
+        PriceOutcome.EMPTY,
+        PriceOutcome.UNEXPANDED,
+        PriceOutcome.ENCRYPTED,
+        PriceOutcome.UNENCRYPTED,
+        PriceOutcome.UNREADABLE,
+    }
 )
 
 
@@ -143,6 +157,7 @@ class Tracker:
         currency: of the accounts; a token in another carries its rate.
         grace_ns: how long after the end of liability a notice is still taken.
         conversion_window_ns: the same for conversions, which come days after the click.
+        ciphers: by exchange, where it encrypts its prices.
 
     Raises:
         ConfigError: if there is no key.
@@ -154,6 +169,7 @@ class Tracker:
         currency: str,
         grace_ns: int = DEFAULT_GRACE_NS,
         conversion_window_ns: int = DEFAULT_CONVERSION_WINDOW_NS,
+        ciphers: Mapping[str, PriceCipher] = _NO_CIPHERS,
     ) -> None:
         if not keys:
             raise ConfigError("keys of the tracker must hold at least one, were none")
@@ -161,6 +177,7 @@ class Tracker:
         self._currency = currency
         self._grace_ns = grace_ns
         self._conversion_window_ns = conversion_window_ns
+        self._ciphers = ciphers
         self.counts: Counter[tuple[str, Outcome]] = Counter()
         self.loss_reasons: Counter[int] = Counter()
         exchange, browser = Scope.EXCHANGE, Scope.BROWSER
@@ -283,7 +300,8 @@ class Tracker:
 
     def _price_nanos(self, call: _Call, *, unknown_passes: bool) -> int:
         """What the bid cost as a whole in nanos of the account, in (0, cap]; 0 where unknown and that may pass."""
-        outcome, cpm_micros = parse_auction_price(call.query.get("p", ""))
+        text, cipher = call.query.get("p", ""), self._ciphers.get(call.token.exchange)
+        outcome, cpm_micros = parse_auction_price(text) if cipher is None else cipher.parse(text)
         if outcome is PriceOutcome.AUDIT:
             raise _Refused(Outcome.AUDIT, _NO_CONTENT)
         token = call.token
