@@ -294,9 +294,8 @@ def test_its_files_are_their_owners_alone(tmp_path: Path) -> None:
 
 
 def test_two_trackers_cannot_share_a_folder(tmp_path: Path) -> None:
-    with Disk(tmp_path):
-        with pytest.raises(ConfigError, match="must be of one tracker alone"):
-            Disk(tmp_path)
+    with Disk(tmp_path), pytest.raises(ConfigError, match="must be of one tracker alone"):
+        Disk(tmp_path)
     Disk(tmp_path).close()
 
 
