@@ -133,6 +133,11 @@ class Notice(Message, frozen=True, gc=False, tag="notice"):
         """What the budgets of the line item pay: the price and its fees."""
         return self.price_nanos + self.fees_nanos
 
+    @property
+    def key(self) -> bytes:
+        """Of its record: the advertiser, the root of all budgets it may book on; the campaign where none is named."""
+        return (self.advertiser_id or self.campaign_id).encode()
+
     def __post_init__(self) -> None:
         # Not by `Meta`, whose bounds are of int64.
         if self.user >= 2**64:

@@ -265,8 +265,7 @@ class NoticePublisher:
 
 
 def _message(notice: Notice) -> Outbound:
-    """A notice under its advertiser, the root of the budgets that it may book on."""
-    return Outbound(NOTICES, (notice.advertiser_id or notice.campaign_id).encode(), encode(notice))
+    return Outbound(NOTICES, notice.key, encode(notice))
 
 
 def _failed(notice: Notice, reply: Reply) -> Reply:

@@ -38,6 +38,7 @@ Nothing here waits or knows a socket. Who publishes the notices answers the call
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote_plus
@@ -46,7 +47,7 @@ from bidder.core import urls
 from bidder.core.bankrules import BankRules
 from bidder.core.campaigns import is_identifier
 from bidder.core.messages import MAX_COUNT, MAX_IMPRESSIONS, ONE_IMPRESSION, Notice, NoticeKind
-from bidder.core.token import Scope, TokenError, TokenFields, bid_id_text, landing_is_signed, read
+from bidder.core.token import Scope, TokenError, TokenFields, bid_id_of, landing_is_signed, read
 from bidder.errors import ConfigError
 from bidder.money import MAX_NANOS, MICROS_PER_UNIT, NANOS_PER_UNIT, parse_decimal
 from bidder.openrtb.encrypted import PriceCipher
@@ -69,7 +70,7 @@ _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 _NO_CIPHERS: Mapping[str, PriceCipher] = MappingProxyType({})
 _EVENT_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-")
 _MAX_EVENT_ID = 64
-_MONEY_KINDS = frozenset({NoticeKind.WIN, NoticeKind.BILLING})
+_MONEY_KINDS = {int(kind): kind for kind in (NoticeKind.WIN, NoticeKind.BILLING)}
 _BID_WON = 0  # the list of loss reasons begins with it; a bid that won must keep its reservation
 
 
@@ -102,6 +103,8 @@ class Outcome(StrEnum):
     EVENT_ID = "event_id"
     METHOD = "method"
     NOT_FOUND = "not_found"
+
+    __hash__ = str.__hash__  # that of enums runs in Python, and every call is counted
 
 
 class Answer(NamedTuple):
@@ -338,17 +341,31 @@ def _is_bounded(token: TokenFields) -> bool:
         and token.rate_nanos > 0
         and 0 < token.impressions <= MAX_IMPRESSIONS
         and token.partition >= -1
-        and is_identifier(token.campaign_id)
-        and (not token.line_item_id or is_identifier(token.line_item_id))
-        and (not token.creative_id or is_identifier(token.creative_id))
-        and (not token.advertiser_id or is_identifier(token.advertiser_id))
-        and token.money in _MONEY_KINDS
-        and token.fee_ppm >= 0
         and 0 <= token.fee_cpm_micros <= MAX_NANOS // MAX_IMPRESSIONS
-        and len(token.exchange) <= 120
-        and "\0" not in token.exchange
-        and token.seat != ""
-        and "\0" not in token.seat
+        and token.money in _MONEY_KINDS
+        and _are_names(
+            token.campaign_id,
+            token.line_item_id,
+            token.creative_id,
+            token.advertiser_id,
+            token.exchange,
+            token.seat,
+        )
+    )
+
+
+@lru_cache(maxsize=16_384)
+def _are_names(
+    campaign_id: str, line_item_id: str, creative_id: str, advertiser_id: str, exchange: str, seat: str
+) -> bool:
+    """Whether the bank can read these names; few differ among many bids."""
+    return (
+        is_identifier(campaign_id)
+        and all(not name or is_identifier(name) for name in (line_item_id, creative_id, advertiser_id))
+        and len(exchange) <= 120
+        and "\0" not in exchange
+        and seat != ""
+        and "\0" not in seat
     )
 
 
@@ -362,7 +379,7 @@ def _notice(
     token = call.token
     return Notice(
         kind=kind,
-        bid_id=bid_id_text(token.bid_id),
+        bid_id=bid_id_of(call.query["t"]),
         campaign_id=token.campaign_id,
         seat=token.seat,
         epoch=token.epoch,
@@ -380,7 +397,7 @@ def _notice(
         user=token.user,
         advertiser_id=token.advertiser_id,
         exchange=token.exchange,
-        money=NoticeKind(token.money),
+        money=_MONEY_KINDS[token.money],
         fees_nanos=_fees_nanos(token, price_nanos) if price_nanos and kind == token.money else 0,
     )
 
