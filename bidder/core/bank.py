@@ -252,7 +252,7 @@ class Bank:
         ]
 
     def _count(self, book: CampaignBook, notice: Notice, now_ns: int) -> None:
-        """A notice that books no spend: an impression, click, conversion, or a win or billing for information."""
+        """A notice that books no spend: an impression, view, click, conversion; a win or billing for information."""
         kind = notice.kind
         spent = self._bids.spent(notice.bid_id)
         unbilled = not spent and kind in {NoticeKind.CLICK, NoticeKind.CONVERSION}
@@ -264,6 +264,9 @@ class Bank:
         elif kind is NoticeKind.CLICK:
             tally.clicks += 1
             self._count_creative(notice, clicks=1)
+        elif kind is NoticeKind.VIEW:
+            tally.views += 1
+            self._count_creative(notice, views=1)
         elif kind is NoticeKind.CONVERSION:
             tally.convert(notice.value_nanos)
         else:
@@ -293,7 +296,9 @@ class Bank:
             )
             self._draft.exposures.append(PlacedExposure(exposure, notice.partition))
 
-    def _count_creative(self, notice: Notice, *, impressions: int = 0, clicks: int = 0) -> None:
+    def _count_creative(
+        self, notice: Notice, *, impressions: int = 0, clicks: int = 0, views: int = 0
+    ) -> None:
         if not notice.creative_id:
             return
         key = (notice.campaign_id, notice.creative_id)
@@ -302,6 +307,7 @@ class Bank:
             creative = self._creatives[key] = CreativeTally(CreativeRow(*key))
         creative.impressions += impressions
         creative.clicks += clicks
+        creative.views += views
         self._untold[key] = self._draft.creatives[key] = creative
 
     def _tell_creatives(self, now_ns: int) -> None:

@@ -91,15 +91,17 @@ class TallyRow(NamedTuple):
     value_nanos: int = 0
     late_wins: int = 0
     unbilled: int = 0
+    views: int = 0
 
 
 class CreativeRow(NamedTuple):
-    """How often a creative was shown and clicked, absolute."""
+    """How often a creative was shown, clicked and viewed, absolute."""
 
     campaign_id: str
     creative_id: str
     impressions: int = 0
     clicks: int = 0
+    views: int = 0
 
 
 class GrantRow(NamedTuple):

@@ -22,7 +22,7 @@ from bidder.core.views import ViewBook, remember
 from bidder.openrtb.parts import REGS, SCHAIN, eids_of
 from bidder.openrtb.reasons import Reason
 from bidder.openrtb.request import BidRequest, Regs, RegsExt, User
-from bidder.openrtb.response import json_text
+from bidder.openrtb.response import Billing, json_text
 from bidder.openrtb.schain import SchainFilter
 from bidder.privacy.permissions import ALL, IDENTIFY, MEASURE, PROFILE, permissions
 
@@ -44,7 +44,12 @@ _KNOWN_LAWS = 4_096
 _KNOWN_CURRENCIES = 1_024
 _KNOWN_OFFERS = 262_144
 _LONGEST_LABEL = 120
-_MONEY_KINDS = {"billing": NoticeKind.BILLING, "win": NoticeKind.WIN}
+_MONEY_KINDS = {
+    "billing": NoticeKind.BILLING,
+    "win": NoticeKind.WIN,
+    # Called from the markup, but it is the billing URL that is called.
+    "impression": NoticeKind.BILLING,
+}
 _LONGEST_TID = 256
 """Letters of a transaction id; a longer one is none: they are UUIDs in practice."""
 
@@ -57,10 +62,12 @@ class Exchange:
         index: of its shade in `Gate.shades`.
         margin_ns, default_tmax_ms, result_ns, billing_ns: see `ExchangeRules`. exp_s: stated in bids (section
             4.2.3): seconds that we wait between auction and billing. schain: filter of supply chains, or None.
-        label: the name as a token can carry it. money: `NoticeKind` that books spend.
+        label: the name as a token can carry it. money: `NoticeKind` that books spend. billing: who calls the billing
+            URL, None where it goes by media.
     """
 
     __slots__ = (
+        "billing",
         "billing_ns",
         "currencies",
         "dedupe_ns",
@@ -83,6 +90,7 @@ class Exchange:
         self.json = json_text(name)
         self.label = name if len(name.encode("utf-8", "replace")) <= _LONGEST_LABEL else ""
         self.money = int(_MONEY_KINDS[rules.money_event])
+        self.billing: Billing | None = "impression" if rules.money_event == "impression" else None
         self.rules = rules
         self.index = index
         self.margin_ms = rules.network_margin_ms

@@ -5,7 +5,7 @@
 | bid-requests | exchange | bid | user | OpenRTB BidRequest, as is |
 | bid-responses | bid | exchange | - (the request's partition) | OpenRTB BidResponse, as is |
 | decisions | bid | analysts | - (the request's partition) | one JSON row an opportunity, see `core.call` |
-| notices | track | bank | campaign id | `Notice` |
+| notices | track | bank | advertiser id, else campaign id | `Notice` |
 | settlements | bank | bid | seat | `Settlements` |
 | leases | bank | bid | seat and account id | `Lease` (compacted) |
 | slices | bid | bank | seat | `SliceReport` |
@@ -83,6 +83,7 @@ class NoticeKind(IntEnum):
     IMPRESSION = 4
     CLICK = 5
     CONVERSION = 6
+    VIEW = 7
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -131,6 +132,11 @@ class Notice(Message, frozen=True, gc=False, tag="notice"):
     def cost_nanos(self) -> int:
         """What the budgets of the line item pay: the price and its fees."""
         return self.price_nanos + self.fees_nanos
+
+    @property
+    def key(self) -> bytes:
+        """Of its record: the advertiser, the root of all budgets it may book on; the campaign where none is named."""
+        return (self.advertiser_id or self.campaign_id).encode()
 
     def __post_init__(self) -> None:
         # Not by `Meta`, whose bounds are of int64.
@@ -300,12 +306,13 @@ class AdvertiserChange(Message, frozen=True, tag="advertiser"):
 
 
 class CreativeCounts(Message, frozen=True, gc=False, tag="creative"):
-    """How often a creative was shown and clicked, over all seats and absolute: for the choice between creatives."""
+    """How often a creative was shown, viewed and clicked, over all seats and absolute: to choose between them."""
 
     campaign_id: Identifier
     creative_id: Identifier
     impressions: Count
     clicks: Count
+    views: Count = 0
 
 
 class FunnelRow(msgspec.Struct, frozen=True, gc=False):

@@ -31,7 +31,8 @@ class ExchangeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     whether a soft field that had to be dropped refuses the request. dedupe_seconds: how long an opportunity is known
     by its `source.tid`, so that it is bid on once whoever offers it; 0 for never. schain_required, schain_complete:
     whether a supply chain must be there, and be complete. schain_blocked: sellers that must not be in it, `system` or
-    `system/seller`, see `SchainPolicy`. money_event: the notice that books spend there.
+    `system/seller`, see `SchainPolicy`. money_event: the notice that books spend there: `billing` (the exchange calls
+    `burl`), `win` (`nurl`), or `impression`: the billing URL stands in the markup, called by who shows it.
     """
 
     first_price_shade: Share = 0.7
@@ -47,7 +48,7 @@ class ExchangeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     schain_required: bool = False
     schain_complete: bool = False
     schain_blocked: tuple[str, ...] = ()
-    money_event: Literal["billing", "win"] = "billing"
+    money_event: Literal["billing", "win", "impression"] = "billing"
 
     def schain_policy(self) -> SchainPolicy | None:
         """What a supply chain must be, or None where anything will do."""

@@ -32,6 +32,7 @@ class Tally:
         self.value_nanos = row.value_nanos
         self.late_wins = row.late_wins
         self.unbilled = row.unbilled
+        self.views = row.views
 
     def spend(self, nanos: int, *, late: bool) -> None:
         """Counts booked money."""
@@ -59,28 +60,30 @@ class Tally:
             self.value_nanos,
             self.late_wins,
             self.unbilled,
+            self.views,
         )
 
 
 class CreativeTally:
-    """How often one creative was shown and clicked, and when that was last told.
+    """How often one creative was shown, viewed and clicked, and when that was last told.
 
     Args:
         row: counters so far.
     """
 
-    __slots__ = ("campaign_id", "clicks", "creative_id", "impressions", "told_ns")
+    __slots__ = ("campaign_id", "clicks", "creative_id", "impressions", "told_ns", "views")
 
     def __init__(self, row: CreativeRow) -> None:
         self.campaign_id = row.campaign_id
         self.creative_id = row.creative_id
         self.impressions = row.impressions
         self.clicks = row.clicks
+        self.views = row.views
         self.told_ns = _NEVER_NS
 
     def row(self) -> CreativeRow:
         """The counters as they are kept."""
-        return CreativeRow(self.campaign_id, self.creative_id, self.impressions, self.clicks)
+        return CreativeRow(self.campaign_id, self.creative_id, self.impressions, self.clicks, self.views)
 
     def counts(self) -> CreativeCounts:
         """The counters as they are told."""
@@ -89,6 +92,7 @@ class CreativeTally:
             creative_id=self.creative_id,
             impressions=self.impressions,
             clicks=self.clicks,
+            views=self.views,
         )
 
 
@@ -147,6 +151,7 @@ class CampaignReport(msgspec.Struct, frozen=True, kw_only=True):
     value_nanos: int
     late_wins: int
     unbilled: int
+    views: int = 0
     refused: dict[str, int]
 
 
@@ -164,6 +169,7 @@ class LineItemReport(msgspec.Struct, frozen=True, kw_only=True):
     value_nanos: int
     late_wins: int
     unbilled: int
+    views: int = 0
 
 
 class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,6 +207,7 @@ def campaign_report(book: CampaignBook, account: Account) -> CampaignReport:
         value_nanos=min(MAX_NANOS, sum(tally.value_nanos for tally in tallies)),
         late_wins=sum(tally.late_wins for tally in tallies),
         unbilled=sum(tally.unbilled for tally in tallies),
+        views=sum(tally.views for tally in tallies),
         refused=dict(sorted(book.refused.items())),
     )
 

@@ -170,7 +170,7 @@ class Books:
             counted = connection.execute(_SUMS).fetchall()
             tallies = connection.execute(
                 """SELECT campaign_id, line_item_id, spend_nanos, late_nanos, wins, impressions, clicks, conversions,
-                          late_wins, unbilled FROM tallies ORDER BY campaign_id, line_item_id"""
+                          late_wins, unbilled, views FROM tallies ORDER BY campaign_id, line_item_id"""
             ).fetchall()
             booked = _booked(connection)
             kept = {
@@ -191,11 +191,11 @@ class Books:
             )
 
 
-# Kinds are numbers of NoticeKind: WIN 1, BILLING 2, IMPRESSION 4, CLICK 5, CONVERSION 6.
+# Kinds are numbers of NoticeKind: WIN 1, BILLING 2, IMPRESSION 4, CLICK 5, CONVERSION 6, VIEW 7.
 _SUMS = """
     SELECT campaign_id, line_item_id, sum(amount_nanos), sum(CASE WHEN late THEN amount_nanos ELSE 0 END),
            count(DISTINCT CASE WHEN kind IN (1, 2) THEN bid_id END), sum(kind = 4), sum(kind = 5), sum(kind = 6),
-           sum(late AND amount_nanos > 0), sum(unbilled)
+           sum(late AND amount_nanos > 0), sum(unbilled), sum(kind = 7)
     FROM bookings GROUP BY campaign_id, line_item_id ORDER BY campaign_id, line_item_id"""
 
 

@@ -211,6 +211,14 @@ MIGRATIONS = (
             "ALTER TABLE bookings ADD COLUMN fees_nanos INTEGER NOT NULL DEFAULT 0",
         ),
     ),
+    Migration(
+        6,
+        "views",
+        (
+            "ALTER TABLE tallies ADD COLUMN views INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE creatives ADD COLUMN views INTEGER NOT NULL DEFAULT 0",
+        ),
+    ),
 )
 
 

@@ -6,6 +6,7 @@
 | /bill | exchange (burl) | the impression is owed | BILLING, only with a price in (0, cap] |
 | /loss | exchange (lurl) | the bid lost, and why | LOSS |
 | /i | browser | the markup was shown | IMPRESSION |
+| /view | browser | half of it was in view, for a second (video: two) | VIEW |
 | /c | browser | it was clicked | CLICK, and a redirect to a landing page that we signed |
 | /v | advertiser | something came of it | CONVERSION with its worth |
 
@@ -20,10 +21,14 @@ Rules (OpenRTB 2.6 sections 4.3, 4.4 and 7.8, 7.16 of its implementation guide):
 - A price is of one impression in the currency of the bid. The bank hears of the whole bid in the currency of the
   accounts, at the rate and for the quantity in the token; the cap is of that too. What is worth part of a nano is
   owed as a whole one.
+- Where an exchange has price keys only an encrypted price of its signature is one. Without keys an encrypted
+  price is unknown.
 - AUDIT means that a creative is being reviewed: neither won nor billed.
 - The currency macro only confirms; where it was not expanded the bid's own currency holds. The worth of a
   conversion is in the currency of the accounts.
 - Told more than `grace_ns` after the end of liability (conversions: `conversion_window_ns`): 410.
+- Nothing is kept of who calls: no address, no agent. A server that calls for a browser may say whose with
+  `X-Forwarded-For` and `X-Device-*`; none of our rules asks for it.
 - A HEAD or a prefetch is no event: the same answer, no notice.
 - Repeats pass: the bank tells them apart by bid id.
 
@@ -33,6 +38,7 @@ Nothing here waits or knows a socket. Who publishes the notices answers the call
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote_plus
@@ -41,9 +47,10 @@ from bidder.core import urls
 from bidder.core.bankrules import BankRules
 from bidder.core.campaigns import is_identifier
 from bidder.core.messages import MAX_COUNT, MAX_IMPRESSIONS, ONE_IMPRESSION, Notice, NoticeKind
-from bidder.core.token import Scope, TokenError, TokenFields, bid_id_text, landing_is_signed, read
+from bidder.core.token import Scope, TokenError, TokenFields, bid_id_of, landing_is_signed, read
 from bidder.errors import ConfigError
 from bidder.money import MAX_NANOS, MICROS_PER_UNIT, NANOS_PER_UNIT, parse_decimal
+from bidder.openrtb.encrypted import PriceCipher
 from bidder.openrtb.macros import PriceOutcome, is_unexpanded, parse_auction_price
 from bidder.runtime.http import Reply
 
@@ -60,9 +67,10 @@ _NOT_ALLOWED = Reply(405, (("Allow", "GET, HEAD"),))
 _NOT_ALLOWED_POST = Reply(405, (("Allow", "GET, HEAD, POST"),))
 _KNOWN = frozenset("tpclusve")
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
+_NO_CIPHERS: Mapping[str, PriceCipher] = MappingProxyType({})
 _EVENT_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-")
 _MAX_EVENT_ID = 64
-_MONEY_KINDS = frozenset({NoticeKind.WIN, NoticeKind.BILLING})
+_MONEY_KINDS = {int(kind): kind for kind in (NoticeKind.WIN, NoticeKind.BILLING)}
 _BID_WON = 0  # the list of loss reasons begins with it; a bid that won must keep its reservation
 
 
@@ -80,6 +88,8 @@ class Outcome(StrEnum):
     AUDIT = "audit"
     UNEXPANDED = "unexpanded"
     ENCRYPTED = "encrypted"
+    TAMPERED = "tampered"
+    UNENCRYPTED = "unencrypted"
     UNREADABLE = "unreadable"
     BID_WON = "bid_won"
     TEST = "test"
@@ -93,6 +103,8 @@ class Outcome(StrEnum):
     EVENT_ID = "event_id"
     METHOD = "method"
     NOT_FOUND = "not_found"
+
+    __hash__ = str.__hash__  # that of enums runs in Python, and every call is counted
 
 
 class Answer(NamedTuple):
@@ -130,7 +142,13 @@ class _Route(NamedTuple):
 
 # What a price that is none means for a win, which is not spend: unknown ones are taken, wrong ones are not.
 _UNKNOWN_PRICES = frozenset(
-    {PriceOutcome.EMPTY, PriceOutcome.UNEXPANDED, PriceOutcome.ENCRYPTED, PriceOutcome.UNREADABLE}
+    {
+        PriceOutcome.EMPTY,
+        PriceOutcome.UNEXPANDED,
+        PriceOutcome.ENCRYPTED,
+        PriceOutcome.UNENCRYPTED,
+        PriceOutcome.UNREADABLE,
+    }
 )
 
 
@@ -142,6 +160,7 @@ class Tracker:
         currency: of the accounts; a token in another carries its rate.
         grace_ns: how long after the end of liability a notice is still taken.
         conversion_window_ns: the same for conversions, which come days after the click.
+        ciphers: by exchange, where it encrypts its prices.
 
     Raises:
         ConfigError: if there is no key.
@@ -153,6 +172,7 @@ class Tracker:
         currency: str,
         grace_ns: int = DEFAULT_GRACE_NS,
         conversion_window_ns: int = DEFAULT_CONVERSION_WINDOW_NS,
+        ciphers: Mapping[str, PriceCipher] = _NO_CIPHERS,
     ) -> None:
         if not keys:
             raise ConfigError("keys of the tracker must hold at least one, were none")
@@ -160,6 +180,7 @@ class Tracker:
         self._currency = currency
         self._grace_ns = grace_ns
         self._conversion_window_ns = conversion_window_ns
+        self._ciphers = ciphers
         self.counts: Counter[tuple[str, Outcome]] = Counter()
         self.loss_reasons: Counter[int] = Counter()
         exchange, browser = Scope.EXCHANGE, Scope.BROWSER
@@ -168,6 +189,7 @@ class Tracker:
             urls.BILLING: _Route(NoticeKind.BILLING, exchange, True, self._billing),
             urls.LOSS: _Route(NoticeKind.LOSS, exchange, True, self._loss),
             urls.IMPRESSION: _Route(NoticeKind.IMPRESSION, browser, False, self._impression),
+            urls.VIEW: _Route(NoticeKind.VIEW, browser, False, self._view),
             urls.CLICK: _Route(NoticeKind.CLICK, browser, False, self._click),
             urls.CONVERSION: _Route(NoticeKind.CONVERSION, browser, True, self._conversion),
         }
@@ -248,6 +270,10 @@ class Tracker:
         self._check_age(call, self._grace_ns)
         return Outcome.ACCEPTED, Answer(_SHOWN, _notice(call, NoticeKind.IMPRESSION))
 
+    def _view(self, call: _Call) -> tuple[Outcome, Answer]:
+        self._check_age(call, self._grace_ns)
+        return Outcome.ACCEPTED, Answer(_SHOWN, _notice(call, NoticeKind.VIEW))
+
     def _click(self, call: _Call) -> tuple[Outcome, Answer]:
         landing = call.query.get("u", "")
         if not landing_is_signed(landing, call.query.get("s", ""), self._keys):
@@ -277,7 +303,8 @@ class Tracker:
 
     def _price_nanos(self, call: _Call, *, unknown_passes: bool) -> int:
         """What the bid cost as a whole in nanos of the account, in (0, cap]; 0 where unknown and that may pass."""
-        outcome, cpm_micros = parse_auction_price(call.query.get("p", ""))
+        text, cipher = call.query.get("p", ""), self._ciphers.get(call.token.exchange)
+        outcome, cpm_micros = parse_auction_price(text) if cipher is None else cipher.parse(text)
         if outcome is PriceOutcome.AUDIT:
             raise _Refused(Outcome.AUDIT, _NO_CONTENT)
         token = call.token
@@ -314,17 +341,31 @@ def _is_bounded(token: TokenFields) -> bool:
         and token.rate_nanos > 0
         and 0 < token.impressions <= MAX_IMPRESSIONS
         and token.partition >= -1
-        and is_identifier(token.campaign_id)
-        and (not token.line_item_id or is_identifier(token.line_item_id))
-        and (not token.creative_id or is_identifier(token.creative_id))
-        and (not token.advertiser_id or is_identifier(token.advertiser_id))
-        and token.money in _MONEY_KINDS
-        and token.fee_ppm >= 0
         and 0 <= token.fee_cpm_micros <= MAX_NANOS // MAX_IMPRESSIONS
-        and len(token.exchange) <= 120
-        and "\0" not in token.exchange
-        and token.seat != ""
-        and "\0" not in token.seat
+        and token.money in _MONEY_KINDS
+        and _are_names(
+            token.campaign_id,
+            token.line_item_id,
+            token.creative_id,
+            token.advertiser_id,
+            token.exchange,
+            token.seat,
+        )
+    )
+
+
+@lru_cache(maxsize=16_384)
+def _are_names(
+    campaign_id: str, line_item_id: str, creative_id: str, advertiser_id: str, exchange: str, seat: str
+) -> bool:
+    """Whether the bank can read these names; few differ among many bids."""
+    return (
+        is_identifier(campaign_id)
+        and all(not name or is_identifier(name) for name in (line_item_id, creative_id, advertiser_id))
+        and len(exchange) <= 120
+        and "\0" not in exchange
+        and seat != ""
+        and "\0" not in seat
     )
 
 
@@ -338,7 +379,7 @@ def _notice(
     token = call.token
     return Notice(
         kind=kind,
-        bid_id=bid_id_text(token.bid_id),
+        bid_id=bid_id_of(call.query["t"]),
         campaign_id=token.campaign_id,
         seat=token.seat,
         epoch=token.epoch,
@@ -356,7 +397,7 @@ def _notice(
         user=token.user,
         advertiser_id=token.advertiser_id,
         exchange=token.exchange,
-        money=NoticeKind(token.money),
+        money=_MONEY_KINDS[token.money],
         fees_nanos=_fees_nanos(token, price_nanos) if price_nanos and kind == token.money else 0,
     )
 

@@ -42,6 +42,7 @@ def rows_of_a_day() -> tuple[Bank, list[Rows]]:
     notices = [notice(NoticeKind.WIN), notice(NoticeKind.BILLING), notice(NoticeKind.BILLING)]
     notices += [notice(NoticeKind.CLICK, "b-9"), notice(NoticeKind.CONVERSION, event_id="e", value_nanos=S)]
     notices += [notice(NoticeKind.BILLING, "b-2", at_ns=101 * S), notice(NoticeKind.IMPRESSION)]
+    notices += [notice(NoticeKind.VIEW, bid, creative_id="b1") for bid in ("b-1", "b-1", "b-2")]
     steps = [
         bank.apply([ask()], 0),
         bank.tick(0),
@@ -121,7 +122,7 @@ def test_bookings_are_loaded_only_while_a_repeat_may_be_taken(books: Books) -> N
     _, steps = rows_of_a_day()
     books.write(Batch(steps=steps))
     keep_until_ns = 100 * S + BankRules().keep_ns
-    assert len(list(books.load(keep_until_ns).bookings)) == 6
+    assert len(list(books.load(keep_until_ns).bookings)) == 8
     assert list(books.load(keep_until_ns + 1).bookings) == []
 
 
