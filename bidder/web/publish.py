@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from typing import Any, NamedTuple
 
-from bidder.core.messages import NOTICES, Notice, NoticeKind, encode
+from bidder.core.messages import NOTICES, Conversion, Notice, NoticeKind, encode
 from bidder.errors import DependencyError, InvariantError
 from bidder.runtime.clock import Clock
 from bidder.runtime.http import HttpServer, Limits, Reply, Request
@@ -27,7 +27,7 @@ _RETRY = Reply(503, (("Retry-After", "1"),))
 class _Waiting(NamedTuple):
     """A call that waits for its notice."""
 
-    notice: Notice
+    notice: Notice | Conversion
     reply: Reply
     answer: asyncio.Future[Reply]
 
@@ -36,7 +36,7 @@ class NoticePublisher:
     """Gathers notices into batches, publishes them, and answers.
 
     Args:
-        sink: where they go, topic `notices`, keyed by campaign.
+        sink: where they go, topic `notices`, keyed by advertiser.
         max_pending: calls that may wait; more are answered 503 at once.
         max_batch: notices of one flush.
     """
@@ -51,7 +51,7 @@ class NoticePublisher:
         self._stopping = False
         self.counts: Counter[str] = Counter()
 
-    def submit(self, notice: Notice, reply: Reply) -> Reply | asyncio.Future[Reply]:
+    def submit(self, notice: Notice | Conversion, reply: Reply) -> Reply | asyncio.Future[Reply]:
         """Takes a notice; the answer comes true when it is durable, as `reply` or as a 503."""
         if self._stopping or self._pending >= self._max_pending:
             self.counts["overloaded"] += 1
@@ -90,10 +90,7 @@ class NoticePublisher:
         durable = False
         try:
             await self._sink.publish(
-                [
-                    Outbound(NOTICES, waiting.notice.campaign_id.encode(), encode(waiting.notice))
-                    for waiting in batch
-                ]
+                [Outbound(NOTICES, waiting.notice.key, encode(waiting.notice)) for waiting in batch]
             )
             await self._sink.flush()
             durable = True
@@ -114,12 +111,12 @@ class NoticePublisher:
                 )
 
 
-def _failed(notice: Notice, reply: Reply) -> Reply:
+def _failed(notice: Notice | Conversion, reply: Reply) -> Reply:
     """The answer without durability: all but a click are asked to come again.
 
     Behind a click stands a person, who gets to the page all the same; no browser would call again anyway.
     """
-    return reply if notice.kind is NoticeKind.CLICK else _RETRY
+    return reply if isinstance(notice, Notice) and notice.kind is NoticeKind.CLICK else _RETRY
 
 
 async def run_tracker(
