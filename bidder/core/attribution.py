@@ -2,7 +2,7 @@
 
 | a conversion | counts for | of |
 |---|---|---|
-| that names its bid, by its token | that bid | the click window from its click, or from the bid where no click was noticed |
+| that names its bid, by its token | that bid | the click window, from the bid: whichever of click and conversion is heard of first |
 | that names its user | the last click of the advertiser's line items within its window, else the last impression within its own | the windows of each touch's line item |
 
 - Times are the conversion's own: a touch after it counts for nothing. Of two touches at one time the one of the
@@ -57,7 +57,7 @@ USUAL = Windows(CLICK_WINDOW_SECONDS * NS_PER_SECOND, VIEW_WINDOW_SECONDS * NS_P
 
 
 class Credit(NamedTuple):
-    """What a conversion counts for: kind of the touch (CLICK or IMPRESSION), and when that was."""
+    """What a conversion counts for: CLICK where a click was noticed, else IMPRESSION; when that, or the bid, was."""
 
     kind: NoticeKind
     at_ns: int
@@ -141,8 +141,7 @@ class Attribution:
 
         The caller has asked the bid book, and books it.
         """
-        clicked_ns = self._clicks.get(notice.bid_id)
-        since_ns = notice.bid_at_ns or notice.at_ns if clicked_ns is None else clicked_ns
+        since_ns = notice.bid_at_ns or notice.at_ns
         window_ns = self._windows_of(notice.campaign_id, notice.line_item_id or notice.campaign_id).click_ns
         if notice.order_id and self._is_known(advertiser_id, notice.order_id, now_ns):
             return Rule.DUPLICATE_ORDER
@@ -150,7 +149,10 @@ class Attribution:
             return Rule.OUTSIDE_WINDOW
         if notice.order_id:
             self._keep_order(advertiser_id, notice.order_id, notice.bid_id, now_ns, draft)
-        return Credit(NoticeKind.IMPRESSION if clicked_ns is None else NoticeKind.CLICK, since_ns)
+        clicked_ns = self._clicks.get(notice.bid_id)
+        if clicked_ns is None:
+            return Credit(NoticeKind.IMPRESSION, since_ns)
+        return Credit(NoticeKind.CLICK, clicked_ns)
 
     # -- conversions that name their user -------------------------------------------------------------------
 
