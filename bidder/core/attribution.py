@@ -18,7 +18,6 @@ Conversions are decided one after the other with what is known by then, so where
 """  # noqa: E501  (a row of a table is one line)
 
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from typing import NamedTuple
 
 from bidder.core.bankrules import HOUR_NS, BankRules, Rule, Unattributed
@@ -29,8 +28,7 @@ from bidder.core.effects import Draft
 from bidder.core.held import Held
 from bidder.core.lines import NS_PER_SECOND
 from bidder.core.messages import Conversion, Notice, NoticeKind
-from bidder.core.touches import MAX_TOUCHES, Touch, Touches
-from bidder.core.users import key_of
+from bidder.core.touches import MAX_TOUCHES, Touches, last_of
 from bidder.money import MAX_NANOS
 
 _REASONS = {
@@ -38,6 +36,7 @@ _REASONS = {
     Rule.DUPLICATE: Unattributed.DUPLICATE_ORDER,
     Rule.TOO_MANY_EVENTS: Unattributed.TOO_MANY_EVENTS,
 }
+_CLICK = int(NoticeKind.CLICK)
 _MAY_WAIT = frozenset({Unattributed.NO_TOUCH, Unattributed.OUTSIDE_WINDOW})
 
 
@@ -47,9 +46,9 @@ class Windows(NamedTuple):
     click_ns: int
     view_ns: int
 
-    def of(self, kind: int) -> int:
+    def of(self, kind: NoticeKind) -> int:
         """The window of a kind of touch."""
-        return self.click_ns if kind == NoticeKind.CLICK else self.view_ns
+        return self.click_ns if kind is NoticeKind.CLICK else self.view_ns
 
 
 USUAL = Windows(CLICK_WINDOW_SECONDS * NS_PER_SECOND, VIEW_WINDOW_SECONDS * NS_PER_SECOND)
@@ -61,6 +60,13 @@ class Credit(NamedTuple):
 
     kind: NoticeKind
     at_ns: int
+
+
+class Credited(NamedTuple):
+    """The touch that a conversion of a user counts for, and as what: CLICK or IMPRESSION."""
+
+    touch: Booking
+    kind: NoticeKind
 
 
 class Attribution:
@@ -128,7 +134,7 @@ class Attribution:
 
     def remember(self, booking: Booking) -> None:
         """Keeps the touch that a booked notice tells of, if any."""
-        if booking.kind == NoticeKind.CLICK and booking.bid_id not in self._clicks:
+        if booking.kind == _CLICK and booking.bid_id not in self._clicks:
             self._clicks[booking.bid_id] = booking.at_ns
             self._ending(booking.keep_until_ns)[0].append(booking.bid_id)
         if self._touches.take(booking):
@@ -214,37 +220,36 @@ class Attribution:
             return Unattributed.DUPLICATE_ORDER
         if not conversion.users:
             return Unattributed.UNKNOWN_USER
-        touch = self._last_touch(conversion, now_ns)
-        if isinstance(touch, Unattributed):
-            return touch
+        credited = self._last_touch(conversion, now_ns)
+        if isinstance(credited, Unattributed):
+            return credited
+        touch = credited.touch
         rule = self._bids.conversion_verdict(touch.bid_id, conversion.order_id, conversion.value_nanos)
         if rule is not None:
             return _REASONS[rule]
-        booking = self._booking(conversion, touch, now_ns)
+        booking = self._booking(conversion, credited, now_ns)
         self._bids.remember(booking)
         self._keep_order(conversion.advertiser_id, conversion.order_id, touch.bid_id, now_ns, draft)
         return booking
 
-    def _last_touch(self, conversion: Conversion, now_ns: int) -> Touch | Unattributed:
+    def _last_touch(self, conversion: Conversion, now_ns: int) -> Credited | Unattributed:
         """The last click within its window, else the last impression, over all that stand for the user."""
-        users = [key_of(user) for user in conversion.users]
         seen = False
         for kind in (NoticeKind.CLICK, NoticeKind.IMPRESSION):
             before = [
                 touch
-                for touch in chain(
-                    *(self._touches.latest(conversion.advertiser_id, user, kind) for user in users)
-                )
+                for user in conversion.users
+                for touch in self._touches.of(conversion.advertiser_id, user, kind)
                 if touch.at_ns <= conversion.at_ns
             ]
             seen = seen or bool(before)
-            within = [touch for touch in before if self._is_within(touch, conversion.at_ns, now_ns)]
+            within = [touch for touch in before if self._is_within(touch, kind, conversion.at_ns, now_ns)]
             if within:
-                return max(within)
+                return Credited(max(within, key=last_of), kind)
         return Unattributed.OUTSIDE_WINDOW if seen else Unattributed.NO_TOUCH
 
-    def _is_within(self, touch: Touch, at_ns: int, now_ns: int) -> bool:
-        window_ns = self._windows_of(touch.campaign_id, touch.line_item_id).of(touch.kind)
+    def _is_within(self, touch: Booking, kind: NoticeKind, at_ns: int, now_ns: int) -> bool:
+        window_ns = self._windows_of(touch.campaign_id, touch.line_item_id).of(kind)
         liable_ns = touch.keep_until_ns - self._rules.keep_ns
         return (
             window_ns > 0
@@ -258,14 +263,11 @@ class Attribution:
         own = self._windows.get((campaign_id, line_item_id))
         return own or self._windows.get((campaign_id, campaign_id), USUAL)
 
-    def _booking(self, conversion: Conversion, touch: Touch, now_ns: int) -> Booking:
-        return Booking(
-            bid_id=touch.bid_id,
+    def _booking(self, conversion: Conversion, credited: Credited, now_ns: int) -> Booking:
+        touch = credited.touch
+        return touch._replace(
             kind=int(NoticeKind.CONVERSION),
             event_id=conversion.order_id,
-            campaign_id=touch.campaign_id,
-            seat=touch.seat,
-            epoch=touch.epoch,
             price_nanos=0,
             amount_nanos=0,
             value_nanos=conversion.value_nanos,
@@ -273,17 +275,9 @@ class Attribution:
             booked_ns=now_ns,
             late=conversion.at_ns > touch.keep_until_ns - self._rules.keep_ns,
             unbilled=not self._bids.spent(touch.bid_id),
-            keep_until_ns=touch.keep_until_ns,
-            line_item_id=touch.line_item_id,
-            creative_id=touch.creative_id,
-            bid_at_ns=touch.bid_at_ns,
-            impressions=touch.impressions,
             accounts="",
-            exchange=touch.exchange,
-            advertiser_id=touch.advertiser_id,
             fees_nanos=0,
-            user_key=touch.user,
-            touch=touch.kind,
+            touch=int(credited.kind),
             touch_at_ns=touch.at_ns,
             goal=conversion.goal,
         )

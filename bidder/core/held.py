@@ -24,7 +24,7 @@ class Held:
         self._by_user: dict[tuple[str, str], set[str]] = {}
         self._by_advertiser: dict[str, int] = {}
         self._stirred: set[str] = set()
-        for row in rows:
+        for row in sorted(rows, key=lambda row: (row.until_ns, row.message)):
             self._put(row, _read.decode(row.message))
         self.stir_all()
 
@@ -55,7 +55,12 @@ class Held:
 
     def due(self, seen_ns: int) -> list[tuple[Conversion, bool]]:
         """Those to look at again, in the order in which they came, and whether their time is over."""
-        over = {text for text, (until_ns, _) in self._of.items() if until_ns <= seen_ns}
+        # They came in the order of their ends.
+        over = set()
+        for text, (until_ns, _) in self._of.items():
+            if until_ns > seen_ns:
+                break
+            over.add(text)
         found = sorted((self._of[text][0], text) for text in over | self._stirred)
         self._stirred = set()
         return [(self._of[text][1], text in over) for _, text in found]

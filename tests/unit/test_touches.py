@@ -24,7 +24,7 @@ def booking(bid: str, kind: NoticeKind, at_ns: int, user: int = USER, **changes:
 
 
 def kept(touches: Touches, kind: NoticeKind, user: int = USER) -> list[tuple[str, int]]:
-    return [(touch.bid_id, touch.at_ns) for touch in touches.latest("acme", user, kind)]
+    return [(touch.bid_id, touch.at_ns) for touch in reversed(touches.of("acme", key_text(user), kind))]
 
 
 def test_touches_come_the_latest_first_whatever_order_they_were_told_in() -> None:
