@@ -19,6 +19,7 @@ from bidder.cli.options import (
     configured,
     shared_clock,
 )
+from bidder.cli.pixel import print_pixel
 from bidder.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ def register(app: typer.Typer) -> None:
     """Adds the serving commands."""
     app.command("bank")(_bank)
     app.command("bid")(_bid)
-    app.command("track")(_track)
+    track = typer.Typer(invoke_without_command=True)
+    track.callback()(_track)
+    track.command("pixel")(print_pixel)
+    app.add_typer(track, name="track")
 
 
 def _bank(
@@ -59,6 +63,7 @@ def _bank(
 
 
 def _track(
+    context: typer.Context,
     config: ConfigOption = None,
     kafka: KafkaOption = None,
     clock_origin_ns: OriginOption = None,
@@ -68,6 +73,8 @@ def _track(
     """Run the tracking endpoints: wins, billing, losses, impressions, views, clicks, conversions."""
     from bidder.cli.running import run_until_stopped
 
+    if context.invoked_subcommand is not None:
+        return
     settings = configured(config, kafka=kafka)
     clock = shared_clock(clock_origin_ns, clock_wall_ns, speedup)
     log_warnings()
@@ -160,6 +167,7 @@ async def serve_track(config: "Config", clock: "Clock", stop: asyncio.Event) -> 
         grace_ns=bank.late_event_hours * HOUR_NS,
         conversion_window_ns=bank.conversion_days * 24 * HOUR_NS,
         ciphers=config.ciphers(),
+        privacy=config.privacy,
     )
     async with AsyncExitStack() as stack:
         spool = _spool(stack, config)

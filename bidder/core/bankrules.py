@@ -27,6 +27,20 @@ class Rule(StrEnum):
     BAD_VALUE = "bad_value"
     MALFORMED = "malformed"
     TOO_MANY_EVENTS = "too_many_events"
+    DUPLICATE_ORDER = "duplicate_order"
+    OUTSIDE_WINDOW = "outside_window"
+
+
+class Unattributed(StrEnum):
+    """Why a conversion that names its user counts for no bid."""
+
+    NO_TOUCH = "no_touch"
+    OUTSIDE_WINDOW = "outside_window"
+    DUPLICATE_ORDER = "duplicate_order"
+    UNKNOWN_USER = "unknown_user"
+    NOT_PERMITTED = "not_permitted"
+    BAD_VALUE = "bad_value"
+    TOO_MANY_EVENTS = "too_many_events"
 
 
 class BankRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +50,8 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
     time from a bid to the end of its reservation. margin_ns: for clock skew and for notices under way.
     min_chunk_bids: a grant is never below so many maximum bids,
     unless that is all that is left. accept_ns: how long after its reservation a bid's notices are taken.
-    conversion_ns: the same for conversions. spent_refresh_ns: how often a seat hears of an account's spend
+    conversion_ns: the same for conversions. hold_ns: how long a conversion whose touch has not been heard of waits
+    for it. spent_refresh_ns: how often a seat hears of an account's spend
     alone, for pacing, and everyone of what a creative's counts are.
     """
 
@@ -46,6 +61,7 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
     min_chunk_bids: int = 100
     accept_ns: int = 72 * HOUR_NS
     conversion_ns: int = 30 * 24 * HOUR_NS
+    hold_ns: int = HOUR_NS // 6
     spent_refresh_ns: int = 200_000_000
 
     @property

@@ -3,7 +3,17 @@
 from typing import NamedTuple
 
 from bidder.core.account import Account, Grant
-from bidder.core.bookings import AccountRow, Booking, GrantKey, RefusalRow, Rows, SeatRow
+from bidder.core.bookings import (
+    AccountRow,
+    Booking,
+    GrantKey,
+    HeldRow,
+    OrderRow,
+    RefusalRow,
+    Rows,
+    SeatRow,
+    UnattributedRow,
+)
 from bidder.core.exposures import Exposure
 from bidder.core.messages import CreativeCounts, Lease, Settlement
 from bidder.core.tally import CreativeTally, Tally
@@ -36,12 +46,16 @@ class Draft:
         "dropped",
         "exposures",
         "grants",
+        "held",
         "leases",
+        "orders",
         "refusals",
+        "released",
         "seats",
         "settlements",
         "tallies",
         "touched",
+        "unattributed",
     )
 
     def __init__(self) -> None:
@@ -57,6 +71,10 @@ class Draft:
         self.grants: dict[GrantKey, Grant] = {}
         self.dropped: list[GrantKey] = []
         self.seats: list[SeatRow] = []
+        self.orders: list[OrderRow] = []
+        self.held: dict[str, HeldRow] = {}
+        self.released: list[str] = []
+        self.unattributed: dict[tuple[str, str], UnattributedRow] = {}
 
     def touch(self, account: Account) -> None:
         """Notes that an account changed."""
@@ -90,6 +108,10 @@ class Draft:
             grants=tuple(grant.row() for grant in self.grants.values()),
             dropped=tuple(self.dropped),
             seats=tuple(self.seats),
+            orders=tuple(self.orders),
+            held=tuple(self.held.values()),
+            released=tuple(self.released),
+            unattributed=tuple(self.unattributed.values()),
         )
         return Effects(
             tuple(self.settlements),

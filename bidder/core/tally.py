@@ -33,6 +33,7 @@ class Tally:
         self.late_wins = row.late_wins
         self.unbilled = row.unbilled
         self.views = row.views
+        self.view_conversions = row.view_conversions
 
     def spend(self, nanos: int, *, late: bool) -> None:
         """Counts booked money."""
@@ -41,9 +42,10 @@ class Tally:
             self.late_nanos += nanos
             self.late_wins += 1
 
-    def convert(self, value_nanos: int) -> None:
-        """Counts one conversion; the sum stays at the largest amount rather than wrap."""
+    def convert(self, value_nanos: int, *, viewed: bool) -> None:
+        """Counts one conversion, after a view alone or a click; the sum stays at the largest amount."""
         self.conversions += 1
+        self.view_conversions += viewed
         self.value_nanos = min(MAX_NANOS, self.value_nanos + value_nanos)
 
     def row(self) -> TallyRow:
@@ -61,6 +63,7 @@ class Tally:
             self.late_wins,
             self.unbilled,
             self.views,
+            self.view_conversions,
         )
 
 
@@ -135,7 +138,7 @@ class CampaignReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `leased_nanos` is granted and still open, `late_nanos` the spend that came after its reservation's end,
     `uncovered_nanos` the spend for which no grant had room, `unbilled` clicks and conversions of bids without
-    spend, `refused` notices not taken, by rule.
+    spend, `view_conversions` the conversions that no click came before, `refused` notices not taken, by rule.
     """
 
     id: str
@@ -153,6 +156,7 @@ class CampaignReport(msgspec.Struct, frozen=True, kw_only=True):
     unbilled: int
     views: int = 0
     refused: dict[str, int]
+    view_conversions: int = 0
 
 
 class LineItemReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +174,7 @@ class LineItemReport(msgspec.Struct, frozen=True, kw_only=True):
     late_wins: int
     unbilled: int
     views: int = 0
+    view_conversions: int = 0
 
 
 class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,6 +214,7 @@ def campaign_report(book: CampaignBook, account: Account) -> CampaignReport:
         unbilled=sum(tally.unbilled for tally in tallies),
         views=sum(tally.views for tally in tallies),
         refused=dict(sorted(book.refused.items())),
+        view_conversions=sum(tally.view_conversions for tally in tallies),
     )
 
 

@@ -119,8 +119,13 @@ class TokenFields(msgspec.Struct, frozen=True, gc=False):
     fee_cpm_micros: int = 0
 
 
-def _personal(key: bytes, person: bytes, size: int) -> "hashlib.blake2b":
-    """Keyed BLAKE2b with nothing hashed yet; a key above 64 bytes is hashed first, as RFC 2104 does."""
+def personal_hash(key: bytes, person: bytes, size: int) -> "hashlib.blake2b":
+    """Keyed BLAKE2b with nothing hashed yet; a key above 64 bytes is hashed first, as RFC 2104 does.
+
+    Raises:
+        InputError: if the key is below 16 bytes.
+    """
+    _id_of(key)
     short = key if len(key) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(key).digest()
     return hashlib.blake2b(key=short, digest_size=size, person=person)
 
@@ -174,7 +179,7 @@ class Signer:
 
     def __init__(self, key: bytes) -> None:
         self.id = _id_of(key)
-        self._hash = _personal(key, _PERSON, 2 * _MAC_BYTES)
+        self._hash = personal_hash(key, _PERSON, 2 * _MAC_BYTES)
         self._exchange = _start(Scope.EXCHANGE, self.id)
         self._browser = _start(Scope.BROWSER, self.id)
 
@@ -232,7 +237,7 @@ class Signer:
 
 
 def _start(scope: Scope, key_id: int) -> str:
-    return _to_text(bytes((VERSION << 4 | scope, key_id, 0)))
+    return short_text(bytes((VERSION << 4 | scope, key_id, 0)))
 
 
 _signer = lru_cache(maxsize=16)(Signer)
@@ -388,7 +393,7 @@ def bid_id(exchange: str, request_id: str, imp_id: str, epoch: int, seat: str, p
 
 def bid_id_text(bid: bytes) -> str:
     """A bid id as the 16 characters that messages and responses carry."""
-    return _to_text(bid)
+    return short_text(bid)
 
 
 def bid_id_of(token: str) -> str:
@@ -396,7 +401,8 @@ def bid_id_of(token: str) -> str:
     return token[_BID_ID_TEXT]
 
 
-def _to_text(raw: bytes) -> str:
+def short_text(raw: bytes) -> str:
+    """Bytes as text that is safe in a query: base64 with `-` and `_`; a multiple of 3 bytes has no padding."""
     return binascii.b2a_base64(raw, newline=False).translate(_TO_URL).decode("ascii")
 
 
@@ -440,10 +446,9 @@ def landing_is_signed(url: str, signature: str, keys: Sequence[bytes]) -> bool:
 def _landing_mac(url: str, key: bytes) -> str:
     hashed = _landing(key).copy()
     hashed.update(url.encode("ascii"))
-    return _to_text(hashed.digest())
+    return short_text(hashed.digest())
 
 
 @lru_cache(maxsize=16)
 def _landing(key: bytes) -> "hashlib.blake2b":
-    _id_of(key)  # refuses a key that is too short
-    return _personal(key, _LANDING_PERSON, _LANDING_MAC_BYTES)
+    return personal_hash(key, _LANDING_PERSON, _LANDING_MAC_BYTES)

@@ -10,6 +10,8 @@ from bidder.openrtb.macros import AUCTION_CURRENCY, AUCTION_LOSS, AUCTION_PRICE
 
 WIN, BILLING, LOSS, IMPRESSION, CLICK, CONVERSION, VIEW = "/win", "/bill", "/loss", "/i", "/c", "/v", "/view"
 """Paths of the tracker."""
+CLICK_ID = "${CLICK_ID}"
+"""In a landing page: where the id of the click goes, by which a server can report what came of it."""
 
 _PRICE = f"&p={AUCTION_PRICE}&c={AUCTION_CURRENCY}"
 
@@ -67,3 +69,7 @@ class TrackingUrls:
     def conversion(self, token: str) -> str:
         """Where the advertiser reports conversions, adding `&v=` (worth) and `&e=` (id of the event)."""
         return f"{self._conversion}{token}"
+
+    def conversion_of_a_user(self, pixel: str) -> str:
+        """Where the advertiser reports conversions that name no bid; `pixel` is what `sign_pixel` made."""
+        return f"{self._conversion.removesuffix('t=')}a={pixel}"

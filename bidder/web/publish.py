@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
-from bidder.core.messages import NOTICES, Notice, NoticeKind, encode
+from bidder.core.messages import NOTICES, Conversion, Notice, NoticeKind, encode
 from bidder.errors import DependencyError, InvariantError
 from bidder.runtime.clock import Clock
 from bidder.runtime.http import HttpServer, Limits, Reply, Request
@@ -41,7 +41,7 @@ _Result = TypeVar("_Result")
 class _Waiting(NamedTuple):
     """A call that waits for its notice."""
 
-    notice: Notice
+    notice: Notice | Conversion
     reply: Reply
     answer: asyncio.Future[Reply]
 
@@ -93,7 +93,7 @@ class NoticePublisher:
         """Calls that wait for their answer."""
         return self._pending
 
-    def submit(self, notice: Notice, reply: Reply) -> Reply | asyncio.Future[Reply]:
+    def submit(self, notice: Notice | Conversion, reply: Reply) -> Reply | asyncio.Future[Reply]:
         """Takes a notice; the answer comes true when it is durable, as `reply` or as a 503."""
         if self._stopping or self._pending >= self._max_pending:
             self.counts["overloaded"] += 1
@@ -264,16 +264,16 @@ class NoticePublisher:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-def _message(notice: Notice) -> Outbound:
+def _message(notice: Notice | Conversion) -> Outbound:
     return Outbound(NOTICES, notice.key, encode(notice))
 
 
-def _failed(notice: Notice, reply: Reply) -> Reply:
+def _failed(notice: Notice | Conversion, reply: Reply) -> Reply:
     """The answer without durability: all but a click are asked to come again.
 
     Behind a click stands a person, who gets to the page all the same; no browser would call again anyway.
     """
-    return reply if notice.kind is NoticeKind.CLICK else _RETRY
+    return reply if isinstance(notice, Notice) and notice.kind is NoticeKind.CLICK else _RETRY
 
 
 async def run_tracker(

@@ -408,6 +408,7 @@ def test_line_items_are_reported_each_with_what_came_of_it() -> None:
             value_nanos=S,
             late_wins=1,
             unbilled=1,
+            view_conversions=1,
         ),
         LineItemReport(
             campaign_id="c1",

@@ -89,7 +89,7 @@ def test_a_batch_that_began_elsewhere_is_refused_as_a_whole(books: Books) -> Non
     with pytest.raises(BooksTaken, match="offset of notices 0 in the books must be 3"):
         books.write(Batch(steps=steps, offsets={PLACE: (3, 9)}))
     assert books.offsets() == {PLACE: 7}
-    assert listed(books.load(0)) == [[]] * 7
+    assert listed(books.load(0)) == [[]] * len(BankState._fields)
 
 
 def test_a_bank_that_was_replaced_cannot_write(books: Books, database: Database) -> None:
@@ -195,8 +195,9 @@ OLD_BOOKS = """
     INSERT INTO bookings VALUES
         ('b-1-------------', 1, '', 'c1', 's1', 1, 7, 0, 0, 10, 11, 0, 0, 9000000000000000000),
         ('b-1-------------', 2, '', 'c1', 's1', 1, 7, 7, 0, 10, 11, 0, 0, 9000000000000000000),
-        ('b-2-------------', 5, '', 'c1', 's1', 1, 0, 0, 0, 10, 11, 0, 1, 9000000000000000000);
-    INSERT INTO accounts VALUES ('c1', 7, 0, 2, 1, 0, 1, 0, 0, 0, 1);
+        ('b-2-------------', 5, '', 'c1', 's1', 1, 0, 0, 0, 10, 11, 0, 1, 9000000000000000000),
+        ('b-2-------------', 6, 'e', 'c1', 's1', 1, 0, 0, 9, 10, 11, 0, 1, 9000000000000000000);
+    INSERT INTO accounts VALUES ('c1', 7, 0, 2, 1, 0, 1, 1, 9, 0, 2);
     INSERT INTO grants VALUES ('c1', 's1', 1, 50, 5, 99, 0), ('c2', 's1', 1, 60, 0, 99, 0);
     INSERT INTO epochs VALUES ('s1', 1, 'a');
     INSERT INTO refusals VALUES ('c1', 'duplicate', 3);
@@ -220,6 +221,7 @@ def test_books_of_before_budgets_had_levels_are_taken_over(
         bank = Bank(BankRules(), {"c1": campaign(), "c2": campaign("c2")}, books.load(12))
         first, second = bank.report()
         assert (first.spend_nanos, first.uncovered_nanos, first.wins, first.clicks) == (7, 2, 1, 1)
+        assert (first.conversions, first.view_conversions, first.value_nanos) == (1, 0, 9)
         assert (first.leased_nanos, second.leased_nanos, first.refused) == (45, 60, {"duplicate": 3})
         late = bank.apply([notice(NoticeKind.BILLING, "b-3")], 10 * S)
         books.write(Batch(steps=[late.rows]))
