@@ -88,6 +88,16 @@ class TallyRow(NamedTuple):
     unbilled: int = 0
 
 
+class LateRow(NamedTuple):
+    """Money of an advertiser's bids of one hour, absolute: spent, the part that came uncovered, and in how many wins."""
+
+    advertiser_id: str
+    hour: int
+    spent_nanos: int = 0
+    uncovered_nanos: int = 0
+    wins: int = 0
+
+
 class CreativeRow(NamedTuple):
     """How often a creative was shown and clicked, absolute."""
 
@@ -144,6 +154,7 @@ class Rows(NamedTuple):
     grants: tuple[GrantRow, ...] = ()
     dropped: tuple[GrantKey, ...] = ()
     seats: tuple[SeatRow, ...] = ()
+    lateness: tuple[LateRow, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
@@ -164,3 +175,4 @@ class BankState(NamedTuple):
     grants: Iterable[GrantRow] = ()
     seats: Iterable[SeatRow] = ()
     bookings: Iterable[Booking] = ()
+    lateness: Iterable[LateRow] = ()

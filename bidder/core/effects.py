@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from bidder.core.account import Account, Grant
-from bidder.core.bookings import AccountRow, Booking, GrantKey, RefusalRow, Rows, SeatRow
+from bidder.core.bookings import AccountRow, Booking, GrantKey, LateRow, RefusalRow, Rows, SeatRow
 from bidder.core.exposures import Exposure
 from bidder.core.messages import CreativeCounts, Lease, Settlement
 from bidder.core.tally import CreativeTally, Tally
@@ -36,6 +36,7 @@ class Draft:
         "dropped",
         "exposures",
         "grants",
+        "lateness",
         "leases",
         "refusals",
         "seats",
@@ -57,6 +58,7 @@ class Draft:
         self.grants: dict[GrantKey, Grant] = {}
         self.dropped: list[GrantKey] = []
         self.seats: list[SeatRow] = []
+        self.lateness: dict[tuple[str, int], LateRow] = {}
 
     def touch(self, account: Account) -> None:
         """Notes that an account changed."""
@@ -90,6 +92,7 @@ class Draft:
             grants=tuple(grant.row() for grant in self.grants.values()),
             dropped=tuple(self.dropped),
             seats=tuple(self.seats),
+            lateness=tuple(self.lateness.values()),
         )
         return Effects(
             tuple(self.settlements),

@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import msgspec
 
+from bidder.core.bankrules import HOUR_NS
 from bidder.core.bookings import (
     AccountRow,
     BankState,
     Booking,
     CreativeRow,
     GrantRow,
+    LateRow,
     RefusalRow,
     Rows,
     SeatRow,
@@ -55,6 +57,9 @@ class Batch(NamedTuple):
     sent: int = 0
 
 
+KEEP_HOURS = 24 * 62
+"""How far back it is read what came late: as far as the longest window that a configuration may ask for."""
+
 _letters = msgspec.msgpack.Decoder(list[Letter])
 _UPSERTS = {
     "accounts": ("accounts", AccountRow, 1),
@@ -62,6 +67,7 @@ _UPSERTS = {
     "creatives": ("creatives", CreativeRow, 2),
     "refusals": ("refusals", RefusalRow, 2),
     "grants": ("grants", GrantRow, 3),
+    "lateness": ("lateness", LateRow, 2),
 }
 
 
@@ -113,6 +119,12 @@ class Books:
                     Booking(*row)
                     for row in connection.execute(
                         _select("bookings", Booking) + " WHERE keep_until_ns >= ?", (now_ns,)
+                    )
+                ],
+                lateness=[
+                    LateRow(*row)
+                    for row in connection.execute(
+                        _select("lateness", LateRow) + " WHERE hour >= ?", (now_ns // HOUR_NS - KEEP_HOURS,)
                     )
                 ],
             )
