@@ -127,7 +127,7 @@ class BankSection(_Section, frozen=True):
     conversion_days: Annotated[int, msgspec.Meta(gt=0, le=365)] = 30
     late_reserve: Literal["measured"] | _PartShare = "measured"
     late_quantile: Annotated[float, msgspec.Meta(ge=0.5, lt=1)] = 0.99
-    late_start: _PartShare = 0.004
+    late_start: _PartShare = 0.003
     late_floor: _PartShare = 0.001
     late_ceiling: _PartShare = 0.25
     late_window_hours: Annotated[int, msgspec.Meta(gt=0, le=1_440)] = 168

@@ -335,6 +335,7 @@ class Bank:
                 line_item_id=notice.line_item_id,
                 bid_at_ns=_bid_at_ns(notice),
                 impressions=notice.impressions,
+                at_ns=notice.at_ns,
             )
         )
 

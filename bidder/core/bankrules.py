@@ -56,7 +56,7 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
     spent_refresh_ns: int = 200_000_000
     late_share_ppm: int | None = None
     late_quantile_ppm: int = 990_000
-    late_start_ppm: int = 4_000
+    late_start_ppm: int = 3_000
     late_floor_ppm: int = 1_000
     late_ceiling_ppm: int = 250_000
     late_window_hours: int = 168

@@ -5,9 +5,10 @@ show: looked at several times a lease and smoothed over about one. So a seat hol
 leases, and a bank that falls silent stops nobody before the lease does.
 
 Where all of a budget is granted, some seats may hold what they have no use for while others have none. So a seat
-*yields* where it holds more than four times its need, nothing is left and another wants: its lease is not renewed, and
-once it says that no bid of it is open, what it holds goes to another. It has *passed* then, and gets no more until
-every other seat had its turn. So the few bids of a small budget over many seats go round, and stay where they are
+*yields* where it holds more than four times its need, or a rest below one largest bid that it did not touch of late, and
+nothing is left and another wants: its lease is not renewed, and
+once it says that no bid of it is open, what it holds goes to another. It has *passed* then, and gets no more while
+another that has not passed wants. So the few bids of a small budget over many seats go round, and stay where they are
 used.
 
 All follows from reports and the times of ticks. Nothing of it is kept: a bank that starts again learns it anew.
@@ -23,14 +24,18 @@ ENOUGH = 4
 
 
 class Use:
-    """What one seat used of one account up to `at_ns`; `a_lease` is what it uses in a lease, None until known."""
+    """What one seat used of one account up to `at_ns`.
 
-    __slots__ = ("a_lease", "at_ns", "used")
+    `a_lease` is what it uses in a lease, None until known; `idle` whether it used nothing when last looked at.
+    """
+
+    __slots__ = ("a_lease", "at_ns", "idle", "used")
 
     def __init__(self, at_ns: int, used: int) -> None:
         self.at_ns = at_ns
         self.used = used
         self.a_lease: int | None = None
+        self.idle = False
 
     def look(self, at_ns: int, used: int, lease_ns: int) -> None:
         """Takes what is used by now into the mean."""
@@ -40,6 +45,7 @@ class Use:
         grown = max(0, used - self.used) * lease_ns // past_ns
         mean = grown if self.a_lease is None else self.a_lease
         self.a_lease = (mean * (LOOKS_A_LEASE - 1) + grown) // LOOKS_A_LEASE
+        self.idle = used == self.used
         self.at_ns, self.used = at_ns, used
 
 
@@ -88,27 +94,35 @@ class Demand:
         """A seat has too little of an account, and there is nothing left."""
         self._wanted.setdefault(account_id, {})[seat] = now_ns
 
+    def content(self, account_id: str, seat: str) -> None:
+        """A seat has enough of an account, or got what there was."""
+        self._wanted.get(account_id, {}).pop(seat, None)
+
     def wanted(self, account_id: str, seat: str, now_ns: int) -> bool:
         """Whether another seat wanted of it in the last lease."""
         since_ns = now_ns - self._lease_ns
         wanted = self._wanted.get(account_id, {})
         return any(at_ns > since_ns for name, at_ns in wanted.items() if name != seat)
 
-    def yields(self, account_id: str, seat: str, free: int, now_ns: int) -> bool:
-        """Whether a seat that has so much free holds what another has more use for."""
-        need = self.need(account_id, seat)
-        return need is not None and free > ENOUGH * need and self.wanted(account_id, seat, now_ns)
+    def yields(self, account_id: str, seat: str, free: int, step: int, now_ns: int) -> bool:
+        """Whether a seat that has so much free holds what another has more use for; `step` is the largest bid."""
+        use = self._uses.get(account_id, {}).get(seat)
+        if use is None or use.a_lease is None or free <= 0:
+            return False
+        of_no_use = free > ENOUGH * use.a_lease or (free < step and use.idle)
+        return of_no_use and self.wanted(account_id, seat, now_ns)
 
     def passed(self, account_id: str, seat: str) -> None:
         """A seat gave back what it had no use for."""
         self._passed.setdefault(account_id, set()).add(seat)
 
     def waits(self, account_id: str, seat: str, seats: Sequence[str]) -> bool:
-        """Whether others among `seats` have their turn before this one."""
+        """Whether others among `seats` have their turn before this one; once all had theirs, all begin anew."""
         passed = self._passed.get(account_id)
         if not passed or seat not in passed:
             return False
         if passed.issuperset(seats):
             passed.clear()
             return False
-        return True
+        wanted = self._wanted.get(account_id, {})
+        return any(name in wanted and name not in passed for name in seats)

@@ -271,7 +271,8 @@ class Leasing:
         if account.cut or gain_ns <= 0 or (gain_ns * 3 < self._rules.lease_ns and not last):
             return
         free = grant.granted - _used(seat, grant)
-        if account.room < account.step and self._demand.yields(account.id, seat.name, free, now_ns):
+        step = account.step
+        if account.room < step and self._demand.yields(account.id, seat.name, free, step, now_ns):
             return
         if grant.freed and not account.reopen(grant):
             if not self._idle(seat, grant):
@@ -306,10 +307,12 @@ class Leasing:
         chunk = self._chunk(account, seat, seats)
         free = grant.granted - _used(seat, grant)
         if free * 2 >= chunk:
+            self._demand.content(account.id, seat.name)
             return
         if not room or (room < step <= free) or self._demand.waits(account.id, seat.name, seats):
             self._demand.want(account.id, seat.name, now_ns)
             return
+        self._demand.content(account.id, seat.name)
         account.give(grant, room if room - chunk < step else chunk)
         draft.move(account, grant)
 
