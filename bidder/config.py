@@ -112,9 +112,9 @@ class BankSection(_Section, frozen=True):
     less. late_event_hours: how long after its reservation a bid's notices are taken; conversion_days: and its
     conversions.
 
-    late_reserve: share of what may still be spent that is kept back for wins that are told of too late, or `measured`.
-    late_quantile: that the measured share is to hold at; late_start: the share while too little was measured;
-    late_floor, late_ceiling: its least and most. late_window_hours: how long what was measured counts.
+    late_reserve: share of what may still be spent that is kept back for wins that are told of too late, or
+    `measured`. late_quantile: that the measured share is to hold at; late_start: the share while too little was
+    measured; late_floor, late_ceiling: its least and most. late_window_hours: how long what was measured counts.
     late_tail_seconds: how long after a booking others of its time may still come late.
     """
 

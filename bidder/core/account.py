@@ -34,7 +34,6 @@ from bidder.core.lines import Line
 from bidder.core.messages import ONE_IMPRESSION
 from bidder.errors import InvariantError
 
-
 _MILLION = 1_000_000
 
 

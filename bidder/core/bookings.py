@@ -89,7 +89,7 @@ class TallyRow(NamedTuple):
 
 
 class LateRow(NamedTuple):
-    """Money of an advertiser's bids of one hour, absolute: spent, the part that came uncovered, and in how many wins."""
+    """An advertiser's bids of one hour, absolute: money spent, the part that came uncovered, and by how many wins."""
 
     advertiser_id: str
     hour: int

@@ -5,11 +5,10 @@ show: looked at several times a lease and smoothed over about one. So a seat hol
 leases, and a bank that falls silent stops nobody before the lease does.
 
 Where all of a budget is granted, some seats may hold what they have no use for while others have none. So a seat
-*yields* where it holds more than four times its need, or a rest below one largest bid that it did not touch of late, and
-nothing is left and another wants: its lease is not renewed, and
-once it says that no bid of it is open, what it holds goes to another. It has *passed* then, and gets no more while
-another that has not passed wants. So the few bids of a small budget over many seats go round, and stay where they are
-used.
+*yields* where nothing is left, another wants, and it holds more than four times its need, or a rest below one
+largest bid that it did not touch of late. Its lease is not renewed, and once it says that no bid of it is open,
+what it holds goes to another. It has *passed* then, and gets no more while another that has not passed wants. So the
+few bids of a small budget over many seats go round, and stay where they are used.
 
 All follows from reports and the times of ticks. Nothing of it is kept: a bank that starts again learns it anew.
 """

@@ -139,7 +139,7 @@ class Gate:
         self.shades: list[float] = []
         self._indices: dict[str, int] = {}
         self._waits_ns: dict[int, int] = {}
-        for name in ("", *sorted(settings.exchanges)):
+        for name in ("", *sorted(settings.exchanges.keys() - {GENERAL})):
             self._indices[name] = len(self.shades)
             self.shades.append(settings.rules(name).first_price_shade)
         self.rule_names = tuple(name or GENERAL for name in self._indices)

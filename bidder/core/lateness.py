@@ -11,9 +11,9 @@ the window the measured share is the k-th smallest of theirs,
 and the next block's is at most that with probability k / (n + 1) >= quantile, if blocks are exchangeable: the upper
 limit of Wilks (Determination of sample sizes for setting tolerance limits, Annals of Mathematical Statistics 12,
 1941, p. 91), which assumes no distribution. For fewer blocks than that takes (99 at .99) the largest is taken, and
-at least `late_start_ppm`, which is then an assumption and not a measurement. What is late now tends to stay late for
-a while, which exchangeable blocks do not: so the share is never below that of the newest block. Floor and ceiling come
-last. What it cannot know: a block's wins that are still on their way, and a future unlike the window.
+at least `late_start_ppm`, which is then an assumption and not a measurement. What is late now tends to stay late
+for a while, which exchangeable blocks do not: so the share is never below that of the newest block. Floor and
+ceiling come last. What it cannot know: a block's wins that are still on their way, and a future unlike the window.
 
 Blocks are of all advertisers of this bank, since lateness is a matter of exchanges and networks; an account with a
 larger share of its own keeps back that. All is integers and rows, so that a bank that starts again measures the same.

@@ -26,7 +26,8 @@ class ExchangeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     result_seconds: how long a bid's money waits for a win or loss, at most; result_time: whether it waits as long
     as was measured (`core.waits`) or always that long. result_quantile, result_factor: of the measured times that
     quantile, so many times, is waited. result_least_seconds: and at least so long. result_least_wins: so many wins
-    must have been measured. billing_seconds: how long after a win for the billing notice. network_margin_ms: taken off `tmax` for the way there and back, on the wall's clock.
+    must have been measured. billing_seconds: how long after a win for the billing notice.
+    network_margin_ms: taken off `tmax` for the way there and back, on the wall's clock.
     default_tmax_ms: where a request has none. currency: of requests that name none. approval: whether a
     creative of which nothing is stated may be shown (`assumed`) or not (`required`). no_bid: what is answered
     where there is no bid (section 4.2.1): the reason, empty lists, an empty object, or nothing at all. strict:

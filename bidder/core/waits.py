@@ -7,7 +7,7 @@ use. So once `result_least_wins` wins of an exchange were heard of, a reservatio
     result_factor * the quantile `result_quantile` of those times,
 
 at least `result_least_seconds` and never longer than `result_seconds`, which the bank counts on. A win that is heard
-of after its reservation ended is counted too, as long as the purse remembers the bid: else the time could only shrink.
+of after its reservation ended counts too, as long as the purse remembers the bid: else the time could only shrink.
 What is rarer than the quantile tells is a late win, paid and counted as such. The terms in a bid's token stay
 as configured. All follows from settlements and ticks, which are journaled: a replay waits as long.
 """

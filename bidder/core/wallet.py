@@ -19,14 +19,13 @@ from bidder.core.purse import Purse, Result, Unit
 from bidder.core.table import LineTable
 from bidder.core.token import bid_id_bytes
 
-
 _MARK_BITS = 48
-"""A bid's tag: below, what the caps know it by; above, the index of its exchange and 1, so that 0 is an unknown bid."""
+"""A bid's tag: below, what the caps know it by; above, the index of its exchange and 1, as 0 is an unknown bid."""
 _MARK = (1 << _MARK_BITS) - 1
 
 
 class Heard(NamedTuple):
-    """How long after its bid a win was heard of: the exchange's index, whether this was the first word, the billing."""
+    """How long after its bid a win was heard of, of which exchange; whether for the first time, or as billing."""
 
     exchange: int
     first: bool
@@ -288,7 +287,7 @@ class Wallet:
         return [mark for mark in (tags & np.uint64(_MARK)).tolist() if mark]
 
     def of_campaigns(self, table: LineTable) -> dict[str, tuple[int, int]]:
-        """Of each campaign of a table, nanos that its bids hold in reservations and nanos that it spent, at this seat."""
+        """Of each campaign of a table, nanos that its bids hold in reservations and nanos that it spent here."""
         names = dict.fromkeys(line.campaign.id for line in table.lines)
         purse = self.purse
         accounts = ((name, purse.account(name)) for name in names)

@@ -254,24 +254,26 @@ class Metrics:
             [({}, engine.loop)],
         )
         by_exchange = [{"exchange": name} for name in waits.names]
-        yield from histogram(
-            "clearbid_win_delay_seconds",
-            "From a bid to the first word of its win; old ones fade.",
-            list(zip(by_exchange, waits.heard, strict=True)),
-        )
-        yield from histogram(
-            "clearbid_billing_delay_seconds",
-            "From a bid to its billing; old ones fade.",
-            list(zip(by_exchange, waits.billed, strict=True)),
-        )
+        for name, said, delays in (
+            ("win", "From a bid to the first word of its win", waits.heard),
+            ("billing", "From a bid to its billing", waits.billed),
+        ):
+            yield from family(
+                f"clearbid_{name}_delay_seconds",
+                "gauge",
+                f"{said}, quantiles; old ones fade.",
+                [
+                    Sample({**labels, "quantile": str(ppm / 1e6)}, one.quantile_ns(ppm) / 1e9)
+                    for labels, one in zip(by_exchange, delays, strict=True)
+                    for ppm in (500_000, 990_000, 999_000)
+                    if one.count
+                ],
+            )
         yield from family(
             "clearbid_result_wait_seconds",
             "gauge",
             "How long a reservation waits for its result.",
-            [
-                Sample(labels, engine.gate.waits_ns(index) / 1e9)
-                for index, labels in enumerate(by_exchange)
-            ],
+            [Sample(labels, engine.gate.waits_ns(index) / 1e9) for index, labels in enumerate(by_exchange)],
         )
 
     def _state(self) -> Iterator[str]:
