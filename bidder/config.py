@@ -108,13 +108,21 @@ class StoreSection(_Section, frozen=True):
     durable: bool = True
 
 
+_PartShare = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+
+
 class BankSection(_Section, frozen=True):
     """The bank; times on the shared clock but for the tick.
 
     lease_seconds: how long a seat may bid without a word from the bank. margin_seconds: for clock skew and
     notices under way, before money comes back. tick_seconds: wall time between ticks. min_chunk_bids: least grant,
-    in maximum bids. late_event_hours: how long after its reservation a bid's notices are taken; conversion_days:
-    and its conversions.
+    in maximum bids; of a budget too small for that over all seats, less. late_event_hours: how long after its
+    reservation a bid's notices are taken; conversion_days: and its conversions.
+
+    late_reserve: share of what may still be spent that is kept back for wins that are told of too late, or
+    `measured`. late_quantile: that the measured share is to hold at; late_start: the share while too little was
+    measured; late_floor, late_ceiling: its least and most. late_window_hours: how long what was measured counts.
+    late_tail_seconds: how long after a booking others of its time may still come late.
     """
 
     lease_seconds: Seconds = 30.0
@@ -123,6 +131,13 @@ class BankSection(_Section, frozen=True):
     min_chunk_bids: Annotated[int, msgspec.Meta(gt=0, le=1_000_000)] = 100
     late_event_hours: Annotated[int, msgspec.Meta(gt=0, le=24 * 30)] = 72
     conversion_days: Annotated[int, msgspec.Meta(gt=0, le=365)] = 30
+    late_reserve: Literal["measured"] | _PartShare = "measured"
+    late_quantile: Annotated[float, msgspec.Meta(ge=0.5, lt=1)] = 0.99
+    late_start: _PartShare = 0.003
+    late_floor: _PartShare = 0.001
+    late_ceiling: _PartShare = 0.25
+    late_window_hours: Annotated[int, msgspec.Meta(gt=0, le=1_440)] = 168
+    late_tail_seconds: Seconds = 3_600.0
 
 
 class BidSection(_Section, frozen=True):

@@ -11,6 +11,7 @@ and the consumed offsets in one transaction, then publishes the messages (`runti
 | `core.chart` | which of them there are today, and which a line item charges |
 | `core.bidbook` | what each bid has had, and the rules by which notices are refused |
 | `core.attribution` | which bid a conversion counts for: windows, last touch, orders, and those that wait |
+| `core.lateness` | which share of spend comes uncovered, and what is to be kept back for it |
 | `core.leasing` | seats, epochs, chunks, renewal, and when what was granted comes back |
 | `core.tally` | what came of the bids of a line item and of a creative, and the reports |
 
@@ -37,6 +38,7 @@ from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.chart import Chart
 from bidder.core.effects import Draft, Effects, PlacedExposure
 from bidder.core.exposures import Exposure
+from bidder.core.lateness import Lateness
 from bidder.core.leasing import Leasing
 from bidder.core.messages import (
     AdvertiserChange,
@@ -103,6 +105,7 @@ class Bank:
             self._bids.remember(booking)
             self._attribution.remember(booking)
         self._leasing = Leasing(rules, self._chart.offered, state.seats)
+        self._lateness = Lateness(rules, state.lateness)
         self._draft = Draft()
         self.check()
 
@@ -159,7 +162,7 @@ class Bank:
             self._leasing.free(seen_ns, self._draft)
         if self._chart.roll(now_ns, self._draft):
             self._leasing.look_again()
-        self._leasing.serve(now_ns, seen_ns, self._draft)
+        self._leasing.serve(now_ns, seen_ns, self._draft, self._lateness.share_ppm(now_ns))
         self._tell_creatives(now_ns)
         return self._close()
 
@@ -195,7 +198,11 @@ class Bank:
 
     def accounts(self) -> list[AccountReport]:
         """Every budget on which something may still be booked, in the order of their ids."""
-        return [account_report(account) for _, account in sorted(self._chart.accounts.items())]
+        locked = self._leasing.locked()
+        return [
+            account_report(account, locked.get(name, 0))
+            for name, account in sorted(self._chart.accounts.items())
+        ]
 
     def refused(self) -> dict[str, int]:
         """Refused notices by rule, over all campaigns and those of unknown ones."""
@@ -248,13 +255,16 @@ class Bank:
         if any(account.booked + units > MAX_NANOS for account, units in charges):
             return Rule.BAD_VALUE
         late = _late(notice)
+        uncovered = []
         for account, units in charges:
             grant = account.grants.get((notice.seat, notice.epoch))
-            account.book(units, grant, late=late)
+            uncovered.append(account.book(units, grant, late=late))
             if grant is None:
                 self._draft.touch(account)
             else:
                 self._draft.move(account, grant)
+        bid_at_ns = _bid_at_ns(notice)
+        self._lateness.book(book.advertiser, bid_at_ns, notice.cost_nanos, uncovered[0], self._draft)
         tally = book.tally(_line_item(notice))
         tally.spend(notice.cost_nanos, late=late)
         tally.wins += not self._bids.won(notice.bid_id)
@@ -372,6 +382,7 @@ class Bank:
                 line_item_id=notice.line_item_id,
                 bid_at_ns=_bid_at_ns(notice),
                 impressions=notice.impressions,
+                at_ns=notice.at_ns,
             )
         )
 

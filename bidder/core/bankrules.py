@@ -53,6 +53,11 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
     conversion_ns: the same for conversions. hold_ns: how long a conversion whose touch has not been heard of waits
     for it. spent_refresh_ns: how often a seat hears of an account's spend
     alone, for pacing, and everyone of what a creative's counts are.
+
+    The reserve for late spend (`core.account`, `core.lateness`), shares in millionths: late_share_ppm: of what may
+    still come, or None to measure it. late_quantile_ppm: that the measured share is to hold at. late_start_ppm: the
+    share while too little was measured; late_floor_ppm, late_ceiling_ppm: least and most. late_window_hours: how long
+    what was measured counts. late_tail_ns: how long after a booking others of its time may still come late.
     """
 
     lease_ns: int = 30_000_000_000
@@ -63,6 +68,13 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
     conversion_ns: int = 30 * 24 * HOUR_NS
     hold_ns: int = HOUR_NS // 6
     spent_refresh_ns: int = 200_000_000
+    late_share_ppm: int | None = None
+    late_quantile_ppm: int = 990_000
+    late_start_ppm: int = 3_000
+    late_floor_ppm: int = 1_000
+    late_ceiling_ppm: int = 250_000
+    late_window_hours: int = 168
+    late_tail_ns: int = HOUR_NS
 
     @property
     def keep_ns(self) -> int:

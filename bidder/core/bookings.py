@@ -102,6 +102,16 @@ class TallyRow(NamedTuple):
     view_conversions: int = 0
 
 
+class LateRow(NamedTuple):
+    """An advertiser's bids of one hour, absolute: money spent, the part that came uncovered, and by how many wins."""
+
+    advertiser_id: str
+    hour: int
+    spent_nanos: int = 0
+    uncovered_nanos: int = 0
+    wins: int = 0
+
+
 class CreativeRow(NamedTuple):
     """How often a creative was shown, clicked and viewed, absolute."""
 
@@ -188,6 +198,7 @@ class Rows(NamedTuple):
     held: tuple[HeldRow, ...] = ()
     released: tuple[str, ...] = ()
     unattributed: tuple[UnattributedRow, ...] = ()
+    lateness: tuple[LateRow, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
@@ -211,3 +222,4 @@ class BankState(NamedTuple):
     orders: Iterable[OrderRow] = ()
     held: Iterable[HeldRow] = ()
     unattributed: Iterable[UnattributedRow] = ()
+    lateness: Iterable[LateRow] = ()

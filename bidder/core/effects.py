@@ -8,6 +8,7 @@ from bidder.core.bookings import (
     Booking,
     GrantKey,
     HeldRow,
+    LateRow,
     OrderRow,
     RefusalRow,
     Rows,
@@ -47,6 +48,7 @@ class Draft:
         "exposures",
         "grants",
         "held",
+        "lateness",
         "leases",
         "orders",
         "refusals",
@@ -75,6 +77,7 @@ class Draft:
         self.held: dict[str, HeldRow] = {}
         self.released: list[str] = []
         self.unattributed: dict[tuple[str, str], UnattributedRow] = {}
+        self.lateness: dict[tuple[str, int], LateRow] = {}
 
     def touch(self, account: Account) -> None:
         """Notes that an account changed."""
@@ -112,6 +115,7 @@ class Draft:
             held=tuple(self.held.values()),
             released=tuple(self.released),
             unattributed=tuple(self.unattributed.values()),
+            lateness=tuple(self.lateness.values()),
         )
         return Effects(
             tuple(self.settlements),

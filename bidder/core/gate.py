@@ -15,7 +15,7 @@ from bidder.core.messages import NoticeKind
 from bidder.core.networks import NetworkSet
 from bidder.core.opportunity import Audience, audience_of
 from bidder.core.profiles import ProfileTable
-from bidder.core.settings import NS_PER_SECOND, EngineSettings, ExchangeRules
+from bidder.core.settings import GENERAL, NS_PER_SECOND, EngineSettings, ExchangeRules
 from bidder.core.traffic import TrafficFilter
 from bidder.core.users import user_key
 from bidder.core.views import ViewBook, remember
@@ -60,7 +60,8 @@ class Exchange:
     Attributes:
         name: as configured or as requests name it. json: JSON text of it. rules: for it.
         index: of its shade in `Gate.shades`.
-        margin_ns, default_tmax_ms, result_ns, billing_ns: see `ExchangeRules`. exp_s: stated in bids (section
+        margin_ns, default_tmax_ms, result_ns, billing_ns: see `ExchangeRules`. wait_ns: how long a reservation
+            waits for its result, at most `result_ns`, see `core.waits`. exp_s: stated in bids (section
             4.2.3): seconds that we wait between auction and billing. schain: filter of supply chains, or None.
         label: the name as a token can carry it. money: `NoticeKind` that books spend. billing: who calls the billing
             URL, None where it goes by media.
@@ -83,6 +84,7 @@ class Exchange:
         "rules",
         "schain",
         "strict",
+        "wait_ns",
     )
 
     def __init__(self, name: str, rules: ExchangeRules, index: int) -> None:
@@ -95,7 +97,7 @@ class Exchange:
         self.index = index
         self.margin_ms = rules.network_margin_ms
         self.default_tmax_ms = rules.default_tmax_ms
-        self.result_ns = int(rules.result_seconds * NS_PER_SECOND)
+        self.result_ns = self.wait_ns = int(rules.result_seconds * NS_PER_SECOND)
         self.billing_ns = int(rules.billing_seconds * NS_PER_SECOND)
         self.exp_s = int(rules.result_seconds + rules.billing_seconds)
         self.dedupe_ns = int(rules.dedupe_seconds * NS_PER_SECOND)
@@ -129,7 +131,8 @@ class Gate:
 
     Attributes:
         profiles: of users, for `Visitor.segments`. traffic: the filter, with its counters.
-        shades: share of the value bid at first price, by `Exchange.index`.
+        shades: share of the value bid at first price, by `Exchange.index`. rule_names: the exchange of each index,
+            `*` for all without rules of their own.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -151,9 +154,11 @@ class Gate:
         self._exchanges: dict[str, Exchange] = {}
         self.shades: list[float] = []
         self._indices: dict[str, int] = {}
-        for name in ("", *sorted(settings.exchanges)):
+        self._waits_ns: dict[int, int] = {}
+        for name in ("", *sorted(settings.exchanges.keys() - {GENERAL})):
             self._indices[name] = len(self.shades)
             self.shades.append(settings.rules(name).first_price_shade)
+        self.rule_names = tuple(name or GENERAL for name in self._indices)
 
     def forget(self) -> None:
         """Forgets what was read in requests, but for the transactions that were offered."""
@@ -167,9 +172,24 @@ class Gate:
         if found is None:
             index = self._indices.get(name, 0)
             found = Exchange(name, self._settings.rules(name), index)
+            found.wait_ns = self._waits_ns.get(index, found.wait_ns)
             if len(self._exchanges) < 4_096:
                 self._exchanges[name] = found
         return found
+
+    def wait(self, index: int, wait_ns: int) -> None:
+        """Lets the reservations of exchanges of an index wait so long for their result."""
+        if self._waits_ns.get(index) == wait_ns:
+            return
+        self._waits_ns[index] = wait_ns
+        for exchange in self._exchanges.values():
+            if exchange.index == index:
+                exchange.wait_ns = wait_ns
+
+    def waits_ns(self, index: int) -> int:
+        """How long the reservations of exchanges of an index wait."""
+        rules = self._settings.rules(self.rule_names[index])
+        return self._waits_ns.get(index, int(rules.result_seconds * NS_PER_SECOND))
 
     def admit(
         self, request: BidRequest, exchange: Exchange, age_ns: int, now_ns: int, test: bool

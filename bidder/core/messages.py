@@ -188,7 +188,7 @@ class Settlement(Message, frozen=True, gc=False, tag="settlement"):
 
     `amount_nanos` is what was booked (POSTED), else 0; it is charged to the budgets of the line item (empty: the
     campaign's own) on the day of `bid_at_ns`. `late` says that the notice came after the
-    reservation's own end, by the times in the token.
+    reservation's own end, by the times in the token. `at_ns` is when the tracker took it (0: not said).
     """
 
     kind: SettlementKind
@@ -201,6 +201,7 @@ class Settlement(Message, frozen=True, gc=False, tag="settlement"):
     line_item_id: str = ""
     bid_at_ns: Instant = 0
     impressions: int = ONE_IMPRESSION
+    at_ns: Instant = 0
 
     def __post_init__(self) -> None:
         if (self.kind is SettlementKind.POSTED) != (self.amount_nanos > 0):
@@ -218,6 +219,7 @@ class SettlementRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
     late: bool
     bid_at_ns: Instant
     impressions: int
+    at_ns: Instant = 0
 
 
 class Settlements(Message, frozen=True, tag="settlements"):
@@ -241,6 +243,7 @@ class Settlements(Message, frozen=True, tag="settlements"):
                 line_item_id=row.line_item_id,
                 bid_at_ns=row.bid_at_ns,
                 impressions=row.impressions,
+                at_ns=row.at_ns,
             )
             for row in self.rows
         ]
@@ -260,6 +263,7 @@ def in_bulk(settlements: Iterable[Settlement], most: int = 500) -> list[Settleme
                 one.late,
                 one.bid_at_ns,
                 one.impressions,
+                one.at_ns,
             )
         )
     return [

@@ -181,7 +181,8 @@ class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
     """One budget of any level (`core.budgets`); amounts in its unit: nanos, or millionths of an impression.
 
     `booked` is spent, `leased` granted and still open, `late` the part of `booked` that came after its
-    reservation's end, `uncovered` the part for which no grant had room.
+    reservation's end, `uncovered` the part for which no grant had room; `reserve` is kept back for such spend
+    that is still to come, see `core.account`. `locked` is what seats hold in reservations, as they last said.
     """
 
     id: str
@@ -193,6 +194,8 @@ class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
     leased: int
     late: int
     uncovered: int
+    reserve: int
+    locked: int
 
 
 def campaign_report(book: CampaignBook, account: Account) -> CampaignReport:
@@ -224,8 +227,8 @@ def line_item_report(tally: Tally) -> LineItemReport:
     return LineItemReport(id=row.pop("line_item_id"), **row)
 
 
-def account_report(account: Account) -> AccountReport:
-    """One budget as it stands."""
+def account_report(account: Account, locked: int) -> AccountReport:
+    """One budget as it stands; `locked` is what seats hold in reservations on it."""
     return AccountReport(
         id=account.id,
         unit=int(account.unit),
@@ -236,4 +239,6 @@ def account_report(account: Account) -> AccountReport:
         leased=account.outstanding,
         late=account.late,
         uncovered=account.uncovered,
+        reserve=account.reserve,
+        locked=locked,
     )

@@ -78,6 +78,13 @@ def bank_rules(config: Config, speedup: float = 1.0) -> BankRules:
         min_chunk_bids=bank.min_chunk_bids,
         accept_ns=bank.late_event_hours * HOUR_NS,
         conversion_ns=bank.conversion_days * 24 * HOUR_NS,
+        late_share_ppm=None if isinstance(bank.late_reserve, str) else round(bank.late_reserve * 1e6),
+        late_quantile_ppm=round(bank.late_quantile * 1e6),
+        late_start_ppm=round(bank.late_start * 1e6),
+        late_floor_ppm=round(bank.late_floor * 1e6),
+        late_ceiling_ppm=round(bank.late_ceiling * 1e6),
+        late_window_hours=bank.late_window_hours,
+        late_tail_ns=int(bank.late_tail_seconds * NS_PER_SECOND),
     )
 
 

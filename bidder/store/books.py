@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from bidder.core.bankrules import HOUR_NS
 from bidder.core.bookings import (
     AccountRow,
     BankState,
@@ -18,6 +19,7 @@ from bidder.core.bookings import (
     CreativeRow,
     GrantRow,
     HeldRow,
+    LateRow,
     OrderRow,
     RefusalRow,
     Rows,
@@ -58,6 +60,9 @@ class Batch(NamedTuple):
     sent: int = 0
 
 
+KEEP_HOURS = 24 * 62
+"""How far back it is read what came late: as far as the longest window that a configuration may ask for."""
+
 _letters = msgspec.msgpack.Decoder(list[Letter])
 _UPSERTS = {
     "accounts": ("accounts", AccountRow, 1),
@@ -68,6 +73,7 @@ _UPSERTS = {
     "orders": ("orders", OrderRow, 2),
     "held": ("held", HeldRow, 1),
     "unattributed": ("unattributed", UnattributedRow, 2),
+    "lateness": ("lateness", LateRow, 2),
 }
 
 
@@ -131,6 +137,12 @@ class Books:
                 unattributed=[
                     UnattributedRow(*row)
                     for row in connection.execute(_select("unattributed", UnattributedRow))
+                ],
+                lateness=[
+                    LateRow(*row)
+                    for row in connection.execute(
+                        _select("lateness", LateRow) + " WHERE hour >= ?", (now_ns // HOUR_NS - KEEP_HOURS,)
+                    )
                 ],
             )
 

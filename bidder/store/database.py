@@ -248,6 +248,22 @@ MIGRATIONS = (
             ) STRICT, WITHOUT ROWID""",
         ),
     ),
+    Migration(
+        7,
+        "late spend by hour",
+        (
+            # By advertiser, the root of all budgets, so that banks that share the work write no row of another's.
+            """CREATE TABLE lateness (
+                advertiser_id TEXT NOT NULL,
+                hour INTEGER NOT NULL,
+                spent_nanos INTEGER NOT NULL CHECK (spent_nanos >= 0),
+                uncovered_nanos INTEGER NOT NULL CHECK (uncovered_nanos >= 0),
+                wins INTEGER NOT NULL,
+                PRIMARY KEY (advertiser_id, hour)
+            ) STRICT, WITHOUT ROWID""",
+            "CREATE INDEX lateness_by_hour ON lateness (hour)",
+        ),
+    ),
 )
 
 

@@ -26,7 +26,7 @@ from tests.support.banking import S, advertiser, ask, bid_id, campaign, item, no
 WIN, BILLING, LOSS = NoticeKind.WIN, NoticeKind.BILLING, NoticeKind.LOSS
 IMPRESSION, CLICK, CONVERSION = NoticeKind.IMPRESSION, NoticeKind.CLICK, NoticeKind.CONVERSION
 HOUR = 3600 * S
-RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S)
+RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S, late_share_ppm=0)
 
 
 def make(*campaigns: Campaign, rules: BankRules = RULES) -> Bank:

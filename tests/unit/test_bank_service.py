@@ -47,7 +47,7 @@ from tests.support.banking import S, advertiser, ask, bid_id, campaign, item, no
 
 BILLING = NoticeKind.BILLING
 _Record = TypeVar("_Record", Settlement, Lease, CampaignChange, AdvertiserChange, Exposure, CreativeCounts)
-RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S)
+RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S, late_share_ppm=0)
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ SHOP = {"acme": advertiser(daily_impressions=50, lifetime_nanos=S)}
 
 def rows_of_two_days() -> tuple[Bank, list[Rows]]:
     """A bank whose bids charge five accounts, on two days."""
-    bank = Bank(BankRules(), CAMPAIGNS, None, SHOP)
+    bank = Bank(BankRules(late_share_ppm=0), CAMPAIGNS, None, SHOP)
     bids = [notice(NoticeKind.BILLING, line_item_id="shoes", creative_id="b1", bid_at_ns=10 * S)]
     bids += [notice(NoticeKind.BILLING, "b-2", line_item_id="shoes", bid_at_ns=DAY, impressions=2_500_000)]
     bids += [notice(NoticeKind.BILLING, "b-3", line_item_id="shoes", bid_at_ns=10 * S, at_ns=101 * S)]
@@ -148,7 +148,7 @@ def test_accounts_of_every_level_come_back_as_they_were(books: Books) -> None:
     bank, steps = rows_of_two_days()
     books.write(Batch(steps=steps))
     books.verify()
-    again = Bank(BankRules(), CAMPAIGNS, books.load(DAY), SHOP)
+    again = Bank(BankRules(late_share_ppm=0), CAMPAIGNS, books.load(DAY), SHOP)
     again.tick(DAY)
     assert again.accounts() == bank.accounts()
     assert again.line_items() == bank.line_items()
