@@ -487,7 +487,8 @@ def all_bids_are_paid(world: Shop) -> None:
     world.bid(index=0, who=("small", ""), wanted=[(5, 1)])
     world.wait(seconds=29, silent=set())
     for _ in range(3):
-        world.bid(index=0, who=("big", "y"), wanted=[(1, 1)] * 8)
+        for index in (0, 1):  # whichever holds what is left of the day
+            world.bid(index=index, who=("big", "y"), wanted=[(1, 1)] * 8)
         world.wait(seconds=20, silent=set())
     bids, world.in_flight = world.in_flight, []
     for bid in bids:
