@@ -21,6 +21,7 @@ import msgspec
 
 from bidder.core.settings import (
     NS_PER_SECOND,
+    BrakeSettings,
     EngineSettings,
     ExchangeRules,
     PacingSettings,
@@ -187,6 +188,7 @@ class Config(_Section, frozen=True):
     bid: BidSection = BidSection()
     track: TrackSection = TrackSection()
     pacing: PacingSettings = PacingSettings()
+    brakes: BrakeSettings = BrakeSettings()
     privacy: PrivacyPolicy = PrivacyPolicy()
     traffic: TrafficSection = TrafficSection()
     users: UserSettings = UserSettings()
@@ -237,6 +239,7 @@ class Config(_Section, frozen=True):
             public_url=self.track.public_url,
             external_scores=self.bid.external_scores,
             pacing=self.pacing,
+            brakes=self.brakes,
             privacy=self.privacy,
             traffic=self.traffic.rules(),
             data_centres=self._networks(),

@@ -172,7 +172,7 @@ class Account:
         before = self.limit
         self.limit = min((limit for _, limit in self.lines.values()), default=0)
         if self.unit is Unit.MONEY:  # CPM micros are nanos an impression
-            self.step = max((line.max_bid_cpm_micros for line, _ in self.lines.values()), default=1)
+            self.step = max((line.most_nanos for line, _ in self.lines.values()), default=1)
         else:
             self.step = ONE_IMPRESSION
         self._measure_cut()

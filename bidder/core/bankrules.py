@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from bidder.core.settings import EngineSettings
+from bidder.core.settings import BrakeSettings, EngineSettings
 
 HOUR_NS = 3_600_000_000_000
 
@@ -37,7 +37,8 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
     min_chunk_bids: a grant is never below so many maximum bids,
     unless that is all that is left. accept_ns: how long after its reservation a bid's notices are taken.
     conversion_ns: the same for conversions. spent_refresh_ns: how often a seat hears of an account's spend
-    alone, for pacing, and everyone of what a creative's counts are.
+    alone, for pacing, and everyone of what a creative's counts are. discrepancy_ppm: the highest of any exchange,
+    part of what one bid may cost. brakes: when spend is too fast.
     """
 
     lease_ns: int = 30_000_000_000
@@ -47,6 +48,8 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
     accept_ns: int = 72 * HOUR_NS
     conversion_ns: int = 30 * 24 * HOUR_NS
     spent_refresh_ns: int = 200_000_000
+    discrepancy_ppm: int = 0
+    brakes: BrakeSettings = BrakeSettings()
 
     @property
     def keep_ns(self) -> int:

@@ -121,7 +121,7 @@ class Gate:
 
     Attributes:
         profiles: of users, for `Visitor.segments`. traffic: the filter, with its counters.
-        shades: share of the value bid at first price, by `Exchange.index`.
+        shades: share of the value bid at first price, by `Exchange.index`; discrepancies: `discrepancy_ppm`.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -142,10 +142,12 @@ class Gate:
         self._offers: dict[str, tuple[int, str]] = {}
         self._exchanges: dict[str, Exchange] = {}
         self.shades: list[float] = []
+        self.discrepancies: list[int] = []
         self._indices: dict[str, int] = {}
         for name in ("", *sorted(settings.exchanges)):
             self._indices[name] = len(self.shades)
             self.shades.append(settings.rules(name).first_price_shade)
+            self.discrepancies.append(settings.rules(name).discrepancy_ppm)
 
     def forget(self) -> None:
         """Forgets what was read in requests, but for the transactions that were offered."""

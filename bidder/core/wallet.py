@@ -21,12 +21,16 @@ from bidder.core.token import bid_id_bytes
 
 
 class Settled(NamedTuple):
-    """What settling came to: tags of bids that won, that were shown and that were freed; how many posts were late."""
+    """What settling came to: tags of bids that won, that were shown and that were freed; how many posts were late.
+
+    `spent` has for each new post the row of its line item, its nanos and when it was bid, 0 where that is not said.
+    """
 
     won_tags: list[int]
     posted_tags: list[int]
     freed_tags: list[int]
     late: int
+    spent: list[tuple[int, int, int]]
 
 
 class Wallet:
@@ -221,12 +225,12 @@ class Wallet:
         self.purse.settle_rows(
             ids.reshape(count, 12).copy(), kinds, chains, amounts, now_ns, results, tags, impressions
         )
-        settled = Settled([], [], [], int((results == Result.LATE).sum()))
+        settled = Settled([], [], [], int((results == Result.LATE).sum()), [])
         for row, result, tag in zip(rows, results.tolist(), tags.tolist(), strict=True):
             if row.kind is SettlementKind.POSTED:
                 assert result != Result.EXCEEDS, f"the bank booked {row} above its reservation"
                 if result != Result.EXISTS:
-                    self._spend(row, index, pacer)
+                    self._spend(row, index, pacer, settled)
                 if tag and result == Result.OK:
                     settled.posted_tags.append(tag)
             elif tag and result == Result.OK:
@@ -234,10 +238,13 @@ class Wallet:
         self.sync()
         return settled
 
-    def _spend(self, row: Settlement | SettlementRow, index: dict[str, int], pacer: Pacer) -> None:
+    def _spend(
+        self, row: Settlement | SettlementRow, index: dict[str, int], pacer: Pacer, settled: Settled
+    ) -> None:
         place = index.get(row.line_item_id or row.campaign_id)
         if place is None:
             return
+        settled.spent.append((place, row.amount_nanos, row.bid_at_ns))
         group = int(self.pace[place])
         pacer.spend(group, row.amount_nanos, int(self.shares[group]))
         self.spent[group] = max(self.spent[group], self.purse.posted(self._group_accounts[group]))

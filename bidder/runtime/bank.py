@@ -44,7 +44,7 @@ from bidder.core.messages import (
     encode,
     in_bulk,
 )
-from bidder.core.settings import NS_PER_SECOND
+from bidder.core.settings import NS_PER_SECOND, EngineSettings
 from bidder.errors import DeliveryError, InvariantError
 from bidder.runtime.clock import Clock
 from bidder.runtime.transport import MarkedSource, Message, Outbound, Sink
@@ -76,6 +76,8 @@ def bank_rules(config: Config, speedup: float = 1.0) -> BankRules:
         min_chunk_bids=bank.min_chunk_bids,
         accept_ns=bank.late_event_hours * HOUR_NS,
         conversion_ns=bank.conversion_days * 24 * HOUR_NS,
+        discrepancy_ppm=EngineSettings(exchanges=config.exchanges).highest_discrepancy_ppm,
+        brakes=config.brakes,
     )
 
 
