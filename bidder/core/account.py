@@ -17,6 +17,7 @@ are 0 and spend never passes the limit.
 All amounts are in the account's unit: nanos of money, or millionths of an impression.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from bidder.core.bookings import AccountRow, GrantKey, GrantRow
@@ -161,11 +162,15 @@ class Account:
         """What may still be granted."""
         return max(0, self.limit - self.committed)
 
-    def biddable(self, now_ns: int, lead_ns: int) -> bool:
-        """Whether seats may hold leases now; so early before its begin they already get them."""
+    def biddable(self, now_ns: int, lead_ns: int, stopped: Callable[[Line], bool] | None = None) -> bool:
+        """Whether seats may hold leases now; so early before its begin they already get them.
+
+        Where all its line items are `stopped`, none is granted or renewed.
+        """
         if self.closed or not self.begin_ns - lead_ns <= now_ns < self.end_ns:
             return False
-        return any(_in_flight(line, now_ns, lead_ns) for line, _ in self.lines.values())
+        flying = (line for line, _ in self.lines.values() if _in_flight(line, now_ns, lead_ns))
+        return any(stopped is None or not stopped(line) for line in flying)
 
     def restate(self) -> bool:
         """Takes the limit and the largest bid of its line items; whether the limit changed."""

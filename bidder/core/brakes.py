@@ -1,18 +1,19 @@
 """Brakes: what stops bids at once, whatever budgets and leases still allow.
 
-A *stop* is set by a person and holds until it is let go, or by the breaker and holds for `reset_seconds`. It is of a
-line item (`l/ID`), a campaign (`c/ID`), an advertiser (`a/ID`) or all (`all`), and travels as one small message
-(`messages.Brake`). A seat obeys with the next batch that it decides: no table is made for it. The bank gives a stopped
-line item no more of a lease.
+A *stop* is set by a person and holds until it is let go, or by the breaker and holds for `reset_seconds`. It is of
+a line item (`l/ID`), a campaign (`c/ID`), an advertiser (`a/ID`) or all (`all`), and travels as one small message
+(`messages.Brake`). A seat obeys with the next batch that it decides: no table is made for it. The bank renews no
+lease for a stopped line item, and grants none.
 
 The *breaker* looks at how fast money goes, as a function of events and times alone:
 
     flow(name, now) = sum over the last 60 s of what was spent + reserved_ppm / 10^6 x what was set aside
 
-by the second of the bid. It trips where the flow of a name is above its limit for a minute: the one that the document
-states (`max_nanos_per_minute`), else `factor` times the even rate of its budget, and never below `floor_bids` of its
-largest bids. The even rate is that of the day's budget where one is stated, else of the flight's, over the hours that its
-targeting leaves open. Who buys as fast as possible (`pacing = "asap"`) has no even rate, and only a limit that is stated.
+by the second of the bid. It trips where the flow of a name is above its limit for a minute: the one that the
+document states (`max_nanos_per_minute`), else `factor` times the even rate of its budget, and never below
+`floor_bids` of its largest bids. The even rate is that of the day's budget where one is stated, else of the
+flight's, over the hours that its targeting leaves open. Who buys as fast as possible (`pacing = "asap"`) has no even
+rate, and only a limit that is stated.
 
 What was added at one time is looked at once time moves on: so where a batch is split changes nothing.
 """
@@ -26,11 +27,10 @@ from numpy.typing import NDArray
 
 from bidder.core.campaigns import Pacing
 from bidder.core.lines import Line
-from bidder.core.messages import Brake, Trip
+from bidder.core.messages import ALL, Brake, Trip
 from bidder.core.settings import NS_PER_SECOND, BrakeSettings
 from bidder.openrtb.reasons import Reason
 
-ALL = "all"
 WINDOW_S = 60
 MILLION = 1_000_000
 _NEVER_NS = 2**62

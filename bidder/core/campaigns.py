@@ -319,8 +319,8 @@ class Campaign(Record, frozen=True, kw_only=True):
     `budget_nanos` is for the whole flight; `budgets` are limits beside it. `value_nanos` is what one goal event is
     worth to the advertiser; a bid never passes the expected value nor `max_bid_cpm_micros`. The flight is
     [start_ns, end_ns); line items may have flights of their own inside it. `bundle` is the store id of the app
-    that is advertised. `fees` come on top of the price that exchanges are paid, out of the same budgets: expected value
-    covers both. `max_nanos_per_minute` stops bids where more is spent in a minute; 0 leaves it to
+    that is advertised. `fees` come on top of the price that exchanges are paid, out of the same budgets: expected
+    value covers both. `max_nanos_per_minute` stops bids where more is spent in a minute; 0 leaves it to
     `BrakeSettings.factor`.
     """
 

@@ -9,7 +9,7 @@
 """
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -159,6 +159,10 @@ class Chart:
     def flight(self, campaign_id: str) -> Account:
         """The money of a campaign's flight, which is always kept."""
         return self._standing(Budget(campaign_id, Unit.MONEY, 0, 0, FOREVER_NS))
+
+    def lines(self) -> Iterator[Line]:
+        """All line items, resolved."""
+        return (payer.line for payers in self._payers.values() for payer in payers.values())
 
     def charged(
         self, campaign_id: str, line_item_id: str, bid_at_ns: int, now_ns: int

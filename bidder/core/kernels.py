@@ -160,7 +160,8 @@ def decide_rows(
     # opportunities
     values, batch, record, external, row_blocks,
     # line items
-    active, base, rows, refusals, columns, caps, pace, modifier_rows, modifier_factors, shades, discrepancies, stopped,
+    active, base, rows, refusals, columns, caps, pace, modifier_rows, modifier_factors, shades, discrepancies,
+    stopped,
     # creatives and slots
     creatives, creative_starts, creative_rows, creative_blocks, shown, clicked, slots, slot_lists, durations,
     native_ok,

@@ -9,7 +9,8 @@
 | settlements | bank | bid | seat | `Settlements` |
 | leases | bank | bid | seat and account id | `Lease` (compacted) |
 | slices | bid | bank | seat | `SliceReport` |
-| campaigns | bank | bid | campaign id; `advertiser/ID`; `brake/NAME` | `CampaignChange`, `AdvertiserChange`, `Brake` (compacted) |
+| campaigns | bank | bid | campaign id; `advertiser/ID` | `CampaignChange`, `AdvertiserChange` (compacted) |
+| campaigns | bank | bid | `brake/NAME` | `Brake` (compacted) |
 | exposures | bank | bid | - (the partition of the bid's request) | `core.exposures.Exposure` |
 | profiles | anyone | bid | user | `core.profiles.Profile` |
 | creatives | bank | bid | campaign and creative id | `CreativeCounts` (compacted) |
@@ -45,6 +46,10 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 OwnName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._:-]{0,64}\Z")]
 """Id of a line item or a creative; empty where it is the campaign's own, or not known."""
 
+BRAKE_KEY = b"brake/"
+"""Begin of the keys of brakes in the topic of campaigns; no id of a campaign holds a slash."""
+ALL = "all"
+"""Name of a brake that stops everybody."""
 BrakeName = Annotated[str, msgspec.Meta(pattern=r"\A(all|[acl]/[A-Za-z0-9._:-]{1,64})\Z")]
 """Who is stopped: `all`, or an advertiser, campaign or line item, such as `a/acme`."""
 
@@ -271,8 +276,8 @@ class SliceRow(msgspec.Struct, frozen=True, gc=False):
 class Brake(Message, frozen=True, gc=False, tag="brake"):
     """That a name may not bid, or may again: from the store to every worker. The one of the highest version holds.
 
-    `until_ns` is when it ends by itself, 0 where somebody must let it go. `tripped` says that a breaker did it, and not
-    a person.
+    `until_ns` is when it ends by itself, 0 where somebody must let it go. `tripped` says that a breaker did it, and
+    not a person.
     """
 
     version: Count

@@ -114,7 +114,8 @@ class EngineSettings(
     exchanges: rules by exchange name, those of `*` for all others; `default_exchange` names the one that requests
     without a name are of. public_url: where exchanges reach the tracker. external_scores: whether
     `imp.ext.clearbid.pctr` of a request is believed; for replayed logs only, or any sender could set our prices.
-    brakes: see `BrakeSettings`. privacy: see `PrivacyPolicy`. traffic: see `TrafficRules`; data_centres: their networks, as CIDR text.
+    brakes: see `BrakeSettings`.
+    privacy: see `PrivacyPolicy`. traffic: see `TrafficRules`; data_centres: their networks, as CIDR text.
     rates: exchange rates by date, see `RateTable.parse`; without them only the account's currency is bid in.
     funnel: whether refusals are counted by line item and dimension in the hot path; where there are more than a
     thousand line items that belongs beside it, see `core.funnel`.

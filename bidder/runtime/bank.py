@@ -26,6 +26,7 @@ from bidder.core.bankrules import HOUR_NS, BankRules
 from bidder.core.bookings import Rows
 from bidder.core.effects import Effects
 from bidder.core.messages import (
+    BRAKE_KEY,
     CAMPAIGNS,
     CREATIVES,
     EXPOSURES,
@@ -35,6 +36,7 @@ from bidder.core.messages import (
     SLICES,
     VERSION,
     AdvertiserChange,
+    Brake,
     CampaignChange,
     CreativeCounts,
     Lease,
@@ -114,7 +116,9 @@ class BankService:
         books, campaigns = Books(database), CampaignStore(database)
         books.claim()
         version = campaigns.version()  # before the campaigns: one that changes in between is told twice
-        bank = Bank(rules, campaigns.all(), books.load(now_ns), campaigns.advertisers())
+        bank = Bank(
+            rules, campaigns.all(), books.load(now_ns), campaigns.advertisers(), campaigns.brakes().values()
+        )
         return cls(bank, books, campaigns, version, now_ns)
 
     def restate(self, now_ns: int) -> list[Outbound]:
@@ -165,13 +169,17 @@ class BankService:
         return [_outbound(letter) for letter in letters]
 
     def on_tick(self, now_ns: int, seen_until_ns: int | None = None) -> list[Outbound]:
-        """Takes changed campaigns and advertisers, frees, grants and renews; what it returns is to be published.
+        """Takes changed campaigns, advertisers and brakes, stops what spends too fast, frees, grants and renews.
+
+        What it returns is to be published.
 
         Args:
             now_ns: the time now.
             seen_until_ns: all notices up to this time have been applied; by default `now_ns`. Leases count
                 from then, and nothing is freed that a waiting notice might still post.
         """
+        for trip in self.bank.tripped(now_ns):
+            self._campaigns.trip(trip)
         changes = self._campaigns.changes_since(self._version)
         steps = [self.bank.adopt(changes)] if changes else []
         seen_ns = now_ns if seen_until_ns is None else seen_until_ns
@@ -180,7 +188,7 @@ class BankService:
         if rows or letters:
             self._write(Batch(rows, letters=letters))
         if changes:
-            self._version = changes[-1].version
+            self._version = max(change.version for change in changes)
         told = [_change_message(change) for change in changes]
         told += [_lease_message(lease) for step in steps for lease in step.leases]
         return told + [_outbound(letter) for letter in letters]
@@ -256,8 +264,10 @@ def _lease_message(lease: Lease) -> Outbound:
     return Outbound(LEASES, f"{lease.seat} {lease.account_id}".encode(), encode(lease))
 
 
-def _change_message(change: CampaignChange | AdvertiserChange) -> Outbound:
+def _change_message(change: CampaignChange | AdvertiserChange | Brake) -> Outbound:
     # No id of a campaign holds a slash, so an advertiser of its name has another key.
+    if isinstance(change, Brake):
+        return Outbound(CAMPAIGNS, BRAKE_KEY + change.name.encode(), encode(change))
     key = f"advertiser/{change.advertiser_id}" if isinstance(change, AdvertiserChange) else change.campaign_id
     return Outbound(CAMPAIGNS, key.encode(), encode(change))
 

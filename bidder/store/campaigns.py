@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from bidder.core.campaigns import Advertiser, Budgets, Campaign, LineItem, Status
-from bidder.core.messages import AdvertiserChange, CampaignChange
+from bidder.core.messages import ALL, AdvertiserChange, Brake, CampaignChange, Trip
 from bidder.errors import InputError
 from bidder.store.database import Database
 
@@ -43,6 +43,19 @@ class AuditRow(NamedTuple):
     new: str
     line_item_id: str = ""
     advertiser_id: str = ""
+
+
+class BrakeRow(NamedTuple):
+    """One time that a name was stopped or let go: `actor` is `breaker` where `tripped`."""
+
+    version: int
+    name: str
+    stopped: int
+    at_ns: int
+    until_ns: int
+    tripped: int
+    actor: str
+    reason: str
 
 
 class _Actor(NamedTuple):
@@ -82,8 +95,11 @@ class CampaignStore:
         with self._database.reading() as connection:
             return _version(connection)
 
-    def changes_since(self, version: int) -> list[CampaignChange | AdvertiserChange]:
-        """What changed after `version`, as it now is, in the order of each one's last change."""
+    def changes_since(self, version: int) -> list[CampaignChange | AdvertiserChange | Brake]:
+        """What changed after `version`, as it now is: brakes, then the others in the order of each one's last change.
+
+        Of brakes those that were let go are told too: somebody may still hold them.
+        """
         with self._database.reading() as connection:
             if _version(connection) <= version:
                 return []
@@ -92,12 +108,62 @@ class CampaignStore:
                    SELECT version, 1, id, body FROM advertisers WHERE version > ? ORDER BY 1""",
                 (version, version),
             ).fetchall()
-        return [
+            brakes = _brakes(connection)
+        changed: list[CampaignChange | AdvertiserChange | Brake] = [
+            brake for brake in brakes.values() if brake.version > version
+        ]
+        return changed + [
             AdvertiserChange(version=number, advertiser_id=own, advertiser=_decode(Advertiser, own, body))
             if of_advertiser
             else CampaignChange(version=number, campaign_id=own, campaign=_decode(Campaign, own, body))
             for number, of_advertiser, own, body in rows
         ]
+
+    # -- brakes ---------------------------------------------------------------------------------------------
+
+    def brakes(self) -> dict[str, Brake]:
+        """What was last said of each name that was ever stopped."""
+        with self._database.reading() as connection:
+            return _brakes(connection)
+
+    def stop(self, name: str, *, at_ns: int, actor: str = "cli", reason: str = "") -> Brake:
+        """Stops a name (`core.brakes`) until it is let go.
+
+        Raises:
+            InputError: if there is nobody of that name.
+        """
+        return self._brake(name, True, _Actor(actor, at_ns), reason)
+
+    def go(self, name: str, *, at_ns: int, actor: str = "cli", reason: str = "") -> Brake:
+        """Lets a name bid again, whoever stopped it.
+
+        Raises:
+            InputError: if there is nobody of that name.
+        """
+        return self._brake(name, False, _Actor(actor, at_ns), reason)
+
+    def trip(self, trip: Trip) -> Brake:
+        """Stops what a breaker found, for its time."""
+        reason = f"{trip.nanos} nanos in a minute, allowed are {trip.limit}"
+        with self._database.transaction() as connection:
+            return _write_brake(
+                connection, trip.name, True, _Actor("breaker", trip.at_ns), reason, trip.until_ns
+            )
+
+    def brake_history(self, name: str | None = None) -> list[BrakeRow]:
+        """Each time that a name, or any, was stopped or let go, oldest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT version, name, stopped, at_ns, until_ns, tripped, actor, reason FROM brakes ORDER BY version"
+            ).fetchall()
+        return [BrakeRow(*row) for row in rows if name is None or row[1] == name]
+
+    def _brake(self, name: str, stopped: bool, who: _Actor, reason: str) -> Brake:
+        with self._database.transaction() as connection:
+            _check_name(name, _all(connection, Campaign), _all(connection, Advertiser))
+            return _write_brake(connection, name, stopped, who, reason, 0)
+
+    # -- campaigns and advertisers --------------------------------------------------------------------------
 
     def put(self, campaigns: Iterable[Campaign], *, at_ns: int, actor: str = "cli") -> PutResult:
         """Adds campaigns or replaces those of the same id: all of them or none.
@@ -257,6 +323,54 @@ class CampaignStore:
         return new
 
 
+def _brakes(connection: sqlite3.Connection) -> dict[str, Brake]:
+    rows = connection.execute(
+        """SELECT version, name, stopped, at_ns, until_ns, tripped FROM brakes
+           WHERE version IN (SELECT max(version) FROM brakes GROUP BY name) ORDER BY version"""
+    )
+    return {
+        name: Brake(
+            version=version,
+            name=name,
+            stopped=bool(stopped),
+            at_ns=at_ns,
+            until_ns=until_ns,
+            tripped=bool(tripped),
+        )
+        for version, name, stopped, at_ns, until_ns, tripped in rows
+    }
+
+
+def _write_brake(
+    connection: sqlite3.Connection, name: str, stopped: bool, who: _Actor, reason: str, until_ns: int
+) -> Brake:
+    version = _next_version(connection)
+    tripped = until_ns > 0
+    connection.execute(
+        """INSERT INTO brakes (version, name, stopped, at_ns, until_ns, tripped, actor, reason)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+        (version, name, int(stopped), who.at_ns, until_ns, int(tripped), who.name, reason),
+    )
+    return Brake(
+        version=version, name=name, stopped=stopped, at_ns=who.at_ns, until_ns=until_ns, tripped=tripped
+    )
+
+
+def _check_name(name: str, campaigns: Mapping[str, Campaign], advertisers: Mapping[str, Advertiser]) -> None:
+    """Raises `InputError` where nobody has that name: a stop that stops nobody is worse than an error."""
+    level, _, own_id = name.partition("/")
+    known: set[str] = set()
+    if level == "a":
+        known = {campaign.advertiser for campaign in campaigns.values()} | advertisers.keys()
+    elif level == "c":
+        known = set(campaigns)
+    elif level == "l":
+        known = {item.id for campaign in campaigns.values() for item in campaign.line_items}
+    if level != ALL and own_id not in known:
+        called = {"a": "advertiser", "c": "campaign", "l": "line item"}[level]
+        raise InputError(_unknown(called, "the store's", own_id, sorted(known)))
+
+
 def _line_item(campaign: Campaign, line_item_id: str) -> LineItem:
     for item in campaign.line_items:
         if item.id == line_item_id:
@@ -341,6 +455,13 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
+def _next_version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute(
+        "UPDATE numbers SET value = value + 1 WHERE name = 'campaigns_version' RETURNING value"
+    ).fetchone()
+    return int(version)
+
+
 def _all(connection: sqlite3.Connection, kind: type[Stated]) -> dict[str, Stated]:
     rows = connection.execute(f"SELECT id, body FROM {_TABLES[kind]} ORDER BY id")  # noqa: S608 - one of two names
     return {own_id: _decode(kind, own_id, body) for own_id, body in rows}
@@ -360,9 +481,7 @@ def _write(
     line_item_id: str | None = None,
 ) -> None:
     """Keeps a record under the next version, with its audit row of (what, old, new)."""
-    (version,) = connection.execute(
-        "UPDATE numbers SET value = value + 1 WHERE name = 'campaigns_version' RETURNING value"
-    ).fetchone()
+    version = _next_version(connection)
     connection.execute(
         f"""INSERT INTO {_TABLES[type(record)]} (id, version, body) VALUES (?, ?, ?)
            ON CONFLICT (id) DO UPDATE SET version = excluded.version, body = excluded.body""",  # noqa: S608

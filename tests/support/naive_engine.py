@@ -6,8 +6,8 @@ It reads bodies as plain dicts and keeps plain dicts and lists. For one candidat
     value   = pctr * value_of_the_goal (* pcvr where the goal is a conversion) * each modifier shown
     paced   = value * multiplier
     left    = paced - fees an impression
-    worth   = left / (1 + fees of the price) (* the exchange's shade at first price), for a guaranteed deal at least the
-              floor
+    worth   = left / (1 + fees of the price) (* the exchange's shade at first price), for a guaranteed deal at
+              least the floor
     bid     = whole nanos of worth, at most the line item's maximum; at a fixed price the floor itself
     whole   = bid * (1 + fees of the price)
     surplus = (left - whole / 2) * bid, (left - whole) * bid at first price, left - whole at a fixed one
