@@ -1,7 +1,7 @@
 """`clearbid stop` and `clearbid go`: the brakes, and `clearbid brakes`: who stopped whom, when and why.
 
-A stop is written to the store; the bank tells it with its next tick, and every bidder obeys with its next batch. While
-no bank runs nobody hears of it, and leases end by themselves.
+A stop is written to the store; the bank tells it with its next tick, and every bidder obeys with its next batch.
+While no bank runs nobody hears of it, and leases end by themselves.
 """
 
 import getpass

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from bidder.core.messages import (
+    BRAKE_KEY,
     CAMPAIGNS,
     EXPOSURES,
 )

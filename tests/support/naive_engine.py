@@ -173,8 +173,8 @@ class NaiveEngine:
         self.creative_counts: dict[tuple[str, str], tuple[int, int]] = {}
         self.segments: dict[int, tuple[tuple[str, ...], int]] = {}
         """Our own of each user, and when they expire."""
-        self.stopped: dict[str, Reason] = {}
-        """Line items that a brake stops, and why."""
+        self.brakes: dict[str, tuple[Reason, int]] = {}
+        """Why each name is stopped, and until when."""
         self._score = score
         self._epoch = epoch
         self._known: set[bytes] = set()
@@ -391,9 +391,11 @@ class NaiveEngine:
         self, line: NaiveLine, chance: Chance, rules: ExchangeRules, now_ns: int
     ) -> tuple[str, Reason | Candidate]:
         """The stage that a line item comes to, and its bid or what ended it there."""
-        stopped = self.stopped.get(line.id)
-        if stopped is not None:
-            return "stopped", stopped
+        names = (f"l/{line.id}", f"c/{line.campaign.id}", f"a/{line.campaign.advertiser}", "all")
+        holding = [self.brakes[name] for name in names if name in self.brakes]
+        stopped = sorted(reason for reason, until_ns in holding if now_ns < until_ns)
+        if stopped:
+            return "stopped", stopped[0]
         creative = self._creative(line, chance)
         if isinstance(creative, Reason):
             return "creative", creative
