@@ -1,4 +1,4 @@
-"""`clearbid settle`: what each day came to, final or not; `clearbid reconcile`: an exchange's bill against our books."""
+"""`clearbid settle` and `clearbid reconcile`: what each day came to, and what exchanges bill for it."""
 
 import time
 from pathlib import Path
@@ -82,24 +82,14 @@ def _reconcile(
         str, typer.Option("--exchange", help="Whose bill, where no column says it.", metavar="NAME")
     ] = "",
     day: _DayOption = None,
-    bid_id: Annotated[
-        str | None, typer.Option("--bid-id", help="Column of our bid ids.", metavar="COLUMN")
-    ] = None,
-    days: Annotated[str | None, typer.Option("--days", help="Column of days.", metavar="COLUMN")] = None,
-    campaigns: Annotated[
-        str | None, typer.Option("--campaigns", help="Column of our campaign ids.", metavar="COLUMN")
-    ] = None,
-    exchanges: Annotated[
-        str | None, typer.Option("--exchanges", help="Column of exchanges.", metavar="COLUMN")
-    ] = None,
-    impressions: Annotated[
-        str | None, typer.Option("--impressions", help="Column of impressions.", metavar="COLUMN")
-    ] = None,
-    amount: Annotated[
-        str | None, typer.Option("--amount", help="Column of amounts.", metavar="COLUMN")
-    ] = None,
-    currencies: Annotated[
-        str | None, typer.Option("--currencies", help="Column of currencies.", metavar="COLUMN")
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="What a column is called, such as amount=Spend; of bid_id, day, campaign, exchange, impressions, "
+            "amount, currency. May be given often.",
+            metavar="NAME=HEADER",
+        ),
     ] = None,
     currency: Annotated[
         str, typer.Option("--currency", help="Of the bill; else the account's.", metavar="CODE")
@@ -119,7 +109,7 @@ def _reconcile(
 ) -> None:
     """Compare an exchange's bill with our books, by bid id or by totals; exit code 1 above the tolerance."""
     from bidder.core.reconcile import reconcile, total, within
-    from bidder.store.bills import NAMES, SCALES, BillForm, day_number, read_bill
+    from bidder.store.bills import SCALES, BillForm, day_number, read_bill
     from bidder.store.database import Database
     from bidder.store.ledger import Ledger
     from bidder.zones import is_zone
@@ -129,11 +119,9 @@ def _reconcile(
     if not is_zone(time_zone):
         raise InputError(f"--time-zone must be a name such as Europe/Paris, was {time_zone!r}")
     settings = configured(config, db=db)
-    columns = dict(
-        zip(NAMES, (bid_id, days, campaigns, exchanges, impressions, amount, currencies), strict=True)
+    form = BillForm(
+        _columns(column or []), exchange, currency, unit, time_zone, settings.account.currency, None
     )
-    stated = {name: column for name, column in columns.items() if column is not None}
-    form = BillForm(stated, exchange, currency, unit, time_zone, settings.account.currency, None)
     lines = read_bill(file, _with_rates(form, settings))
     if exchange:
         lines = [line for line in lines if line.exchange == exchange]
@@ -145,6 +133,19 @@ def _reconcile(
     _show_json(rows, totals) if json else _show_rows(rows, totals)
     if not all(within(row, tolerance_ppm) for row in totals):
         raise typer.Exit(1)
+
+
+def _columns(stated: list[str]) -> dict[str, str]:
+    """Headers by name."""
+    from bidder.store.bills import NAMES
+
+    found: dict[str, str] = {}
+    for text in stated:
+        name, equals, header = text.partition("=")
+        if name not in NAMES or not equals or not header:
+            raise InputError(f"--column must be NAME=HEADER with a name of {', '.join(NAMES)}, was {text!r}")
+        found[name] = header
+    return found
 
 
 def _with_rates(form: "BillForm", settings: "Config") -> "BillForm":
@@ -291,7 +292,7 @@ def _show_rows(rows: "Sequence[Compared]", totals: "Sequence[Compared]") -> None
             _money(row.theirs.nanos),
             _money(row.difference_nanos),
             ratio,
-            *(f"{part.count}: {_money(part.nanos)}" if part.count else "-" for part in parts),
+            *(f"{part.impressions}: {_money(part.nanos)}" if part.impressions else "-" for part in parts),
         )
         table.add_row(*map(Text, cells))
     _print(table)

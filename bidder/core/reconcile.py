@@ -1,7 +1,7 @@
 """An exchange's bill against our books, to the nano: integers only.
 
-Where the bill has our bid ids, line meets booking; else sums of a day (and campaign) meet sums. What is compared is the
-price, without fees: those are owed to others, and a discrepancy that was set aside is not what was paid.
+Where the bill has our bid ids, line meets booking; else sums of a day (and campaign) meet sums. What is compared is
+the price, without fees: those are owed to others, and a discrepancy that was set aside is not what was paid.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,14 +35,14 @@ class Booked(NamedTuple):
 
 
 class Part(NamedTuple):
-    """How many lines or bookings, and what they come to."""
+    """How many impressions were paid, and what they come to."""
 
-    count: int = 0
+    impressions: int = 0
     nanos: int = 0
 
-    def plus(self, nanos: int, count: int = 1) -> "Part":
+    def plus(self, nanos: int, impressions: int = 1) -> "Part":
         """With some more."""
-        return Part(self.count + count, self.nanos + nanos)
+        return Part(self.impressions + impressions, self.nanos + nanos)
 
 
 class Compared(NamedTuple):
@@ -86,10 +86,9 @@ def reconcile(
     ours = list(booked)
     by_bid = {(one.exchange, one.bid_id): one for one in ours}
     lines = [_dated(line, by_bid) for line in lines]
-    wanted = set(days) or {(line.exchange, line.day) for line in lines}
-    dated = bool(days)
-    kept = [one for one in ours if (one.day if dated else (one.exchange, one.day)) in wanted]
-    lines = [line for line in lines if not dated or line.day in wanted or line.day == NO_DAY]
+    stated, billed = set(days), {(line.day, line.exchange) for line in lines}
+    kept = [one for one in ours if (one.day in stated if stated else (one.day, one.exchange) in billed)]
+    lines = [line for line in lines if not stated or line.day in stated or line.day == NO_DAY]
     found: dict[tuple[int, str], Compared] = {}
     for one in kept:
         row = _row(found, one.day, one.exchange)
@@ -113,7 +112,8 @@ def total(rows: Iterable[Compared], exchange: str) -> Compared:
     for row in rows:
         if row.exchange == exchange:
             sums = (
-                Part(a.count + b.count, a.nanos + b.nanos) for a, b in zip(whole[2:], row[2:], strict=True)
+                Part(a.impressions + b.impressions, a.nanos + b.nanos)
+                for a, b in zip(whole[2:], row[2:], strict=True)
             )
             whole = Compared(NO_DAY, exchange, *sums)
     return whole

@@ -1,7 +1,7 @@
 """The settlement pass: what each day's bids came to, and whether that is final.
 
-Events may come late: a bid's notices are taken until its reservation's longest end and `accept_ns` after it. So what is
-booked of a day is provisional until
+Events may come late: a bid's notices are taken until its reservation's longest end and `accept_ns` after it. So what
+is booked of a day is provisional until
 
     final_ns = end of the day + longest_reservation_ns + accept_ns
 
@@ -72,7 +72,8 @@ def settle(
     """Days in order, campaigns and exchanges within each.
 
     Args:
-        sums: of the books. zones: time zone by advertiser; UTC where none is stated. rules: of the bank. now_ns: the time.
+        sums: of the books. zones: time zone by advertiser; UTC where none is stated. rules: of the bank.
+        now_ns: the time.
     """
     found: dict[tuple[int, str, str], list[int]] = {}
     ends: dict[tuple[int, str, str], int] = {}

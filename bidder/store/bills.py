@@ -1,6 +1,7 @@
 """Bills of exchanges: CSV or Parquet files, with columns of any names.
 
-Amounts are read as decimal text or whole numbers, never as floats: a Parquet file must have decimals, integers or text.
+Amounts are read as decimal text or whole numbers, never as floats: a Parquet file must have decimals, integers or
+text.
 """
 
 import csv
@@ -26,8 +27,8 @@ SCALES = {"units": NANOS_PER_UNIT, "micros": 1_000, "nanos": 1}
 class BillForm(NamedTuple):
     """How a bill is to be read.
 
-    columns: header by name of `NAMES`; those that are not there are the bill's own names. exchange, currency: where no
-    column says it. unit: of amounts, of `SCALES`. time_zone: of its days. account: the account's currency. rates:
+    columns: header by name of `NAMES`; those that are not there are the bill's own names. exchange, currency: where
+    no column says it. unit: of amounts, of `SCALES`. time_zone: of its days. account: the account's currency. rates:
     of other currencies, or None.
     """
 
@@ -114,7 +115,7 @@ def _places(headers: list[str], form: BillForm, path: Path) -> dict[str, int]:
             )
     if "amount" not in places:
         raise InputError(
-            f"bill {path} must have a column amount, or one named by --amount; has {', '.join(headers)}"
+            f"bill {path} must have a column amount, or one named by --column amount=HEADER; has {', '.join(headers)}"
         )
     if "exchange" not in places and not form.exchange:
         raise InputError(f"bill {path} has no column exchange: name the exchange by --exchange")
@@ -163,9 +164,9 @@ def _day(text: str, zone: str) -> tuple[int, int]:
 
 def day_number(text: str) -> int:
     """Days since 1970-01-01 of a date such as `2026-05-01`; raises `InputError` for another."""
+    if len(text) != len("2026-05-01"):
+        raise InputError(f"day must be a date such as 2026-05-01, was {text[:80]!r}")
     try:
-        if len(text) != len("2026-05-01"):
-            raise ValueError(f"must be a date such as 2026-05-01, was {text[:80]!r}")
         return parse_instant(f"{text}T00:00:00Z") // DAY_NS
     except ValueError as error:
         raise InputError(f"day {error}") from None

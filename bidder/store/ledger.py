@@ -53,8 +53,16 @@ class Ledger:
                     GROUP BY campaign_id, exchange, advertiser_id, bid_at_ns / {QUARTER_NS}""",
                 (now_ns + keep_ns,),
             ).fetchall()
-        found = [QuarterSum(*row[:3], *map(int, row[3:])) for row in paid]
-        return found + [QuarterSum(*row[:3], int(row[3]), unbilled_wins=int(row[4])) for row in unbilled]
+        # Sums of one database are integers, of another decimals.
+        found = [
+            QuarterSum(name, exchange, owner, *[int(each) for each in sums])
+            for name, exchange, owner, *sums in paid
+        ]
+        found += [
+            QuarterSum(name, exchange, owner, int(quarter), unbilled_wins=int(wins))
+            for name, exchange, owner, quarter, wins in unbilled
+        ]
+        return found
 
     def unbilled_wins(self, now_ns: int, keep_ns: int) -> list[UnbilledWin]:
         """Wins whose billing time is over without a billing, in the order of their bids; arguments as `quarters`."""
