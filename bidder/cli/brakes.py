@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bidder.core.messages import Brake
-    from bidder.store.campaigns import BrakeRow
+    from bidder.store.brakes import BrakeRow
 
 _AllOption = Annotated[bool, typer.Option("--all", help="Everybody.")]
 _AdvertiserOption = Annotated[
@@ -75,11 +75,11 @@ def _brakes(db: DbOption = None, config: ConfigOption = None, json: JsonOption =
     """Show each time that somebody was stopped or let go, oldest first, and who is stopped now."""
     import msgspec
 
-    from bidder.store.campaigns import CampaignStore
+    from bidder.store.brakes import BrakeStore
     from bidder.store.database import Database
 
     with Database(_path(db, config)) as database:
-        rows = CampaignStore(database).brake_history()
+        rows = BrakeStore(database).history()
     if json:
         typer.echo(msgspec.json.encode([row._asdict() for row in rows]).decode())
         return
@@ -106,7 +106,7 @@ def _named(everybody: bool, advertiser: str | None, campaign: str | None, line_i
 def _write(
     db: Path | None, config: Path | None, name: str, reason: str, by: str | None, *, stopped: bool
 ) -> "Brake":
-    from bidder.store.campaigns import CampaignStore
+    from bidder.store.brakes import BrakeStore
     from bidder.store.database import Database
 
     for what, text in (("--reason", reason), ("--by", by or "")):
@@ -115,7 +115,7 @@ def _write(
                 f"{what} must have at most {_LONGEST_TEXT} characters without NUL, had {len(text)}"
             )
     with Database(_path(db, config)) as database:
-        store = CampaignStore(database)
+        store = BrakeStore(database)
         set_brake = store.stop if stopped else store.go
         return set_brake(name, at_ns=time.time_ns(), actor=by or _user(), reason=reason)
 

@@ -196,7 +196,7 @@ def _table(*headings: str) -> Any:
 
     table = Table(box=SIMPLE_HEAD)
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number < 2 else "right")
+        table.add_column(heading, justify="left" if number < 2 else "right", no_wrap=number == 0)
     return table
 
 
@@ -211,9 +211,9 @@ def _show_days(days: "Sequence[DaySum]") -> None:
 
     from bidder.store.columns_cells import format_instant
 
-    table = _table("day", "campaign", "exchange", "billed", "cost", "fees", "late", "unbilled wins", "final")
+    table = _table("day", "campaign", "exchange", "billed", "cost", "fees", "late", "unbilled", "final")
     for one in days:
-        final = "final" if one.final else f"from {format_instant(one.final_ns)[:16]}"
+        final = "final" if one.final else f"on {format_instant(one.final_ns)[:10]}"
         table.add_row(
             *map(
                 Text,
@@ -270,31 +270,19 @@ def _show_rows(rows: "Sequence[Compared]", totals: "Sequence[Compared]") -> None
 
     from bidder.core.reconcile import suggested_ppm
 
-    table = _table(
-        "day",
-        "exchange",
-        "ours",
-        "theirs",
-        "difference",
-        "ratio",
-        "not booked",
-        "not billed",
-        "twice",
-        "late",
-    )
+    table = _table("day", "exchange", "ours", "theirs", "difference", "ratio")
+    parts = _table("day", "exchange", "not booked", "not billed", "billed twice", "booked late")
     for row in (*rows, *totals):
         ratio = f"{format_decimal(row.ratio_ppm, _PPM_A_PERCENT)} %" if row.ratio_ppm is not None else "-"
-        parts = (row.missing_here, row.missing_there, row.duplicates, row.late)
-        cells = (
-            date_of(row.day) if row in rows else "all",
-            row.exchange,
-            _money(row.ours.nanos),
-            _money(row.theirs.nanos),
-            _money(row.difference_nanos),
-            ratio,
-            *(f"{part.impressions}: {_money(part.nanos)}" if part.impressions else "-" for part in parts),
-        )
-        table.add_row(*map(Text, cells))
+        place = (date_of(row.day) if row in rows else "all", row.exchange)
+        sums = (_money(row.ours.nanos), _money(row.theirs.nanos), _money(row.difference_nanos), ratio)
+        table.add_row(*map(Text, (*place, *sums)))
+        found = (row.missing_here, row.missing_there, row.duplicates, row.late)
+        cells = [f"{part.impressions}: {_money(part.nanos)}" if part.impressions else "-" for part in found]
+        if any(part.impressions for part in found):
+            parts.add_row(*map(Text, (*place, *cells)))
     _print(table)
+    if parts.row_count:
+        _print(parts)
     for row in totals:
         typer.echo(f"{row.exchange}: discrepancy_ppm = {suggested_ppm(row)} would cover this bill")

@@ -361,8 +361,7 @@ class _Asking:
         reason = self._stage.stopped(self._line)
         if not reason:
             return []
-        stopped = self._engine.brakes.stopped(self._now_ns)
-        names = [name for name in names_of(self._own) if name in stopped]
+        names = [name for name in names_of(self._own) if name in self._engine.brakes.stopped(self._now_ns)]
         return [_rule("stopped", Reason(reason), False, "no brake", ", ".join(names))]
 
     def _fits(self, r: int) -> tuple[Fit, ...]:

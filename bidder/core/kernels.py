@@ -11,6 +11,7 @@ from numba import njit
 
 from bidder.core.creative_kernels import choose_creative, creative_fault
 from bidder.core.frequency_kernels import C_OWNER, first_refusal_marked, mark_of, pend_one
+from bidder.core.price_kernels import MILLION, fees_of, times_quantity
 from bidder.core.targeting_kernels import eligible, shows
 from models.kernels import and_rows, calibrated, feature_row, lightgbm_raw, raw_score, raw_score_pair
 
@@ -56,7 +57,6 @@ R_UNSCORED, R_NO_LEASE, R_BELOW_FLOOR, R_BUDGET, R_NO_VALUE, R_CAPPED, R_POD = (
 
 ONE = 1_000_000_000
 """Rate of the account's own currency."""
-MILLION = 1_000_000
 MOST_FOREIGN_NANOS = 9_000_000_000
 """Highest bid in another currency: times a rate it must fit 64 bits. Nine thousand units CPM."""
 
@@ -109,24 +109,6 @@ def floor_of(row, slot, slots, durations, media, duration_s):
         if durations[k, 0] <= duration_s <= durations[k, 1]:
             held = max(held, durations[k, 2])
     return held if held >= 0 else floor
-
-
-@njit(cache=True)
-def times_quantity(nanos, quantity):
-    """`nanos` times `quantity` millionths, rounded up."""
-    whole, part = quantity // MILLION, quantity % MILLION
-    return nanos * whole + (nanos * part + MILLION - 1) // MILLION
-
-
-@njit(cache=True)
-def fees_of(nanos, quantity, ppm, each_nanos):
-    """What is owed on top of a price: `ppm` millionths of it and `each_nanos` an impression, each rounded up once.
-
-    The rounding of `bidder.web.track`, in parts that fit 64 bits; it never falls where the price grows.
-    """
-    whole, part = nanos // MILLION, nanos % MILLION
-    share = whole * ppm + (part * ppm + MILLION - 1) // MILLION
-    return share + (each_nanos * quantity + MILLION - 1) // MILLION
 
 
 @njit(cache=True)

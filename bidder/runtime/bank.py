@@ -51,6 +51,7 @@ from bidder.errors import DeliveryError, InvariantError
 from bidder.runtime.clock import Clock
 from bidder.runtime.transport import MarkedSource, Message, Outbound, Sink
 from bidder.store.books import Batch, Books, Letter
+from bidder.store.brakes import BrakeStore
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
 
@@ -92,17 +93,24 @@ class BankService:
     Args:
         bank: built from the books.
         books: claimed by this process.
-        campaigns: where campaigns change.
-        version: of the campaigns that the bank was built with.
+        stores: where campaigns and brakes change.
+        version: of the campaigns and brakes that the bank was built with.
         now_ns: the time of the start; for one lease from then nothing is freed, so that notices that came
             while no bank ran are read first.
     """
 
-    def __init__(self, bank: Bank, books: Books, campaigns: CampaignStore, version: int, now_ns: int) -> None:
+    def __init__(
+        self,
+        bank: Bank,
+        books: Books,
+        stores: tuple[CampaignStore, BrakeStore],
+        version: int,
+        now_ns: int,
+    ) -> None:
         self.bank = bank
         self._books = books
-        self._campaigns = campaigns
-        self._version = version
+        self._campaigns, self._brakes = stores
+        self._version = self._brake_version = version
         self._offsets = books.offsets()
         self._hold_until_ns = now_ns + bank.rules.lease_ns
         self._read: msgspec.json.Decoder[Notice | SliceReport] = msgspec.json.Decoder(Notice | SliceReport)
@@ -113,21 +121,22 @@ class BankService:
     @classmethod
     def open(cls, database: Database, rules: BankRules, now_ns: int) -> "BankService":
         """Claims the books and rebuilds the bank from them: a first start and one after a crash alike."""
-        books, campaigns = Books(database), CampaignStore(database)
+        books, campaigns, brakes = Books(database), CampaignStore(database), BrakeStore(database)
         books.claim()
         version = campaigns.version()  # before the campaigns: one that changes in between is told twice
         bank = Bank(
-            rules, campaigns.all(), books.load(now_ns), campaigns.advertisers(), campaigns.brakes().values()
+            rules, campaigns.all(), books.load(now_ns), campaigns.advertisers(), brakes.all().values()
         )
-        return cls(bank, books, campaigns, version, now_ns)
+        return cls(bank, books, (campaigns, brakes), version, now_ns)
 
     def restate(self, now_ns: int) -> list[Outbound]:
         """All that counts, and what may not have been told: at a start, or after a failed send.
 
-        Advertisers and campaigns, live leases, and what is counted of creatives.
+        Brakes, advertisers and campaigns, live leases, and what is counted of creatives.
         """
         self._posted, letters = self._books.outbox()
-        told = [_change_message(change) for change in self._campaigns.changes_since(0)]
+        told = [_change_message(brake) for brake in self._brakes.all().values()]
+        told += [_change_message(change) for change in self._campaigns.changes_since(0)]
         told += [_lease_message(lease) for lease in self.bank.live_leases(now_ns)]
         told += [_outbound(_counts_letter(counts)) for counts in self.bank.creative_counts()]
         return told + [_outbound(letter) for letter in letters]
@@ -179,17 +188,21 @@ class BankService:
                 from then, and nothing is freed that a waiting notice might still post.
         """
         for trip in self.bank.tripped(now_ns):
-            self._campaigns.trip(trip)
+            self._brakes.trip(trip)
+        brakes = self._brakes.since(self._brake_version)
         changes = self._campaigns.changes_since(self._version)
-        steps = [self.bank.adopt(changes)] if changes else []
+        steps = [self.bank.adopt([*brakes, *changes])] if brakes or changes else []
         seen_ns = now_ns if seen_until_ns is None else seen_until_ns
         steps.append(self.bank.tick(now_ns, seen_ns, free=now_ns >= self._hold_until_ns))
         rows, letters = _rows(steps), _letters(steps)
         if rows or letters:
             self._write(Batch(rows, letters=letters))
+        # Each has its own: another may change between the two looks.
+        if brakes:
+            self._brake_version = brakes[-1].version
         if changes:
-            self._version = max(change.version for change in changes)
-        told = [_change_message(change) for change in changes]
+            self._version = changes[-1].version
+        told = [_change_message(change) for change in (*brakes, *changes)]
         told += [_lease_message(lease) for step in steps for lease in step.leases]
         return told + [_outbound(letter) for letter in letters]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from bidder.core.campaigns import Advertiser, Budgets, Campaign, LineItem, Status
-from bidder.core.messages import ALL, AdvertiserChange, Brake, CampaignChange, Trip
+from bidder.core.messages import AdvertiserChange, CampaignChange
 from bidder.errors import InputError
 from bidder.store.database import Database
 
@@ -45,19 +45,6 @@ class AuditRow(NamedTuple):
     advertiser_id: str = ""
 
 
-class BrakeRow(NamedTuple):
-    """One time that a name was stopped or let go: `actor` is `breaker` where `tripped`."""
-
-    version: int
-    name: str
-    stopped: int
-    at_ns: int
-    until_ns: int
-    tripped: int
-    actor: str
-    reason: str
-
-
 class _Actor(NamedTuple):
     """Who changes something, and when."""
 
@@ -78,12 +65,12 @@ class CampaignStore:
     def all(self) -> dict[str, Campaign]:
         """Every campaign by its id, in the order of ids."""
         with self._database.reading() as connection:
-            return _all(connection, Campaign)
+            return all_of(connection, Campaign)
 
     def advertisers(self) -> dict[str, Advertiser]:
         """Every advertiser that is stated, by its id, in the order of ids."""
         with self._database.reading() as connection:
-            return _all(connection, Advertiser)
+            return all_of(connection, Advertiser)
 
     def get(self, campaign_id: str) -> Campaign | None:
         """One campaign, or None where there is none of that id."""
@@ -95,11 +82,8 @@ class CampaignStore:
         with self._database.reading() as connection:
             return _version(connection)
 
-    def changes_since(self, version: int) -> list[CampaignChange | AdvertiserChange | Brake]:
-        """What changed after `version`, as it now is: brakes, then the others in the order of each one's last change.
-
-        Of brakes those that were let go are told too: somebody may still hold them.
-        """
+    def changes_since(self, version: int) -> list[CampaignChange | AdvertiserChange]:
+        """What changed after `version`, as it now is, in the order of each one's last change."""
         with self._database.reading() as connection:
             if _version(connection) <= version:
                 return []
@@ -108,62 +92,12 @@ class CampaignStore:
                    SELECT version, 1, id, body FROM advertisers WHERE version > ? ORDER BY 1""",
                 (version, version),
             ).fetchall()
-            brakes = _brakes(connection)
-        changed: list[CampaignChange | AdvertiserChange | Brake] = [
-            brake for brake in brakes.values() if brake.version > version
-        ]
-        return changed + [
+        return [
             AdvertiserChange(version=number, advertiser_id=own, advertiser=_decode(Advertiser, own, body))
             if of_advertiser
             else CampaignChange(version=number, campaign_id=own, campaign=_decode(Campaign, own, body))
             for number, of_advertiser, own, body in rows
         ]
-
-    # -- brakes ---------------------------------------------------------------------------------------------
-
-    def brakes(self) -> dict[str, Brake]:
-        """What was last said of each name that was ever stopped."""
-        with self._database.reading() as connection:
-            return _brakes(connection)
-
-    def stop(self, name: str, *, at_ns: int, actor: str = "cli", reason: str = "") -> Brake:
-        """Stops a name (`core.brakes`) until it is let go.
-
-        Raises:
-            InputError: if there is nobody of that name.
-        """
-        return self._brake(name, True, _Actor(actor, at_ns), reason)
-
-    def go(self, name: str, *, at_ns: int, actor: str = "cli", reason: str = "") -> Brake:
-        """Lets a name bid again, whoever stopped it.
-
-        Raises:
-            InputError: if there is nobody of that name.
-        """
-        return self._brake(name, False, _Actor(actor, at_ns), reason)
-
-    def trip(self, trip: Trip) -> Brake:
-        """Stops what a breaker found, for its time."""
-        reason = f"{trip.nanos} nanos in a minute, allowed are {trip.limit}"
-        with self._database.transaction() as connection:
-            return _write_brake(
-                connection, trip.name, True, _Actor("breaker", trip.at_ns), reason, trip.until_ns
-            )
-
-    def brake_history(self, name: str | None = None) -> list[BrakeRow]:
-        """Each time that a name, or any, was stopped or let go, oldest first."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                "SELECT version, name, stopped, at_ns, until_ns, tripped, actor, reason FROM brakes ORDER BY version"
-            ).fetchall()
-        return [BrakeRow(*row) for row in rows if name is None or row[1] == name]
-
-    def _brake(self, name: str, stopped: bool, who: _Actor, reason: str) -> Brake:
-        with self._database.transaction() as connection:
-            _check_name(name, _all(connection, Campaign), _all(connection, Advertiser))
-            return _write_brake(connection, name, stopped, who, reason, 0)
-
-    # -- campaigns and advertisers --------------------------------------------------------------------------
 
     def put(self, campaigns: Iterable[Campaign], *, at_ns: int, actor: str = "cli") -> PutResult:
         """Adds campaigns or replaces those of the same id: all of them or none.
@@ -198,7 +132,7 @@ class CampaignStore:
             of_advertisers = _put(connection, Advertiser, advertisers, who)
             of_campaigns = _put(connection, Campaign, campaigns, who)
             if of_campaigns.added or of_campaigns.changed:
-                check_line_ids(_all(connection, Campaign).values())
+                check_line_ids(all_of(connection, Campaign).values())
         return of_campaigns, of_advertisers
 
     def set_budget(
@@ -290,7 +224,7 @@ class CampaignStore:
         with self._database.transaction() as connection:
             old = _find(connection, Campaign, campaign_id)
             if old is None:
-                raise InputError(_no_campaign(campaign_id, _all(connection, Campaign)))
+                raise InputError(_no_campaign(campaign_id, all_of(connection, Campaign)))
             item = None if line_item_id is None else _line_item(old, line_item_id)
             before = _field_of(item or old, field)
             if item is None:
@@ -311,64 +245,16 @@ class CampaignStore:
         with self._database.transaction() as connection:
             old = _find(connection, Advertiser, advertiser_id)
             if old is None:
-                known = {campaign.advertiser for campaign in _all(connection, Campaign).values()}
-                known |= _all(connection, Advertiser).keys()
+                known = {campaign.advertiser for campaign in all_of(connection, Campaign).values()}
+                known |= all_of(connection, Advertiser).keys()
                 if advertiser_id not in known:
-                    raise InputError(_unknown("advertiser", "the store's", advertiser_id, sorted(known)))
+                    raise InputError(unknown("advertiser", "the store's", advertiser_id, sorted(known)))
             before = old or Advertiser(id=advertiser_id)
             new = _with_field(before, field, value)
             if new != before:
                 change_made = (what, _encode(_field_of(before, field)), _encode(value))
                 _write(connection, new, who, change_made)
         return new
-
-
-def _brakes(connection: sqlite3.Connection) -> dict[str, Brake]:
-    rows = connection.execute(
-        """SELECT version, name, stopped, at_ns, until_ns, tripped FROM brakes
-           WHERE version IN (SELECT max(version) FROM brakes GROUP BY name) ORDER BY version"""
-    )
-    return {
-        name: Brake(
-            version=version,
-            name=name,
-            stopped=bool(stopped),
-            at_ns=at_ns,
-            until_ns=until_ns,
-            tripped=bool(tripped),
-        )
-        for version, name, stopped, at_ns, until_ns, tripped in rows
-    }
-
-
-def _write_brake(
-    connection: sqlite3.Connection, name: str, stopped: bool, who: _Actor, reason: str, until_ns: int
-) -> Brake:
-    version = _next_version(connection)
-    tripped = until_ns > 0
-    connection.execute(
-        """INSERT INTO brakes (version, name, stopped, at_ns, until_ns, tripped, actor, reason)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
-        (version, name, int(stopped), who.at_ns, until_ns, int(tripped), who.name, reason),
-    )
-    return Brake(
-        version=version, name=name, stopped=stopped, at_ns=who.at_ns, until_ns=until_ns, tripped=tripped
-    )
-
-
-def _check_name(name: str, campaigns: Mapping[str, Campaign], advertisers: Mapping[str, Advertiser]) -> None:
-    """Raises `InputError` where nobody has that name: a stop that stops nobody is worse than an error."""
-    level, _, own_id = name.partition("/")
-    known: set[str] = set()
-    if level == "a":
-        known = {campaign.advertiser for campaign in campaigns.values()} | advertisers.keys()
-    elif level == "c":
-        known = set(campaigns)
-    elif level == "l":
-        known = {item.id for campaign in campaigns.values() for item in campaign.line_items}
-    if level != ALL and own_id not in known:
-        called = {"a": "advertiser", "c": "campaign", "l": "line item"}[level]
-        raise InputError(_unknown(called, "the store's", own_id, sorted(known)))
 
 
 def _line_item(campaign: Campaign, line_item_id: str) -> LineItem:
@@ -381,7 +267,7 @@ def _line_item(campaign: Campaign, line_item_id: str) -> LineItem:
             "is its own"
         )
     ids = [item.id for item in campaign.line_items]
-    raise InputError(_unknown("line item", f"campaign {campaign.id}'s", line_item_id, ids))
+    raise InputError(unknown("line item", f"campaign {campaign.id}'s", line_item_id, ids))
 
 
 _Changed = TypeVar("_Changed", Campaign, LineItem, Advertiser)
@@ -455,14 +341,16 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _next_version(connection: sqlite3.Connection) -> int:
+def next_version(connection: sqlite3.Connection) -> int:
+    """Takes the next number of the store's one version."""
     (version,) = connection.execute(
         "UPDATE numbers SET value = value + 1 WHERE name = 'campaigns_version' RETURNING value"
     ).fetchone()
     return int(version)
 
 
-def _all(connection: sqlite3.Connection, kind: type[Stated]) -> dict[str, Stated]:
+def all_of(connection: sqlite3.Connection, kind: type[Stated]) -> dict[str, Stated]:
+    """Every campaign or advertiser that is stated, by its id, in the order of ids."""
     rows = connection.execute(f"SELECT id, body FROM {_TABLES[kind]} ORDER BY id")  # noqa: S608 - one of two names
     return {own_id: _decode(kind, own_id, body) for own_id, body in rows}
 
@@ -481,7 +369,7 @@ def _write(
     line_item_id: str | None = None,
 ) -> None:
     """Keeps a record under the next version, with its audit row of (what, old, new)."""
-    version = _next_version(connection)
+    version = next_version(connection)
     connection.execute(
         f"""INSERT INTO {_TABLES[type(record)]} (id, version, body) VALUES (?, ?, ?)
            ON CONFLICT (id) DO UPDATE SET version = excluded.version, body = excluded.body""",  # noqa: S608
@@ -507,10 +395,10 @@ def _no_campaign(own_id: str, campaigns: Mapping[str, Campaign]) -> str:
                 f"campaign must be one of the store's, was {own_id!r}, a line item: name it as "
                 f"{campaign.id} --line-item {own_id}"
             )
-    return _unknown("campaign", "the store's", own_id, [*campaigns])
+    return unknown("campaign", "the store's", own_id, [*campaigns])
 
 
-def _unknown(what: str, of: str, own_id: str, ids: Sequence[str]) -> str:
+def unknown(what: str, of: str, own_id: str, ids: Sequence[str]) -> str:
     """Says that there is none of that id, and what there is."""
     near = difflib.get_close_matches(own_id, ids, n=3) or ids[:5]
     known = f"; nearest: {', '.join(near)}" if near else "; there are none: import a sheet first"

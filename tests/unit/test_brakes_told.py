@@ -34,6 +34,7 @@ from bidder.runtime.bank import BankService
 from bidder.runtime.transport import Message, Outbound
 from bidder.runtime.worker import Worker
 from bidder.runtime.worker_shell import brakes_first
+from bidder.store.brakes import BrakeStore
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
 from bidder.store.journal import JournalWriter
@@ -58,7 +59,7 @@ class World:
     """A bank that ticks each tenth of a second and a worker that decides a request each twentieth."""
 
     def __init__(self, database: Database, rules: BankRules = RULES, settings: Any = make.SETTINGS) -> None:
-        self.store = CampaignStore(database)
+        self.store = BrakeStore(database)
         self.bank = BankService.open(database, rules, 0)
         self.worker = Worker(Engine(settings, make.KEY, None, make.START))
         self.now_ns = 0
@@ -111,16 +112,15 @@ def test_the_last_bid_is_within_a_second_of_the_stop(database: Database, name: s
 
 
 def test_a_worker_that_starts_later_knows_of_the_stop(database: Database) -> None:
-    CampaignStore(database).stop("a/shop", at_ns=0)
+    BrakeStore(database).stop("a/shop", at_ns=0)
     world = World(database)
     world.run(2)
     assert {reason for _, reason in world.reasons} == {Reason.STOPPED}
 
 
 def test_leases_of_the_stopped_end_and_those_of_others_do_not(database: Database) -> None:
-    store = CampaignStore(database)
-    store.put([make.campaign("c2", advertiser="bank")], at_ns=0)
-    world = World(database)
+    CampaignStore(database).put([make.campaign("c2", advertiser="bank")], at_ns=0)
+    world, store = World(database), BrakeStore(database)
     world.run(2)
     store.stop("a/shop", at_ns=2 * S)
     world.run(60)
@@ -146,7 +146,7 @@ def test_what_a_seats_breaker_finds_is_written_and_told_to_all(database: Databas
     world = World(database, rules, settings)
     world.run(2)
     assert world.reasons[-1][1] == Reason.TRIPPED
-    (row,) = world.store.brake_history()
+    (row,) = world.store.history()
     assert (row.name, row.stopped, row.actor, row.tripped) == ("c/c1", 1, "breaker", 1)
     assert row.until_ns == row.at_ns + 20 * S
     assert "in a minute, allowed are 9000000" in row.reason
@@ -165,7 +165,7 @@ def test_a_trip_resets_itself_and_a_go_ends_it_at_once(database: Database) -> No
     world.run(1)
     assert tripped_ns < 2 * S < world.last_bid_ns
     world.run(120)
-    assert len(world.store.brake_history()) > 3
+    assert len(world.store.history()) > 3
     assert world.last_bid_ns > 60 * S
 
 
@@ -185,17 +185,17 @@ def paid(number: int, at_ns: int) -> Notice:
 def test_the_bank_stops_what_is_booked_too_fast_over_all_seats(database: Database) -> None:
     rules, _ = fast_settings()
     service = BankService.open(database, rules, 0)
-    store = CampaignStore(database)
+    store = BrakeStore(database)
     service.on_messages(wire(*(paid(number, 10 * S) for number in range(4))), 10 * S)
     service.on_tick(10 * S)
-    assert store.brakes() == {}  # 8 thousandths of a unit, 9 are allowed
+    assert store.all() == {}  # 8 thousandths of a unit, 9 are allowed
     service.on_messages(wire(paid(5, 11 * S), first=10), 11 * S)
     out = service.on_tick(11 * S)
     brakes = [_BRAKES.decode(each.value) for each in out if each.topic == CAMPAIGNS]
     assert [(type(one), getattr(one, "name", "")) for one in brakes] == [(Brake, "c/c1")]
     assert [each.key for each in out if each.topic == CAMPAIGNS] == [b"brake/c/c1"]
     service.on_tick(12 * S)
-    assert len(store.brake_history()) == 1
+    assert len(store.history()) == 1
 
 
 def test_what_seats_set_aside_counts_at_the_bank_too(database: Database) -> None:
@@ -206,10 +206,10 @@ def test_what_seats_set_aside_counts_at_the_bank_too(database: Database) -> None
         report = used(0, reserved, seq=seq, at_ns=seq * S)
         service.on_messages(wire(report, topic=SLICES, first=seq), seq * S)
     service.on_tick(4 * S)
-    assert CampaignStore(database).brakes() == {}  # what is first heard of may be old; then 9 were added
+    assert BrakeStore(database).all() == {}  # what is first heard of may be old; then 9 were added
     service.on_messages(wire(used(0, 59_000_001, seq=4, at_ns=5 * S), topic=SLICES, first=9), 5 * S)
     service.on_tick(5 * S)
-    assert list(CampaignStore(database).brakes()) == ["c/c1"]
+    assert list(BrakeStore(database).all()) == ["c/c1"]
 
 
 def test_notices_that_waited_are_no_rush(database: Database) -> None:
@@ -219,12 +219,12 @@ def test_notices_that_waited_are_no_rush(database: Database) -> None:
     late = [paid(number, number * 60 * S) for number in range(60)]
     service.on_messages(wire(*late), 3_600 * S)
     service.on_tick(3_600 * S)
-    assert CampaignStore(database).brakes() == {}
+    assert BrakeStore(database).all() == {}
 
 
 def test_a_trip_from_before_a_go_is_of_the_past(database: Database) -> None:
     service = BankService.open(database, RULES, 0)
-    store = CampaignStore(database)
+    store = BrakeStore(database)
     trip = Trip("c/c1", 5 * S, 500 * S, 2, 1)
     store.go("c/c1", at_ns=6 * S)
     service.on_tick(6 * S)
@@ -241,18 +241,18 @@ def test_a_trip_from_before_a_go_is_of_the_past(database: Database) -> None:
         )
         service.on_messages(wire(report, topic=SLICES, first=at_ns // S), 9 * S)
         service.on_tick(9 * S)
-        assert store.brakes()["c/c1"].stopped is known
+        assert store.all()["c/c1"].stopped is known
 
 
 # -- store, journal, shell, command -------------------------------------------------------------------------------
 
 
 def test_nobody_can_be_stopped_who_is_not_there(database: Database) -> None:
-    store = CampaignStore(database)
+    store = BrakeStore(database)
     for name, called in (("a/shap", "advertiser"), ("c/c9", "campaign"), ("l/x", "line item")):
         with pytest.raises(InputError, match=f"^{called} must be one of the store's"):
             store.stop(name, at_ns=0)
-    assert store.brake_history() == []
+    assert store.history() == []
 
 
 def test_a_journal_with_brakes_and_trips_replays(tmp_path: Path) -> None:

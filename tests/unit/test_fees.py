@@ -14,8 +14,8 @@ from bidder.core.bankrules import BankRules
 from bidder.core.budgets import Budget, Unit
 from bidder.core.campaigns import MAX_FEE_CPM_MICROS, MAX_FEE_PPM, Advertiser, Campaign, Fee, LineItem
 from bidder.core.chart import Chart
-from bidder.core.kernels import fees_of
 from bidder.core.lines import line_of
+from bidder.core.price_kernels import fees_of
 from bidder.core.settings import ExchangeRules
 from bidder.core.token import read
 from bidder.errors import SheetError

@@ -240,7 +240,7 @@ def test_the_factor_that_is_suggested_covers_the_bill_and_a_smaller_one_does_not
         [booked(f"b{n}", nanos) for n, nanos in enumerate(ours)],
     )
     whole = total(rows, "x")
-    assert whole.ours.nanos == sum(ours) and whole.theirs.nanos == sum(theirs)
+    assert (whole.ours.nanos, whole.theirs.nanos) == (sum(ours), sum(theirs))
     ppm = suggested_ppm(whole)
     assert sum(ours) * (10**6 + ppm) >= sum(theirs) * 10**6
     assert ppm == 0 or sum(ours) * (10**6 + ppm - 1) < sum(theirs) * 10**6
