@@ -19,7 +19,6 @@ What was added at one time is looked at once time moves on: so where a batch is 
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +34,7 @@ WINDOW_S = 60
 MILLION = 1_000_000
 _NEVER_NS = 2**62
 _HOURS_A_DAY, _HOURS_A_WEEK = 24, 168
+_EVERY_HOUR = frozenset(range(_HOURS_A_WEEK))
 _MINUTE_NS = 60 * NS_PER_SECOND
 
 Names = tuple[str, ...]
@@ -102,7 +102,7 @@ def _even_rate(name: str, lines: Sequence[Line]) -> int:
     else:
         assert line.item is not None, "a name of a line item is of one that is stated"
         daily, whole = line.item.budgets.daily_nanos, line.item.budgets.lifetime_nanos
-    hours = frozenset(chain.from_iterable(map(_open_hours, lines)))
+    hours = _open_hours(lines)
     if daily:
         days = [sum(hour // _HOURS_A_DAY == day for hour in hours) for day in range(7)]
         return -(-daily // (60 * min((open_h for open_h in days if open_h), default=_HOURS_A_DAY)))
@@ -115,13 +115,16 @@ def _even_rate(name: str, lines: Sequence[Line]) -> int:
     return -(-whole * _MINUTE_NS * _HOURS_A_WEEK // open_ns) if open_ns else 0
 
 
-def _open_hours(line: Line) -> frozenset[int]:
-    """Hours of the week in which its targeting lets it bid."""
-    rule = line.rules.get("hour")
-    if rule is None:
-        return frozenset(range(_HOURS_A_WEEK))
-    included = map(int, rule.include) if rule.include else range(_HOURS_A_WEEK)
-    return frozenset(included) - frozenset(map(int, rule.exclude))
+def _open_hours(lines: Sequence[Line]) -> frozenset[int]:
+    """Hours of the week in which the targeting of some line item lets it bid."""
+    found: frozenset[int] = frozenset()
+    for line in lines:
+        rule = line.rules.get("hour")
+        if rule is None:
+            return _EVERY_HOUR
+        included = frozenset(map(int, rule.include)) if rule.include else _EVERY_HOUR
+        found |= included - frozenset(map(int, rule.exclude))
+    return found
 
 
 # -- how fast money goes ------------------------------------------------------------------------------------
@@ -360,7 +363,10 @@ class Brakes:
         names, stopped = self._watched.names, self._stops.active(now_ns)
         if not stopped:
             return np.zeros(len(names), dtype=np.int32)
-        return np.array([reason_of(own, stopped) for own in names], dtype=np.int32)
+        if ALL in stopped and stopped[ALL].reason is Reason.STOPPED:
+            return np.full(len(names), Reason.STOPPED, dtype=np.int32)
+        free = stopped.keys().isdisjoint
+        return np.array([0 if free(own) else reason_of(own, stopped) for own in names], dtype=np.int32)
 
     def _look(self, now_ns: int) -> None:
         self.reasons = self.reasons_at(now_ns)
