@@ -22,6 +22,7 @@ import msgspec
 
 from bidder.core.settings import (
     NS_PER_SECOND,
+    BrakeSettings,
     EngineSettings,
     ExchangeRules,
     PacingSettings,
@@ -235,6 +236,7 @@ class Config(_Section, frozen=True):
     bid: BidSection = BidSection()
     track: TrackSection = TrackSection()
     pacing: PacingSettings = PacingSettings()
+    brakes: BrakeSettings = BrakeSettings()
     privacy: PrivacyPolicy = PrivacyPolicy()
     traffic: TrafficSection = TrafficSection()
     users: UserSettings = UserSettings()
@@ -289,6 +291,7 @@ class Config(_Section, frozen=True):
             public_url=self.track.public_url,
             external_scores=self.bid.external_scores,
             pacing=self.pacing,
+            brakes=self.brakes,
             privacy=self.privacy,
             traffic=self.traffic.rules(),
             data_centres=self._networks(),

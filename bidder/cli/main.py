@@ -22,7 +22,7 @@ GROUP = "clearbid.commands"
 
 def build_app() -> typer.Typer:
     """The command with all its subcommands, those of other packages included."""
-    from bidder.cli import answer, campaigns, explain, funnel, profiles, serve
+    from bidder.cli import answer, brakes, campaigns, explain, funnel, profiles, serve, settle
 
     app = typer.Typer(
         name="clearbid",
@@ -34,11 +34,13 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     campaigns.register(app)
+    brakes.register(app)
     serve.register(app)
     answer.register(app)
     explain.register(app)
     funnel.register(app)
     profiles.register(app)
+    settle.register(app)
     for entry_point in sorted(entry_points(group=GROUP), key=lambda each: each.name):
         _add(app, entry_point)
     return app

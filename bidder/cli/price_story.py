@@ -103,6 +103,12 @@ def _factors(price: "Price") -> Iterator[tuple[str, str, str]]:
         yield f"x modifier {one.dimension} {one.value}", f"{one.factor:g}", _cpm(at)
     at *= price.multiplier
     yield "x multiplier (pacing)", f"{price.multiplier:.6g}", _cpm(at)
+    if price.fee_nanos:
+        at -= price.fee_nanos
+        yield "- fees an impression", f"{_cpm(price.fee_nanos)}", _cpm(at)
+    if price.fee_ppm:
+        at /= 1.0 + price.fee_ppm / MICROS_PER_UNIT
+        yield "/ (1 + fees of the price)", f"{format_decimal(price.fee_ppm, 10_000)} %", _cpm(at)
     if price.shade != 1.0:
         at *= price.shade
         yield "x shade (first price)", f"{price.shade:.6g}", _cpm(at)

@@ -26,6 +26,7 @@ late and no worker bids beyond its grant nothing is uncovered at all.
 All amounts are in the account's unit: nanos of money, or millionths of an impression.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from bidder.core.bookings import AccountRow, GrantKey, GrantRow
@@ -199,18 +200,22 @@ class Account:
             self.reserve -= self.reserve % self.step
         self.held = min(self.reserve, max(0, self.limit - self.committed))
 
-    def biddable(self, now_ns: int, lead_ns: int) -> bool:
-        """Whether seats may hold leases now; so early before its begin they already get them."""
+    def biddable(self, now_ns: int, lead_ns: int, stopped: Callable[[Line], bool] | None = None) -> bool:
+        """Whether seats may hold leases now; so early before its begin they already get them.
+
+        Where all its line items are `stopped`, none is granted or renewed.
+        """
         if self.closed or not self.begin_ns - lead_ns <= now_ns < self.end_ns:
             return False
-        return any(_in_flight(line, now_ns, lead_ns) for line, _ in self.lines.values())
+        flying = (line for line, _ in self.lines.values() if _in_flight(line, now_ns, lead_ns))
+        return any(stopped is None or not stopped(line) for line in flying)
 
     def restate(self) -> bool:
         """Takes the limit and the largest bid of its line items; whether the limit changed."""
         before = self.limit
         self.limit = min((limit for _, limit in self.lines.values()), default=0)
         if self.unit is Unit.MONEY:  # CPM micros are nanos an impression
-            self.step = max((line.max_bid_cpm_micros for line, _ in self.lines.values()), default=1)
+            self.step = max((line.most_nanos for line, _ in self.lines.values()), default=1)
         else:
             self.step = ONE_IMPRESSION
         self._measure()

@@ -13,6 +13,7 @@ and the consumed offsets in one transaction, then publishes the messages (`runti
 | `core.attribution` | which bid a conversion counts for: windows, last touch, orders, and those that wait |
 | `core.lateness` | which share of spend comes uncovered, and what is to be kept back for it |
 | `core.leasing` | seats, epochs, chunks, renewal, and when what was granted comes back |
+| `core.guard` | what is stopped, and what spends too fast |
 | `core.tally` | what came of the bids of a line item and of a creative, and the reports |
 
 Each bid's money event books once, by bid id, whichever URL or kind repeats: the kind of notice that the token
@@ -38,10 +39,12 @@ from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.chart import Chart
 from bidder.core.effects import Draft, Effects, PlacedExposure
 from bidder.core.exposures import Exposure
+from bidder.core.guard import Guard
 from bidder.core.lateness import Lateness
 from bidder.core.leasing import Leasing
 from bidder.core.messages import (
     AdvertiserChange,
+    Brake,
     CampaignChange,
     Conversion,
     CreativeCounts,
@@ -51,6 +54,7 @@ from bidder.core.messages import (
     Settlement,
     SettlementKind,
     SliceReport,
+    Trip,
 )
 from bidder.core.tally import (
     AccountReport,
@@ -78,6 +82,7 @@ class Bank:
         campaigns: all campaigns by id.
         state: what was kept; empty at the very first start. Starting is recovering.
         advertisers: by id those that are stated; another has no limits, and days of UTC.
+        brakes: what is stopped, and what was let go.
 
     Raises:
         InvariantError: by every method, where the books stop adding up; the process must stop.
@@ -89,6 +94,7 @@ class Bank:
         campaigns: Mapping[str, Campaign],
         state: BankState | None = None,
         advertisers: Mapping[str, Advertiser] | None = None,
+        brakes: Iterable[Brake] = (),
     ) -> None:
         state = state or BankState()
         self.rules = rules
@@ -106,6 +112,8 @@ class Bank:
             self._attribution.remember(booking)
         self._leasing = Leasing(rules, self._chart.offered, state.seats)
         self._lateness = Lateness(rules, state.lateness)
+        self._guard = Guard(rules.brakes, self._chart.lines)
+        self._guard.take(brakes)
         self._draft = Draft()
         self.check()
 
@@ -126,20 +134,28 @@ class Bank:
                     self._attribute(booking)
             else:
                 self._leasing.take(message, now_ns, self._draft)
+                self._guard.report(message, self._advertiser_of)
         return self._close()
 
-    def adopt(self, changes: Iterable[CampaignChange | AdvertiserChange]) -> Effects:
-        """Takes changed campaigns and advertisers; leases with new budgets follow on the next tick."""
+    def adopt(self, changes: Iterable[CampaignChange | AdvertiserChange | Brake]) -> Effects:
+        """Takes changed campaigns, advertisers and brakes; leases with new budgets follow on the next tick."""
         for change in changes:
-            if isinstance(change, AdvertiserChange):
+            if isinstance(change, Brake):
+                self._guard.take([change])
+            elif isinstance(change, AdvertiserChange):
                 self._chart.adopt_advertiser(change.advertiser_id, change.advertiser, self._draft)
             else:
                 book = self._books.setdefault(change.campaign_id, CampaignBook(change.campaign_id))
                 book.adopt(change.campaign)
                 self._attribution.adopt(change.campaign_id, change.campaign)
                 self._chart.adopt_campaign(change.campaign_id, change.campaign, self._draft)
+        self._guard.restate()
         self._leasing.look_again()
         return self._close()
+
+    def tripped(self, now_ns: int) -> list[Trip]:
+        """What must be stopped because it spends too fast, by what was booked and by what seats reported."""
+        return self._guard.tripped(now_ns)
 
     def tick(self, now_ns: int, seen_until_ns: int | None = None, *, free: bool = True) -> Effects:
         """Frees what can no longer be posted, then tops up and renews the leases of seats that reported.
@@ -162,6 +178,7 @@ class Bank:
             self._leasing.free(seen_ns, self._draft)
         if self._chart.roll(now_ns, self._draft):
             self._leasing.look_again()
+        self._leasing.stopped = self._guard.stopped(now_ns)
         self._leasing.serve(now_ns, seen_ns, self._draft, self._lateness.share_ppm(now_ns))
         self._tell_creatives(now_ns)
         return self._close()
@@ -265,6 +282,8 @@ class Bank:
                 self._draft.move(account, grant)
         bid_at_ns = _bid_at_ns(notice)
         self._lateness.book(book.advertiser, bid_at_ns, notice.cost_nanos, uncovered[0], self._draft)
+        own = (notice.campaign_id, _line_item(notice), book.advertiser)
+        self._guard.spend(own, notice.cost_nanos, bid_at_ns)
         tally = book.tally(_line_item(notice))
         tally.spend(notice.cost_nanos, late=late)
         tally.wins += not self._bids.won(notice.bid_id)
@@ -273,6 +292,10 @@ class Bank:
         self._keep(tally, notice, now_ns, amount_nanos=notice.cost_nanos, accounts=others)
         self._settle(notice, SettlementKind.POSTED, notice.cost_nanos)
         return None
+
+    def _advertiser_of(self, campaign_id: str) -> str:
+        book = self._books.get(campaign_id)
+        return book.advertiser if book is not None else ""
 
     def _charges(self, notice: Notice, now_ns: int) -> list[tuple[Account, int]]:
         """The accounts that a money event is booked on, the campaign's own first, with what each is charged."""

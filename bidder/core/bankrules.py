@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from bidder.core.settings import EngineSettings
+from bidder.core.settings import BrakeSettings, EngineSettings
 
 HOUR_NS = 3_600_000_000_000
 
@@ -52,7 +52,8 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
     unless that is all that is left. accept_ns: how long after its reservation a bid's notices are taken.
     conversion_ns: the same for conversions. hold_ns: how long a conversion whose touch has not been heard of waits
     for it. spent_refresh_ns: how often a seat hears of an account's spend
-    alone, for pacing, and everyone of what a creative's counts are.
+    alone, for pacing, and everyone of what a creative's counts are. discrepancy_ppm: the highest of any exchange,
+    part of what one bid may cost. brakes: when spend is too fast.
 
     The reserve for late spend (`core.account`, `core.lateness`), shares in millionths: late_share_ppm: of what may
     still come, or None to measure it. late_quantile_ppm: that the measured share is to hold at. late_start_ppm: the
@@ -75,6 +76,8 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
     late_ceiling_ppm: int = 250_000
     late_window_hours: int = 168
     late_tail_ns: int = HOUR_NS
+    discrepancy_ppm: int = 0
+    brakes: BrakeSettings = BrakeSettings()
 
     @property
     def keep_ns(self) -> int:

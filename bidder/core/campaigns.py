@@ -8,7 +8,7 @@ beside it, for what all its campaigns share. What a line item leaves open is the
 |---|---|---|
 | goal, value, bids, pacing, flights, creatives, windows, profile of unknown users | the campaign's | its own |
 | rules to include, by dimension | the campaign's | its own take their place |
-| rules to exclude, modifiers, caps, budgets | the campaign's | its own hold too |
+| rules to exclude, modifiers, caps, budgets, fees, limits a minute | the campaign's | its own hold too |
 """
 
 import re
@@ -34,6 +34,10 @@ _identifier = re.compile(_IDENTIFIER)
 
 MAX_CAP_IMPRESSIONS = 32
 """Highest limit of a cap: so many times of exposures are kept of a user and a line item."""
+MAX_FEE_PPM = 10_000_000
+"""Highest sum of all fees that are shares of the price: ten times the price."""
+MAX_FEE_CPM_MICROS = 9_000_000
+"""Highest sum of all fees that are amounts an impression: 9.00 CPM, so that no product passes 64 bits."""
 MAX_CAP_SECONDS = 90 * 86_400
 MAX_WINDOW_SECONDS = 90 * 86_400
 CLICK_WINDOW_SECONDS = 30 * 86_400
@@ -105,6 +109,21 @@ class Cap(Record, frozen=True, kw_only=True):
 
     impressions: Annotated[int, msgspec.Meta(ge=1, le=MAX_CAP_IMPRESSIONS)]
     seconds: Annotated[int, msgspec.Meta(ge=1, le=MAX_CAP_SECONDS)]
+
+
+class Fee(Record, frozen=True, kw_only=True):
+    """What somebody takes of each impression that is paid: a vendor's, or our own margin.
+
+    `ppm` millionths of the price, `cpm_micros` an impression, or both; each rounded up once a bid.
+    """
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=60, pattern=r"\A[A-Za-z0-9._-]+\Z")]
+    ppm: Annotated[int, msgspec.Meta(ge=0, le=MAX_FEE_PPM)] = 0
+    cpm_micros: Annotated[int, msgspec.Meta(ge=0, le=MAX_FEE_CPM_MICROS)] = 0
+
+    def __post_init__(self) -> None:
+        if not (self.ppm or self.cpm_micros):
+            raise ValueError(f"fee {self.name} must be more than nothing, was 0")
 
 
 class Flight(Record, frozen=True, kw_only=True):
@@ -290,6 +309,8 @@ class LineItem(Record, frozen=True, kw_only=True):
     value_nanos: Nanos = 0
     max_bid_cpm_micros: Nanos = 0
     min_bid_cpm_micros: Nanos = 0
+    fees: tuple[Fee, ...] = ()
+    max_nanos_per_minute: Nanos = 0
     pacing: Pacing | None = None
     targeting: Targeting = Targeting()
     modifiers: tuple[Modifier, ...] = ()
@@ -307,7 +328,9 @@ class Campaign(Record, frozen=True, kw_only=True):
     worth to the advertiser; a bid never passes the expected value nor `max_bid_cpm_micros`. The flight is
     [start_ns, end_ns); line items may have flights of their own inside it. `bundle` is the store id of the app
     that is advertised. A conversion counts for a click of at most `click_window_seconds` before it, else for an
-    impression of at most `view_window_seconds` before it, see `core.attribution`.
+    impression of at most `view_window_seconds` before it, see `core.attribution`. `fees` come on top of the price
+    that exchanges are paid, out of the same budgets: expected value covers both. `max_nanos_per_minute` stops bids where
+    more is spent in a minute; 0 leaves it to `BrakeSettings.factor`.
     """
 
     id: Identifier
@@ -326,6 +349,8 @@ class Campaign(Record, frozen=True, kw_only=True):
     value_nanos: PositiveNanos
     max_bid_cpm_micros: PositiveNanos
     min_bid_cpm_micros: Nanos = 0
+    fees: tuple[Fee, ...] = ()
+    max_nanos_per_minute: Nanos = 0
     pacing: Pacing = Pacing.EVEN
     targeting: Targeting = Targeting()
     modifiers: tuple[Modifier, ...] = ()
@@ -344,6 +369,7 @@ class Campaign(Record, frozen=True, kw_only=True):
         known = {creative.id for creative in self.creatives}
         if len(known) < len(self.creatives):
             raise ValueError(f"ids of creatives must be of their own, was one twice in campaign {self.id}")
+        _check_fees(self.fees, f"campaign {self.id}")
         if self.line_items:
             self._check_line_items(known)
 
@@ -353,12 +379,26 @@ class Campaign(Record, frozen=True, kw_only=True):
             if item.id in seen or (item.id == self.id and len(self.line_items) > 1):
                 raise ValueError(f"ids of line items must be of their own, was {item.id} twice")
             seen.add(item.id)
+            _check_fees(self.fees + item.fees, f"line item {item.id}")
             unknown = [creative_id for creative_id in item.creatives if creative_id not in known]
             if unknown:
                 raise ValueError(
                     f"creatives of line item {item.id} must be the campaign's {', '.join(sorted(known))}, "
                     f"was {unknown[0]}"
                 )
+
+
+def _check_fees(fees: tuple[Fee, ...], whose: str) -> None:
+    """Raises `ValueError` where the fees of a line item, those of its campaign among them, cannot be added up."""
+    names = [fee.name for fee in fees]
+    if len(set(names)) < len(names):
+        raise ValueError(f"names of fees of {whose} must be of their own, was one twice")
+    ppm, cpm_micros = sum(fee.ppm for fee in fees), sum(fee.cpm_micros for fee in fees)
+    if ppm > MAX_FEE_PPM or cpm_micros > MAX_FEE_CPM_MICROS:
+        raise ValueError(
+            f"fees of {whose} must be at most {MAX_FEE_PPM} ppm and {MAX_FEE_CPM_MICROS} CPM micros in all, were "
+            f"{ppm} and {cpm_micros}"
+        )
 
 
 class Advertiser(Record, frozen=True, kw_only=True):
@@ -369,6 +409,7 @@ class Advertiser(Record, frozen=True, kw_only=True):
     status: Status = Status.ACTIVE
     time_zone: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = "UTC"
     budgets: Budgets = Budgets()
+    max_nanos_per_minute: Nanos = 0
     caps: tuple[Cap, ...] = ()
 
 

@@ -9,7 +9,7 @@
 """
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -28,7 +28,7 @@ from bidder.core.budgets import (
     standing_budgets,
     zone_is_known,
 )
-from bidder.core.campaigns import Advertiser, Campaign
+from bidder.core.campaigns import Advertiser, Campaign, LineItem
 from bidder.core.effects import Draft
 from bidder.core.lines import Line, line_of
 
@@ -160,6 +160,10 @@ class Chart:
         """The money of a campaign's flight, which is always kept."""
         return self._standing(Budget(campaign_id, Unit.MONEY, 0, 0, FOREVER_NS))
 
+    def lines(self) -> Iterator[Line]:
+        """All line items, resolved."""
+        return (payer.line for payers in self._payers.values() for payer in payers.values())
+
     def charged(
         self, campaign_id: str, line_item_id: str, bid_at_ns: int, now_ns: int
     ) -> tuple[Account, ...]:
@@ -247,13 +251,18 @@ class Chart:
             advertiser = advertiser_of(campaign, self._advertisers)
             payers = self._payers[campaign.id] = {}
             for item in campaign.line_items or (None,):
-                payer = Payer(line_of(campaign, item, advertiser))
+                payer = Payer(self._line(campaign, item, advertiser))
                 payers[payer.key[1]] = payer
                 self._join_standing(payer, left)
                 for daily in payer.daily:
                     for account in open_days.get(daily.name, ()):
                         payer.join(account, daily.limit)
-            self._whole[campaign.id] = self._unjoined(Payer(line_of(campaign, None, advertiser)))
+            self._whole[campaign.id] = self._unjoined(Payer(self._line(campaign, None, advertiser)))
+
+    def _line(self, campaign: Campaign, item: LineItem | None, advertiser: Advertiser) -> Line:
+        """A line item whose bids cost what they cost at the exchange that bills the most."""
+        line = line_of(campaign, item, advertiser)
+        return msgspec.structs.replace(line, fee_ppm=line.fee_ppm + self._rules.discrepancy_ppm)
 
     def _join_standing(self, payer: Payer, left: dict[str, Account]) -> None:
         self._unjoined(payer)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bidder.core.batch import CAPACITY, Batch, Opportunity
+from bidder.core.brakes import Brakes, Watched
 from bidder.core.call import Answer, Call
 from bidder.core.campaigns import Advertiser, Campaign, check_campaigns
 from bidder.core.caps import CapBook
@@ -24,6 +25,7 @@ from bidder.core.gate import Gate
 from bidder.core.kernels import KNOWN, O_AMOUNT, O_REASON, R_FLAGS, R_QUANTITY, R_RESULT_NS, decide_rows
 from bidder.core.matches import encode_match, fingerprint
 from bidder.core.messages import (
+    Brake,
     CreativeCounts,
     Lease,
     Settlement,
@@ -65,6 +67,7 @@ class Prepared(NamedTuple):
     table: LineTable
     line_masks: Masks
     charges: Charges
+    watched: Watched
     fingerprint: int
 
 
@@ -99,12 +102,14 @@ class Engine:
         self.gate = Gate(settings)
         self.waits = Waits(settings, self.gate)
         self.loop = DelayHistogram()
+        self.brakes = Brakes(settings.brakes)
         self._shape = TrafficShape(settings.pacing.traffic_shape)
         self._sequence = 0
         self._told_epoch = 0
         self._writer = Writer(settings, key)
         self._buyer_json = json_text(settings.buyer)
         self._shades = np.array(self.gate.shades, dtype=np.float64)
+        self._discrepancies = np.array(self.gate.discrepancies, dtype=np.int64)
         self._shown: dict[tuple[str, str], tuple[int, int]] = {}
         self._pacer: Pacer | None = None
         self._edge_ns = FAR_NS
@@ -175,6 +180,7 @@ class Engine:
         if now_ns >= self._edge_ns or now_ns < self._turned_ns:
             self._wake(now_ns)
         self.wallet.turn(now_ns)
+        self.brakes.turn(now_ns)
 
     def _wake(self, now_ns: int) -> None:
         self._base[0], self._edge_ns = self.table.in_flight(now_ns)
@@ -234,7 +240,7 @@ class Engine:
             now_ns, count,
             batch.values(), columns, batch.record(), batch.external, batch.row_blocks(),
             table.active, self._base, table.rows, table.refusals, table.columns, table.caps, wallet.pace,
-            table.modifier_rows, table.modifier_factors, self._shades,
+            table.modifier_rows, table.modifier_factors, self._shades, self._discrepancies, self.brakes.reasons,
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, self._creative_shown,
             self._creative_clicked, slots.columns, slots.lists, slots.durations, slots.native_ok,
             *self._model_arrays, self._line_masks,
@@ -278,10 +284,10 @@ class Engine:
             record = batch.record_of(counted)
             self.matches.append(encode_match(table, self._fingerprint, self._base[0], asked, record, now_ns))
         if reserved:
-            self._reserve(reserved, tags, ids)
+            self._reserve(reserved, tags, ids, now_ns)
         batch.clear()
 
-    def _reserve(self, numbers: list[int], tags: list[int], ids: NDArray[np.uint8]) -> None:
+    def _reserve(self, numbers: list[int], tags: list[int], ids: NDArray[np.uint8], now_ns: int) -> None:
         """Sets the money of the batch's bids aside; the kernel has seen that it is there."""
         batch, wallet = self._batch, self.wallet
         picked = np.array(numbers, dtype=np.int64)
@@ -300,6 +306,8 @@ class Engine:
             result_ns,
             np.array(liable_ns, dtype=np.int64),
         )
+        for row, amount in zip(out[:, 0].tolist(), out[:, O_AMOUNT].tolist(), strict=True):
+            self.brakes.reserve(row, amount, now_ns)
         # Pair assertion: the kernel's view of what is left and the purse's own must agree after every batch.
         assert wallet.agrees(chains), "kernel and purse disagree"
 
@@ -339,6 +347,8 @@ class Engine:
         for row in own:
             if row.kind is SettlementKind.POSTED and row.at_ns:
                 self.loop.add(now_ns - row.at_ns)
+        for line, nanos, bid_at_ns in settled.spent:
+            self.brakes.spend(line, nanos, bid_at_ns or now_ns)
         self.caps.won(settled.won_tags, now_ns, now_ns + self.settings.longest_wait_ns)
         self.caps.shown(settled.posted_tags)
         self.caps.freed(settled.freed_tags)
@@ -346,6 +356,10 @@ class Engine:
     def expose(self, exposures: Sequence[Exposure], now_ns: int) -> None:
         """Counts what users were shown, for caps; each bid once."""
         self.caps.take(exposures, now_ns)
+
+    def brake(self, brakes: Sequence[Brake], now_ns: int) -> None:
+        """Stops what may not bid any more, and lets go what may again, from the next batch on."""
+        self.brakes.take(brakes, now_ns)
 
     def profile(self, profiles: Sequence[Profile]) -> None:
         """Takes user profiles: segments of our own knowledge."""
@@ -383,6 +397,7 @@ class Engine:
             at_ns=now_ns,
             rows=rows,
             whole=whole,
+            trips=self.brakes.untold(now_ns),
         )
 
     def _refresh(self, now_ns: int) -> None:
@@ -424,7 +439,8 @@ class Engine:
         masks = (
             model.line_masks(table.lines) if model is not None else np.zeros((len(table), 0), dtype=np.uint32)
         )
-        return Prepared(table, masks, Charges(table), fingerprint(table))
+        watched = Watched.of(table.lines, self.settings.brakes)
+        return Prepared(table, masks, Charges(table), watched, fingerprint(table))
 
     def adopt_campaigns(
         self,
@@ -452,12 +468,14 @@ class Engine:
         """Goes on with other models; the campaigns stay. `line_masks` are its own, where they are made."""
         self._use_model(model)
         masks = model.line_masks(self.table.lines) if line_masks is None else line_masks
-        self._install(Prepared(self.table, masks, self._charges, self._fingerprint), now_ns)
+        self._install(Prepared(self.table, masks, self._charges, self._watched, self._fingerprint), now_ns)
 
     def _install(self, prepared: Prepared, now_ns: int) -> None:
         table = prepared.table
         pacing = self.settings.pacing
         self._charges, self._fingerprint = prepared.charges, prepared.fingerprint
+        self._watched = prepared.watched
+        self.brakes.install(prepared.watched, now_ns)
         self.wallet.install(table, prepared.charges, now_ns)
         pacer = Pacer(
             prepared.charges.groups, self._shape, pacing.eta, pacing.start, pacing.weekly_opportunities

@@ -9,6 +9,7 @@ engine changes by asking: no money, no cap, no pace, no rate, and the request is
 import msgspec
 
 from bidder.core.batch import Opportunity as Pending
+from bidder.core.brakes import names_of
 from bidder.core.call import Call, Decision, wrong_types
 from bidder.core.creative_kernels import creative_fault
 from bidder.core.dimensions import Dimension
@@ -19,7 +20,6 @@ from bidder.core.explain_trial import Accounts, Result, Stage, State
 from bidder.core.explain_words import NOTHING, Shown, Words, creative_format, instant, paused, wanted
 from bidder.core.frequency import Level, owner_number
 from bidder.core.frequency_kernels import first_refusal, recent
-from bidder.core.funnel import STAGES
 from bidder.core.kernels import KNOWN, R_FLAGS, R_USER
 from bidder.core.lines import Line
 from bidder.core.opportunity import hour_of_week
@@ -286,6 +286,7 @@ class _Asking:
         if self._stage.batch.columns[r, R_FLAGS] & KNOWN:
             rules.append(Rule(name=DUPLICATE, passed=False, reason=Reason.DUPLICATE.name))
         rules += self._targeting(call, pending, r)
+        rules += self._brake_rule()
         fits = self._fits(r)
         rules.append(_creative_rule(fits))
         if pending.pod_s:
@@ -354,6 +355,14 @@ class _Asking:
             shows = self._words.shown(shown, line, dimension, part)
             rules.append(_rule(dimension.name.lower(), reason, not refuses, wanted(own, dimension), shows))
         return rules
+
+    def _brake_rule(self) -> list[Rule]:
+        """Worth a word only where it refuses."""
+        reason = self._stage.stopped(self._line)
+        if not reason:
+            return []
+        names = [name for name in names_of(self._own) if name in self._engine.brakes.stopped(self._now_ns)]
+        return [_rule("stopped", Reason(reason), False, "no brake", ", ".join(names))]
 
     def _fits(self, r: int) -> tuple[Fit, ...]:
         """Every creative of the line item, held against the slot."""
@@ -460,7 +469,7 @@ def _creative_rule(fits: tuple[Fit, ...]) -> Rule:
     """Refuses with the fault of the creative that came furthest, as the engine does."""
     count = sum(not one.fault for one in fits)
     worst = max((Reason[one.fault] for one in fits if one.fault), default=Reason.NO_CAMPAIGNS)
-    return _rule(STAGES[1], worst, count > 0, "a creative that fits", f"{count} of {len(fits)} fit")
+    return _rule("creative", worst, count > 0, "a creative that fits", f"{count} of {len(fits)} fit")
 
 
 def _lease_rule(money: tuple[Account, ...]) -> Rule:

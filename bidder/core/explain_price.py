@@ -3,7 +3,8 @@
 The figures of `Price` are those that the kernel multiplied, in its order, so that whoever multiplies them again comes
 to the same bid:
 
-    worth = pctr x goal_value [x pcvr] x each applied modifier x multiplier x shade
+    worth = (pctr x goal_value [x pcvr] x each applied modifier x multiplier - fee_nanos) / (1 + fee_ppm / 10^6)
+            x shade
     bid = worth without its fraction, at most max_bid, at least min_bid and the floor, or nothing
 
 A guaranteed deal is worth its floor at least; at a fixed price the bid is the floor.
@@ -67,7 +68,9 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         modifiers: the factor that all modifiers make together. applied: each of them, in the engine's order.
         value_nanos: what the impression is thought to be worth.
         multiplier: of pacing. shade: share of the value that is bid at first price, else 1.
-        worth_nanos: what may be bid: value x multiplier x shade.
+        fee_ppm, fee_nanos: what fees add to a price: millionths of it, the exchange's discrepancy among them, and
+            nanos an impression. fees_nanos: what that makes on top of the offer, for all that the bid buys.
+        worth_nanos: what may be bid: value x multiplier, less fees, x shade.
         max_bid_nanos, min_bid_nanos: of the line item. floor_nanos: of the creative that would be shown.
         fixed_price, guaranteed: of the deal. rate_nanos: of `currency` in the account's.
         bid_nanos: without regard to the floor, 0 where nothing can be bid.
@@ -87,6 +90,9 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     value_nanos: float
     multiplier: float
     shade: float
+    fee_ppm: int = 0
+    fee_nanos: int = 0
+    fees_nanos: int = 0
     worth_nanos: float
     max_bid_nanos: int
     min_bid_nanos: int
@@ -194,6 +200,9 @@ class Pricing:
             value *= modifier.factor
         multiplier = float(self._state.multipliers[self._stage.engine.wallet.pace[self._line]])
         shade = self._stage.shade(int(row[R_EXCHANGE])) if row[R_FLAGS] & FIRST_PRICE else 1.0
+        fee_ppm = int(columns[Column.FEE_PPM]) + self._stage.discrepancy(int(row[R_EXCHANGE]))
+        fee_nanos = int(columns[Column.FEE_NANOS])
+        worth = (value * multiplier - fee_nanos) / (1.0 + fee_ppm / MICROS_PER_UNIT) * shade
         bid = bare.reason == Reason.BID
         chosen = bid and fits
         return Price(
@@ -206,7 +215,10 @@ class Pricing:
             value_nanos=value,
             multiplier=multiplier,
             shade=shade,
-            worth_nanos=value * multiplier * shade,
+            fee_ppm=fee_ppm,
+            fee_nanos=fee_nanos,
+            fees_nanos=whole.amount - whole.cap if whole.reason == Reason.BID else 0,
+            worth_nanos=worth,
             max_bid_nanos=int(columns[Column.MAX_BID_NANOS]),
             min_bid_nanos=int(columns[Column.MIN_BID_NANOS]),
             bid_nanos=bare.bid_nanos if bid else 0,

@@ -101,6 +101,7 @@ class Result(NamedTuple):
     bid_nanos: int
     price_micros: int
     amount: int
+    cap: int
     pctr: float
     pcvr: float
     multiplier: float
@@ -132,13 +133,14 @@ class Offers(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """Line items as the kernel takes them: who may bid, rows of dimensions, columns, creatives."""
+    """Line items as the kernel takes them: who may bid, rows of dimensions, columns, creatives, brakes."""
 
     active: Bits
     base: Bits
     rows: Bits
     columns: Numbers
     creatives: Creatives
+    stopped: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ class Stage:
         self._trees = self._forest[7].shape[1]
         self._line_masks = engine._line_masks  # noqa: SLF001
         self._shades = engine._shades  # noqa: SLF001
+        self._discrepancies = engine._discrepancies  # noqa: SLF001
         pacer = engine._pacer  # noqa: SLF001
         assert pacer is not None, "an engine has a table, and so a pacer"
         self.pacer = pacer
@@ -183,6 +186,8 @@ class Stage:
         words, count = self.table.words, len(self.table)
         self._funnel: Numbers = np.zeros((count, len(STAGES)), dtype=np.int64)
         self._counters: Bits = np.zeros((len(self.table.dimensions), SLICES, words), dtype=np.uint64)
+        self._free: NDArray[np.int32] = np.zeros(count, dtype=np.int32)
+        self._stopped = self._free
         self._left: Bits = np.zeros(words, dtype=np.uint64)
         self._mask: Masks = np.zeros(max(1, self._trees), dtype=self._forest[7].dtype)
         self._scratch: Numbers = np.zeros(max(1, len(self._forest[0])), dtype=np.int64)
@@ -207,6 +212,7 @@ class Stage:
         base, _ = self.table.in_flight(now_ns)
         self.base: Bits = self.table.base.copy()
         self.base[0] = base
+        self._stopped = self.engine.brakes.reasons_at(now_ns)
         users, rows, caps = self.engine.caps.arrays()
         state = State(accounts.available, self.pacer.multipliers, self.pacer.seen, users, rows, caps)
         return state.copied(), accounts
@@ -258,7 +264,7 @@ class Stage:
         )
 
     def _lines(self, active: Bits) -> Lines:
-        return Lines(active, self.base, self.table.rows, self.table.columns, self.creatives)
+        return Lines(active, self.base, self.table.rows, self.table.columns, self.creatives, self._stopped)
 
     def seconds_left(self, r: int) -> int:
         """Seconds that the pod of row `r` has left, after what the rehearsal gave to the places before."""
@@ -305,7 +311,9 @@ class Stage:
         rich = replace(state, available=np.full_like(state.available, _PLENTY))
         leased = accounts._replace(lease_until=np.full_like(accounts.lease_until, FAR_NS))
         offers = self._offers(r, trial.row.reshape(1, -1))
-        lines = Lines(self.only(line), self._admits, self._no_rows, trial.columns, trial.creatives)
+        lines = Lines(
+            self.only(line), self._admits, self._no_rows, trial.columns, trial.creatives, self._free
+        )
         out, logged = _nothing_out()
         return self._run(now_ns, offers, lines, rich, leased, out, logged)[0]
 
@@ -338,6 +346,14 @@ class Stage:
         """int32[], the parts of row `r`, one after the other."""
         return np.array([number for part in self.parts_of(r) for number in part], dtype=np.int32)
 
+    def stopped(self, line: int) -> int:
+        """The reason with which a brake refuses a line item, 0 where none does."""
+        return int(self._stopped[line])
+
+    def discrepancy(self, exchange: int) -> int:
+        """Millionths by which an exchange's bill exceeds our count, by `Exchange.index`."""
+        return int(self._discrepancies[exchange])
+
     def shade(self, exchange: int) -> float:
         """Share of the value that is bid at first price, by `Exchange.index`."""
         return float(self._shades[exchange])
@@ -369,7 +385,7 @@ class Stage:
             now_ns, count,
             offers.values, offers.columns, offers.record, offers.external, self.batch.row_blocks(),
             lines.active, lines.base, lines.rows, table.refusals, lines.columns, table.caps, self.engine.wallet.pace,
-            table.modifier_rows, table.modifier_factors, self._shades,
+            table.modifier_rows, table.modifier_factors, self._shades, self._discrepancies, lines.stopped,
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, creatives.shown,
             creatives.clicked, creatives.slots, creatives.lists, creatives.durations, creatives.native_ok,
             *self._forest, self._line_masks,
@@ -439,6 +455,7 @@ def for_scores(trial: Trial, line: int) -> Trial:
     found.row[R_QUANTITY] = ONE_IMPRESSION
     found.columns[line, Column.VALUE_NANOS] = _HIGH_VALUE_NANOS
     found.columns[line, Column.MAX_BID_NANOS] = _PLENTY
+    found.columns[line, Column.FEE_PPM] = found.columns[line, Column.FEE_NANOS] = 0
     found.columns[line, Column.MODIFIER_START] = found.columns[line, Column.MODIFIER_END] = 0
     return found
 

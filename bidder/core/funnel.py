@@ -3,7 +3,8 @@
 For every line item, over all opportunities that were asked (test traffic is not):
 
     asked = refused by its first dimension, dimension by dimension + eligible
-    eligible = creative + pod + capped + no_lease + unscored + no_value + below_floor + budget + outbid + bid
+    eligible = stopped + creative + pod + capped + no_lease + unscored + no_value + below_floor + budget + outbid
+               + bid
 
 What targeting refuses is counted in the hot path by bit-sliced counters (`core.funnel_kernels`), which is cheap to
 about a thousand line items. Above that the engine leaves it out and hands over each batch's record: what was asked
@@ -22,8 +23,8 @@ from bidder.core.table import LineTable
 from bidder.core.targeting_kernels import END
 
 STAGES = (
-    "eligible", "creative", "pod", "capped", "no_lease", "unscored", "no_value", "below_floor", "budget", "outbid",
-    "bid",
+    "eligible", "stopped", "creative", "pod", "capped", "no_lease", "unscored", "no_value", "below_floor", "budget",
+    "outbid", "bid",
 )  # fmt: skip
 """Columns of the funnel past targeting, `core.kernels.F_...`."""
 

@@ -131,8 +131,8 @@ class Gate:
 
     Attributes:
         profiles: of users, for `Visitor.segments`. traffic: the filter, with its counters.
-        shades: share of the value bid at first price, by `Exchange.index`. rule_names: the exchange of each index,
-            `*` for all without rules of their own.
+        shades: share of the value bid at first price, by `Exchange.index`; discrepancies: `discrepancy_ppm`.
+        rule_names: the exchange of each index, `*` for all without rules of their own.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -153,11 +153,13 @@ class Gate:
         self._offers: dict[str, tuple[int, str]] = {}
         self._exchanges: dict[str, Exchange] = {}
         self.shades: list[float] = []
+        self.discrepancies: list[int] = []
         self._indices: dict[str, int] = {}
         self._waits_ns: dict[int, int] = {}
         for name in ("", *sorted(settings.exchanges.keys() - {GENERAL})):
             self._indices[name] = len(self.shades)
             self.shades.append(settings.rules(name).first_price_shade)
+            self.discrepancies.append(settings.rules(name).discrepancy_ppm)
         self.rule_names = tuple(name or GENERAL for name in self._indices)
 
     def forget(self) -> None:

@@ -23,6 +23,7 @@ from bidder.core.messages import (
     SETTLEMENTS,
     VERSION,
     AdvertiserChange,
+    Brake,
     CampaignChange,
     CreativeCounts,
     Lease,
@@ -37,7 +38,15 @@ from bidder.zones import is_zone
 CONTROL_TOPICS = (CAMPAIGNS, LEASES, SETTLEMENTS, CREATIVES, EXPOSURES, PROFILES)
 
 ControlMessage = (
-    CampaignChange | AdvertiserChange | Lease | Settlement | Settlements | Exposure | Profile | CreativeCounts
+    CampaignChange
+    | AdvertiserChange
+    | Brake
+    | Lease
+    | Settlement
+    | Settlements
+    | Exposure
+    | Profile
+    | CreativeCounts
 )
 
 
@@ -89,8 +98,10 @@ class Inbox:
         return changed
 
     def _deliver(self, mail: dict[type[object], list[Any]], now_ns: int) -> None:
-        """Hands messages to the engine by their kind, money first."""
+        """Hands messages to the engine by their kind, brakes first, then money."""
         engine = self._engine
+        if Brake in mail:
+            engine.brake(mail[Brake], now_ns)
         if Lease in mail:
             engine.adopt_leases(mail[Lease], now_ns)
         if Settlements in mail:

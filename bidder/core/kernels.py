@@ -11,6 +11,7 @@ from numba import njit
 
 from bidder.core.creative_kernels import choose_creative, creative_fault
 from bidder.core.frequency_kernels import C_OWNER, first_refusal_marked, mark_of, pend_one
+from bidder.core.price_kernels import MILLION, fees_of, times_quantity
 from bidder.core.targeting_kernels import eligible, shows
 from models.kernels import and_rows, calibrated, feature_row, lightgbm_raw, raw_score, raw_score_pair
 
@@ -26,16 +27,17 @@ ROW_COLUMNS = 23
 """Columns of an opportunity, see `bidder.core.batch`."""
 
 (MAX_BID_NANOS, VALUE_NANOS, GOAL, MIN_BID_NANOS, CAP_START, CAP_END, REFUSE_UNKNOWN, MODIFIER_START,
- MODIFIER_END) = range(9)  # fmt: skip
+ MODIFIER_END, FEE_PPM, FEE_NANOS) = range(11)  # fmt: skip
 """Columns of a line item, `bidder.core.table.Column`."""
 
-O_LINE, O_CREATIVE, O_REASON, O_BID, O_PRICE, O_AMOUNT = range(6)
-OUT_COLUMNS = 6
+O_LINE, O_CREATIVE, O_REASON, O_BID, O_PRICE, O_AMOUNT, O_CAP = range(7)
+OUT_COLUMNS = 7
 """What became of an opportunity: line item and creative (-1: none), the reason, the bid in account nanos for one
-impression, its price in micros of the currency that it is made in, and what is set aside for it."""
+impression, its price in micros of the currency that it is made in, what is set aside for it, and how much of that is
+for the exchange: the rest is for fees."""
 
-(F_ELIGIBLE, F_CREATIVE, F_POD, F_CAPPED, F_NO_LEASE, F_UNSCORED, F_NO_VALUE, F_BELOW_FLOOR, F_BUDGET, F_OUTBID,
- F_BID) = range(11)  # fmt: skip
+(F_ELIGIBLE, F_STOPPED, F_CREATIVE, F_POD, F_CAPPED, F_NO_LEASE, F_UNSCORED, F_NO_VALUE, F_BELOW_FLOOR, F_BUDGET,
+ F_OUTBID, F_BID) = range(12)  # fmt: skip
 """Columns of the funnel in the order of the stages: each eligible candidate ends in exactly one of the others."""
 
 P_CTR, P_CVR, P_MULTIPLIER = range(3)
@@ -55,7 +57,6 @@ R_UNSCORED, R_NO_LEASE, R_BELOW_FLOOR, R_BUDGET, R_NO_VALUE, R_CAPPED, R_POD = (
 
 ONE = 1_000_000_000
 """Rate of the account's own currency."""
-MILLION = 1_000_000
 MOST_FOREIGN_NANOS = 9_000_000_000
 """Highest bid in another currency: times a rate it must fit 64 bits. Nine thousand units CPM."""
 
@@ -111,13 +112,6 @@ def floor_of(row, slot, slots, durations, media, duration_s):
 
 
 @njit(cache=True)
-def times_quantity(nanos, quantity):
-    """`nanos` times `quantity` millionths, rounded up."""
-    whole, part = quantity // MILLION, quantity % MILLION
-    return nanos * whole + (nanos * part + MILLION - 1) // MILLION
-
-
-@njit(cache=True)
 def pod_left(batch, out, creatives, r):
     """Seconds that the pod of row r has left; without an end where it is in none."""
     first = batch[r, R_POD_FIRST]
@@ -148,7 +142,8 @@ def decide_rows(
     # opportunities
     values, batch, record, external, row_blocks,
     # line items
-    active, base, rows, refusals, columns, caps, pace, modifier_rows, modifier_factors, shades,
+    active, base, rows, refusals, columns, caps, pace, modifier_rows, modifier_factors, shades, discrepancies,
+    stopped,
     # creatives and slots
     creatives, creative_starts, creative_rows, creative_blocks, shown, clicked, slots, slot_lists, durations,
     native_ok,
@@ -178,6 +173,8 @@ def decide_rows(
         row_blocks: int32[], what rows bar of single creatives, see R_BLOCKS.
         active to modifier_factors: see `bidder.core.table.LineTable`; `base` with what is in flight in row 0.
         pace: int32[lines], pacing group. shades: float64[exchanges], share of the value bid at first price.
+        discrepancies: int64[exchanges], millionths by which an exchange's bill exceeds our count.
+        stopped: int32[lines], the reason with which a brake refuses a line item, 0 where none does.
         creatives to creative_blocks: see `bidder.core.creatives.Creatives`.
         shown, clicked: float64[creatives], for the choice between creatives.
         slots to native_ok: see `bidder.core.specs.SlotBook`.
@@ -193,8 +190,8 @@ def decide_rows(
         multipliers: float64[groups], share of the value to bid, the dual variable's inverse.
         drift: float64[groups], factor on the multiplier for each eligible opportunity.
         seen: int64[groups], eligible opportunities so far.
-        funnel: int64[lines, 11], counts by F_ column. counters: see `funnel_kernels`.
-        out: int64[n, 6], by O_ column. logged: float64[n, 3], by P_ column.
+        funnel: int64[lines, 12], counts by F_ column. counters: see `funnel_kernels`.
+        out: int64[n, 7], by O_ column. logged: float64[n, 3], by P_ column.
         left, mask, scratch: uint64[words], [trees] of the type of `masks`, int64[request features].
     """
     record_end = 0
@@ -252,6 +249,12 @@ def decide_rows(
                 word >>= _ONE
                 bit += 1
                 funnel[c, F_ELIGIBLE] += count
+                # -- brakes
+                if stopped[c] != 0:
+                    funnel[c, F_STOPPED] += count
+                    if furthest <= F_STOPPED:
+                        furthest, worst = F_STOPPED, max(worst, stopped[c])
+                    continue
                 # -- a creative that fits
                 creative = -1
                 choices = 0
@@ -278,9 +281,9 @@ def decide_rows(
                         fault = max(fault, found)
                 if creative < 0:
                     funnel[c, F_CREATIVE] += count
-                    if furthest <= F_CREATIVE:
-                        furthest = F_CREATIVE
-                        worst = max(worst, fault)
+                    if furthest < F_CREATIVE:
+                        furthest, worst = F_CREATIVE, fault
+                    worst = max(worst, fault) if furthest == F_CREATIVE else worst
                     continue
                 if in_pod(batch, out, r, c):
                     funnel[c, F_POD] += count
@@ -374,7 +377,13 @@ def decide_rows(
                 floor = floor_of(
                     row, row[R_BANNER + media - 1], slots, durations, media, creatives[creative, 7]
                 )
-                worth = paced * shades[row[R_EXCHANGE]] if first_price else paced
+                # What is left for the price: value covers the price and its fees.
+                fee_ppm = columns[c, FEE_PPM] + discrepancies[row[R_EXCHANGE]]
+                gross = 1.0 + fee_ppm / MILLION
+                paced -= columns[c, FEE_NANOS]
+                worth = paced / gross
+                if first_price:
+                    worth *= shades[row[R_EXCHANGE]]
                 if guaranteed:
                     worth = max(worth, float(max(floor, 1)))
                 # Asked this way round, NaN of a model without calibration is worth nothing too.
@@ -415,7 +424,10 @@ def decide_rows(
                         continue
                 # An amount beyond what an integer holds is beyond every budget too.
                 paid = cost <= MOST_NANOS // (quantity // MILLION + 1)
-                amount = times_quantity(cost, quantity) if paid else 0
+                spent = times_quantity(cost, quantity) if paid else 0
+                fixed_fee = fees_of(0, quantity, 0, columns[c, FEE_NANOS])
+                paid &= spent <= (MOST_NANOS - fixed_fee) // (1 + (fee_ppm + MILLION - 1) // MILLION)
+                amount = spent + fees_of(spent, quantity, fee_ppm, columns[c, FEE_NANOS]) if paid else 0
                 # -- every budget that it is charged to
                 for k in range(chain_start[chain], chain_start[chain + 1]):
                     account = chain_accounts[k]
@@ -427,12 +439,13 @@ def decide_rows(
                         furthest, worst = F_BUDGET, R_BUDGET
                     continue
                 # -- the best by expected surplus where the price to beat may be anything with equal chance
+                whole_bid = bid * gross
                 if fixed:
-                    surplus = paced - bid
+                    surplus = paced - whole_bid
                 elif first_price:
-                    surplus = (paced - bid) * bid
+                    surplus = (paced - whole_bid) * bid
                 else:
-                    surplus = (paced - 0.5 * bid) * bid
+                    surplus = (paced - 0.5 * whole_bid) * bid
                 if best >= 0 and surplus <= best_surplus:
                     funnel[c, F_OUTBID] += count
                     continue
@@ -445,6 +458,7 @@ def decide_rows(
                 out[r, O_BID] = bid
                 out[r, O_PRICE] = price
                 out[r, O_AMOUNT] = amount
+                out[r, O_CAP] = spent
                 logged[r, P_CTR] = pctr
                 logged[r, P_CVR] = pcvr
                 logged[r, P_MULTIPLIER] = multiplier

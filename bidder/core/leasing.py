@@ -10,7 +10,7 @@ stands; where it came back meanwhile, a renewal may lower it.
 """
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bidder.core.account import Account, Grant
 from bidder.core.bankrules import BankRules
@@ -18,6 +18,7 @@ from bidder.core.bookings import GrantKey, SeatRow
 from bidder.core.budgets import Unit
 from bidder.core.demand import Demand
 from bidder.core.effects import Draft
+from bidder.core.lines import Line
 from bidder.core.messages import Lease, SliceReport, SliceRow
 
 _NEVER_NS = -(2**62)
@@ -83,6 +84,9 @@ class Leasing:
         rules: lease times and chunk sizes.
         accounts: accounts by id that seats may hold grants of; shared with the chart, which changes it.
         epochs: every epoch of every seat as it was kept, older ones first.
+
+    Attributes:
+        stopped: whether a brake stops a line item, or None where none is stopped.
     """
 
     def __init__(self, rules: BankRules, accounts: Mapping[str, Account], epochs: Iterable[SeatRow]) -> None:
@@ -91,6 +95,7 @@ class Leasing:
         self._seats: dict[str, Seat] = {}
         for row in epochs:
             self._seats.setdefault(row.seat, Seat(row.seat)).enter(row.epoch, row.start_id)
+        self.stopped: Callable[[Line], bool] | None = None
         self._frees: list[tuple[int, GrantKey]] = []
         self._demand = Demand(rules.lease_ns)
         for account in accounts.values():
@@ -228,7 +233,7 @@ class Leasing:
     def _serve_account(
         self, seat: Seat, account: Account, now_ns: int, until_ns: int, seats: Sequence[str], draft: Draft
     ) -> None:
-        biddable = account.biddable(now_ns, self._rules.lease_ns)
+        biddable = account.biddable(now_ns, self._rules.lease_ns, self.stopped)
         grant = account.grants.get((seat.name, seat.epoch))
         if grant is None:
             if not biddable:

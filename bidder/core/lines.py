@@ -43,6 +43,8 @@ class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     value_nanos: int
     max_bid_cpm_micros: int
     min_bid_cpm_micros: int
+    fee_ppm: int
+    fee_cpm_micros: int
     pacing: Pacing
     rules: dict[str, Rule]
     modifiers: tuple[Modifier, ...]
@@ -54,6 +56,13 @@ class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     def line_item_id(self) -> str:
         """As messages name it: empty where the line item is the campaign's own."""
         return "" if self.item is None else self.item.id
+
+    @property
+    def most_nanos(self) -> int:
+        """The most that one impression costs its budgets: the highest bid with its fees."""
+        return (
+            self.max_bid_cpm_micros - (-self.max_bid_cpm_micros * self.fee_ppm // 10**6) + self.fee_cpm_micros
+        )
 
 
 def lines_of(campaigns: Mapping[str, Campaign], advertisers: Mapping[str, Advertiser]) -> tuple[Line, ...]:
@@ -83,6 +92,7 @@ def line_of(campaign: Campaign, item: LineItem | None, advertiser: Advertiser) -
     """One line item with what its campaign and its advertiser say; `item` None is the campaign's own."""
     own = item or LineItem(id=campaign.id)
     statuses = (advertiser.status, campaign.status, own.status)
+    fees = campaign.fees + own.fees
     whole = Flight(start_ns=campaign.start_ns, end_ns=campaign.end_ns)
     return Line(
         id=own.id,
@@ -95,6 +105,8 @@ def line_of(campaign: Campaign, item: LineItem | None, advertiser: Advertiser) -
         value_nanos=own.value_nanos or campaign.value_nanos,
         max_bid_cpm_micros=own.max_bid_cpm_micros or campaign.max_bid_cpm_micros,
         min_bid_cpm_micros=own.min_bid_cpm_micros or campaign.min_bid_cpm_micros,
+        fee_ppm=sum(fee.ppm for fee in fees),
+        fee_cpm_micros=sum(fee.cpm_micros for fee in fees),
         pacing=own.pacing or campaign.pacing,
         rules=_rules(campaign, item),
         modifiers=campaign.modifiers + own.modifiers if own.modifiers else campaign.modifiers,

@@ -10,6 +10,7 @@
 | leases | bank | bid | seat and account id | `Lease` (compacted) |
 | slices | bid | bank | seat | `SliceReport` |
 | campaigns | bank | bid | campaign id; `advertiser/ID` | `CampaignChange`, `AdvertiserChange` (compacted) |
+| campaigns | bank | bid | `brake/NAME` | `Brake` (compacted) |
 | exposures | bank | bid | - (the partition of the bid's request) | `core.exposures.Exposure` |
 | profiles | anyone | bid | user | `core.profiles.Profile` |
 | creatives | bank | bid | campaign and creative id | `CreativeCounts` (compacted) |
@@ -45,6 +46,13 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 OwnName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._:-]{0,64}\Z")]
 """Id of a line item or a creative; empty where it is the campaign's own, or not known."""
+
+BRAKE_KEY = b"brake/"
+"""Begin of the keys of brakes in the topic of campaigns; no id of a campaign holds a slash."""
+ALL = "all"
+"""Name of a brake that stops everybody."""
+BrakeName = Annotated[str, msgspec.Meta(pattern=r"\A(all|[acl]/[A-Za-z0-9._:-]{1,64})\Z")]
+"""Who is stopped: `all`, or an advertiser, campaign or line item, such as `a/acme`."""
 
 EventId = Annotated[str, msgspec.Meta(max_length=64, pattern=r"\A[A-Za-z0-9._:-]*\Z")]
 """Tells events of one bid apart; may be empty."""
@@ -306,13 +314,39 @@ class SliceRow(msgspec.Struct, frozen=True, gc=False):
     posted_nanos: Nanos
 
 
+class Brake(Message, frozen=True, gc=False, tag="brake"):
+    """That a name may not bid, or may again: from the store to every worker. The one of the highest version holds.
+
+    `until_ns` is when it ends by itself, 0 where somebody must let it go. `tripped` says that a breaker did it, and
+    not a person.
+    """
+
+    version: Count
+    name: BrakeName
+    stopped: bool
+    at_ns: Instant
+    until_ns: Instant = 0
+    tripped: bool = False
+
+
+class Trip(msgspec.Struct, frozen=True, gc=False):
+    """What a breaker found: `nanos` in a minute where `limit` are allowed; it holds until `until_ns`."""
+
+    name: BrakeName
+    at_ns: Instant
+    until_ns: Instant
+    nanos: Annotated[int, msgspec.Meta(ge=0)]
+    limit: Nanos
+
+
 class SliceReport(Message, frozen=True, tag="slices"):
     """What a seat did with its leases: from the worker to the bank, on each tick and at its start.
 
     `seq` counts the reports of an epoch; the bank ignores one that is not newer than the last it took. A seat
     asks for an epoch with `epoch=0`, `seq=0` and a fresh `start_id`; the bank answers by leases of a new
     epoch for that `start_id` and of no older one. A report that is not `whole` leaves out the accounts that stand
-    as they were told before: with ten thousand line items few change between two ticks.
+    as they were told before: with ten thousand line items few change between two ticks. `trips` are those of its
+    breaker that the seat was not told of yet: they are said again until it is.
     """
 
     seat: Label
@@ -322,6 +356,7 @@ class SliceReport(Message, frozen=True, tag="slices"):
     at_ns: Instant
     rows: tuple[SliceRow, ...]
     whole: bool = True
+    trips: tuple[Trip, ...] = ()
 
 
 class CampaignChange(Message, frozen=True, tag="campaign"):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from bidder.core.campaigns import Name
+from bidder.core.campaigns import Name, Nanos
 from bidder.core.traffic import TrafficRules
 from bidder.openrtb.schain import SchainPolicy
 from bidder.privacy.permissions import PrivacyPolicy
@@ -36,6 +36,8 @@ class ExchangeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     whether a supply chain must be there, and be complete. schain_blocked: sellers that must not be in it, `system` or
     `system/seller`, see `SchainPolicy`. money_event: the notice that books spend there: `billing` (the exchange calls
     `burl`), `win` (`nurl`), or `impression`: the billing URL stands in the markup, called by who shows it.
+    discrepancy_ppm: millionths by which its bill usually exceeds our count, set aside and booked as a fee; `clearbid
+    reconcile` suggests it.
     """
 
     first_price_shade: Share = 0.7
@@ -57,6 +59,7 @@ class ExchangeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     schain_complete: bool = False
     schain_blocked: tuple[str, ...] = ()
     money_event: Literal["billing", "win", "impression"] = "billing"
+    discrepancy_ppm: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
 
     def schain_policy(self) -> SchainPolicy | None:
         """What a supply chain must be, or None where anything will do."""
@@ -68,6 +71,22 @@ class ExchangeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             blocked_asi=tuple(name for name in self.schain_blocked if "/" not in name),
             blocked_nodes=tuple(name for name in self.schain_blocked if "/" in name),
         )
+
+
+class BrakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When spend is too fast, see `bidder.core.brakes`.
+
+    factor: how many times the even rate of its budget a line item, campaign or advertiser may spend in a minute; 0
+    leaves that out. floor_bids: no such limit is below so many maximum bids. reserved_ppm: millionths of what is set
+    aside that count as spent, since most bids lose. max_nanos_per_minute: of all line items together; 0 is no limit.
+    reset_seconds: how long the breaker stops bids, where nobody lets them go before.
+    """
+
+    factor: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 10
+    floor_bids: Annotated[int, msgspec.Meta(gt=0, le=100_000_000)] = 1_000
+    reserved_ppm: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 100_000
+    max_nanos_per_minute: Nanos = 0
+    reset_seconds: Seconds = 600.0
 
 
 class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -105,6 +124,7 @@ class EngineSettings(
     exchanges: rules by exchange name, those of `*` for all others; `default_exchange` names the one that requests
     without a name are of. public_url: where exchanges reach the tracker. external_scores: whether
     `imp.ext.clearbid.pctr` of a request is believed; for replayed logs only, or any sender could set our prices.
+    brakes: see `BrakeSettings`.
     privacy: see `PrivacyPolicy`. traffic: see `TrafficRules`; data_centres: their networks, as CIDR text.
     rates: exchange rates by date, see `RateTable.parse`; without them only the account's currency is bid in.
     funnel: whether refusals are counted by line item and dimension in the hot path; where there are more than a
@@ -119,6 +139,7 @@ class EngineSettings(
     public_url: str = "http://127.0.0.1:8080"
     external_scores: bool = False
     pacing: PacingSettings = PacingSettings()
+    brakes: BrakeSettings = BrakeSettings()
     privacy: PrivacyPolicy = PrivacyPolicy()
     traffic: TrafficRules = TrafficRules()
     data_centres: tuple[str, ...] = ()
@@ -140,6 +161,11 @@ class EngineSettings(
         """The longest that a bid's money can wait on any exchange: for its result, then for its billing."""
         every = [*self.exchanges.values(), self.general]
         return int(max(rules.result_seconds + rules.billing_seconds for rules in every) * NS_PER_SECOND)
+
+    @property
+    def highest_discrepancy_ppm(self) -> int:
+        """The highest discrepancy of any exchange."""
+        return max(rules.discrepancy_ppm for rules in (*self.exchanges.values(), self.general))
 
 
 _GENERAL = ExchangeRules()

@@ -39,6 +39,8 @@ class Column(IntEnum):
     REFUSE_UNKNOWN = 6
     MODIFIER_START = 7
     MODIFIER_END = 8
+    FEE_PPM = 9
+    FEE_NANOS = 10
 
 
 GOAL_CLICK = 0
@@ -210,6 +212,8 @@ class LineTable:
                 bool(line.caps) and line.unknown_user == "refuse",
                 0,
                 0,
+                line.fee_ppm,
+                line.fee_cpm_micros,
             )
         return columns, np.array(caps, dtype=np.int64).reshape(-1, 3)
 

@@ -36,7 +36,8 @@ class Heard(NamedTuple):
 class Settled(NamedTuple):
     """What settling came to: marks of bids that won, that were shown and that were freed; wins that were heard of.
 
-    `late` is how many posts came after their reservation.
+    `late` is how many posts came after their reservation. `spent` has for each new post the row of its line item, its
+    nanos and when it was bid, 0 where that is not said.
     """
 
     won_tags: list[int]
@@ -44,6 +45,7 @@ class Settled(NamedTuple):
     freed_tags: list[int]
     heard: list[Heard]
     late: int
+    spent: list[tuple[int, int, int]]
 
 
 def tag_of(mark: int, exchange: int) -> int:
@@ -244,13 +246,13 @@ class Wallet:
         awaited = self.purse.awaited_rows(ids)
         self.purse.settle_rows(ids, kinds, chains, amounts, now_ns, results, tags, impressions)
         heard = _heard(rows, tags.tolist(), awaited.tolist(), now_ns)
-        settled = Settled([], [], [], heard, int((results == Result.LATE).sum()))
+        settled = Settled([], [], [], heard, int((results == Result.LATE).sum()), [])
         marks = (tags & np.uint64(_MARK)).tolist()
         for row, result, tag in zip(rows, results.tolist(), marks, strict=True):
             if row.kind is SettlementKind.POSTED:
                 assert result != Result.EXCEEDS, f"the bank booked {row} above its reservation"
                 if result != Result.EXISTS:
-                    self._spend(row, index, pacer)
+                    self._spend(row, index, pacer, settled)
                 if tag and result == Result.OK:
                     settled.posted_tags.append(tag)
             elif tag and result == Result.OK:
@@ -258,10 +260,13 @@ class Wallet:
         self.sync()
         return settled
 
-    def _spend(self, row: Settlement | SettlementRow, index: dict[str, int], pacer: Pacer) -> None:
+    def _spend(
+        self, row: Settlement | SettlementRow, index: dict[str, int], pacer: Pacer, settled: Settled
+    ) -> None:
         place = index.get(row.line_item_id or row.campaign_id)
         if place is None:
             return
+        settled.spent.append((place, row.amount_nanos, row.bid_at_ns))
         group = int(self.pace[place])
         pacer.spend(group, row.amount_nanos, int(self.shares[group]))
         self.spent[group] = max(self.spent[group], self.purse.posted(self._group_accounts[group]))

@@ -40,7 +40,7 @@ class Writer:
         Args:
             row: what is bid on. out: what became of it, by O_ column. logged: by P_ column. now_ns: the time.
         """
-        line_row, creative_row, _, _, price_micros, amount_nanos = out
+        line_row, creative_row, _, _, price_micros, _, cap_nanos = out
         call, table = row.call, self._table
         exchange, visitor, line = call.exchange, call.visitor, table.lines[line_row]
         campaign, creative = table.creatives.owners[creative_row]
@@ -62,12 +62,12 @@ class Writer:
                 campaign.advertiser,
                 exchange.label,
                 exchange.money,
-                0,
-                0,
+                line.fee_ppm + exchange.rules.discrepancy_ppm,
+                line.fee_cpm_micros,
             ),
             self.epoch,
             -1,
-            0 if call.test else amount_nanos,
+            0 if call.test else cap_nanos,
             visitor.currency.encode(),
             result_ns,
             result_ns + exchange.billing_ns,

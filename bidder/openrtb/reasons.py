@@ -78,6 +78,8 @@ class Reason(IntEnum):
     NO_VALUE = 306
     CAPPED = 307
     POD = 308
+    STOPPED = 309
+    TRIPPED = 310
 
 
 _NBR = {

@@ -26,6 +26,7 @@ from bidder.core.bankrules import HOUR_NS, BankRules
 from bidder.core.bookings import Rows
 from bidder.core.effects import Effects
 from bidder.core.messages import (
+    BRAKE_KEY,
     CAMPAIGNS,
     CREATIVES,
     EXPOSURES,
@@ -35,6 +36,7 @@ from bidder.core.messages import (
     SLICES,
     VERSION,
     AdvertiserChange,
+    Brake,
     CampaignChange,
     Conversion,
     CreativeCounts,
@@ -45,11 +47,12 @@ from bidder.core.messages import (
     encode,
     in_bulk,
 )
-from bidder.core.settings import NS_PER_SECOND
+from bidder.core.settings import NS_PER_SECOND, EngineSettings
 from bidder.errors import DeliveryError, InvariantError
 from bidder.runtime.clock import Clock
 from bidder.runtime.transport import MarkedSource, Message, Outbound, Sink
 from bidder.store.books import Batch, Books, Letter
+from bidder.store.brakes import BrakeStore
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
 
@@ -85,6 +88,8 @@ def bank_rules(config: Config, speedup: float = 1.0) -> BankRules:
         late_ceiling_ppm=round(bank.late_ceiling * 1e6),
         late_window_hours=bank.late_window_hours,
         late_tail_ns=int(bank.late_tail_seconds * NS_PER_SECOND),
+        discrepancy_ppm=EngineSettings(exchanges=config.exchanges).highest_discrepancy_ppm,
+        brakes=config.brakes,
     )
 
 
@@ -97,17 +102,24 @@ class BankService:
     Args:
         bank: built from the books.
         books: claimed by this process.
-        campaigns: where campaigns change.
-        version: of the campaigns that the bank was built with.
+        stores: where campaigns and brakes change.
+        version: of the campaigns and brakes that the bank was built with.
         now_ns: the time of the start; for one lease from then nothing is freed, so that notices that came
             while no bank ran are read first.
     """
 
-    def __init__(self, bank: Bank, books: Books, campaigns: CampaignStore, version: int, now_ns: int) -> None:
+    def __init__(
+        self,
+        bank: Bank,
+        books: Books,
+        stores: tuple[CampaignStore, BrakeStore],
+        version: int,
+        now_ns: int,
+    ) -> None:
         self.bank = bank
         self._books = books
-        self._campaigns = campaigns
-        self._version = version
+        self._campaigns, self._brakes = stores
+        self._version = self._brake_version = version
         self._offsets = books.offsets()
         self._hold_until_ns = now_ns + bank.rules.lease_ns
         self._read: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
@@ -118,19 +130,22 @@ class BankService:
     @classmethod
     def open(cls, database: Database, rules: BankRules, now_ns: int) -> "BankService":
         """Claims the books and rebuilds the bank from them: a first start and one after a crash alike."""
-        books, campaigns = Books(database), CampaignStore(database)
+        books, campaigns, brakes = Books(database), CampaignStore(database), BrakeStore(database)
         books.claim()
         version = campaigns.version()  # before the campaigns: one that changes in between is told twice
-        bank = Bank(rules, campaigns.all(), books.load(now_ns), campaigns.advertisers())
-        return cls(bank, books, campaigns, version, now_ns)
+        bank = Bank(
+            rules, campaigns.all(), books.load(now_ns), campaigns.advertisers(), brakes.all().values()
+        )
+        return cls(bank, books, (campaigns, brakes), version, now_ns)
 
     def restate(self, now_ns: int) -> list[Outbound]:
         """All that counts, and what may not have been told: at a start, or after a failed send.
 
-        Advertisers and campaigns, live leases, and what is counted of creatives.
+        Brakes, advertisers and campaigns, live leases, and what is counted of creatives.
         """
         self._posted, letters = self._books.outbox()
-        told = [_change_message(change) for change in self._campaigns.changes_since(0)]
+        told = [_change_message(brake) for brake in self._brakes.all().values()]
+        told += [_change_message(change) for change in self._campaigns.changes_since(0)]
         told += [_lease_message(lease) for lease in self.bank.live_leases(now_ns)]
         told += [_outbound(_counts_letter(counts)) for counts in self.bank.creative_counts()]
         return told + [_outbound(letter) for letter in letters]
@@ -172,23 +187,31 @@ class BankService:
         return [_outbound(letter) for letter in letters]
 
     def on_tick(self, now_ns: int, seen_until_ns: int | None = None) -> list[Outbound]:
-        """Takes changed campaigns and advertisers, frees, grants and renews; what it returns is to be published.
+        """Takes changed campaigns, advertisers and brakes, stops what spends too fast, frees, grants and renews.
+
+        What it returns is to be published.
 
         Args:
             now_ns: the time now.
             seen_until_ns: all notices up to this time have been applied; by default `now_ns`. Leases count
                 from then, and nothing is freed that a waiting notice might still post.
         """
+        for trip in self.bank.tripped(now_ns):
+            self._brakes.trip(trip)
+        brakes = self._brakes.since(self._brake_version)
         changes = self._campaigns.changes_since(self._version)
-        steps = [self.bank.adopt(changes)] if changes else []
+        steps = [self.bank.adopt([*brakes, *changes])] if brakes or changes else []
         seen_ns = now_ns if seen_until_ns is None else seen_until_ns
         steps.append(self.bank.tick(now_ns, seen_ns, free=now_ns >= self._hold_until_ns))
         rows, letters = _rows(steps), _letters(steps)
         if rows or letters:
             self._write(Batch(rows, letters=letters))
+        # Each has its own: another may change between the two looks.
+        if brakes:
+            self._brake_version = brakes[-1].version
         if changes:
             self._version = changes[-1].version
-        told = [_change_message(change) for change in changes]
+        told = [_change_message(change) for change in (*brakes, *changes)]
         told += [_lease_message(lease) for step in steps for lease in step.leases]
         return told + [_outbound(letter) for letter in letters]
 
@@ -263,8 +286,10 @@ def _lease_message(lease: Lease) -> Outbound:
     return Outbound(LEASES, f"{lease.seat} {lease.account_id}".encode(), encode(lease))
 
 
-def _change_message(change: CampaignChange | AdvertiserChange) -> Outbound:
+def _change_message(change: CampaignChange | AdvertiserChange | Brake) -> Outbound:
     # No id of a campaign holds a slash, so an advertiser of its name has another key.
+    if isinstance(change, Brake):
+        return Outbound(CAMPAIGNS, BRAKE_KEY + change.name.encode(), encode(change))
     key = f"advertiser/{change.advertiser_id}" if isinstance(change, AdvertiserChange) else change.campaign_id
     return Outbound(CAMPAIGNS, key.encode(), encode(change))
 

@@ -285,10 +285,12 @@ class Metrics:
             ("open_reservations", "Bids that hold money.", engine.wallet.purse.open_reservations),
             ("epoch", "Epoch of this start; 0 before its first lease.", engine.epoch),
             ("profiles", "Users whose profile is kept.", len(profiles)),
+            ("stopped_line_items", "Line items that a brake stops.", int((engine.brakes.reasons != 0).sum())),
             ("model_fallback", "1 where LightGBM itself scores, slowly.", int(engine.fallback)),
         ):
             yield from family(f"clearbid_{name}", "gauge", said, _one(value))
         for name, said, value in (
+            ("breaker_trips", "Times that the breaker of this seat stopped somebody.", engine.brakes.trips),
             ("tables_adopted", "Tables adopted beside the loop.", renewal.tables),
             ("models_adopted", "Models adopted since the start.", renewal.models),
             ("models_refused", "Models that did not load or fit.", renewal.refused_models),

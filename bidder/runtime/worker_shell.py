@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from bidder.core.messages import (
+    BRAKE_KEY,
     CAMPAIGNS,
     EXPOSURES,
 )
@@ -29,6 +30,16 @@ _log = logging.getLogger(__name__)
 
 PIECE_BYTES = 32_768
 """Campaign messages applied in one go: each is checked, at a microsecond a byte or so, and requests wait."""
+
+
+def brakes_first(messages: Sequence[Message]) -> Sequence[Message]:
+    """The same with brakes before all else, so that a stop does not wait for a thousand campaigns to be read."""
+    brakes = [message for message in messages if _is_brake(message)]
+    return brakes + [message for message in messages if not _is_brake(message)] if brakes else messages
+
+
+def _is_brake(message: Message) -> bool:
+    return message.topic == CAMPAIGNS and (message.key or b"").startswith(BRAKE_KEY)
 
 
 def pieces(messages: Sequence[Message], limit: int = PIECE_BYTES) -> Iterator[Sequence[Message]]:
@@ -147,7 +158,7 @@ class WorkerShell:
     async def _take_control(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             messages = await self._control.poll(1_000, 0.1)
-            for piece in pieces(messages):
+            for piece in pieces(brakes_first(messages)):
                 if self._worker.take_control(piece, self._clock.now_ns()):
                     self._renewal.table_changed()
                 self._check_seat()

@@ -65,12 +65,12 @@ class CampaignStore:
     def all(self) -> dict[str, Campaign]:
         """Every campaign by its id, in the order of ids."""
         with self._database.reading() as connection:
-            return _all(connection, Campaign)
+            return all_of(connection, Campaign)
 
     def advertisers(self) -> dict[str, Advertiser]:
         """Every advertiser that is stated, by its id, in the order of ids."""
         with self._database.reading() as connection:
-            return _all(connection, Advertiser)
+            return all_of(connection, Advertiser)
 
     def get(self, campaign_id: str) -> Campaign | None:
         """One campaign, or None where there is none of that id."""
@@ -132,7 +132,7 @@ class CampaignStore:
             of_advertisers = _put(connection, Advertiser, advertisers, who)
             of_campaigns = _put(connection, Campaign, campaigns, who)
             if of_campaigns.added or of_campaigns.changed:
-                check_line_ids(_all(connection, Campaign).values())
+                check_line_ids(all_of(connection, Campaign).values())
         return of_campaigns, of_advertisers
 
     def set_budget(
@@ -224,7 +224,7 @@ class CampaignStore:
         with self._database.transaction() as connection:
             old = _find(connection, Campaign, campaign_id)
             if old is None:
-                raise InputError(_no_campaign(campaign_id, _all(connection, Campaign)))
+                raise InputError(_no_campaign(campaign_id, all_of(connection, Campaign)))
             item = None if line_item_id is None else _line_item(old, line_item_id)
             before = _field_of(item or old, field)
             if item is None:
@@ -245,10 +245,10 @@ class CampaignStore:
         with self._database.transaction() as connection:
             old = _find(connection, Advertiser, advertiser_id)
             if old is None:
-                known = {campaign.advertiser for campaign in _all(connection, Campaign).values()}
-                known |= _all(connection, Advertiser).keys()
+                known = {campaign.advertiser for campaign in all_of(connection, Campaign).values()}
+                known |= all_of(connection, Advertiser).keys()
                 if advertiser_id not in known:
-                    raise InputError(_unknown("advertiser", "the store's", advertiser_id, sorted(known)))
+                    raise InputError(unknown("advertiser", "the store's", advertiser_id, sorted(known)))
             before = old or Advertiser(id=advertiser_id)
             new = _with_field(before, field, value)
             if new != before:
@@ -267,7 +267,7 @@ def _line_item(campaign: Campaign, line_item_id: str) -> LineItem:
             "is its own"
         )
     ids = [item.id for item in campaign.line_items]
-    raise InputError(_unknown("line item", f"campaign {campaign.id}'s", line_item_id, ids))
+    raise InputError(unknown("line item", f"campaign {campaign.id}'s", line_item_id, ids))
 
 
 _Changed = TypeVar("_Changed", Campaign, LineItem, Advertiser)
@@ -341,7 +341,16 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _all(connection: sqlite3.Connection, kind: type[Stated]) -> dict[str, Stated]:
+def next_version(connection: sqlite3.Connection) -> int:
+    """Takes the next number of the store's one version."""
+    (version,) = connection.execute(
+        "UPDATE numbers SET value = value + 1 WHERE name = 'campaigns_version' RETURNING value"
+    ).fetchone()
+    return int(version)
+
+
+def all_of(connection: sqlite3.Connection, kind: type[Stated]) -> dict[str, Stated]:
+    """Every campaign or advertiser that is stated, by its id, in the order of ids."""
     rows = connection.execute(f"SELECT id, body FROM {_TABLES[kind]} ORDER BY id")  # noqa: S608 - one of two names
     return {own_id: _decode(kind, own_id, body) for own_id, body in rows}
 
@@ -360,9 +369,7 @@ def _write(
     line_item_id: str | None = None,
 ) -> None:
     """Keeps a record under the next version, with its audit row of (what, old, new)."""
-    (version,) = connection.execute(
-        "UPDATE numbers SET value = value + 1 WHERE name = 'campaigns_version' RETURNING value"
-    ).fetchone()
+    version = next_version(connection)
     connection.execute(
         f"""INSERT INTO {_TABLES[type(record)]} (id, version, body) VALUES (?, ?, ?)
            ON CONFLICT (id) DO UPDATE SET version = excluded.version, body = excluded.body""",  # noqa: S608
@@ -388,10 +395,10 @@ def _no_campaign(own_id: str, campaigns: Mapping[str, Campaign]) -> str:
                 f"campaign must be one of the store's, was {own_id!r}, a line item: name it as "
                 f"{campaign.id} --line-item {own_id}"
             )
-    return _unknown("campaign", "the store's", own_id, [*campaigns])
+    return unknown("campaign", "the store's", own_id, [*campaigns])
 
 
-def _unknown(what: str, of: str, own_id: str, ids: Sequence[str]) -> str:
+def unknown(what: str, of: str, own_id: str, ids: Sequence[str]) -> str:
     """Says that there is none of that id, and what there is."""
     near = difflib.get_close_matches(own_id, ids, n=3) or ids[:5]
     known = f"; nearest: {', '.join(near)}" if near else "; there are none: import a sheet first"

@@ -35,7 +35,7 @@ from bidder.store.columns_cells import (
     text_up_to,
 )
 from bidder.store.columns_creatives import CREATIVES
-from bidder.store.columns_limits import CAPS, FLIGHTS, WINDOW
+from bidder.store.columns_limits import CAPS, FEES, FLIGHTS, WINDOW
 from bidder.store.columns_targeting import MODIFIERS, TARGETING
 
 Record = Advertiser | Campaign | LineItem
@@ -79,9 +79,12 @@ _LIMITS = (
     Column("daily_impressions", "budgets.daily_impressions", COUNT),
 )
 _OWN_LIMITS = (Column("budget", "budgets.lifetime_nanos", AMOUNT), *_LIMITS)
+_RATE = Column("max_per_minute", "max_nanos_per_minute", AMOUNT)
 _BUYING = (
     Column("max_bid_cpm", "max_bid_cpm_micros", CPM),
     Column("min_bid_cpm", "min_bid_cpm_micros", CPM),
+    Column("fees", "fees", FEES),
+    _RATE,
     Column("pacing", "pacing", member(Pacing)),
     Column("caps", "caps", CAPS),
     Column("unknown_user", "unknown_user", choice(*get_args(UnknownUser))),
@@ -138,6 +141,7 @@ ADVERTISER_COLUMNS = (
     _STATUS,
     Column("time_zone", "time_zone", ZONE),
     *_OWN_LIMITS,
+    _RATE,
     Column("caps", "caps", CAPS),
 )
 COLUMNS: Mapping[Level, Mapping[str, Column]] = {

@@ -1,11 +1,22 @@
-"""Cells of limits: frequency caps, flights and windows of attribution.
+"""Cells of limits: frequency caps, flights, windows of attribution, and fees.
 
-Such as `3/day`, `2026-05-01T00:00:00Z/2026-06-01T00:00:00Z` and `30d`.
+Such as `3/day`, `2026-05-01T00:00:00Z/2026-06-01T00:00:00Z` and `30d`; fees such as `margin:15%` of the price or
+`data:0.20cpm` an impression.
 """
 
 import re
 
-from bidder.core.campaigns import MAX_CAP_IMPRESSIONS, MAX_CAP_SECONDS, MAX_WINDOW_SECONDS, Cap, Flight
+from bidder.core.campaigns import (
+    MAX_CAP_IMPRESSIONS,
+    MAX_CAP_SECONDS,
+    MAX_FEE_CPM_MICROS,
+    MAX_FEE_PPM,
+    MAX_WINDOW_SECONDS,
+    Cap,
+    Fee,
+    Flight,
+)
+from bidder.money import MICROS_PER_UNIT, format_decimal, parse_decimal
 from bidder.store.columns_cells import Kind, format_instant, items_of, parse_instant, text_of
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -97,3 +108,46 @@ def _window_text(seconds: int | None) -> str:
 
 
 WINDOW = Kind(_window, _window_text)
+_FEE = re.compile(r"([A-Za-z0-9._-]{1,60})\s*:\s*(\d[\d.]*)\s*(%|cpm)", re.IGNORECASE | re.ASCII)
+_PPM_A_PERCENT = 10_000
+
+
+def _fee(text: str) -> Fee:
+    match = _FEE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"must be fees such as margin:15% or data:0.20cpm, was {text[:80]!r}")
+    share = match[3] == "%"
+    amount = parse_decimal(match[2], _PPM_A_PERCENT if share else MICROS_PER_UNIT)
+    most = MAX_FEE_PPM if share else MAX_FEE_CPM_MICROS
+    if not 0 < amount <= most:
+        allowed = "1000%" if share else f"{format_decimal(most, MICROS_PER_UNIT)}cpm"
+        raise ValueError(f"must be fees above 0 and at most {allowed}, was {text[:80]!r}")
+    return Fee(name=match[1], ppm=amount) if share else Fee(name=match[1], cpm_micros=amount)
+
+
+def _fees(cell: object) -> tuple[Fee, ...]:
+    """One fee a name, which may have a share and an amount."""
+    found: dict[str, Fee] = {}
+    for one in map(_fee, items_of(cell)):
+        before = found.get(one.name)
+        if before is not None and ((before.ppm and one.ppm) or (before.cpm_micros and one.cpm_micros)):
+            raise ValueError(f"must name each fee once, was {one.name!r} twice")
+        found[one.name] = (
+            one
+            if before is None
+            else Fee(name=one.name, ppm=before.ppm + one.ppm, cpm_micros=before.cpm_micros + one.cpm_micros)
+        )
+    return tuple(found.values())
+
+
+def _fee_texts(fees: tuple[Fee, ...]) -> list[str]:
+    texts = []
+    for fee in fees:
+        if fee.ppm:
+            texts.append(f"{fee.name}:{format_decimal(fee.ppm, _PPM_A_PERCENT)}%")
+        if fee.cpm_micros:
+            texts.append(f"{fee.name}:{format_decimal(fee.cpm_micros, MICROS_PER_UNIT)}cpm")
+    return texts
+
+
+FEES = Kind(_fees, _fee_texts)

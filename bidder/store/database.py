@@ -264,6 +264,24 @@ MIGRATIONS = (
             "CREATE INDEX lateness_by_hour ON lateness (hour)",
         ),
     ),
+    Migration(
+        8,
+        "brakes",
+        (
+            # One row for each time that something was stopped or let go; the last of a name holds.
+            """CREATE TABLE brakes (
+                version INTEGER PRIMARY KEY,
+                name TEXT NOT NULL,
+                stopped INTEGER NOT NULL,
+                at_ns INTEGER NOT NULL,
+                until_ns INTEGER NOT NULL,
+                tripped INTEGER NOT NULL,
+                actor TEXT NOT NULL,
+                reason TEXT NOT NULL
+            ) STRICT""",
+            "CREATE INDEX brakes_by_name ON brakes (name, version)",
+        ),
+    ),
 )
 
 
@@ -314,7 +332,7 @@ class Database:
                     f"database {self.path} must have a schema of at most {MIGRATIONS[-1].version}, was {done}: "
                     "it was written by a newer Clearbid, which is needed to read it"
                 )
-            for migration in MIGRATIONS[done:]:
+            for migration in [each for each in MIGRATIONS if each.version > done]:
                 for statement in migration.statements:
                     connection.execute(statement)
                 connection.execute("INSERT INTO schema_versions VALUES (?, ?)", migration[:2])

@@ -67,6 +67,8 @@ WORDS = {
     "BUDGET": "Budget spent or set aside",
     "NO_VALUE": "Worth nothing after pacing",
     "CAPPED": "User saw it often enough",
+    "STOPPED": "Stopped by hand",
+    "TRIPPED": "Stopped: spent too fast",
     "POD": "Already in this ad break",
     "OUTBID": "Outbid by another campaign of ours",
     "CREATIVE": "No creative fits",

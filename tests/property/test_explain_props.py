@@ -15,6 +15,7 @@ from bidder.core.campaigns import (
     Budgets,
     Campaign,
     Cap,
+    Fee,
     Flight,
     Goal,
     LineItem,
@@ -28,6 +29,7 @@ from bidder.core.campaigns import (
 )
 from bidder.core.engine import Engine
 from bidder.core.explain import Explainer, Explanation, explain
+from bidder.core.messages import Brake
 from bidder.core.settings import EngineSettings, ExchangeRules, PacingSettings
 from bidder.core.traffic import TrafficRules
 from bidder.openrtb.reasons import Reason
@@ -40,7 +42,7 @@ HOUR_NS = 3_600 * S
 SETTINGS = EngineSettings(
     exchanges={
         "one": ExchangeRules(first_price_shade=0.6, schain_required=True),
-        "two": ExchangeRules(strict=True),
+        "two": ExchangeRules(strict=True, discrepancy_ppm=20_000),
     },
     pacing=PacingSettings(eta=0.05, start=0.4, weekly_opportunities=1000.0),
     external_scores=True,
@@ -141,6 +143,7 @@ def _campaign(random: Random, campaign_id: str, line_ids: list[str]) -> Campaign
         value_nanos=random.choice((1, 3 * S, 40 * S, 40 * S)),
         max_bid_cpm_micros=random.choice((1, 700_000, 9_000_000)),
         min_bid_cpm_micros=random.choice((0, 0, 0, 1_000, 800_000)),
+        fees=random.choice(((), (), (Fee(name="m", ppm=150_000, cpm_micros=random.choice((0, 90_001))),))),
         pacing=random.choice((Pacing.EVEN, Pacing.ASAP)),
         budgets=_budgets(random) if random.random() < 0.3 else Budgets(),
         targeting=_targeting(random) if random.random() < 0.4 else Targeting(),
@@ -174,6 +177,10 @@ def _engine(random: Random, *, scored: bool) -> Engine:
         if random.random() < 0.97
     ]
     engine.adopt_leases(leases, NOW_NS)
+    for name in ("l/l1", "l/l2", "c/c3", "a/shop"):
+        if random.random() < 0.05:
+            tripped = random.random() < 0.5
+            engine.brake([Brake(version=1, name=name, stopped=True, at_ns=0, tripped=tripped)], NOW_NS)
     return engine
 
 
@@ -365,6 +372,7 @@ def test_random_markets_end_in_every_stage() -> None:
     assert seen["bid"] > 10
     wanted = {
         "outbid",
+        "stopped",
         "creative",
         "pod",
         "capped",

@@ -9,6 +9,7 @@ advertisers what is stated of them; none where that is left out
 campaigns   what differs from `CAMPAIGN`, `start` and `end` as times; creatives differ from `CREATIVE`
 pctr        click probability of every line item by a model; without it each impression brings one for `c1`
 granted     money of each campaign at this seat in currency units; 5 where it is not named
+brakes      names that are stopped by hand
 leases_end  when all leases end, where that matters
 profiles    segments of users, who are stated by their ids
 exposures   what users were shown: ids of the user, `campaign`, and `at`
@@ -40,6 +41,7 @@ from bidder.core.call import Answer
 from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.engine import Engine
 from bidder.core.exposures import Exposure
+from bidder.core.messages import Brake
 from bidder.core.profiles import Profile
 from bidder.core.scoring import Model
 from bidder.core.settings import EngineSettings
@@ -203,6 +205,11 @@ class Play:
         made = Engine(settings, make.KEY, even_model(scenario["pctr"]) if self.scored else None, make.START)
         made.adopt_campaigns({one.id: one for one in self.table}, 1, self.now_ns, self.advertisers)
         made.adopt_leases(leases, self.now_ns)
+        stops = [
+            Brake(version=number, name=name, stopped=True, at_ns=0)
+            for number, name in enumerate(scenario.get("brakes", ()), 1)
+        ]
+        made.brake(stops, self.now_ns)
         made.profile([self._profile(one) for one in scenario.get("profiles", ())])
         made.expose(
             [self._exposure(number, one) for number, one in enumerate(scenario.get("exposures", ()))],

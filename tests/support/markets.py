@@ -17,6 +17,7 @@ from bidder.core.campaigns import (
     Campaign,
     Cap,
     Creative,
+    Fee,
     Flight,
     Goal,
     LineItem,
@@ -36,7 +37,13 @@ from tests.support.factories import FOREVER_NS, S
 SETTINGS = EngineSettings(
     exchanges={
         "one": ExchangeRules(first_price_shade=0.6, result_seconds=20.0),
-        "two": ExchangeRules(first_price_shade=0.8, approval="required", currency="EUR", dedupe_seconds=0.0),
+        "two": ExchangeRules(
+            first_price_shade=0.8,
+            approval="required",
+            currency="EUR",
+            dedupe_seconds=0.0,
+            discrepancy_ppm=12_345,
+        ),
     },
     pacing=PacingSettings(eta=0.01, start=0.4, weekly_opportunities=1000.0),
     external_scores=True,
@@ -133,6 +140,15 @@ def budgets(random: Random, chance: float = 0.1) -> Budgets:
     return Budgets(**{name: 10**9 for name in Budgets.__struct_fields__ if _some(random, chance)})
 
 
+def fees(random: Random, name: str) -> tuple[Fee, ...]:
+    """Mostly none."""
+    if not _some(random, 0.3):
+        return ()
+    return (
+        Fee(name=name, ppm=random.choice((1, 150_000, 333_333)), cpm_micros=random.choice((0, 7, 200_001))),
+    )
+
+
 def random_creative(random: Random, name: str) -> Creative:
     """A banner, mostly; else a video, audio or native ad."""
     media = random.choice((*[Media.BANNER] * 7, Media.VIDEO, Media.VIDEO, Media.AUDIO, Media.NATIVE))
@@ -195,6 +211,7 @@ def random_line(random: Random, name: str, creatives: Sequence[Creative], now_ns
         value_nanos=random.choice((0, 0, 7 * S)),
         max_bid_cpm_micros=random.choice((0, 0, 3_000_000)),
         min_bid_cpm_micros=random.choice((0, 0, 0, 500_000)),
+        fees=fees(random, "own"),
         pacing=random.choice((None, None, Pacing.ASAP)),
         targeting=targeting(random, now_ns) if _some(random, 0.5) else Targeting(),
         modifiers=modifiers(random, now_ns),
@@ -223,6 +240,7 @@ def random_campaign(random: Random, name: str, now_ns: int) -> Campaign:
         value_nanos=random.choice((1, *[3 * S] * 5, 40 * S, 500 * S)),
         max_bid_cpm_micros=random.choice((1, 700_000, *[9_000_000] * 4)),
         min_bid_cpm_micros=random.choice((0, 0, 0, 100_000)),
+        fees=fees(random, "above"),
         budgets=budgets(random, 0.05),
         pacing=random.choice((Pacing.EVEN, Pacing.ASAP)),
         targeting=targeting(random, now_ns) if _some(random, 0.7) else Targeting(),

@@ -5,9 +5,12 @@ It reads bodies as plain dicts and keeps plain dicts and lists. For one candidat
 
     value   = pctr * value_of_the_goal (* pcvr where the goal is a conversion) * each modifier shown
     paced   = value * multiplier
-    worth   = paced (* the exchange's shade at first price), for a guaranteed deal at least the floor
+    left    = paced - fees an impression
+    worth   = left / (1 + fees of the price) (* the exchange's shade at first price), for a guaranteed deal at
+              least the floor
     bid     = whole nanos of worth, at most the line item's maximum; at a fixed price the floor itself
-    surplus = (paced - bid / 2) * bid, (paced - bid) * bid at first price, paced - bid at a fixed one
+    whole   = bid * (1 + fees of the price)
+    surplus = (left - whole / 2) * bid, (left - whole) * bid at first price, left - whole at a fixed one
 
 The candidate of the highest surplus takes the opportunity, of equals the one whose id sorts first. Laws, traffic,
 supply chains and exchange rates have twins of their own.
@@ -47,6 +50,7 @@ Scorer = Callable[[NaiveLine, Shown, int], tuple[float, float]]
 
 ONE = 1_000_000_000
 STAGES = (
+    "stopped",
     "creative",
     "pod",
     "capped",
@@ -169,6 +173,8 @@ class NaiveEngine:
         self.creative_counts: dict[tuple[str, str], tuple[int, int]] = {}
         self.segments: dict[int, tuple[tuple[str, ...], int]] = {}
         """Our own of each user, and when they expire."""
+        self.brakes: dict[str, tuple[Reason, int]] = {}
+        """Why each name is stopped, and until when."""
         self._score = score
         self._epoch = epoch
         self._known: set[bytes] = set()
@@ -385,6 +391,11 @@ class NaiveEngine:
         self, line: NaiveLine, chance: Chance, rules: ExchangeRules, now_ns: int
     ) -> tuple[str, Reason | Candidate]:
         """The stage that a line item comes to, and its bid or what ended it there."""
+        names = (f"l/{line.id}", f"c/{line.campaign.id}", f"a/{line.campaign.advertiser}", "all")
+        holding = [self.brakes[name] for name in names if name in self.brakes]
+        stopped = sorted(reason for reason, until_ns in holding if now_ns < until_ns)
+        if stopped:
+            return "stopped", stopped[0]
         creative = self._creative(line, chance)
         if isinstance(creative, Reason):
             return "creative", creative
@@ -422,7 +433,14 @@ class NaiveEngine:
         self, line: NaiveLine, creative: Creative, chance: Chance, rules: ExchangeRules, paced: float
     ) -> tuple[str, Reason | Candidate]:
         floor = self._floor_of(creative, chance)
-        worth = paced * rules.first_price_shade if chance.at == 1 else paced
+        fees = line.campaign.fees + (line.item.fees if line.item is not None else ())
+        ppm = sum(fee.ppm for fee in fees) + rules.discrepancy_ppm
+        each = sum(fee.cpm_micros for fee in fees)
+        paced -= each
+        gross = 1.0 + ppm / 1_000_000
+        worth = paced / gross
+        if chance.at == 1:
+            worth *= rules.first_price_shade
         if chance.shown.deal is not None and chance.shown.deal.get("guar"):
             worth = max(worth, float(max(floor, 1)))
         if not worth >= 1.0:
@@ -443,12 +461,14 @@ class NaiveEngine:
             cost = -(-price * chance.rate // ONE)
             if price < 1 or bid < floor or cost > line.said("max_bid_cpm_micros"):
                 return "no_value", Reason.NO_VALUE
-        surplus = (paced - 0.5 * bid) * bid
+        whole = bid * gross
+        surplus = (paced - 0.5 * whole) * bid
         if chance.at == 1:
-            surplus = (paced - bid) * bid
+            surplus = (paced - whole) * bid
         elif chance.at == 3:
-            surplus = paced - bid
-        amount = -(-cost * chance.quantity // 1_000_000)
+            surplus = paced - whole
+        spent = -(-cost * chance.quantity // 1_000_000)
+        amount = spent - (-spent * ppm // 1_000_000) - (-each * chance.quantity // 1_000_000)
         return "bid", Candidate(line, creative, surplus, bid, price, amount, (0.0, 0.0, 0.0))
 
     def _creative(self, line: NaiveLine, chance: Chance) -> Creative | Reason:

@@ -17,7 +17,8 @@ def bid_again(price: dict[str, Any]) -> int:
         worth *= price["pcvr"]
     for modifier in price.get("applied", ()):
         worth *= modifier["factor"]
-    worth = worth * price["multiplier"] * price["shade"]
+    worth = worth * price["multiplier"] - price.get("fee_nanos", 0)
+    worth = worth / (1.0 + price.get("fee_ppm", 0) / 1_000_000) * price["shade"]
     floor = price["floor_nanos"]
     if price["guaranteed"]:
         worth = max(worth, float(max(floor, 1)))

@@ -14,7 +14,7 @@ from bidder.core.budgets import accounts_of
 from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.engine import FUNNEL, Engine
 from bidder.core.exposures import Exposure
-from bidder.core.messages import CreativeCounts, Lease
+from bidder.core.messages import Brake, CreativeCounts, Lease
 from bidder.core.opportunity import hour_of_week
 from bidder.core.profiles import Profile
 from bidder.core.settings import EngineSettings
@@ -119,6 +119,7 @@ def market(
     twin = NaiveEngine(own, settings, naive_score if scored else None, advertisers)
     _lease(random, engine, twin, now_ns)
     _pace(engine, twin, settings)
+    _brake(random, engine, twin, now_ns)
     profiles = _remember(random, own, engine, twin, now_ns)
     return Market(own, advertisers, engine, twin, [line.id for line in twin.lines], profiles)
 
@@ -143,6 +144,22 @@ def _pace(engine: Engine, twin: NaiveEngine, settings: EngineSettings) -> None:
         start = 1.0 if line.asap else settings.pacing.start
         assert status[line.id].multiplier == start
         twin.paces[pace_key(line)] = Pace(start, float(engine._pacer.drift[group]))
+
+
+def _brake(random: Random, engine: Engine, twin: NaiveEngine, now_ns: int) -> None:
+    """Stops a few for a while, by hand or by a breaker."""
+    names = ["all", *(f"a/{line.campaign.advertiser}" for line in twin.lines)]
+    names += [f"c/{line.campaign.id}" for line in twin.lines]
+    names += [f"l/{line.id}" for line in twin.lines if line.item is not None]
+    for version, name in enumerate(sorted(set(names)), 1):
+        if random.random() < (0.01 if name == "all" else 0.04):
+            until_ns = random.choice((now_ns + 6 * S, now_ns + 61 * S, make.FOREVER_NS))
+            tripped = random.random() < 0.5
+            brake = Brake(
+                version=version, name=name, stopped=True, at_ns=now_ns, until_ns=until_ns, tripped=tripped
+            )
+            engine.brake([brake], now_ns)
+            twin.brakes[name] = Reason.TRIPPED if tripped else Reason.STOPPED, until_ns
 
 
 def users(exchanges: Iterable[str] = ("one", "two", "three", "default")) -> list[int]:

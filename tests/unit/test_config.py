@@ -73,7 +73,7 @@ def test_an_unknown_key_that_is_near_none_lists_what_is_allowed(tmp_path: Path) 
 
 
 def test_an_unknown_section_is_named(tmp_path: Path) -> None:
-    assert error_of(tmp_path, "[banks]\n") == "banks in clearbid.toml is no setting; nearest: bank"
+    assert error_of(tmp_path, "[banks]\n") == "banks in clearbid.toml is no setting; nearest: bank, brakes"
 
 
 def test_an_unknown_key_of_an_exchange_is_named(tmp_path: Path) -> None:

@@ -211,8 +211,8 @@ def test_columns_hold_what_kernels_need() -> None:
         pacing=Pacing.ASAP,
     )
     made = table(capped, campaign("b", value_nanos=7, max_bid_cpm_micros=3, unknown_user="refuse"))
-    assert made.columns[0].tolist() == [9_000_000, 2 * 10**9, 1, 5, 0, 1, 1, 0, 0]
-    assert made.columns[1].tolist() == [3, 7, 0, 0, 1, 1, 0, 0, 0]
+    assert made.columns[0].tolist() == [9_000_000, 2 * 10**9, 1, 5, 0, 1, 1, 0, 0, 0, 0]
+    assert made.columns[1].tolist() == [3, 7, 0, 0, 1, 1, 0, 0, 0, 0, 0]
     assert made.caps.tolist() == [[owner_number(Level.CAMPAIGN, "a"), 60 * 10**9, 2]]
     assert made.asap().tolist() == [True, False]
 

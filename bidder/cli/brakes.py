@@ -1,0 +1,173 @@
+"""`clearbid stop` and `clearbid go`: the brakes, and `clearbid brakes`: who stopped whom, when and why.
+
+A stop is written to the store; the bank tells it with its next tick, and every bidder obeys with its next batch.
+While no bank runs nobody hears of it, and leases end by themselves.
+"""
+
+import getpass
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bidder.cli.options import ConfigOption, DbOption, JsonOption, configured
+from bidder.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bidder.core.messages import Brake
+    from bidder.store.brakes import BrakeRow
+
+_AllOption = Annotated[bool, typer.Option("--all", help="Everybody.")]
+_AdvertiserOption = Annotated[
+    str | None, typer.Option("--advertiser", help="All campaigns of an advertiser.", metavar="ID")
+]
+_CampaignOption = Annotated[str | None, typer.Option("--campaign", help="One campaign.", metavar="ID")]
+_LineItemOption = Annotated[str | None, typer.Option("--line-item", help="One line item.", metavar="ID")]
+_ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the history.", metavar="TEXT")]
+_ByOption = Annotated[
+    str | None, typer.Option("--by", help="Who does it; else the user of this shell.", metavar="NAME")
+]
+_LONGEST_TEXT = 500
+_LEVELS = {"a": "advertiser", "c": "campaign", "l": "line item"}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("stop")(_stop)
+    app.command("go")(_go)
+    app.command("brakes")(_brakes)
+
+
+def _stop(
+    everybody: _AllOption = False,
+    advertiser: _AdvertiserOption = None,
+    campaign: _CampaignOption = None,
+    line_item: _LineItemOption = None,
+    reason: _ReasonOption = "",
+    by: _ByOption = None,
+    db: DbOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Stop all bids at once, or those of an advertiser, a campaign or a line item, until `clearbid go`."""
+    name = _named(everybody, advertiser, campaign, line_item)
+    typer.echo(_said(_write(db, config, name, reason, by, stopped=True)))
+
+
+def _go(
+    everybody: _AllOption = False,
+    advertiser: _AdvertiserOption = None,
+    campaign: _CampaignOption = None,
+    line_item: _LineItemOption = None,
+    reason: _ReasonOption = "",
+    by: _ByOption = None,
+    db: DbOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Let bid again what was stopped by hand or by the breaker; another stop that holds it still does."""
+    name = _named(everybody, advertiser, campaign, line_item)
+    typer.echo(_said(_write(db, config, name, reason, by, stopped=False)))
+
+
+def _brakes(db: DbOption = None, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Show each time that somebody was stopped or let go, oldest first, and who is stopped now."""
+    import msgspec
+
+    from bidder.store.brakes import BrakeStore
+    from bidder.store.database import Database
+
+    with Database(_path(db, config)) as database:
+        rows = BrakeStore(database).history()
+    if json:
+        typer.echo(msgspec.json.encode([row._asdict() for row in rows]).decode())
+        return
+    _show(rows, time.time_ns())
+
+
+def _named(everybody: bool, advertiser: str | None, campaign: str | None, line_item: str | None) -> str:
+    """The name of the one who is meant."""
+    from bidder.core.messages import ALL
+
+    given = [
+        f"{level}/{own}" for level, own in zip("acl", (advertiser, campaign, line_item), strict=True) if own
+    ]
+    if everybody:
+        given.append(ALL)
+    if len(given) != 1:
+        raise InputError(
+            "one of --all, --advertiser, --campaign and --line-item must be given, was "
+            f"{'none' if not given else ', '.join(given)}"
+        )
+    return given[0]
+
+
+def _write(
+    db: Path | None, config: Path | None, name: str, reason: str, by: str | None, *, stopped: bool
+) -> "Brake":
+    from bidder.store.brakes import BrakeStore
+    from bidder.store.database import Database
+
+    for what, text in (("--reason", reason), ("--by", by or "")):
+        if len(text) > _LONGEST_TEXT or "\0" in text:
+            raise InputError(
+                f"{what} must have at most {_LONGEST_TEXT} characters without NUL, had {len(text)}"
+            )
+    with Database(_path(db, config)) as database:
+        store = BrakeStore(database)
+        set_brake = store.stop if stopped else store.go
+        return set_brake(name, at_ns=time.time_ns(), actor=by or _user(), reason=reason)
+
+
+def _path(db: Path | None, config: Path | None) -> Path:
+    path = Path(configured(config, db=db).store.path)
+    if not path.exists():
+        raise InputError(f"database {path} must be there, was not: import a sheet first, or name it by --db")
+    return path
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name
+        return "cli"
+
+
+def _said(brake: "Brake") -> str:
+    called = called_of(brake.name)
+    if brake.stopped:
+        return f"{called}: stopped"
+    return f"{called}: may bid again"
+
+
+def called_of(name: str) -> str:
+    """A brake's name in words."""
+    level, _, own_id = name.partition("/")
+    return f"{_LEVELS[level]} {own_id}" if own_id else "all"
+
+
+def _show(rows: "Sequence[BrakeRow]", now_ns: int) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from bidder.store.columns_cells import format_instant
+
+    last = {row.name: row.version for row in rows}
+    table = Table("at", "who", "what", "by", "why", "now", box=SIMPLE_HEAD)
+    for row in rows:
+        holds = row.stopped and last[row.name] == row.version and (not row.until_ns or now_ns < row.until_ns)
+        until = f" until {format_instant(row.until_ns)}" if row.until_ns else ""
+        what = f"stopped{until}" if row.stopped else "let go"
+        cells = (
+            format_instant(row.at_ns),
+            called_of(row.name),
+            what,
+            row.actor,
+            row.reason,
+            "stopped" if holds else "",
+        )
+        table.add_row(*map(Text, cells))
+    Console().print(table)
