@@ -329,8 +329,8 @@ class Campaign(Record, frozen=True, kw_only=True):
     [start_ns, end_ns); line items may have flights of their own inside it. `bundle` is the store id of the app
     that is advertised. A conversion counts for a click of at most `click_window_seconds` before it, else for an
     impression of at most `view_window_seconds` before it, see `core.attribution`. `fees` come on top of the price
-    that exchanges are paid, out of the same budgets: expected value covers both. `max_nanos_per_minute` stops bids where
-    more is spent in a minute; 0 leaves it to `BrakeSettings.factor`.
+    that exchanges are paid, out of the same budgets: expected value covers both. `max_nanos_per_minute` stops bids
+    where more is spent in a minute; 0 leaves it to `BrakeSettings.factor`.
     """
 
     id: Identifier
