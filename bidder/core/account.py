@@ -87,6 +87,7 @@ class Account:
         row: counters so far.
 
     Attributes:
+        advertiser_id: whose it is; empty until somebody states it.
         limit: the least that any of its line items states; 0 where none does any more.
         step: the most that one bid costs of it.
         lines: the line items that charge to it and the limit each states, by their id.
@@ -95,6 +96,7 @@ class Account:
     """
 
     __slots__ = (
+        "advertiser_id",
         "begin_ns",
         "booked",
         "closed",
@@ -115,6 +117,7 @@ class Account:
 
     def __init__(self, row: AccountRow) -> None:
         self.id = row.account_id
+        self.advertiser_id = row.advertiser_id
         self.unit = Unit(row.unit)
         self.limit = row.limit_units
         self.begin_ns = row.begin_ns
@@ -143,6 +146,7 @@ class Account:
                 budget.begin_ns,
                 budget.end_ns,
                 keep_until_ns=keep_until_ns,
+                advertiser_id=budget.advertiser_id,
             )
         )
 
@@ -274,6 +278,7 @@ class Account:
             self.late,
             self.uncovered,
             self.keep_until_ns,
+            self.advertiser_id,
         )
 
     def _measure_cut(self) -> None:

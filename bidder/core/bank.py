@@ -102,19 +102,29 @@ class Bank:
         self.check()
 
     def apply(
-        self, messages: Sequence[Notice | SliceReport], now_ns: int, *, redelivered: bool = False
+        self,
+        messages: Sequence[Notice | SliceReport],
+        now_ns: int,
+        *,
+        redelivered: bool = False,
+        epochs: Mapping[tuple[str, str], int] | None = None,
     ) -> Effects:
         """Takes messages in order; a batch may be split anywhere without a difference.
 
         `redelivered` says that these were consumed before: what they did is known by their ids, and what is
-        refused among them is not counted again.
+        refused among them is not counted again. `epochs` are numbers by (seat, start) where several banks must give
+        the same (`new_starts`).
         """
         for message in messages:
             if isinstance(message, Notice):
                 self._take_notice(message, now_ns, quiet=redelivered)
             else:
-                self._leasing.take(message, now_ns, self._draft)
+                self._leasing.take(message, now_ns, self._draft, epochs or {})
         return self._close()
+
+    def new_starts(self, reports: Iterable[SliceReport]) -> list[SliceReport]:
+        """Those of reports whose start was not heard of before."""
+        return [report for report in reports if not self._leasing.knows(report)]
 
     def adopt(self, changes: Iterable[CampaignChange | AdvertiserChange]) -> Effects:
         """Takes changed campaigns and advertisers; leases with new budgets follow on the next tick."""
@@ -360,7 +370,7 @@ class Bank:
             notice.impressions,
             accounts,
             notice.exchange,
-            notice.advertiser_id,
+            notice.advertiser_id or self._books[tally.campaign_id].advertiser,
             notice.fees_nanos if amount_nanos else 0,
         )
         self._bids.remember(booking)

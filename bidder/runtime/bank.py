@@ -8,15 +8,15 @@ The order of each batch:
 A crash anywhere is mended by starting again, since the books' own offsets rule and not the broker's: what was
 written is not written again (its offsets are behind), what was written and not told is told again (the outbox),
 what was not written is read again. `BankService` is plain calls, so that a simulation can drive it on virtual
-time; `run_bank` drives it on an event loop.
+time; `run_bank` drives it, or the services of several shards (`runtime.bank_shards`), on an event loop.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from bidder.config import Config
 from bidder.core.bank import Bank, CampaignReport
 from bidder.core.bankrules import HOUR_NS, BankRules
 from bidder.core.bookings import Rows
+from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.effects import Effects
 from bidder.core.messages import (
     CAMPAIGNS,
@@ -45,10 +46,11 @@ from bidder.core.messages import (
     in_bulk,
 )
 from bidder.core.settings import NS_PER_SECOND
+from bidder.core.shards import WHOLE, Shard, shard_of
 from bidder.errors import DeliveryError, InvariantError
 from bidder.runtime.clock import Clock
-from bidder.runtime.transport import MarkedSource, Message, Outbound, Sink
-from bidder.store.books import Batch, Books, Letter
+from bidder.runtime.transport import Message, Outbound, Share, SharedSource, Sink
+from bidder.store.books import Batch, Books, BooksTaken, Letter, Start
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
 
@@ -56,6 +58,10 @@ BANK_TOPICS = (NOTICES, SLICES)
 BANK_GROUP = "clearbid-bank"
 MAX_BATCH = 5_000
 _TICKS_A_LEASE = 40
+_KEEP_PLACE_NS = NS_PER_SECOND
+"""How often it is written up to where `slices` were read while nothing else is."""
+_ADRIFT_S = 15.0
+"""How long a shard may be ours by the group and another's by the books: longer than a rebalance takes."""
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -79,8 +85,22 @@ def bank_rules(config: Config, speedup: float = 1.0) -> BankRules:
     )
 
 
+class Stated(NamedTuple):
+    """All campaigns and advertisers by id, and the version of which they are at least."""
+
+    version: int
+    campaigns: dict[str, Campaign]
+    advertisers: dict[str, Advertiser]
+
+    @classmethod
+    def read(cls, store: CampaignStore) -> "Stated":
+        """As they are in the store."""
+        version = store.version()  # before the campaigns: one that changes in between is told twice
+        return cls(version, store.all(), store.advertisers())
+
+
 class BankService:
-    """A bank on its books.
+    """A bank on its books, or on one shard of them.
 
     A failure to write leaves memory ahead of the books: from then on every call is refused, and a new service
     must be opened.
@@ -89,17 +109,30 @@ class BankService:
         bank: built from the books.
         books: claimed by this process.
         campaigns: where campaigns change.
-        version: of the campaigns that the bank was built with.
+        stated: the campaigns that the bank was built with, those of other shards among them.
         now_ns: the time of the start; for one lease from then nothing is freed, so that notices that came
             while no bank ran are read first.
+        shard: whose advertisers are the bank's.
     """
 
-    def __init__(self, bank: Bank, books: Books, campaigns: CampaignStore, version: int, now_ns: int) -> None:
+    def __init__(
+        self,
+        bank: Bank,
+        books: Books,
+        campaigns: CampaignStore,
+        stated: Stated,
+        now_ns: int,
+        shard: Shard = WHOLE,
+    ) -> None:
         self.bank = bank
+        self.shard = shard
         self._books = books
         self._campaigns = campaigns
-        self._version = version
+        self._version = stated.version
+        self._advertisers = {each.id: each.advertiser for each in stated.campaigns.values()}
         self._offsets = books.offsets()
+        self._kept = dict(self._offsets)
+        self._keep_place_ns = now_ns
         self._hold_until_ns = now_ns + bank.rules.lease_ns
         self._read: msgspec.json.Decoder[Notice | SliceReport] = msgspec.json.Decoder(Notice | SliceReport)
         self._posted, _ = books.outbox()
@@ -107,13 +140,30 @@ class BankService:
         self._broken = False
 
     @classmethod
-    def open(cls, database: Database, rules: BankRules, now_ns: int) -> "BankService":
-        """Claims the books and rebuilds the bank from them: a first start and one after a crash alike."""
-        books, campaigns = Books(database), CampaignStore(database)
+    def open(
+        cls,
+        database: Database,
+        rules: BankRules,
+        now_ns: int,
+        shard: Shard = WHOLE,
+        stated: Stated | None = None,
+    ) -> "BankService":
+        """Claims the shard and rebuilds the bank from the books: a first start, one after a crash, a takeover alike.
+
+        Args:
+            database: where the books are.
+            rules: of the bank.
+            now_ns: the time.
+            shard: which; by default all of the books.
+            stated: the campaigns, where they were read already, but for nothing that changed since.
+        """
+        books, campaigns = Books(database, shard), CampaignStore(database)
         books.claim()
-        version = campaigns.version()  # before the campaigns: one that changes in between is told twice
-        bank = Bank(rules, campaigns.all(), books.load(now_ns), campaigns.advertisers())
-        return cls(bank, books, campaigns, version, now_ns)
+        stated = stated or Stated.read(campaigns)
+        state = books.load(now_ns, _whose(stated.campaigns.values()))
+        ours = {each.id: each for each in stated.campaigns.values() if shard.owns(each.advertiser)}
+        advertisers = {own_id: each for own_id, each in stated.advertisers.items() if shard.owns(own_id)}
+        return cls(Bank(rules, ours, state, advertisers), books, campaigns, stated, now_ns, shard)
 
     def restate(self, now_ns: int) -> list[Outbound]:
         """All that counts, and what may not have been told: at a start, or after a failed send.
@@ -121,7 +171,7 @@ class BankService:
         Advertisers and campaigns, live leases, and what is counted of creatives.
         """
         self._posted, letters = self._books.outbox()
-        told = [_change_message(change) for change in self._campaigns.changes_since(0)]
+        told = [_change_message(change) for change in self._campaigns.changes_since(0) if self._ours(change)]
         told += [_lease_message(lease) for lease in self.bank.live_leases(now_ns)]
         told += [_outbound(_counts_letter(counts)) for counts in self.bank.creative_counts()]
         return told + [_outbound(letter) for letter in letters]
@@ -135,31 +185,32 @@ class BankService:
         """
         before: list[Notice | SliceReport] = []
         new: list[Notice | SliceReport] = []
+        strays: list[Letter] = []
         malformed = 0
-        ends = dict(self._offsets)
+        self._check_whole()
+        ends = self._offsets
         for message in messages:
             place = (message.topic, message.partition)
             known = message.offset < ends.get(place, 0)
             record = self._decode(message)
-            if record is not None:
+            home = self.shard.number if record is None else self._home(record)
+            if record is None:
+                malformed += not known
+            elif home != self.shard.number:
+                strays.append(Letter(NOTICES, message.key, message.value, home))
+            else:
                 (before if known else new).append(record)
-            elif not known:
-                malformed += 1
             ends[place] = max(ends.get(place, 0), message.offset + 1)
-        steps = [self.bank.apply(before, now_ns, redelivered=True)] if before else []
-        steps.append(self.bank.apply(new, now_ns))
+        epochs = self._epochs(before + new)
+        steps = [self.bank.apply(before, now_ns, redelivered=True, epochs=epochs)] if before else []
+        steps.append(self.bank.apply(new, now_ns, epochs=epochs))
         if malformed:
             steps.append(self.bank.count_malformed(malformed))
-        letters = _letters(steps)
-        moved = {
-            place: (self._offsets.get(place, 0), end)
-            for place, end in ends.items()
-            if end != self._offsets.get(place, 0)
-        }
+        letters = _letters(steps) + strays
         rows = _rows(steps)
-        if rows or moved or letters:
-            self._write(Batch(rows, moved, letters))
-            self._offsets = ends
+        # Up to where `slices` were read may be written later: reading them again changes nothing.
+        if rows or letters or any(topic != SLICES for topic, _ in self._moved()):
+            self._write(Batch(rows, letters=letters))
         return [_outbound(letter) for letter in letters]
 
     def on_tick(self, now_ns: int, seen_until_ns: int | None = None) -> list[Outbound]:
@@ -170,15 +221,21 @@ class BankService:
             seen_until_ns: all notices up to this time have been applied; by default `now_ns`. Leases count
                 from then, and nothing is freed that a waiting notice might still post.
         """
-        changes = self._campaigns.changes_since(self._version)
+        self._check_whole()
+        since = self._campaigns.changes_since(self._version)
+        for change in since:
+            if isinstance(change, CampaignChange) and change.campaign is not None:
+                self._advertisers[change.campaign_id] = change.campaign.advertiser
+        changes = [change for change in since if self._ours(change)]
         steps = [self.bank.adopt(changes)] if changes else []
         seen_ns = now_ns if seen_until_ns is None else seen_until_ns
         steps.append(self.bank.tick(now_ns, seen_ns, free=now_ns >= self._hold_until_ns))
         rows, letters = _rows(steps), _letters(steps)
-        if rows or letters:
+        if rows or letters or (now_ns >= self._keep_place_ns and self._moved()):
             self._write(Batch(rows, letters=letters))
-        if changes:
-            self._version = changes[-1].version
+            self._keep_place_ns = now_ns + _KEEP_PLACE_NS
+        if since:
+            self._version = since[-1].version
         told = [_change_message(change) for change in changes]
         told += [_lease_message(lease) for step in steps for lease in step.leases]
         return told + [_outbound(letter) for letter in letters]
@@ -188,9 +245,29 @@ class BankService:
         self._sent = self._posted
 
     def close(self) -> None:
-        """Strikes what was acknowledged from the outbox."""
-        if self._sent and not self._broken:
+        """Strikes what was acknowledged from the outbox, and writes up to where was read."""
+        if not self._broken and (self._sent or self._moved()):
             self._write(Batch())
+
+    def assign(self, partitions: frozenset[int], now_ns: int) -> list[Outbound]:  # noqa: ARG002 - see `Banking`
+        """See `Banking`: whoever runs it gives it all that its shard is about."""
+        return []
+
+    def holds(self, partition: int) -> bool:  # noqa: ARG002 - see `Banking`
+        """See `Banking`."""
+        return True
+
+    def adrift(self) -> BooksTaken | None:
+        """See `Banking`: a shard that is lost raises."""
+        return None
+
+    def resume(self) -> dict[tuple[str, int], int]:
+        """Up to where `slices` were read."""
+        return {place: offset for place, offset in self._offsets.items() if place[0] == SLICES}
+
+    def owned(self) -> bool:
+        """Whether the shard is still this service's and the service can go on."""
+        return not self._broken and self._books.owns()
 
     def report(self) -> list[CampaignReport]:
         """The books by campaign; by line item and by budget the bank has them."""
@@ -208,15 +285,59 @@ class BankService:
             return None
         return record if record.v == VERSION else None
 
-    def _write(self, batch: Batch) -> None:
+    def _home(self, record: Notice | SliceReport) -> int:
+        """The shard that a record is for: this one, unless a notice is of an advertiser of another.
+
+        Such a notice was keyed by who did not know its advertiser, or when there were more or fewer shards.
+        """
+        if self.shard.of == 1 or isinstance(record, SliceReport):
+            return self.shard.number
+        advertiser = self._advertisers.get(record.campaign_id) or record.advertiser_id
+        return shard_of(advertiser, self.shard.of) if advertiser else self.shard.number
+
+    def _ours(self, change: CampaignChange | AdvertiserChange) -> bool:
+        if isinstance(change, AdvertiserChange):
+            return self.shard.owns(change.advertiser_id)
+        return self.shard.owns(self._advertisers.get(change.campaign_id, ""))
+
+    def _epochs(self, records: Sequence[Notice | SliceReport]) -> dict[tuple[str, str], int]:
+        """The epochs of starts that this bank has not heard of, which every bank must call the same."""
+        new = self.bank.new_starts(each for each in records if isinstance(each, SliceReport))
+        starts = [Start(each.seat, each.start_id, each.epoch == 0) for each in new]
+        return self._books.number(starts) if starts else {}
+
+    def _moved(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """By place, from where to where was read since the last write."""
+        kept = self._kept
+        return {
+            place: (kept.get(place, 0), end)
+            for place, end in self._offsets.items()
+            if end != kept.get(place, 0)
+        }
+
+    def _check_whole(self) -> None:
         if self._broken:
             raise InvariantError(
                 "the bank's memory is ahead of its books since a write failed: start it again"
             )
+
+    def _write(self, batch: Batch) -> None:
+        self._check_whole()
         self._broken = True
-        self._posted = self._books.write(batch._replace(sent=self._sent)) or self._posted
+        batch = batch._replace(offsets=self._moved(), sent=self._sent)
+        self._posted = self._books.write(batch) or self._posted
         self._broken = False
         self._sent = 0
+        self._kept = dict(self._offsets)
+
+
+def _whose(campaigns: Iterable[Campaign]) -> dict[str, str]:
+    """The advertiser of each campaign and line item, as `store.loading` asks for it."""
+    whose = {}
+    for campaign in campaigns:
+        whose[campaign.id] = campaign.advertiser
+        whose.update({f"l/{item.id}": campaign.advertiser for item in campaign.line_items})
+    return whose
 
 
 def _rows(steps: Sequence[Effects]) -> list[Rows]:
@@ -260,9 +381,49 @@ def _change_message(change: CampaignChange | AdvertiserChange) -> Outbound:
     return Outbound(CAMPAIGNS, key.encode(), encode(change))
 
 
+class Banking(Protocol):
+    """What `run_bank` runs: a `BankService`, or those of several shards."""
+
+    def assign(self, partitions: frozenset[int], now_ns: int) -> list[Outbound]:
+        """Holds the shards of these partitions of `notices` and no others; what it returns is to be published."""
+        ...
+
+    def holds(self, partition: int) -> bool:
+        """Whether what was read of a partition of `notices` has been taken, so that its offset may be committed."""
+        ...
+
+    def adrift(self) -> BooksTaken | None:
+        """What took a shard away that was assigned and was not taken back since, if anything did."""
+        ...
+
+    def resume(self) -> dict[tuple[str, int], int]:
+        """By place, the first offset of `slices` that some shard has not read."""
+        ...
+
+    def restate(self, now_ns: int) -> list[Outbound]:
+        """See `BankService`."""
+        ...
+
+    def on_messages(self, messages: Sequence[Message], now_ns: int) -> list[Outbound]:
+        """See `BankService`."""
+        ...
+
+    def on_tick(self, now_ns: int, seen_until_ns: int | None = None) -> list[Outbound]:
+        """See `BankService`."""
+        ...
+
+    def published(self) -> None:
+        """See `BankService`."""
+        ...
+
+    def close(self) -> None:
+        """See `BankService`."""
+        ...
+
+
 async def run_bank(
-    service: BankService,
-    source: MarkedSource,
+    service: Banking,
+    source: SharedSource,
     sink: Sink,
     clock: Clock,
     stop: asyncio.Event,
@@ -299,7 +460,7 @@ class _BankLoop:
     """One round after the other: poll, book, tick when it is time, tell."""
 
     def __init__(
-        self, service: BankService, source: MarkedSource, sink: Sink, clock: Clock, thread: ThreadPoolExecutor
+        self, service: Banking, source: SharedSource, sink: Sink, clock: Clock, thread: ThreadPoolExecutor
     ) -> None:
         self._service = service
         self._source = source
@@ -311,6 +472,8 @@ class _BankLoop:
         self._marked_ns: int | None = None
         self._seen_until_ns = 0
         self._untold = False
+        self._share = Share(0, frozenset())
+        self._adrift_s: float | None = None
 
     async def aside(self, call: Callable[..., _Result], *arguments: object) -> _Result:
         """Makes a call in the bank's thread; a cancelled caller waits for it all the same."""
@@ -331,9 +494,13 @@ class _BankLoop:
         if self._marked_ns is None:
             self._mark()
         messages = await self._source.poll(MAX_BATCH, min(wait_s, tick_s))
+        # After the poll: what came is of this share or of one before.
+        if self._source.share() != self._share:
+            await self._take_share()
         if messages:
             out = await self.aside(self._service.on_messages, messages, self._clock.now_ns())
-            await self._tell(out, {(m.topic, m.partition): m.offset + 1 for m in messages})
+            taken = (m for m in messages if m.topic != NOTICES or self._service.holds(m.partition))
+            await self._tell(out, {(m.topic, m.partition): m.offset + 1 for m in taken})
         if self._marked_ns is not None and await self._source.passed():
             self._seen_until_ns = self._marked_ns
             self._mark()
@@ -341,12 +508,35 @@ class _BankLoop:
             self._next_tick_s = time.monotonic() + tick_s
             await self._tick()
 
+    async def _take_share(self) -> None:
+        """Holds the shards that are ours from now on; of none of them is it known what has not been read yet."""
+        self._share = self._source.share()
+        self._marked_ns, self._seen_until_ns = None, 0
+        out = await self.aside(self._service.assign, self._share.partitions, self._clock.now_ns())
+        self._source.rewind(self._service.resume())
+        self._mark()
+        await self._tell(out, {})
+
+    def _check_adrift(self) -> None:
+        """Raises where a shard stays another's by the books although it is ours by the group.
+
+        A bank that slept through a rebalance hears of it a moment later; two banks not of one group never do.
+        """
+        taken = self._service.adrift()
+        if taken is None:
+            self._adrift_s = None
+        elif self._adrift_s is None:
+            self._adrift_s = time.monotonic()
+        elif time.monotonic() - self._adrift_s > _ADRIFT_S:
+            raise taken
+
     def _mark(self) -> None:
         """What is there now is to be booked before this moment counts as seen."""
         self._marked_ns = self._clock.now_ns()
         self._source.mark()
 
     async def _tick(self) -> None:
+        self._check_adrift()
         if self._untold:
             self._untold = False
             await self.restate()

@@ -127,7 +127,7 @@ class BookedEvents:
             (last,) = connection.execute("SELECT max(booked_ns) FROM bookings").fetchone()
         if last is None:
             raise InputError(
-                f"books {database.path} must have a booking, had none: nothing is known of any bid; "
+                f"books {database.name} must have a booking, had none: nothing is known of any bid; "
                 "name the bank's database with --db"
             )
         self.known_until_ns: int = last
