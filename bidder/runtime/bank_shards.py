@@ -13,7 +13,7 @@ start of a seat has one epoch in all of them, the books number starts.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from bidder.core.bank import CampaignReport
@@ -169,7 +169,7 @@ class BankSource:
         notices = await self._notices.poll(max_messages, timeout_s)
         return notices + await self._slices.poll(max_messages, 0)
 
-    async def commit(self, next_offsets: dict[tuple[str, int], int]) -> None:
+    async def commit(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
         """See `Source`; up to where `slices` were read stands in the books alone."""
         await self._notices.commit({place: n for place, n in next_offsets.items() if place[0] != SLICES})
 
@@ -186,7 +186,7 @@ class BankSource:
         """See `SharedSource`."""
         return self._notices.share()
 
-    def rewind(self, next_offsets: dict[tuple[str, int], int]) -> None:
+    def rewind(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
         """See `SharedSource`."""
         self._slices.rewind(next_offsets)
 
