@@ -123,7 +123,8 @@ async def serve_bank(config: "Config", clock: "Clock", speedup: float, stop: asy
         ClearbidError: if the database or the broker is not there, or fails for good.
     """
     from bidder.core.messages import NOTICES, SLICES
-    from bidder.runtime.bank import BANK_GROUP, bank_rules, run_bank
+    from bidder.runtime.bank import BANK_GROUP, bank_rules
+    from bidder.runtime.bank_loop import run_bank
     from bidder.runtime.bank_shards import BankSource, ShardedBank
     from bidder.store.campaigns import CampaignStore
     from bidder.store.database import Database

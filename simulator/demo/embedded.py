@@ -20,7 +20,8 @@ from bidder.core.scoring import Model
 from bidder.core.settings import NS_PER_SECOND, EngineSettings
 from bidder.core.warm import warm_kernels
 from bidder.errors import DependencyError
-from bidder.runtime.bank import BANK_GROUP, run_bank
+from bidder.runtime.bank import BANK_GROUP
+from bidder.runtime.bank_loop import run_bank
 from bidder.runtime.bank_shards import BankSource, ShardedBank
 from bidder.runtime.heap import settle_heap
 from bidder.runtime.kafka import KafkaSink, KafkaSource

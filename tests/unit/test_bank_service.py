@@ -34,7 +34,8 @@ from bidder.core.messages import (
 from bidder.core.messages import Message as Record
 from bidder.errors import DeliveryError, InvariantError
 from bidder.money import MAX_NANOS
-from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, _BankLoop, bank_rules, run_bank
+from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, bank_rules
+from bidder.runtime.bank_loop import _BankLoop, run_bank
 from bidder.runtime.bus import Bus, BusSource
 from bidder.runtime.clock import SystemClock, VirtualClock
 from bidder.runtime.transport import Message, Outbound, Share

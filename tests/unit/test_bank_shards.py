@@ -29,8 +29,9 @@ from bidder.core.messages import (
 from bidder.core.messages import Message as Record
 from bidder.core.shards import WHOLE, Shard, shard_of
 from bidder.errors import DependencyError
-from bidder.runtime import bank as bank_module
-from bidder.runtime.bank import BANK_GROUP, BankService, _BankLoop, run_bank
+from bidder.runtime import bank_loop
+from bidder.runtime.bank import BANK_GROUP, BankService
+from bidder.runtime.bank_loop import _BankLoop, run_bank
 from bidder.runtime.bank_shards import BankSource, ShardedBank
 from bidder.runtime.bus import Bus
 from bidder.runtime.clock import SystemClock, VirtualClock
@@ -442,7 +443,7 @@ async def test_a_bank_that_slept_commits_nothing_of_a_shard_it_lost_and_goes_on(
         assert spend(database) == 2_000_000
         source.now = Share(2, frozenset({0}))
         source.waiting = wire(0, bill(0, "b-3"), first=1)
-        monkeypatch.setattr(bank_module, "_ADRIFT_S", 0.0)
+        monkeypatch.setattr(bank_loop, "_ADRIFT_S", 0.0)
         for _ in range(3):
             await loop.round(0)
     assert spend(database) == 4_000_000
@@ -456,7 +457,7 @@ async def rounds(loop: _BankLoop, count: int) -> None:
 async def test_a_bank_that_never_hears_why_its_shard_is_anothers_ends(
     database: Database, beside: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bank_module, "_ADRIFT_S", 0.0)
+    monkeypatch.setattr(bank_loop, "_ADRIFT_S", 0.0)
     source, bus = MovingSource(), make_bus()
     with ThreadPoolExecutor(1) as thread:
         loop = _BankLoop(ShardedBank(database, RULES, OF), source, bus.sink(), VirtualClock(10 * S), thread)
