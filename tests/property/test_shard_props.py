@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -21,6 +22,7 @@ from bidder.core.messages import (
     encode,
 )
 from bidder.core.shards import shard_of
+from bidder.errors import InvariantError
 from bidder.runtime.bank import BankService
 from bidder.runtime.bank_shards import ShardedBank
 from bidder.runtime.transport import Message, Outbound
@@ -278,8 +280,27 @@ def rows(database: Database, query: str) -> list[Any]:
         return session.execute(query).fetchall()
 
 
+THOROUGH = settings(
+    max_examples=50,
+    stateful_step_count=40,
+    deadline=None,
+    phases=(Phase.generate,),  # a failing run is told as it was: shrinking it takes minutes
+)
+
+
 def test_shards_that_move_at_any_step_leave_the_books_of_one_bank() -> None:
-    run_state_machine_as_test(
-        Group,
-        settings=settings(max_examples=50, stateful_step_count=40, deadline=None, phases=(Phase.generate,)),
-    )
+    run_state_machine_as_test(Group, settings=THOROUGH)
+
+
+MUTATIONS: dict[str, tuple[type, str, Any]] = {
+    "no owner is asked for": (Books, "_check_owner", lambda *_: None),
+    "a notice astray is taken as it is": (BankService, "_home", lambda self, _: self.shard.number),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_bank_that_breaks_a_rule_of_shards_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The property above can fail."""
+    monkeypatch.setattr(*MUTATIONS[name])
+    with pytest.raises((AssertionError, InvariantError, ExceptionGroup)):
+        run_state_machine_as_test(Group, settings=settings(THOROUGH, max_examples=200, derandomize=True))
