@@ -117,7 +117,7 @@ class Leasing:
             if report.start_id in seat.starts or agreed <= seat.epoch:
                 return
             self._seats[seat.name] = seat
-            self._open_epoch(seat, agreed, report.start_id, draft)
+            self._open_epoch(seat, report.start_id, draft, agreed)
         elif report.epoch == 0:
             self._forget_sent(seat)
         elif report.epoch != seat.epoch or report.seq <= seat.seq:
@@ -127,7 +127,7 @@ class Leasing:
         seat.reported_ns = max(seat.reported_ns, now_ns)
         seat.dirty = True
 
-    def _open_epoch(self, seat: Seat, epoch: int, start_id: str, draft: Draft) -> None:
+    def _open_epoch(self, seat: Seat, start_id: str, draft: Draft, epoch: int) -> None:
         """Begins a seat's newer epoch; what the one before still holds comes back in its own time."""
         for account in self._accounts.values():
             old = account.grants.get((seat.name, seat.epoch))
