@@ -19,7 +19,7 @@ check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/lint-imports
 
 integration: $(READY)  ## the tests against real parts only, which must be there
-	CLEARBID_REQUIRE_KAFKA=1 $(BIN)/python -m pytest tests/integration -m kafka
+	CLEARBID_REQUIRE_KAFKA=1 CLEARBID_REQUIRE_POSTGRES=1 $(BIN)/python -m pytest tests -m "kafka or postgres"
 
 bench: $(READY)  ## the committed benchmarks, with ratios against the named rivals
 	$(BIN)/python -m pytest benchmarks -q -s

@@ -38,7 +38,10 @@ from bidder.store.rates import read_rates
 
 PREFIX = "CLEARBID_"
 OTHER_VARIABLES = frozenset(
-    ("CLEARBID_KAFKA", "CLEARBID_REQUIRE_KAFKA", "CLEARBID_DATA", "CLEARBID_CONFIG", "CLEARBID_MUTATIONS")
+    (
+        *("CLEARBID_KAFKA", "CLEARBID_REQUIRE_KAFKA", "CLEARBID_POSTGRES", "CLEARBID_REQUIRE_POSTGRES"),
+        *("CLEARBID_DATA", "CLEARBID_CONFIG", "CLEARBID_MUTATIONS"),
+    )
 )
 """Variables with our prefix that are no settings: what the tests are told, and where the file is."""
 
@@ -61,6 +64,10 @@ _Secret = Annotated[
     str,
     msgspec.Meta(pattern=r"\A([0-9a-f]{2}){16,64}\Z", description="32 to 128 hex digits, lower case, even"),
 ]
+_StoreUrl = Annotated[
+    str,
+    msgspec.Meta(pattern=r"\Apostgres(ql)?://[^\s]*\Z", description="a URL that begins with postgresql://"),
+]
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _PriceKey = Annotated[
     str,
@@ -68,7 +75,7 @@ _PriceKey = Annotated[
         pattern=r"\A[A-Za-z0-9_-]{43}=?\Z", description="32 bytes as web-safe base64, of 43 characters"
     ),
 ]
-_HIDDEN = frozenset({"secret", "old_secrets", "encryption", "integrity", "price_keys"})
+_HIDDEN = frozenset({"secret", "old_secrets", "encryption", "integrity", "price_keys", "url"})
 _NAMES = EngineSettings()
 
 
@@ -103,10 +110,25 @@ class AccountSection(_Section, frozen=True):
 
 
 class StoreSection(_Section, frozen=True):
-    """The database. path: its file. durable: whether a commit of the bank waits until the disk has it."""
+    """The database: a SQLite, or where a url is stated a PostgreSQL, for more than one machine.
+
+    path: the file of the SQLite. url: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`; better without the password,
+    which may be in `~/.pgpass` or `PGPASSWORD`. durable: whether a commit of the bank waits until the disk has it.
+    """
 
     path: Annotated[str, msgspec.Meta(min_length=1)] = "clearbid.db"
+    url: _StoreUrl | None = None
     durable: bool = True
+
+    @property
+    def place(self) -> str:
+        """What `Database` is opened by; it may hold a password and is not to be printed."""
+        return self.url or self.path
+
+    def __repr__(self) -> str:
+        """All but the URL, which may hold a password."""
+        url = "..." if self.url else "None"
+        return f"StoreSection(path={self.path!r}, url={url}, durable={self.durable})"
 
 
 _PartShare = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -395,7 +417,8 @@ def _check_value(value: object, kind: Any, key: str, where: str, *, strict: bool
             value = [part.strip() for part in value.split(",") if part.strip()]
         return msgspec.to_builtins(msgspec.convert(value, kind, strict=strict))
     except msgspec.ValidationError as error:
-        was = "not shown" if key in _HIDDEN else repr(value)
+        own = key.removeprefix(PREFIX).lower().partition("_")[2] if key.startswith(PREFIX) else key
+        was = "not shown" if own in _HIDDEN else repr(value)
         raise ConfigError(f"{key} in {where} must be {_allowed(kind, str(error))}, was {was}") from None
 
 

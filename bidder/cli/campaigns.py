@@ -16,6 +16,7 @@ from bidder.errors import InputError
 from bidder.money import NANOS_PER_UNIT, format_decimal, parse_decimal
 
 if TYPE_CHECKING:
+    from bidder.config import StoreSection
     from bidder.core.campaigns import Advertiser, Campaign, Status
     from bidder.store.campaigns import CampaignStore, PutResult
     from bidder.store.sheet import Sheet
@@ -75,7 +76,7 @@ def _check(file: _File, db: DbOption = None, config: ConfigOption = None) -> Non
     sheet = _read(file, config)
     campaigns: dict[str, Campaign] = {}
     advertisers: dict[str, Advertiser] = {}
-    if Path(configured(config, db=db).store.path).exists():
+    if _is_there(configured(config, db=db).store):
         with _store(db, config) as store:
             campaigns, advertisers = store.all(), store.advertisers()
     check_line_ids((campaigns | {campaign.id: campaign for campaign in sheet.campaigns}).values())
@@ -244,11 +245,18 @@ def _store(db: Path | None, config: Path | None, *, create: bool = False) -> "It
     from bidder.store.campaigns import CampaignStore
     from bidder.store.database import Database
 
-    path = Path(configured(config, db=db).store.path)
-    if not create and not path.exists():
-        raise InputError(f"database {path} must be there, was not: import a sheet first, or name it by --db")
-    with Database(path) as database:
+    store = configured(config, db=db).store
+    if not create and not _is_there(store):
+        raise InputError(
+            f"database {store.path} must be there, was not: import a sheet first, or name it by --db"
+        )
+    with Database(store.place) as database:
         yield CampaignStore(database)
+
+
+def _is_there(store: "StoreSection") -> bool:
+    """Whether there is a store to read: one at a URL is made empty where it was not."""
+    return store.url is not None or Path(store.path).exists()
 
 
 def _read(file: Path, config: Path | None) -> "Sheet":

@@ -15,7 +15,9 @@ ConfigOption = Annotated[
 ]
 DbOption = Annotated[
     Path | None,
-    typer.Option("--db", help="Database file; else store.path of the configuration.", metavar="FILE"),
+    typer.Option(
+        "--db", help="Database file; else store.url or store.path of the configuration.", metavar="FILE"
+    ),
 ]
 KafkaOption = Annotated[
     str | None,
@@ -49,6 +51,7 @@ def configured(path: Path | None, *, kafka: str | None = None, db: Path | None =
         config = with_setting(config, "kafka", "bootstrap", kafka, "--kafka")
     if db is not None:
         config = with_setting(config, "store", "path", str(db), "--db")
+        config = with_setting(config, "store", "url", None, "--db")
     return config
 
 

@@ -53,7 +53,7 @@ def _bank(
     clock_wall_ns: WallOption = None,
     speedup: SpeedupOption = 1.0,
 ) -> None:
-    """Run the bank: the only owner of budgets. One for a database."""
+    """Run a bank: the only owner of budgets. Several on one database share the advertisers among them."""
     from bidder.cli.running import run_until_stopped
 
     settings = configured(config, kafka=kafka, db=db)
@@ -128,23 +128,27 @@ def log_warnings() -> None:
 
 
 async def serve_bank(config: "Config", clock: "Clock", speedup: float, stop: asyncio.Event) -> None:
-    """Opens the books, connects, and runs the bank until `stop` is set.
+    """Opens the books, connects, and runs the shards that the group gives to this bank until `stop` is set.
 
     Raises:
         ClearbidError: if the database or the broker is not there, or fails for good.
     """
-    from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, bank_rules, run_bank
+    from bidder.core.messages import NOTICES, SLICES
+    from bidder.runtime.bank import BANK_GROUP, bank_rules
+    from bidder.runtime.bank_loop import run_bank
+    from bidder.runtime.bank_shards import BankSource, ShardedBank
+    from bidder.store.campaigns import CampaignStore
     from bidder.store.database import Database
 
     async with AsyncExitStack() as stack:
         place = await connected(config)
-        database = stack.enter_context(Database(config.store.path, durable=config.store.durable))
+        database = stack.enter_context(Database(config.store.place, durable=config.store.durable))
+        campaigns = len(CampaignStore(database).all())
         sink = await started(stack, place.sink("clearbid-bank"))
-        source = await started(stack, place.source(BANK_TOPICS, BANK_GROUP, "clearbid-bank"))
-        service = BankService.open(database, bank_rules(config, speedup), clock.now_ns())
-        typer.echo(
-            f"bank: {len(service.report())} campaigns, database {config.store.path}, Kafka {place.bootstrap}"
-        )
+        notices = place.source((NOTICES,), BANK_GROUP, "clearbid-bank")
+        source = await started(stack, BankSource(notices, place.source((SLICES,), None, "clearbid-bank")))
+        service = ShardedBank(database, bank_rules(config, speedup), notices.partitions)
+        typer.echo(f"bank: {campaigns} campaigns, database {database.name}, Kafka {place.bootstrap}")
         await run_bank(service, source, sink, clock, stop, tick_s=config.bank.tick_seconds)
     typer.echo("bank: stopped")
 

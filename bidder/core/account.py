@@ -99,6 +99,7 @@ class Account:
         row: counters so far.
 
     Attributes:
+        advertiser_id: whose it is; empty until somebody states it.
         limit: the least that any of its line items states; 0 where none does any more.
         step: the most that one bid costs of it.
         reserve: what is kept back for spend that comes uncovered. held: the part of it that is there.
@@ -111,6 +112,7 @@ class Account:
         "_booked_before",
         "_booked_then",
         "_then_ns",
+        "advertiser_id",
         "begin_ns",
         "booked",
         "closed",
@@ -134,6 +136,7 @@ class Account:
 
     def __init__(self, row: AccountRow) -> None:
         self.id = row.account_id
+        self.advertiser_id = row.advertiser_id
         self.unit = Unit(row.unit)
         self.limit = row.limit_units
         self.begin_ns = row.begin_ns
@@ -165,6 +168,7 @@ class Account:
                 budget.begin_ns,
                 budget.end_ns,
                 keep_until_ns=keep_until_ns,
+                advertiser_id=budget.advertiser_id,
             )
         )
 
@@ -326,6 +330,7 @@ class Account:
             self.late,
             self.uncovered,
             self.keep_until_ns,
+            self.advertiser_id,
         )
 
     def _measure(self) -> None:

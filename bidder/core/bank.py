@@ -118,12 +118,18 @@ class Bank:
         self.check()
 
     def apply(
-        self, messages: Sequence[Notice | Conversion | SliceReport], now_ns: int, *, redelivered: bool = False
+        self,
+        messages: Sequence[Notice | Conversion | SliceReport],
+        now_ns: int,
+        *,
+        redelivered: bool = False,
+        epochs: Mapping[tuple[str, str], int] | None = None,
     ) -> Effects:
         """Takes messages in order; a batch may be split anywhere without a difference.
 
         `redelivered` says that these were consumed before: what they did is known by their ids, and what is
-        refused among them is not counted again.
+        refused among them is not counted again. `epochs` are numbers by (seat, start) where several banks must give
+        the same (`new_starts`).
         """
         for message in messages:
             if isinstance(message, Notice):
@@ -133,9 +139,13 @@ class Bank:
                 if booking is not None:
                     self._attribute(booking)
             else:
-                self._leasing.take(message, now_ns, self._draft)
+                self._leasing.take(message, now_ns, self._draft, epochs or {})
                 self._guard.report(message, self._advertiser_of)
         return self._close()
+
+    def new_starts(self, reports: Iterable[SliceReport]) -> list[SliceReport]:
+        """Those of reports whose start was not heard of before."""
+        return [report for report in reports if not self._leasing.knows(report)]
 
     def adopt(self, changes: Iterable[CampaignChange | AdvertiserChange | Brake]) -> Effects:
         """Takes changed campaigns, advertisers and brakes; leases with new budgets follow on the next tick."""
@@ -441,7 +451,7 @@ class Bank:
             notice.impressions,
             accounts,
             notice.exchange,
-            notice.advertiser_id,
+            notice.advertiser_id or self._books[tally.campaign_id].advertiser,
             notice.fees_nanos if amount_nanos else 0,
             key_text(notice.user) if notice.user else "",
             *((int(credit.kind), credit.at_ns) if credit is not None else (0, 0)),

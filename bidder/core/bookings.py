@@ -70,7 +70,7 @@ class AccountRow(NamedTuple):
     """One budget and what was booked on it, absolute; amounts in its unit (`core.budgets.Unit`).
 
     `late` is the part of `booked` that came late; `uncovered` the part for which no grant had room left. After
-    `keep_until_ns` nothing can be booked on it any more.
+    `keep_until_ns` nothing can be booked on it any more. `advertiser_id` says whose it is.
     """
 
     account_id: str
@@ -82,6 +82,7 @@ class AccountRow(NamedTuple):
     late: int = 0
     uncovered: int = 0
     keep_until_ns: int = MAX_NANOS
+    advertiser_id: str = ""
 
 
 class TallyRow(NamedTuple):

@@ -41,13 +41,14 @@ class Unit(IntEnum):
 
 
 class Budget(NamedTuple):
-    """One account: what it is called, counts and allows, from `begin_ns` until before `end_ns`."""
+    """One account: what it is called, counts and allows, from `begin_ns` until before `end_ns`; whose it is."""
 
     account_id: str
     unit: Unit
     limit: int
     begin_ns: int
     end_ns: int
+    advertiser_id: str = ""
 
 
 class DailyBudget(NamedTuple):
@@ -56,10 +57,12 @@ class DailyBudget(NamedTuple):
     name: str
     unit: Unit
     limit: int
+    advertiser_id: str = ""
 
     def on(self, day: "Day") -> Budget:
         """The account of one day."""
-        return Budget(f"{self.name}/d{day.number}", self.unit, self.limit, day.begin_ns, day.end_ns)
+        name = f"{self.name}/d{day.number}"
+        return Budget(name, self.unit, self.limit, day.begin_ns, day.end_ns, self.advertiser_id)
 
 
 class Day(NamedTuple):
@@ -112,14 +115,14 @@ def accounts_of(
 def standing_budgets(campaign: Campaign, item: LineItem | None, advertiser: Advertiser) -> tuple[Budget, ...]:
     """The accounts of `accounts_of` that do not change with the day."""
     flight = (campaign.start_ns, campaign.end_ns)
-    budgets = [Budget(campaign.id, Unit.MONEY, campaign.budget_nanos, *flight)]
+    budgets = [Budget(campaign.id, Unit.MONEY, campaign.budget_nanos, *flight, advertiser.id)]
     for name, own, begin_ns, end_ns in (
         (f"a/{advertiser.id}", advertiser.budgets, 0, FOREVER_NS),
         (f"c/{campaign.id}", campaign.budgets, *flight),
         *((_of_item(item, flight),) if item is not None else ()),
     ):
         for suffix, unit, limit in _limits(own.lifetime_nanos, own.lifetime_impressions):
-            budgets.append(Budget(f"{name}/{suffix}", unit, limit, begin_ns, end_ns))
+            budgets.append(Budget(f"{name}/{suffix}", unit, limit, begin_ns, end_ns, advertiser.id))
     return tuple(budgets)
 
 
@@ -131,7 +134,7 @@ def daily_budgets(
     if item is not None:
         levels.append((f"l/{item.id}", item.budgets))
     return tuple(
-        DailyBudget(f"{name}/{suffix}", unit, limit)
+        DailyBudget(f"{name}/{suffix}", unit, limit, advertiser.id)
         for name, own in levels
         for suffix, unit, limit in _limits(own.daily_nanos, own.daily_impressions)
     )

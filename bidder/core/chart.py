@@ -158,7 +158,9 @@ class Chart:
 
     def flight(self, campaign_id: str) -> Account:
         """The money of a campaign's flight, which is always kept."""
-        return self._standing(Budget(campaign_id, Unit.MONEY, 0, 0, FOREVER_NS))
+        campaign = self._campaigns.get(campaign_id)
+        whose = campaign.advertiser if campaign is not None else ""
+        return self._standing(Budget(campaign_id, Unit.MONEY, 0, 0, FOREVER_NS, whose))
 
     def lines(self) -> Iterator[Line]:
         """All line items, resolved."""
@@ -203,12 +205,16 @@ class Chart:
         return account
 
     def _standing(self, budget: Budget) -> Account:
-        found = self.accounts.get(budget.account_id)
-        return found or self._keep(Account.opened(budget, FOREVER_NS))
+        return self._found(budget) or self._keep(Account.opened(budget, FOREVER_NS))
 
     def _daily(self, budget: Budget) -> Account:
+        return self._found(budget) or self._keep(Account.opened(budget, self._keep_until_ns(budget.end_ns)))
+
+    def _found(self, budget: Budget) -> Account | None:
         found = self.accounts.get(budget.account_id)
-        return found or self._keep(Account.opened(budget, self._keep_until_ns(budget.end_ns)))
+        if found is not None and budget.advertiser_id:
+            found.advertiser_id = budget.advertiser_id
+        return found
 
     def _of_day(self, payer: Payer, daily: DailyBudget, day: Day, now_ns: int) -> Account | None:
         """The account of a day that a bid charges: None where it was forgotten, and must not begin anew."""

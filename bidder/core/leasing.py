@@ -10,7 +10,7 @@ stands; where it came back meanwhile, a renewal may lower it.
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from bidder.core.account import Account, Grant
 from bidder.core.bankrules import BankRules
@@ -22,6 +22,7 @@ from bidder.core.lines import Line
 from bidder.core.messages import Lease, SliceReport, SliceRow
 
 _NEVER_NS = -(2**62)
+_NO_EPOCHS: Mapping[tuple[str, str], int] = {}
 _LOOKS_A_LEASE = 30
 """How often in the time of a lease all accounts of a seat are looked at, to renew them and to see flights begin."""
 _FEW_BIDS = 4
@@ -68,10 +69,10 @@ class Seat:
         self.stale: set[str] = set()
         self.whole_ns = _NEVER_NS
 
-    def report(self, report: SliceReport) -> None:
-        """Takes a newer report of the epoch."""
+    def report(self, report: SliceReport, accounts: Container[str]) -> None:
+        """Takes a newer report of the epoch, as far as it is about these accounts: others are another bank's."""
         before = self.rows
-        told = {row.account_id: row for row in report.rows}
+        told = {row.account_id: row for row in report.rows if row.account_id in accounts}
         self.stale.update([name for name, row in told.items() if row != before.get(name)])
         self.rows = told if report.whole else before | told
         self.seq, self.told_ns = report.seq, report.at_ns
@@ -103,34 +104,47 @@ class Leasing:
                 if not grant.freed:
                     self._schedule_free(grant)
 
-    def take(self, report: SliceReport, now_ns: int, draft: Draft) -> None:
-        """Takes a request for an epoch or a newer report of the current one; any other is of the past."""
+    def knows(self, report: SliceReport) -> bool:
+        """Whether the start that a report is of was seen before."""
         seat = self._seats.get(report.seat)
-        if seat is None:
-            if report.epoch:
-                return
-            seat = self._seats[report.seat] = Seat(report.seat)
+        return seat is not None and report.start_id in seat.starts
+
+    def take(
+        self,
+        report: SliceReport,
+        now_ns: int,
+        draft: Draft,
+        epochs: Mapping[tuple[str, str], int] = _NO_EPOCHS,
+    ) -> None:
+        """Takes a request for an epoch or a newer report of the current one; any other is of the past.
+
+        `epochs` are numbers by (seat, start) that all banks of a seat agreed on; a start that has none there asks
+        for the next.
+        """
+        seat = self._seats.get(report.seat) or Seat(report.seat)
         if report.start_id != seat.start_id:
-            if report.epoch or report.start_id in seat.starts:
+            agreed = epochs.get((report.seat, report.start_id), 0 if report.epoch else seat.epoch + 1)
+            if report.start_id in seat.starts or agreed <= seat.epoch:
                 return
-            self._open_epoch(seat, report.start_id, draft)
+            self._seats[seat.name] = seat
+            self._open_epoch(seat, report.start_id, draft, agreed)
         elif report.epoch == 0:
             self._forget_sent(seat)
-        elif report.epoch == seat.epoch and report.seq > seat.seq:
-            seat.report(report)
-        else:
+        elif report.epoch != seat.epoch or report.seq <= seat.seq:
             return
+        if report.epoch == seat.epoch:
+            seat.report(report, self._accounts)
         seat.reported_ns = max(seat.reported_ns, now_ns)
         seat.dirty = True
 
-    def _open_epoch(self, seat: Seat, start_id: str, draft: Draft) -> None:
-        """Begins the seat's next epoch; what the one before still holds comes back in its own time."""
+    def _open_epoch(self, seat: Seat, start_id: str, draft: Draft, epoch: int) -> None:
+        """Begins a seat's newer epoch; what the one before still holds comes back in its own time."""
         for account in self._accounts.values():
             old = account.grants.get((seat.name, seat.epoch))
             if old is not None and old.freed:
                 account.drop(old)
                 draft.drop(account, old)
-        seat.enter(seat.epoch + 1, start_id)
+        seat.enter(epoch, start_id)
         self._demand.forget(seat.name)
         draft.seats.append(SeatRow(seat.name, seat.epoch, start_id))
 

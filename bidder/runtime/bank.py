@@ -8,15 +8,11 @@ The order of each batch:
 A crash anywhere is mended by starting again, since the books' own offsets rule and not the broker's: what was
 written is not written again (its offsets are behind), what was written and not told is told again (the outbox),
 what was not written is read again. `BankService` is plain calls, so that a simulation can drive it on virtual
-time; `run_bank` drives it on an event loop.
+time; `runtime.bank_loop` drives it, or the services of several shards (`runtime.bank_shards`), on an event loop.
 """
 
-import asyncio
-import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,6 +20,7 @@ from bidder.config import Config
 from bidder.core.bank import Bank, CampaignReport
 from bidder.core.bankrules import HOUR_NS, BankRules
 from bidder.core.bookings import Rows
+from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.effects import Effects
 from bidder.core.messages import (
     BRAKE_KEY,
@@ -48,10 +45,10 @@ from bidder.core.messages import (
     in_bulk,
 )
 from bidder.core.settings import NS_PER_SECOND, EngineSettings
-from bidder.errors import DeliveryError, InvariantError
-from bidder.runtime.clock import Clock
-from bidder.runtime.transport import MarkedSource, Message, Outbound, Sink
-from bidder.store.books import Batch, Books, Letter
+from bidder.core.shards import WHOLE, Shard, shard_of
+from bidder.errors import InvariantError
+from bidder.runtime.transport import Message, Outbound
+from bidder.store.books import Batch, Books, BooksTaken, Letter, Start
 from bidder.store.brakes import BrakeStore
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
@@ -60,10 +57,9 @@ BANK_TOPICS = (NOTICES, SLICES)
 BANK_GROUP = "clearbid-bank"
 MAX_BATCH = 5_000
 _TICKS_A_LEASE = 40
-
-_log = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
 _Record = Notice | Conversion | SliceReport
+_KEEP_PLACE_NS = NS_PER_SECOND
+"""How often it is written up to where `slices` were read while nothing else is."""
 
 
 def bank_rules(config: Config, speedup: float = 1.0) -> BankRules:
@@ -93,8 +89,22 @@ def bank_rules(config: Config, speedup: float = 1.0) -> BankRules:
     )
 
 
+class Stated(NamedTuple):
+    """All campaigns and advertisers by id, and the version of which they are at least."""
+
+    version: int
+    campaigns: dict[str, Campaign]
+    advertisers: dict[str, Advertiser]
+
+    @classmethod
+    def read(cls, store: CampaignStore) -> "Stated":
+        """As they are in the store."""
+        version = store.version()  # before the campaigns: one that changes in between is told twice
+        return cls(version, store.all(), store.advertisers())
+
+
 class BankService:
-    """A bank on its books.
+    """A bank on its books, or on one shard of them.
 
     A failure to write leaves memory ahead of the books: from then on every call is refused, and a new service
     must be opened.
@@ -103,9 +113,10 @@ class BankService:
         bank: built from the books.
         books: claimed by this process.
         stores: where campaigns and brakes change.
-        version: of the campaigns and brakes that the bank was built with.
+        stated: the campaigns that the bank was built with, those of other shards among them.
         now_ns: the time of the start; for one lease from then nothing is freed, so that notices that came
             while no bank ran are read first.
+        shard: whose advertisers are the bank's.
     """
 
     def __init__(
@@ -113,14 +124,19 @@ class BankService:
         bank: Bank,
         books: Books,
         stores: tuple[CampaignStore, BrakeStore],
-        version: int,
+        stated: Stated,
         now_ns: int,
+        shard: Shard = WHOLE,
     ) -> None:
         self.bank = bank
+        self.shard = shard
         self._books = books
         self._campaigns, self._brakes = stores
-        self._version = self._brake_version = version
+        self._version = self._brake_version = stated.version
+        self._advertisers = {each.id: each.advertiser for each in stated.campaigns.values()}
         self._offsets = books.offsets()
+        self._kept = dict(self._offsets)
+        self._keep_place_ns = now_ns
         self._hold_until_ns = now_ns + bank.rules.lease_ns
         self._read: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
         self._posted, _ = books.outbox()
@@ -128,15 +144,31 @@ class BankService:
         self._broken = False
 
     @classmethod
-    def open(cls, database: Database, rules: BankRules, now_ns: int) -> "BankService":
-        """Claims the books and rebuilds the bank from them: a first start and one after a crash alike."""
-        books, campaigns, brakes = Books(database), CampaignStore(database), BrakeStore(database)
+    def open(
+        cls,
+        database: Database,
+        rules: BankRules,
+        now_ns: int,
+        shard: Shard = WHOLE,
+        stated: Stated | None = None,
+    ) -> "BankService":
+        """Claims the shard and rebuilds the bank from the books: a first start, one after a crash, a takeover alike.
+
+        Args:
+            database: where the books are.
+            rules: of the bank.
+            now_ns: the time.
+            shard: which; by default all of the books.
+            stated: the campaigns, where they were read already, but for nothing that changed since.
+        """
+        books, campaigns, brakes = Books(database, shard), CampaignStore(database), BrakeStore(database)
         books.claim()
-        version = campaigns.version()  # before the campaigns: one that changes in between is told twice
-        bank = Bank(
-            rules, campaigns.all(), books.load(now_ns), campaigns.advertisers(), brakes.all().values()
-        )
-        return cls(bank, books, (campaigns, brakes), version, now_ns)
+        stated = stated or Stated.read(campaigns)
+        state = books.load(now_ns, _whose(stated.campaigns.values()))
+        ours = {each.id: each for each in stated.campaigns.values() if shard.owns(each.advertiser)}
+        advertisers = {own_id: each for own_id, each in stated.advertisers.items() if shard.owns(own_id)}
+        bank = Bank(rules, ours, state, advertisers, brakes.all().values())
+        return cls(bank, books, (campaigns, brakes), stated, now_ns, shard)
 
     def restate(self, now_ns: int) -> list[Outbound]:
         """All that counts, and what may not have been told: at a start, or after a failed send.
@@ -145,7 +177,7 @@ class BankService:
         """
         self._posted, letters = self._books.outbox()
         told = [_change_message(brake) for brake in self._brakes.all().values()]
-        told += [_change_message(change) for change in self._campaigns.changes_since(0)]
+        told += [_change_message(change) for change in self._campaigns.changes_since(0) if self._ours(change)]
         told += [_lease_message(lease) for lease in self.bank.live_leases(now_ns)]
         told += [_outbound(_counts_letter(counts)) for counts in self.bank.creative_counts()]
         return told + [_outbound(letter) for letter in letters]
@@ -159,58 +191,63 @@ class BankService:
         """
         before: list[_Record] = []
         new: list[_Record] = []
+        strays: list[Letter] = []
         malformed = 0
-        ends = dict(self._offsets)
+        self._check_whole()
+        ends = self._offsets
         for message in messages:
             place = (message.topic, message.partition)
             known = message.offset < ends.get(place, 0)
             record = self._decode(message)
-            if record is not None:
+            home = self.shard.number if record is None else self._home(record)
+            if record is None:
+                malformed += not known
+            elif home != self.shard.number:
+                strays.append(Letter(NOTICES, message.key, message.value, home))
+            else:
                 (before if known else new).append(record)
-            elif not known:
-                malformed += 1
             ends[place] = max(ends.get(place, 0), message.offset + 1)
-        steps = [self.bank.apply(before, now_ns, redelivered=True)] if before else []
-        steps.append(self.bank.apply(new, now_ns))
+        epochs = self._epochs(before + new)
+        steps = [self.bank.apply(before, now_ns, redelivered=True, epochs=epochs)] if before else []
+        steps.append(self.bank.apply(new, now_ns, epochs=epochs))
         if malformed:
             steps.append(self.bank.count_malformed(malformed))
-        letters = _letters(steps)
-        moved = {
-            place: (self._offsets.get(place, 0), end)
-            for place, end in ends.items()
-            if end != self._offsets.get(place, 0)
-        }
+        letters = _letters(steps) + strays
         rows = _rows(steps)
-        if rows or moved or letters:
-            self._write(Batch(rows, moved, letters))
-            self._offsets = ends
+        # Up to where `slices` were read may be written later: reading them again changes nothing.
+        if rows or letters or any(topic != SLICES for topic, _ in self._moved()):
+            self._write(Batch(rows, letters=letters))
         return [_outbound(letter) for letter in letters]
 
     def on_tick(self, now_ns: int, seen_until_ns: int | None = None) -> list[Outbound]:
-        """Takes changed campaigns, advertisers and brakes, stops what spends too fast, frees, grants and renews.
-
-        What it returns is to be published.
+        """Takes changed campaigns and advertisers, frees, grants and renews; what it returns is to be published.
 
         Args:
             now_ns: the time now.
             seen_until_ns: all notices up to this time have been applied; by default `now_ns`. Leases count
                 from then, and nothing is freed that a waiting notice might still post.
         """
+        self._check_whole()
         for trip in self.bank.tripped(now_ns):
             self._brakes.trip(trip)
         brakes = self._brakes.since(self._brake_version)
-        changes = self._campaigns.changes_since(self._version)
+        since = self._campaigns.changes_since(self._version)
+        for change in since:
+            if isinstance(change, CampaignChange) and change.campaign is not None:
+                self._advertisers[change.campaign_id] = change.campaign.advertiser
+        changes = [change for change in since if self._ours(change)]
         steps = [self.bank.adopt([*brakes, *changes])] if brakes or changes else []
         seen_ns = now_ns if seen_until_ns is None else seen_until_ns
         steps.append(self.bank.tick(now_ns, seen_ns, free=now_ns >= self._hold_until_ns))
         rows, letters = _rows(steps), _letters(steps)
-        if rows or letters:
+        if rows or letters or (now_ns >= self._keep_place_ns and self._moved()):
             self._write(Batch(rows, letters=letters))
+            self._keep_place_ns = now_ns + _KEEP_PLACE_NS
         # Each has its own: another may change between the two looks.
         if brakes:
             self._brake_version = brakes[-1].version
-        if changes:
-            self._version = changes[-1].version
+        if since:
+            self._version = since[-1].version
         told = [_change_message(change) for change in (*brakes, *changes)]
         told += [_lease_message(lease) for step in steps for lease in step.leases]
         return told + [_outbound(letter) for letter in letters]
@@ -220,9 +257,29 @@ class BankService:
         self._sent = self._posted
 
     def close(self) -> None:
-        """Strikes what was acknowledged from the outbox."""
-        if self._sent and not self._broken:
+        """Strikes what was acknowledged from the outbox, and writes up to where was read."""
+        if not self._broken and (self._sent or self._moved()):
             self._write(Batch())
+
+    def assign(self, partitions: frozenset[int], now_ns: int) -> list[Outbound]:  # noqa: ARG002 - see `bank_loop.Banking`
+        """See `bank_loop.Banking`: whoever runs it gives it all that its shard is about."""
+        return []
+
+    def holds(self, partition: int) -> bool:  # noqa: ARG002 - see `bank_loop.Banking`
+        """See `bank_loop.Banking`."""
+        return True
+
+    def adrift(self) -> BooksTaken | None:
+        """See `bank_loop.Banking`: a shard that is lost raises."""
+        return None
+
+    def resume(self) -> dict[tuple[str, int], int]:
+        """Up to where `slices` were read."""
+        return {place: offset for place, offset in self._offsets.items() if place[0] == SLICES}
+
+    def owned(self) -> bool:
+        """Whether the shard is still this service's and the service can go on."""
+        return not self._broken and self._books.owns()
 
     def report(self) -> list[CampaignReport]:
         """The books by campaign; by line item and by budget the bank has them."""
@@ -240,15 +297,60 @@ class BankService:
             return None
         return record if record.v == VERSION else None
 
-    def _write(self, batch: Batch) -> None:
+    def _home(self, record: _Record) -> int:
+        """The shard that a record is for: this one, unless a notice is of an advertiser of another.
+
+        Such a notice was keyed by who did not know its advertiser, or when there were more or fewer shards.
+        """
+        if self.shard.of == 1 or isinstance(record, SliceReport):
+            return self.shard.number
+        named = record.campaign_id if isinstance(record, Notice) else ""
+        advertiser = self._advertisers.get(named) or record.advertiser_id
+        return shard_of(advertiser, self.shard.of) if advertiser else self.shard.number
+
+    def _ours(self, change: CampaignChange | AdvertiserChange) -> bool:
+        if isinstance(change, AdvertiserChange):
+            return self.shard.owns(change.advertiser_id)
+        return self.shard.owns(self._advertisers.get(change.campaign_id, ""))
+
+    def _epochs(self, records: Sequence[_Record]) -> dict[tuple[str, str], int]:
+        """The epochs of starts that this bank has not heard of, which every bank must call the same."""
+        new = self.bank.new_starts(each for each in records if isinstance(each, SliceReport))
+        starts = [Start(each.seat, each.start_id, each.epoch == 0) for each in new]
+        return self._books.number(starts) if starts else {}
+
+    def _moved(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """By place, from where to where was read since the last write."""
+        kept = self._kept
+        return {
+            place: (kept.get(place, 0), end)
+            for place, end in self._offsets.items()
+            if end != kept.get(place, 0)
+        }
+
+    def _check_whole(self) -> None:
         if self._broken:
             raise InvariantError(
                 "the bank's memory is ahead of its books since a write failed: start it again"
             )
+
+    def _write(self, batch: Batch) -> None:
+        self._check_whole()
         self._broken = True
-        self._posted = self._books.write(batch._replace(sent=self._sent)) or self._posted
+        batch = batch._replace(offsets=self._moved(), sent=self._sent)
+        self._posted = self._books.write(batch) or self._posted
         self._broken = False
         self._sent = 0
+        self._kept = dict(self._offsets)
+
+
+def _whose(campaigns: Iterable[Campaign]) -> dict[str, str]:
+    """The advertiser of each campaign and line item, as `store.loading` asks for it."""
+    whose = {}
+    for campaign in campaigns:
+        whose[campaign.id] = campaign.advertiser
+        whose.update({f"l/{item.id}": campaign.advertiser for item in campaign.line_items})
+    return whose
 
 
 def _rows(steps: Sequence[Effects]) -> list[Rows]:
@@ -287,124 +389,8 @@ def _lease_message(lease: Lease) -> Outbound:
 
 
 def _change_message(change: CampaignChange | AdvertiserChange | Brake) -> Outbound:
-    # No id of a campaign holds a slash, so an advertiser of its name has another key.
     if isinstance(change, Brake):
         return Outbound(CAMPAIGNS, BRAKE_KEY + change.name.encode(), encode(change))
+    # No id of a campaign holds a slash, so an advertiser of its name has another key.
     key = f"advertiser/{change.advertiser_id}" if isinstance(change, AdvertiserChange) else change.campaign_id
     return Outbound(CAMPAIGNS, key.encode(), encode(change))
-
-
-async def run_bank(
-    service: BankService,
-    source: MarkedSource,
-    sink: Sink,
-    clock: Clock,
-    stop: asyncio.Event,
-    *,
-    tick_s: float = 0.1,
-) -> None:
-    """Runs a bank on a started source and sink until told to stop; the batch under way is finished.
-
-    Args:
-        service: what to run; its calls are made in one thread beside the loop, since a commit waits for the disk.
-        source: of `notices` and `slices`; it says up to when all has been read, and until it does nothing is
-            freed and no lease is renewed.
-        sink: for `settlements`, `leases`, `campaigns`, `exposures` and `creatives`.
-        clock: the shared clock.
-        stop: ends the run.
-        tick_s: wall seconds between ticks.
-
-    Raises:
-        DependencyError: if the database or the broker fails for good.
-        InvariantError: if the books do not add up.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="bank") as thread:
-        loop = _BankLoop(service, source, sink, clock, thread)
-        try:
-            await loop.restate()
-            while not stop.is_set():
-                await loop.round(tick_s)
-            await loop.commit()
-        finally:
-            await loop.aside(service.close)
-
-
-class _BankLoop:
-    """One round after the other: poll, book, tick when it is time, tell."""
-
-    def __init__(
-        self, service: BankService, source: MarkedSource, sink: Sink, clock: Clock, thread: ThreadPoolExecutor
-    ) -> None:
-        self._service = service
-        self._source = source
-        self._sink = sink
-        self._clock = clock
-        self._thread = thread
-        self._finished: dict[tuple[str, int], int] = {}
-        self._next_tick_s = 0.0
-        self._marked_ns: int | None = None
-        self._seen_until_ns = 0
-        self._untold = False
-
-    async def aside(self, call: Callable[..., _Result], *arguments: object) -> _Result:
-        """Makes a call in the bank's thread; a cancelled caller waits for it all the same."""
-        future = asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            raise
-
-    async def restate(self) -> None:
-        """Tells again all that counts."""
-        await self._tell(await self.aside(self._service.restate, self._clock.now_ns()), {})
-
-    async def round(self, tick_s: float) -> None:
-        """Takes what is there, at the latest until the next tick."""
-        wait_s = max(0.0, self._next_tick_s - time.monotonic())
-        if self._marked_ns is None:
-            self._mark()
-        messages = await self._source.poll(MAX_BATCH, min(wait_s, tick_s))
-        if messages:
-            out = await self.aside(self._service.on_messages, messages, self._clock.now_ns())
-            await self._tell(out, {(m.topic, m.partition): m.offset + 1 for m in messages})
-        if self._marked_ns is not None and await self._source.passed():
-            self._seen_until_ns = self._marked_ns
-            self._mark()
-        if time.monotonic() >= self._next_tick_s:
-            self._next_tick_s = time.monotonic() + tick_s
-            await self._tick()
-
-    def _mark(self) -> None:
-        """What is there now is to be booked before this moment counts as seen."""
-        self._marked_ns = self._clock.now_ns()
-        self._source.mark()
-
-    async def _tick(self) -> None:
-        if self._untold:
-            self._untold = False
-            await self.restate()
-        await self._tell(
-            await self.aside(self._service.on_tick, self._clock.now_ns(), self._seen_until_ns), {}
-        )
-        await self.commit()
-
-    async def _tell(self, out: Sequence[Outbound], finished: Mapping[tuple[str, int], int]) -> None:
-        """Publishes; where the broker does not take it, all is told again on a later tick."""
-        try:
-            if out:
-                await self._sink.publish(out)
-                await self._sink.flush()
-        except DeliveryError as error:
-            _log.warning("what the bank told was not delivered, it will be told again: %s", error)
-            self._untold = True
-            return
-        self._finished |= finished
-        if not self._untold:
-            self._service.published()
-
-    async def commit(self) -> None:
-        """Commits what is finished, so that a restart reads little again."""
-        finished, self._finished = self._finished, {}
-        if finished:
-            await self._source.commit(finished)

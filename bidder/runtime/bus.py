@@ -17,7 +17,7 @@ from operator import attrgetter
 from bidder.errors import ConfigError, InvariantError, UnknownTopic
 from bidder.runtime.partitioner import Partitioner, check_partition
 from bidder.runtime.shares import fair_shares
-from bidder.runtime.transport import Message, Outbound, Run
+from bidder.runtime.transport import Message, Outbound, Run, Share
 
 
 def _wall_ms() -> int:
@@ -192,6 +192,18 @@ class BusSource:
         if self._next is None or self._marks is None:
             return False
         return all(self._next[at] >= end for at, end in self._marks.items())
+
+    def share(self) -> Share:
+        """See `SharedSource`: always all of its first topic, since a group has one source."""
+        return Share(1, frozenset(range(len(self._bus.log(self._topics[0])))))
+
+    def rewind(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
+        """See `SharedSource`."""
+        self.open()
+        assert self._next is not None
+        for at, offset in next_offsets.items():
+            if at in self._next:
+                self._next[at] = min(self._next[at], offset)
 
     async def start(self) -> None:
         """Opens; raises `UnknownTopic`."""

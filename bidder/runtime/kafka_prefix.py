@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from bidder.runtime.kafka import KafkaSink, KafkaSource, ensure_topics
-from bidder.runtime.transport import Message, Outbound, Run
+from bidder.runtime.transport import Message, Outbound, Run, Share
 
 
 class KafkaPlace:
@@ -51,7 +51,7 @@ class KafkaPlace:
 
 
 class PlacedSource:
-    """A `HistorySource` and `MarkedSource` whose messages have their topic without the prefix."""
+    """A `HistorySource` and `SharedSource` whose messages have their topic without the prefix."""
 
     def __init__(self, source: KafkaSource, prefix: str) -> None:
         self._source = source
@@ -87,6 +87,21 @@ class PlacedSource:
     async def passed(self) -> bool:
         """Whether all that was there at the mark has been polled."""
         return await self._source.passed()
+
+    @property
+    def partitions(self) -> int:
+        """How many its first topic has; 0 before the start."""
+        return self._source.partitions
+
+    def share(self) -> Share:
+        """What it has now of its first topic."""
+        return self._source.share()
+
+    def rewind(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
+        """Goes back to offsets; for a source without a group."""
+        self._source.rewind(
+            {(self._prefix + topic, p): offset for (topic, p), offset in next_offsets.items()}
+        )
 
     async def stop(self) -> None:
         """Leaves."""

@@ -40,6 +40,15 @@ class PartitionQueues:
         self.paused = set()
         self.next_polled = {}
 
+    def clear(self, at: TopicPartition) -> bool:
+        """Drops what waits of one partition; whether it was to be paused and may go on."""
+        if at in self._queues:
+            self._queues[at].clear()
+        self.next_polled.pop(at, None)
+        was_paused = at in self.paused
+        self.paused.discard(at)
+        return was_paused
+
     def put(self, at: TopicPartition, records: Iterable[ConsumerRecord]) -> bool:
         """Queues what was fetched of an assigned partition; whether it is to be paused from now on."""
         queue = self._queues[at]

@@ -33,7 +33,7 @@ from bidder.runtime.kafka_link import (
 )
 from bidder.runtime.kafka_queues import PartitionQueues
 from bidder.runtime.kafka_watch import ProgressWatch
-from bidder.runtime.transport import Message, TransportStats
+from bidder.runtime.transport import Message, Share, TransportStats
 
 # A partition that is resumed while a fetch for the others is parked at the broker waits for that fetch to end. So
 # where work queues up fetches are parked for a short time only, at 8 ms of CPU a second when nothing comes;
@@ -44,7 +44,7 @@ _HEARTBEAT_MS = 1_000
 
 
 class KafkaSource:
-    """A `Source` and `MarkedSource` on Kafka, and without a group a `ControlSource`.
+    """A `Source`, `MarkedSource` and `SharedSource` on Kafka, and without a group a `ControlSource`.
 
     With a group it shares the topics' partitions with the other members and goes on at the committed offsets.
     Without one it reads all partitions that the topics have at the start and commits nothing.
@@ -62,6 +62,7 @@ class KafkaSource:
 
     Attributes:
         stats: counters of what it did.
+        partitions: how many its first topic has; 0 before the start.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class KafkaSource:
         prefix: str = "",
     ) -> None:
         self.stats = TransportStats()
+        self.partitions = 0
         self._bootstrap = bootstrap
         self._topics = tuple(topics)
         self._group = group
@@ -98,6 +100,7 @@ class KafkaSource:
         self._mark_ms: float | None = None
         self._mark_answers: dict[TopicPartition, int] = {}
         self._mark_ends: dict[TopicPartition, int] = {}
+        self._share = Share(0, frozenset())
         self._failure: tuple[str, BaseException | None] | None = None
         self._stopping = False
 
@@ -112,6 +115,7 @@ class KafkaSource:
         if unknown := set(self._topics) - counts.keys():
             raise unknown_topics(self._bootstrap, unknown, counts)
         partitions = [TopicPartition(t, p) for t in self._topics for p in range(counts[t])]
+        self.partitions = counts[self._topics[0]]
         consumer = self._make_consumer()
         try:
             async with asyncio.timeout(self._timeouts.connect):
@@ -185,6 +189,23 @@ class KafkaSource:
                 f"only a source without a group is caught up at some time, not {self._group}"
             )
         return self._consumer is not None and not self._ends
+
+    def share(self) -> Share:
+        """See `SharedSource`."""
+        return self._share
+
+    def rewind(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
+        """See `SharedSource`; only without a group."""
+        if self._group is not None:
+            raise InvariantError(f"group {self._group} goes on where it was and not at an offset")
+        if self._consumer is None:
+            return
+        for (topic, partition), offset in next_offsets.items():
+            at = TopicPartition(topic, partition)
+            if at in self._consumer.assignment():
+                self._consumer.seek(at, offset)
+                if self._queues.clear(at):
+                    self._consumer.resume(at)
 
     def mark(self) -> None:
         """See `MarkedSource`."""
@@ -329,6 +350,8 @@ class KafkaSource:
     def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Begins with the partitions given to us, each at its committed offset."""
         self._queues.assign(partitions)
+        first = frozenset(at.partition for at in partitions if at.topic == self._topics[0])
+        self._share = Share(self._share.generation + 1, first)
         self._finished.clear()
         self._committed.clear()
         self._mark_answers = {}

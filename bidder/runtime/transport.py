@@ -112,6 +112,28 @@ class MarkedSource(Source, Protocol):
         ...
 
 
+class Share(NamedTuple):
+    """What a source has of a topic that a group shares out: partitions, and which sharing-out it was.
+
+    `generation` grows with each: partitions that are in two of them may have been another member's in between.
+    """
+
+    generation: int
+    partitions: frozenset[int]
+
+
+class SharedSource(MarkedSource, Protocol):
+    """A source of a topic that is shared out, and maybe of others that every member reads whole."""
+
+    def share(self) -> Share:
+        """What it has now of its first topic; what it had stays until it is told anew."""
+        ...
+
+    def rewind(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
+        """Goes back, by (topic, partition), to an offset, in partitions of topics that it reads whole."""
+        ...
+
+
 class Sink(Protocol):
     """Messages out."""
 

@@ -4,7 +4,6 @@ A row is written once and never changed: the last of a name holds, all of them a
 version of the store that changes of campaigns have too.
 """
 
-import sqlite3
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from bidder.core.messages import ALL, Brake, Trip
 from bidder.errors import InputError
 from bidder.store.campaigns import all_of, next_version, unknown
 from bidder.store.database import Database
+from bidder.store.driver import Session
 
 
 class BrakeRow(NamedTuple):
@@ -50,8 +50,8 @@ class BrakeStore:
 
     def all(self) -> dict[str, Brake]:
         """What was last said of each name that was ever stopped."""
-        with self._database.reading() as connection:
-            return _last(connection)
+        with self._database.reading() as session:
+            return _last(session)
 
     def since(self, version: int) -> list[Brake]:
         """What was last said of each name of which anything was said after `version`, in the order of its saying.
@@ -79,25 +79,25 @@ class BrakeStore:
     def trip(self, trip: Trip) -> Brake:
         """Stops what a breaker found, for its time."""
         reason = f"{trip.nanos} nanos in a minute, allowed are {trip.limit}"
-        with self._database.transaction() as connection:
-            return _write(connection, trip.name, _Act(True, trip.at_ns, "breaker", reason, trip.until_ns))
+        with self._database.transaction() as session:
+            return _write(session, trip.name, _Act(True, trip.at_ns, "breaker", reason, trip.until_ns))
 
     def history(self, name: str | None = None) -> list[BrakeRow]:
         """Each time that a name, or any, was stopped or let go, oldest first."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
+        with self._database.reading() as session:
+            rows = session.execute(
                 "SELECT version, name, stopped, at_ns, until_ns, tripped, actor, reason FROM brakes ORDER BY version"
             ).fetchall()
         return [BrakeRow(*row) for row in rows if name is None or row[1] == name]
 
     def _set(self, name: str, act: _Act) -> Brake:
-        with self._database.transaction() as connection:
-            _check_name(name, all_of(connection, Campaign), all_of(connection, Advertiser))
-            return _write(connection, name, act)
+        with self._database.transaction() as session:
+            _check_name(name, all_of(session, Campaign), all_of(session, Advertiser))
+            return _write(session, name, act)
 
 
-def _last(connection: sqlite3.Connection) -> dict[str, Brake]:
-    rows = connection.execute(
+def _last(session: Session) -> dict[str, Brake]:
+    rows = session.execute(
         """SELECT version, name, stopped, at_ns, until_ns, tripped FROM brakes
            WHERE version IN (SELECT max(version) FROM brakes GROUP BY name) ORDER BY version"""
     )
@@ -114,9 +114,9 @@ def _last(connection: sqlite3.Connection) -> dict[str, Brake]:
     }
 
 
-def _write(connection: sqlite3.Connection, name: str, act: _Act) -> Brake:
-    version, tripped = next_version(connection), act.until_ns > 0
-    connection.execute(
+def _write(session: Session, name: str, act: _Act) -> Brake:
+    version, tripped = next_version(session), act.until_ns > 0
+    session.execute(
         """INSERT INTO brakes (version, name, stopped, at_ns, until_ns, tripped, actor, reason)
            VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
         (version, name, int(act.stopped), act.at_ns, act.until_ns, int(tripped), act.actor, act.reason),

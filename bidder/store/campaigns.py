@@ -5,7 +5,6 @@ for what changed since the version it has. A change that changes nothing takes n
 """
 
 import difflib
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -15,6 +14,7 @@ from bidder.core.campaigns import Advertiser, Budgets, Campaign, LineItem, Statu
 from bidder.core.messages import AdvertiserChange, CampaignChange
 from bidder.errors import InputError
 from bidder.store.database import Database
+from bidder.store.driver import Session
 
 Stated = TypeVar("Stated", Campaign, Advertiser)
 _TABLES: dict[type[msgspec.Struct], str] = {Campaign: "campaigns", Advertiser: "advertisers"}
@@ -210,7 +210,8 @@ class CampaignStore:
             rows = connection.execute(
                 """SELECT version, at_ns, actor, coalesce(campaign_id, ''), what, old, new,
                           coalesce(line_item_id, ''), coalesce(advertiser_id, '')
-                   FROM audit WHERE (? IS NULL OR campaign_id = ?) AND (? IS NULL OR advertiser_id = ?)
+                   FROM audit WHERE (CAST(? AS TEXT) IS NULL OR campaign_id = ?)
+                     AND (CAST(? AS TEXT) IS NULL OR advertiser_id = ?)
                    ORDER BY id""",
                 (campaign_id, campaign_id, advertiser_id, advertiser_id),
             ).fetchall()
@@ -305,9 +306,7 @@ def check_line_ids(campaigns: Iterable[Campaign]) -> None:
                 )
 
 
-def _put(
-    connection: sqlite3.Connection, kind: type[Stated], records: Iterable[Stated], who: _Actor
-) -> PutResult:
+def _put(connection: Session, kind: type[Stated], records: Iterable[Stated], who: _Actor) -> PutResult:
     added: list[str] = []
     changed: list[str] = []
     unchanged: list[str] = []
@@ -316,10 +315,21 @@ def _put(
         if old == record:
             unchanged.append(record.id)
             continue
+        if isinstance(old, Campaign) and isinstance(record, Campaign):
+            _check_advertiser(old, record)
         (added if old is None else changed).append(record.id)
         what, before = ("create", None) if old is None else ("replace", _encode(old))
         _write(connection, record, who, (what, before, _encode(record)))
     return PutResult(tuple(added), tuple(changed), tuple(unchanged))
+
+
+def _check_advertiser(old: Campaign, new: Campaign) -> None:
+    """What a campaign spent is its advertiser's, in whose shard of the books it stands (`core.shards`)."""
+    if old.advertiser != new.advertiser:
+        raise InputError(
+            f"advertiser of campaign {old.id} must stay {old.advertiser!r}, was {new.advertiser!r}: its spend is "
+            "booked there; state a campaign of another id"
+        )
 
 
 def _encode(value: object) -> str:
@@ -336,33 +346,33 @@ def _decode(kind: type[Stated], own_id: str, body: str) -> Stated:
         ) from error
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def _version(connection: Session) -> int:
     (version,) = connection.execute("SELECT value FROM numbers WHERE name = 'campaigns_version'").fetchone()
     return int(version)
 
 
-def next_version(connection: sqlite3.Connection) -> int:
+def next_version(session: Session) -> int:
     """Takes the next number of the store's one version."""
-    (version,) = connection.execute(
+    (version,) = session.execute(
         "UPDATE numbers SET value = value + 1 WHERE name = 'campaigns_version' RETURNING value"
     ).fetchone()
     return int(version)
 
 
-def all_of(connection: sqlite3.Connection, kind: type[Stated]) -> dict[str, Stated]:
+def all_of(connection: Session, kind: type[Stated]) -> dict[str, Stated]:
     """Every campaign or advertiser that is stated, by its id, in the order of ids."""
     rows = connection.execute(f"SELECT id, body FROM {_TABLES[kind]} ORDER BY id")  # noqa: S608 - one of two names
     return {own_id: _decode(kind, own_id, body) for own_id, body in rows}
 
 
-def _find(connection: sqlite3.Connection, kind: type[Stated], own_id: str) -> Stated | None:
+def _find(connection: Session, kind: type[Stated], own_id: str) -> Stated | None:
     query = f"SELECT body FROM {_TABLES[kind]} WHERE id = ?"  # noqa: S608 - one of two names
     row = connection.execute(query, (own_id,)).fetchone()
     return None if row is None else _decode(kind, own_id, row[0])
 
 
 def _write(
-    connection: sqlite3.Connection,
+    connection: Session,
     record: Campaign | Advertiser,
     who: _Actor,
     change: tuple[str, str | None, str],

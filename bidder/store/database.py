@@ -1,21 +1,20 @@
-"""One SQLite file: connection settings, transactions, and the migrations that make its schema.
+"""One database, SQLite or PostgreSQL: transactions, and the migrations that make its schema.
 
-Write-ahead logging, so that readers never wait for a writer. With `durable` each commit is synced to the disk
-before it counts: the bank needs that, since epochs that were handed out and notices whose offsets were
-committed must survive a power cut and not only a crash. Without it a power cut may take back the last commits,
-never a part of one.
+Each commit of a `durable` store is on the disk before it counts: the bank needs that, since epochs that were
+handed out and notices whose offsets were committed must survive a power cut and not only a crash. Without it a
+power cut may take back the last commits, never a part of one.
+
+Statements are the same for both (`store.driver`); no library stands between that maps objects to rows, since the bank
+writes batches of plain tuples and reads them whole once, at its start.
 """
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from bidder.errors import DependencyError, InputError
-
-BUSY_MS = 5_000
-_OLDEST_SQLITE = (3, 37, 0)  # the first with STRICT tables
+from bidder.errors import DependencyError
+from bidder.store.driver import Driver, Session
 
 
 class Migration(NamedTuple):
@@ -282,7 +281,37 @@ MIGRATIONS = (
             "CREATE INDEX brakes_by_name ON brakes (name, version)",
         ),
     ),
+    Migration(
+        9,
+        "shards",
+        (
+            # Who may write of which advertisers: see `core.shards`. `bank_shards` is how many there are.
+            "CREATE TABLE owners (shard INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT",
+            "INSERT INTO numbers (name, value) VALUES ('bank_shards', 1)",
+            # A bank from before there were shards must not write any more.
+            "UPDATE numbers SET value = value + 1 WHERE name = 'bank_owner'",
+            "ALTER TABLE accounts ADD COLUMN advertiser_id TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE outbox ADD COLUMN shard INTEGER NOT NULL DEFAULT 0",
+            # What all shards read, each reads up to a place of its own.
+            """CREATE TABLE places (
+                topic TEXT NOT NULL,
+                partition INTEGER NOT NULL,
+                shard INTEGER NOT NULL,
+                next_offset INTEGER NOT NULL,
+                PRIMARY KEY (topic, partition, shard)
+            ) STRICT, WITHOUT ROWID""",
+            "INSERT INTO places SELECT topic, partition, 0, next_offset FROM offsets",
+            "DROP TABLE offsets",
+            "ALTER TABLE places RENAME TO offsets",
+        ),
+    ),
 )
+
+
+_VERSIONS = """CREATE TABLE IF NOT EXISTS schema_versions (
+    version INTEGER PRIMARY KEY,
+    name TEXT NOT NULL
+) STRICT"""
 
 
 class Database:
@@ -291,94 +320,69 @@ class Database:
     One thread at a time may use it, not always the same one.
 
     Args:
-        path: the file, made where it is missing; `:memory:` for one that ends with the connection.
+        place: the file of a SQLite, made where it is missing, `:memory:` for one that ends with the connection; or
+            the URL of a PostgreSQL, `postgresql://...`.
         durable: whether a commit waits until the disk has it.
 
+    Attributes:
+        name: the file, or the URL without its password.
+
     Raises:
-        InputError: if the file is not such a database.
+        InputError: if it is not such a database.
         DependencyError: if it cannot be opened, or is of a newer Clearbid.
     """
 
-    def __init__(self, path: Path | str, *, durable: bool = True) -> None:
-        self.path = str(path)
-        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-            raise DependencyError(
-                f"SQLite must be {'.'.join(map(str, _OLDEST_SQLITE))} or newer, was {sqlite3.sqlite_version}"
-            )
-        with self._errors():
-            self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+    def __init__(self, place: Path | str, *, durable: bool = True) -> None:
+        self._driver = _driver(str(place), durable=durable)
+        self.name = self._driver.name
         try:
-            self._prepare(durable=durable)
+            self._migrate()
         except BaseException:
-            self._connection.close()
+            self.close()
             raise
-
-    def _prepare(self, *, durable: bool) -> None:
-        with self._errors():
-            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-        self._migrate()
 
     def _migrate(self) -> None:
-        with self.transaction() as connection:
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS schema_versions (version INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT"
-            )
-            (done,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_versions").fetchone()
-            if done > MIGRATIONS[-1].version:
+        with self.transaction() as session:
+            session.execute(self._driver.schema(_VERSIONS))
+            done = {row[0] for row in session.execute("SELECT version FROM schema_versions").fetchall()}
+            newest = MIGRATIONS[-1].version
+            if max(done, default=0) > newest:
                 raise DependencyError(
-                    f"database {self.path} must have a schema of at most {MIGRATIONS[-1].version}, was {done}: "
+                    f"database {self.name} must have a schema of at most {newest}, was {max(done)}: "
                     "it was written by a newer Clearbid, which is needed to read it"
                 )
-            for migration in [each for each in MIGRATIONS if each.version > done]:
-                for statement in migration.statements:
-                    connection.execute(statement)
-                connection.execute("INSERT INTO schema_versions VALUES (?, ?)", migration[:2])
+            for migration in MIGRATIONS:
+                if migration.version not in done:
+                    for statement in migration.statements:
+                        session.execute(self._driver.schema(statement))
+                    session.execute(
+                        "INSERT INTO schema_versions (version, name) VALUES (?, ?)", migration[:2]
+                    )
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, lock: str = "store") -> Iterator[Session]:
         """All that is executed within is kept as a whole or not at all.
 
+        Args:
+            lock: transactions of one lock run one after the other; without one (empty) the rows that are
+                updated must do, see `Driver.writing`.
+
         Raises:
-            DependencyError: if the disk or another writer is in the way.
-            sqlite3.IntegrityError: if a row breaks a constraint; that is a mistake of ours.
+            DependencyError: if the disk, the connection or another writer is in the way.
+            RowRefused: if a row breaks a constraint; that is a mistake of ours.
         """
-        with self._errors():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with self._driver.writing(lock) as session:
+            yield session
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[Session]:
         """All that is read within is of one moment."""
-        with self._errors():
-            self._connection.execute("BEGIN")
-            try:
-                yield self._connection
-            finally:
-                self._connection.execute("ROLLBACK")
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
-            raise
-        except sqlite3.OperationalError as error:
-            raise DependencyError(f"database {self.path} cannot be used: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise InputError(f"database {self.path} must be a Clearbid store, was not: {error}") from error
+        with self._driver.reading() as session:
+            yield session
 
     def close(self) -> None:
         """Ends the connection."""
-        self._connection.close()
+        self._driver.close()
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -387,3 +391,18 @@ class Database:
     def __exit__(self, *_: object) -> None:
         """Closes."""
         self.close()
+
+
+def is_url(place: str) -> bool:
+    """Whether a place names a PostgreSQL and not a file."""
+    return place.startswith(("postgresql://", "postgres://"))
+
+
+def _driver(place: str, *, durable: bool) -> Driver:
+    if is_url(place):
+        from bidder.store.postgres import Postgres
+
+        return Postgres(place, durable=durable)
+    from bidder.store.sqlite import Sqlite
+
+    return Sqlite(place, durable=durable)

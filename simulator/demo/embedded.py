@@ -15,12 +15,14 @@ from typing import TypeVar
 from bidder.core.bankrules import BankRules
 from bidder.core.engine import Engine
 from bidder.core.inbox import CONTROL_TOPICS
-from bidder.core.messages import BID_REQUESTS, BID_RESPONSES, DECISIONS, TOPICS
+from bidder.core.messages import BID_REQUESTS, BID_RESPONSES, DECISIONS, NOTICES, SLICES, TOPICS
 from bidder.core.scoring import Model
 from bidder.core.settings import NS_PER_SECOND, EngineSettings
 from bidder.core.warm import warm_kernels
 from bidder.errors import DependencyError
-from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, run_bank
+from bidder.runtime.bank import BANK_GROUP
+from bidder.runtime.bank_loop import run_bank
+from bidder.runtime.bank_shards import BankSource, ShardedBank
 from bidder.runtime.heap import settle_heap
 from bidder.runtime.kafka import KafkaSink, KafkaSource
 from bidder.runtime.transport import Source
@@ -233,8 +235,9 @@ async def _until(ready: Callable[[], bool], parts: _Parts, what: str) -> None:
 
 async def _start_bank(parts: _Parts, folder: Path, rules: BankRules) -> None:
     database = parts.enter(Database(folder / DATABASE))
-    service = BankService.open(database, rules, parts.clock.now_ns())
-    source = await parts.source(BANK_TOPICS, BANK_GROUP)
+    notices = await parts.source((NOTICES,), BANK_GROUP)
+    source = BankSource(notices, await parts.source((SLICES,), None))
+    service = ShardedBank(database, rules, notices.partitions)
     parts.spawn(run_bank(service, source, await parts.sink(), parts.clock, parts.stopping, tick_s=0.05))
 
 

@@ -11,7 +11,6 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-import msgspec
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
@@ -20,6 +19,9 @@ from bidder.errors import InputError
 from bidder.store.database import Database
 
 _SHOWN = frozenset({NoticeKind.BILLING, NoticeKind.IMPRESSION, NoticeKind.CLICK, NoticeKind.CONVERSION})
+_IDS_A_QUERY = 500
+_OF = """SELECT bid_id, kind, price_nanos, amount_nanos, value_nanos, at_ns, impressions, keep_until_ns
+    FROM bookings WHERE booked_ns <= ? AND bid_id IN"""
 
 
 class Event(NamedTuple):
@@ -131,22 +133,21 @@ class BookedEvents:
             (last,) = connection.execute("SELECT max(booked_ns) FROM bookings").fetchone()
         if last is None:
             raise InputError(
-                f"books {database.path} must have a booking, had none: nothing is known of any bid; "
+                f"books {database.name} must have a booking, had none: nothing is known of any bid; "
                 "name the bank's database with --db"
             )
         self.known_until_ns: int = last
 
     def of(self, bid_ids: Iterable[str]) -> dict[str, list[Event]]:
         """By bid, its bookings; a bid without one is left out."""
-        wanted = msgspec.json.encode(list(bid_ids)).decode()
+        wanted = list(bid_ids)
         found: dict[str, list[Event]] = {}
         with self._database.reading() as connection:
-            rows = connection.execute(
-                """SELECT bid_id, kind, price_nanos, amount_nanos, value_nanos, at_ns, impressions, keep_until_ns
-                   FROM json_each(?) JOIN bookings ON bid_id = json_each.value WHERE booked_ns <= ?""",
-                (wanted, self.known_until_ns),
-            )
-            for row in rows:
-                event = Event(*row)
-                found.setdefault(event.bid_id, []).append(event)
+            for first in range(0, len(wanted), _IDS_A_QUERY):
+                some = wanted[first : first + _IDS_A_QUERY]
+                marks = ", ".join("?" * len(some))
+                rows = connection.execute(f"{_OF} ({marks})", (self.known_until_ns, *some))
+                for row in rows:
+                    event = Event(*row)
+                    found.setdefault(event.bid_id, []).append(event)
         return found

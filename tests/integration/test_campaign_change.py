@@ -18,7 +18,8 @@ from bidder.core.engine import Engine
 from bidder.core.inbox import CONTROL_TOPICS
 from bidder.core.messages import BID_REQUESTS, BID_RESPONSES
 from bidder.core.warm import warm_kernels
-from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, run_bank
+from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService
+from bidder.runtime.bank_loop import run_bank
 from bidder.runtime.bus import Bus
 from bidder.runtime.clock import SystemClock
 from bidder.runtime.transport import Outbound

@@ -11,7 +11,20 @@ PURE = ("bidder/core/", "bidder/openrtb/", "bidder/privacy/", "bidder/money.py",
 MODULES = frozenset(
     {
         *("asyncio", "concurrent", "multiprocessing", "threading", "subprocess", "signal", "select"),
-        *("time", "datetime", "random", "secrets", "uuid", "logging", "os", "io", "socket", "ssl", "sqlite3"),
+        *(
+            "time",
+            "datetime",
+            "random",
+            "secrets",
+            "uuid",
+            "logging",
+            "os",
+            "io",
+            "socket",
+            "ssl",
+            "sqlite3",
+            "psycopg",
+        ),
         *("pathlib", "tempfile", "aiokafka", "uvloop", "httptools", "typer", "rich", "urllib.request"),
     }
 )

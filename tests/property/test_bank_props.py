@@ -19,7 +19,7 @@ from bidder.core.bank import Bank
 from bidder.core.bankrules import BankRules
 from bidder.core.bidbook import BidBook
 from bidder.core.bookings import BankState
-from bidder.core.effects import Draft, Effects
+from bidder.core.effects import Effects
 from bidder.core.leasing import Leasing, Seat
 from bidder.core.messages import CampaignChange, Lease, Notice, NoticeKind, SliceReport, SliceRow
 from bidder.errors import InvariantError
@@ -359,7 +359,7 @@ def never_spent(_: BidBook, bid: str) -> bool:
     return False
 
 
-def resumes_epochs(leasing: Leasing, seat: Seat, start_id: str, _: Draft) -> None:
+def resumes_epochs(leasing: Leasing, seat: Seat, start_id: str, *_: object) -> None:
     """Lets a new start go on in the old one's epoch."""
     seat.enter(max(seat.epoch, 1), start_id)
     leasing._forget_sent(seat)

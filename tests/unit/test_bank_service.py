@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -37,10 +36,11 @@ from bidder.core.messages import Message as Record
 from bidder.core.users import key_text
 from bidder.errors import DeliveryError, InvariantError
 from bidder.money import MAX_NANOS
-from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, _BankLoop, bank_rules, run_bank
+from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, bank_rules
+from bidder.runtime.bank_loop import _BankLoop, run_bank
 from bidder.runtime.bus import Bus, BusSource
 from bidder.runtime.clock import SystemClock, VirtualClock
-from bidder.runtime.transport import Message, Outbound
+from bidder.runtime.transport import Message, Outbound, Share
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
 from tests.support.banking import S, advertiser, ask, bid_id, campaign, item, notice, used
@@ -51,8 +51,8 @@ RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * 
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path / "a.db", durable=False) as database:
+def database(place: str) -> Iterator[Database]:
+    with Database(place, durable=False) as database:
         CampaignStore(database).put([campaign()], at_ns=0)
         yield database
 
@@ -279,12 +279,15 @@ def test_a_failed_write_ends_the_service(database: Database) -> None:
     service = BankService.open(database, RULES, 0)
     with database.transaction() as connection:
         connection.execute(
-            "CREATE TRIGGER full BEFORE INSERT ON bookings BEGIN SELECT raise(abort, 'disk full'); END"
+            """INSERT INTO bookings (bid_id, kind, event_id, campaign_id, seat, epoch, price_nanos, amount_nanos,
+                   value_nanos, at_ns, booked_ns, late, unbilled, keep_until_ns)
+               VALUES (?, 2, '', 'c1', 's1', 1, 0, 0, 0, 0, 0, 0, 0, 0)""",
+            (bid_id("b-1"),),
         )
-    with pytest.raises(InvariantError):
+    with pytest.raises(InvariantError, match="the books refuse a row"):
         service.on_messages(wire(notice(BILLING)), 10 * S)
     with database.transaction() as connection:
-        connection.execute("DROP TRIGGER full")
+        connection.execute("DELETE FROM bookings")
     with pytest.raises(InvariantError, match="memory is ahead of its books"):
         service.on_messages(wire(notice(BILLING, "b-2")), 10 * S)
     assert spend(BankService.open(database, RULES, 11 * S)) == 0
@@ -340,12 +343,12 @@ async def test_a_running_bank_leases_settles_and_commits(database: Database) -> 
 
 
 async def test_a_change_by_another_connection_reaches_the_topic_within_a_second(
-    database: Database, tmp_path: Path
+    database: Database, place: str
 ) -> None:
     bus, stop = make_bus(), asyncio.Event()
     task = asyncio.create_task(run_until(BankService.open(database, RULES, 0), bus, stop))
     await appears(bus, CAMPAIGNS, 1)
-    with Database(tmp_path / "a.db") as other:
+    with Database(place) as other:
         CampaignStore(other).set_budget("c1", 7, at_ns=1)
     async with asyncio.timeout(1):
         messages = await appears(bus, CAMPAIGNS, 2)
@@ -417,6 +420,12 @@ class SlowSource:
 
     async def passed(self) -> bool:
         return await self._source.passed()
+
+    def share(self) -> Share:
+        return self._source.share()
+
+    def rewind(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
+        self._source.rewind(next_offsets)
 
     async def stop(self) -> None:
         await self._source.stop()

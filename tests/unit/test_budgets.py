@@ -33,7 +33,9 @@ def names(budgets: tuple[Budget, ...]) -> list[str]:
 
 
 def test_the_money_of_a_flight_is_an_account_of_the_campaigns_id() -> None:
-    assert accounts_of(campaign(), None, advertiser(), NOON) == (Budget("c1", MONEY, 100 * S, *FLIGHT),)
+    assert accounts_of(campaign(), None, advertiser(), NOON) == (
+        Budget("c1", MONEY, 100 * S, *FLIGHT, "acme"),
+    )
 
 
 def test_each_level_has_four_accounts_and_the_flights_is_the_first() -> None:
@@ -76,6 +78,7 @@ def test_a_day_lasts_from_local_midnight_to_local_midnight() -> None:
         7,
         at("Europe/Berlin", 2026, 11, 22, 0, 0),
         at("Europe/Berlin", 2026, 11, 23, 0, 0),
+        "acme",
     )
 
 

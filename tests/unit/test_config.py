@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bidder.cli.options import configured
 from bidder.config import Config, load_config, with_setting
 from bidder.core.settings import ExchangeRules
 from bidder.core.traffic import TrafficRules
@@ -239,3 +240,35 @@ def test_a_wrong_key_of_prices_is_named_and_not_shown(tmp_path: Path) -> None:
 
 def test_without_a_folder_nothing_is_spooled() -> None:
     assert (Config().track.spool_dir, Config().ciphers()) == ("", {})
+
+
+STORE_URL = "postgresql://me:hush@db.example:5432/clearbid"
+
+
+def test_the_password_of_a_store_is_not_in_what_a_configuration_prints(tmp_path: Path) -> None:
+    config = load(tmp_path, f"[store]\nurl = '{STORE_URL}'\n")
+    assert config.store.place == STORE_URL
+    assert "hush" not in repr(config)
+    assert load(tmp_path, "").store.place == "clearbid.db"
+
+
+def test_a_wrong_url_of_a_store_is_not_shown(tmp_path: Path) -> None:
+    message = error_of(tmp_path, "[store]\nurl = 'mysql://me:hush@db/x'\n")
+    assert message.startswith("url in [store] of clearbid.toml must be a URL that begins with postgresql://")
+    assert "hush" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("CLEARBID_STORE_URL", "mysql://me:hush@db/x"), ("CLEARBID_TRACK_SECRET", "hush")]
+)
+def test_a_wrong_secret_in_the_environment_is_not_shown(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} in the environment must be") as caught:
+        load_config(None, {name: value})
+    assert "hush" not in str(caught.value)
+
+
+def test_a_file_named_on_the_command_line_wins_over_a_url(tmp_path: Path) -> None:
+    path = tmp_path / "clearbid.toml"
+    path.write_text(f"[store]\nurl = '{STORE_URL}'\n")
+    assert configured(path, db=tmp_path / "own.db").store.place == str(tmp_path / "own.db")
+    assert configured(path).store.place == STORE_URL

@@ -20,8 +20,8 @@ PLACE = (NOTICES, 0)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path / "a.db", durable=False) as database:
+def database(place: str) -> Iterator[Database]:
+    with Database(place, durable=False) as database:
         yield database
 
 
@@ -94,7 +94,7 @@ def test_a_batch_that_began_elsewhere_is_refused_as_a_whole(books: Books) -> Non
 
 def test_a_bank_that_was_replaced_cannot_write(books: Books, database: Database) -> None:
     Books(database).claim()
-    with pytest.raises(BooksTaken, match="must be written by their owner, bank 2; this one is bank 1"):
+    with pytest.raises(BooksTaken, match="must be written by its owner, bank 2; this one is bank 1"):
         books.write(Batch(offsets={PLACE: (0, 7)}))
 
 

@@ -13,12 +13,13 @@ from bidder.errors import InputError
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import MIGRATIONS, Database
 from bidder.store.differences import differences
+from bidder.store.driver import RowRefused
 from tests.support.banking import S, campaign
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[CampaignStore]:
-    with Database(tmp_path / "a.db", durable=False) as database:
+def store(place: str) -> Iterator[CampaignStore]:
+    with Database(place, durable=False) as database:
         yield CampaignStore(database)
 
 
@@ -58,8 +59,8 @@ def test_changes_since_a_version_are_the_campaigns_as_they_now_are(store: Campai
     assert [change.campaign_id for change in store.changes_since(0)] == ["b", "a"]
 
 
-def test_a_change_of_another_connection_is_seen(tmp_path: Path) -> None:
-    with Database(tmp_path / "a.db") as one, Database(tmp_path / "a.db") as other:
+def test_a_change_of_another_connection_is_seen(place: str) -> None:
+    with Database(place) as one, Database(place) as other:
         CampaignStore(one).put([campaign("a")], at_ns=5)
         assert CampaignStore(other).changes_since(0)[0].campaign == campaign("a")
 
@@ -104,8 +105,8 @@ def test_a_budget_must_be_above_zero(store: CampaignStore) -> None:
         store.set_budget("a", 0, at_ns=2)
 
 
-def test_a_campaign_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with Database(tmp_path / "a.db") as database:
+def test_a_campaign_that_cannot_be_read_is_named(place: str) -> None:
+    with Database(place) as database:
         store = CampaignStore(database)
         store.put([campaign("a")], at_ns=1)
         with database.transaction() as connection:
@@ -262,11 +263,11 @@ def test_the_audit_of_a_store_of_the_first_schema_is_kept(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("ids", [("a", "acme"), (None, None), ("none", None), (None, "none")])
 def test_an_audit_row_is_about_one_campaign_or_advertiser_that_is_there(
-    tmp_path: Path, ids: tuple[str | None, str | None]
+    place: str, ids: tuple[str | None, str | None]
 ) -> None:
-    with Database(tmp_path / "a.db") as database:
+    with Database(place) as database:
         CampaignStore(database).put_all([campaign("a")], [ACME], at_ns=1)
-        with pytest.raises(sqlite3.IntegrityError), database.transaction() as connection:
+        with pytest.raises(RowRefused), database.transaction() as connection:
             connection.execute(
                 "INSERT INTO audit (version, at_ns, actor, campaign_id, advertiser_id, what, new) "
                 "VALUES (9, 9, 'x', ?, ?, 'status', '')",
@@ -315,3 +316,10 @@ def test_of_a_long_list_only_what_came_and_went_is_a_difference() -> None:
 def test_an_order_that_changed_is_a_difference() -> None:
     old, new = tree(), tree(line_items=(LineItem(id="a-2"), LineItem(id="a-1")))
     assert differences(old, new) == [("", "order of line items", "a-1 a-2", "a-2 a-1")]
+
+
+def test_a_campaign_stays_with_its_advertiser(store: CampaignStore) -> None:
+    store.put([campaign("a")], at_ns=1)
+    with pytest.raises(InputError, match="advertiser of campaign a must stay 'acme', was 'other'"):
+        store.put([campaign("b"), campaign("a", advertiser="other")], at_ns=2)
+    assert list(store.all()) == ["a"]
