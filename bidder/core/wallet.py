@@ -44,6 +44,7 @@ class Wallet:
     def __init__(self, keep_ns: int) -> None:
         self.purse = Purse(keep_ns)
         self.leases: dict[str, Lease] = {}
+        self._heard_ns: int | None = None
         self._leased: list[str] = []
         self._leased_numbers: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._told: NDArray[np.int64] = np.zeros((0, 4), dtype=np.int64)
@@ -144,6 +145,8 @@ class Wallet:
         held = self.leases.get(lease.account_id)
         if held is not None and lease.bid_until_ns < held.bid_until_ns:
             return
+        if lease.held and self._heard_ns is None:
+            self._heard_ns = 0
         account = self.purse.account(lease.account_id, _unit_of(lease.account_id))
         self._grow()
         if held is not None and lease.bid_until_ns > held.bid_until_ns:
@@ -256,9 +259,17 @@ class Wallet:
             self._grow()
         return known
 
+    def hear(self, heard_until_ns: int) -> None:
+        """Takes the bank's word that all notices up to then were settled here, or never will be."""
+        self._heard_ns = max(self._heard_ns or 0, heard_until_ns)
+
     def expire(self, now_ns: int) -> list[int]:
-        """Frees what time frees; returns the tags of those bids."""
-        tags, _ = self.purse.expire_rows(now_ns)
+        """Frees what time frees; returns the tags of those bids.
+
+        Where the bank says up to when it heard of bids, its word counts and not the clock: a billing that came in
+        time may still be under way, and its money must not be bid again.
+        """
+        tags, _ = self.purse.expire_rows(now_ns if self._heard_ns is None else min(now_ns, self._heard_ns))
         self.sync()
         return [tag for tag in tags.tolist() if tag]
 

@@ -104,6 +104,7 @@ class BankService:
         self._read: msgspec.json.Decoder[Notice | SliceReport] = msgspec.json.Decoder(Notice | SliceReport)
         self._posted, _ = books.outbox()
         self._sent = 0
+        self._untold = self._posted > 0
         self._broken = False
 
     @classmethod
@@ -121,6 +122,7 @@ class BankService:
         Advertisers and campaigns, live leases, and what is counted of creatives.
         """
         self._posted, letters = self._books.outbox()
+        self._untold |= bool(letters)
         told = [_change_message(change) for change in self._campaigns.changes_since(0)]
         told += [_lease_message(lease) for lease in self.bank.live_leases(now_ns)]
         told += [_outbound(_counts_letter(counts)) for counts in self.bank.creative_counts()]
@@ -160,6 +162,7 @@ class BankService:
         if rows or moved or letters:
             self._write(Batch(rows, moved, letters))
             self._offsets = ends
+        self._untold |= bool(letters)
         return [_outbound(letter) for letter in letters]
 
     def on_tick(self, now_ns: int, seen_until_ns: int | None = None) -> list[Outbound]:
@@ -181,11 +184,16 @@ class BankService:
             self._version = changes[-1].version
         told = [_change_message(change) for change in changes]
         told += [_lease_message(lease) for step in steps for lease in step.leases]
+        if not self._untold and not letters:
+            # Behind what was acknowledged, in the same partition: a seat hears no mark before what it is about.
+            told += [_outbound(_settlements_letter(mark)) for mark in self.bank.marks(now_ns, seen_ns)]
+        self._untold |= bool(letters)
         return told + [_outbound(letter) for letter in letters]
 
     def published(self) -> None:
         """Notes that all returned so far was acknowledged; the outbox is struck with the next write."""
         self._sent = self._posted
+        self._untold = False
 
     def close(self) -> None:
         """Strikes what was acknowledged from the outbox."""
