@@ -1,4 +1,7 @@
-"""Randomness of a run: splitmix64 (Steele, Lea and Flood 2014), one stream a name, so that streams do not move each other."""
+"""Randomness of a run: splitmix64 (Steele, Lea and Flood 2014).
+
+There is one stream a name, so that what is drawn for one thing does not move another.
+"""
 
 from collections.abc import Sequence
 from hashlib import blake2b

@@ -1,7 +1,7 @@
 """The database that survives crashes: the bank's own, with outages, and transactions that end in the middle.
 
-A crash inside a transaction leaves nothing of it, one after its commit all: SQLite's own promise, which is kept here by its own
-rollback.
+A crash inside a transaction leaves nothing of it, one after its commit all: SQLite's own promise, which is kept here
+by its own rollback.
 """
 
 from collections.abc import Callable, Iterator

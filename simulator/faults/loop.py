@@ -1,7 +1,7 @@
 """An event loop on virtual time, for the one part whose real code is a coroutine: the tracker's publisher.
 
-It has no sockets, threads or clock. Who calls into the loop's code does so by `run`; what that makes ready runs before `run`
-returns, in order.
+It has no sockets, threads or clock. Who calls into the loop's code does so by `run`; what that makes ready runs
+before `run` returns, in order.
 """
 
 import asyncio
@@ -23,7 +23,8 @@ class VirtualLoop:
 
     def run(self, call: Callable[..., _Result], *arguments: object) -> _Result:
         """Makes a call inside the loop, then runs what became ready."""
-        asyncio._set_running_loop(self._as_loop)
+        # What every event loop calls to be the running one, and the only way.
+        asyncio._set_running_loop(self._as_loop)  # noqa: SLF001
         try:
             result = call(*arguments)
             while self._ready:
@@ -31,7 +32,7 @@ class VirtualLoop:
                 if not handle.cancelled():
                     context.run(callback, *values)
         finally:
-            asyncio._set_running_loop(None)
+            asyncio._set_running_loop(None)  # noqa: SLF001
         return result
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:

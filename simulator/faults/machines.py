@@ -1,7 +1,7 @@
 """The life of a process: it takes steps, and may end or stand still between any two of them, or inside one.
 
-A process is a generator: what it yields is how long it waits until its next step. What it keeps in memory is gone when it
-crashes; its next life begins as its first did.
+A process is a generator: what it yields is how long it waits until its next step. What it keeps in memory is gone
+when it crashes; its next life begins as its first did.
 """
 
 from collections import Counter
@@ -47,6 +47,7 @@ class Machine:
         self.life = Life()
         self.life.alive = False
         self.lives = 0
+        self.born_ns = 0
         self.peers: Sequence[Machine] = ()
         self.dice, self._judged = dice, judged
         self._partitioner = Partitioner()
@@ -65,6 +66,7 @@ class Machine:
             return
         self.life = Life()
         self.lives += 1
+        self.born_ns = self.scheduler.now_ns
         faults = self.broker.faults
         self.skew_ns = self.dice.between(-faults.skew_ns, faults.skew_ns) if faults.skew_ns else 0
         self._steps_left = self.dice.about(faults.crash_steps) if faults.crash_steps else -1

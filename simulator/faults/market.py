@@ -58,7 +58,7 @@ class _Response(msgspec.Struct, gc=False):
 
 
 class _Call(msgspec.Struct, gc=False):
-    """One call of a URL, until it is answered; `expects` is what must become of it: `ok`, or the rule that refuses it."""
+    """One call of a URL, until it is answered; `expects` is what must come of it: `ok`, or a rule that refuses."""
 
     bid: Bid
     kind: NoticeKind

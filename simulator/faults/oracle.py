@@ -1,8 +1,8 @@
 """What must hold, judged by what the scheduler saw and never by the ledger under test.
 
-A billing is *in time* where it was written to the log of notices before its reservation's end, by the times in the bid's own token on
-the scheduler's clock: a first word that the bid won by the end of waiting for a result, the billing by the end of liability, and
-no word before it that the bid lost. Any other is *late*. After every event:
+A billing is *in time* where it was written to the log of notices before its reservation's end, by the times in the
+bid's own token on the scheduler's clock: a first word that the bid won by the end of waiting for a result, the
+billing by the end of liability, and no word before it that the bid lost. Any other is *late*. After every event:
 
     spend in time + what the bank says it has set aside for late wins <= budget
 

@@ -30,6 +30,8 @@ MAX_SKEW_NS = 100 * MS
 SESSION_NS = 1_500 * MS
 """A process that stands still for longer is thrown out of its groups; below the lease, as Kafka's is."""
 TMAX_MS = 2_000
+_SHARE_WITH_FAULTS = 0.4
+_MANY_AUCTIONS = 5_000
 KINDS = ("second_price", "all_win_late_full", "first_price", "second_price")
 
 
@@ -144,7 +146,7 @@ class Scenario(NamedTuple):
             lease_ns=LEASE_NS,
             longest_reservation_ns=self.settings("any").longest_wait_ns,
             margin_ns=MARGIN_NS,
-            min_chunk_bids=4,
+            min_chunk_bids=2,
             accept_ns=ACCEPT_NS,
             conversion_ns=CONVERSION_NS,
         )
@@ -162,8 +164,8 @@ def scenario(seed: int, auctions: int, faults: Faults | None = None, kind: str |
     faulty = seed % 2 == 1 if faults is None else faults != NO_FAULTS
     kind = kind or KINDS[seed // 2 % len(KINDS)]
     # Few auctions make small budgets, of which a bid at each seat may stay unspent.
-    seats = dice.between(1, 4) if auctions >= 5_000 else dice.between(1, 2)
-    campaigns, advertisers = _campaigns(dice, kind, auctions)
+    seats = dice.between(1, 4) if auctions >= _MANY_AUCTIONS else dice.between(1, 1 + faulty)
+    campaigns, advertisers = _campaigns(dice, kind, auctions, faulty=faulty)
     of = {one.id: one for one in advertisers}
     lines: dict[str, tuple[str, ...]] = {}
     campaign_of: dict[str, str] = {}
@@ -195,10 +197,14 @@ def scenario(seed: int, auctions: int, faults: Faults | None = None, kind: str |
     )
 
 
-def _campaigns(dice: Dice, kind: str, auctions: int) -> tuple[tuple[Campaign, ...], tuple[Advertiser, ...]]:
+def _campaigns(
+    dice: Dice, kind: str, auctions: int, *, faulty: bool
+) -> tuple[tuple[Campaign, ...], tuple[Advertiser, ...]]:
     """Three campaigns of two advertisers: one alone, one with line items, one that shares its advertiser's limit."""
     mean_nanos = {"all_win_late_full": 1_600_000, "first_price": 1_000_000}.get(kind, 500_000)
-    whole = int(auctions * mean_nanos * (0.25 + 0.1 * dice.uniform()))
+    # Faults cost auctions, and budgets are to bind beside them.
+    share_of_traffic = (0.25 + 0.1 * dice.uniform()) * (_SHARE_WITH_FAULTS if faulty else 1.0)
+    whole = int(auctions * mean_nanos * share_of_traffic)
     share = whole // 3
     two = (
         _item("c2-a", share * 6 // 10),
@@ -209,7 +215,8 @@ def _campaigns(dice: Dice, kind: str, auctions: int) -> tuple[tuple[Campaign, ..
         _campaign("c2", "acme", share, two),
         _campaign("c3", "bold", share),
     )
-    shared = share * 19 // 10 if dice.chance(0.5) else 0
+    # Few auctions make small budgets, and what two seats hold of two levels may not match at their end.
+    shared = share * 19 // 10 if auctions >= _MANY_AUCTIONS and dice.chance(0.5) else 0
     return campaigns, (
         Advertiser(id="acme", budgets=Budgets(lifetime_nanos=shared)),
         Advertiser(id="bold"),
@@ -269,7 +276,7 @@ def _drawn(dice: Dice) -> Faults:
         longest_delay_ns=dice.between(S // 2, 3 * S),
         broker_out=every(10 * S, 40 * S),
         database_out=every(10 * S, 40 * S),
-        crash_steps=every(200, 4_000),
+        crash_steps=dice.between(100, 1_500) if dice.chance(0.7) else 0,
         stall_steps=every(200, 4_000),
         takeover=every(5 * S, 20 * S),
         rebalance=every(3 * S, 20 * S),

@@ -23,8 +23,8 @@ class KindSummary(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """All runs.
 
-    `late_share` is late spend by spend; `reserve_short_runs` counts runs in which more came late than stood aside for it
-    at most. `again` has one command for each seed with a violation.
+    `late_share` is late spend by spend; `reserve_short_runs` counts runs in which more came late than stood aside
+    for it at most. `again` has one command for each seed with a violation.
     """
 
     seeds: tuple[int, ...]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from time import perf_counter
+from time import process_time
 
 import msgspec
 
@@ -32,8 +32,9 @@ _LOOK_NS = 500 * MS
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one run.
 
-    `faults` are counted by kind, `violations` likewise; `said` holds the first few in words. Spend and budget are nanos; the
-    late part is what came out of its time by the scheduler's clock. `reserve_nanos` is the most that stood aside for it in one budget.
+    `faults` are counted by kind, `violations` likewise; `said` holds the first few in words. Spend and what could be
+    spent are nanos; the late part is what came out of its time by the scheduler's clock. `reserve_nanos` is the most
+    that stood aside for it in one budget. `seconds` are of the processor.
     """
 
     seed: int
@@ -123,7 +124,7 @@ class Run:
 
     def play(self) -> Outcome:
         """Plays it."""
-        began = perf_counter()
+        began = process_time()
         try:
             self._begin()
             self._until(lambda: self.scheduler.now_ns >= self.plan.end_ns)
@@ -132,7 +133,7 @@ class Run:
             self._judge()
         except Broken:
             pass
-        return self._outcome(perf_counter() - began)
+        return self._outcome(process_time() - began)
 
     # -- the play -------------------------------------------------------------------------------------------
 
@@ -192,12 +193,15 @@ class Run:
         self._store.put([self._campaigns[name]], at_ns=self.scheduler.now_ns, actor="faults")
 
     def _calm(self) -> None:
-        """Faults end; what is down comes back, and of a place with two only one stays."""
+        """Faults end; what is down comes back, and an older bank that had nothing to write, and lives on, ends."""
         self._broker_down_ns = self._disk_down_ns = 0
         self.broker.faults = NO_FAULTS
         self.disk.cut_after = None
         for machine in self.machines:
             machine.calm()
+        living = sorted((bank for bank in self.banks if bank.life.alive), key=lambda bank: bank.born_ns)
+        for bank in living[:-1]:
+            bank.die("retired")
 
     def _at_rest(self) -> bool:
         if not self.market.done or self.scheduler.now_ns < self.plan.end_ns + _SETTLED_NS:
