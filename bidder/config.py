@@ -12,6 +12,7 @@ import difflib
 import os
 import tomllib
 import typing
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,6 +30,7 @@ from bidder.core.settings import (
 )
 from bidder.core.traffic import TrafficRules
 from bidder.errors import ConfigError
+from bidder.openrtb.encrypted import PriceCipher
 from bidder.privacy.permissions import PrivacyPolicy
 from bidder.store.networks import load_networks, network_lines
 from bidder.store.rates import read_rates
@@ -59,7 +61,13 @@ _Secret = Annotated[
     msgspec.Meta(pattern=r"\A([0-9a-f]{2}){16,64}\Z", description="32 to 128 hex digits, lower case, even"),
 ]
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_HIDDEN = frozenset({"secret", "old_secrets"})
+_PriceKey = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"\A[A-Za-z0-9_-]{43}=?\Z", description="32 bytes as web-safe base64, of 43 characters"
+    ),
+]
+_HIDDEN = frozenset({"secret", "old_secrets", "encryption", "integrity", "price_keys"})
 _NAMES = EngineSettings()
 
 
@@ -100,13 +108,21 @@ class StoreSection(_Section, frozen=True):
     durable: bool = True
 
 
+_PartShare = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+
+
 class BankSection(_Section, frozen=True):
     """The bank; times on the shared clock but for the tick.
 
     lease_seconds: how long a seat may bid without a word from the bank. margin_seconds: for clock skew and
     notices under way, before money comes back. tick_seconds: wall time between ticks. min_chunk_bids: least grant,
-    in maximum bids. late_event_hours: how long after its reservation a bid's notices are taken; conversion_days:
-    and its conversions.
+    in maximum bids; of a budget too small for that over all seats, less. late_event_hours: how long after its
+    reservation a bid's notices are taken; conversion_days: and its conversions.
+
+    late_reserve: share of what may still be spent that is kept back for wins that are told of too late, or
+    `measured`. late_quantile: that the measured share is to hold at; late_start: the share while too little was
+    measured; late_floor, late_ceiling: its least and most. late_window_hours: how long what was measured counts.
+    late_tail_seconds: how long after a booking others of its time may still come late.
     """
 
     lease_seconds: Seconds = 30.0
@@ -115,6 +131,13 @@ class BankSection(_Section, frozen=True):
     min_chunk_bids: Annotated[int, msgspec.Meta(gt=0, le=1_000_000)] = 100
     late_event_hours: Annotated[int, msgspec.Meta(gt=0, le=24 * 30)] = 72
     conversion_days: Annotated[int, msgspec.Meta(gt=0, le=365)] = 30
+    late_reserve: Literal["measured"] | _PartShare = "measured"
+    late_quantile: Annotated[float, msgspec.Meta(ge=0.5, lt=1)] = 0.99
+    late_start: _PartShare = 0.003
+    late_floor: _PartShare = 0.001
+    late_ceiling: _PartShare = 0.25
+    late_window_hours: Annotated[int, msgspec.Meta(gt=0, le=1_440)] = 168
+    late_tail_seconds: Seconds = 3_600.0
 
 
 class BidSection(_Section, frozen=True):
@@ -156,6 +179,21 @@ class TrafficSection(TrafficRules, frozen=True):
         return TrafficRules(**{name: getattr(self, name) for name in TrafficRules.__struct_fields__})
 
 
+class PriceKeys(_Section, frozen=True):
+    """Keys by which an exchange encrypts its prices, as it handed them out: encryption, integrity."""
+
+    encryption: _PriceKey
+    integrity: _PriceKey
+
+    def cipher(self) -> PriceCipher:
+        """What reads such prices."""
+        return PriceCipher(*(urlsafe_b64decode(f"{key:=<44}") for key in (self.encryption, self.integrity)))
+
+    def __repr__(self) -> str:
+        """Nothing of the keys, which must not reach a log."""
+        return "PriceKeys(...)"
+
+
 class TrackSection(_Section, frozen=True):
     """The tracker.
 
@@ -163,6 +201,10 @@ class TrackSection(_Section, frozen=True):
     since markup with http is refused on secure pages (OpenRTB 2.6 section 3.2.4, `imp.secure`). secret: the key
     that signs tokens, 32 to 128 hex digits; bidder and tracker must have the same. old_secrets: keys that sign
     no more, but whose tokens are still taken: to change the secret, move the old one here until its bids are over.
+    price_keys: by the name of an exchange that encrypts its prices. spool_dir: folder for notices that came while the
+    broker was away, of one tracker alone; without one they are answered 503 meanwhile. spool_megabytes: what it may
+    take. broker_seconds: how long a notice waits for the broker before it is spooled. metrics_host, metrics_port:
+    where `GET /metrics` is answered; 0 for nowhere.
     """
 
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
@@ -170,6 +212,12 @@ class TrackSection(_Section, frozen=True):
     public_url: _Url = "http://127.0.0.1:8080"
     secret: _Secret | None = None
     old_secrets: tuple[_Secret, ...] = ()
+    price_keys: dict[str, PriceKeys] = {}
+    spool_dir: str = ""
+    spool_megabytes: Annotated[int, msgspec.Meta(gt=0, le=1_000_000)] = 256
+    broker_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 1.0
+    metrics_host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
+    metrics_port: Annotated[int, msgspec.Meta(ge=0, lt=65_536)] = 0
 
     def __repr__(self) -> str:
         """All but the secret, which must not reach a log."""
@@ -213,6 +261,10 @@ class Config(_Section, frozen=True):
     def keys(self) -> list[bytes]:
         """Every key whose tokens are taken, the signing one first; raises `ConfigError` as `key` does."""
         return [self.key(), *(bytes.fromhex(secret) for secret in self.track.old_secrets)]
+
+    def ciphers(self) -> dict[str, PriceCipher]:
+        """What reads the prices of exchanges that encrypt them, by exchange."""
+        return {exchange: keys.cipher() for exchange, keys in self.track.price_keys.items()}
 
     def check_public_url(self) -> None:
         """Raises `ConfigError` where the markup of our bids would not be secure."""

@@ -10,6 +10,7 @@
     reports      what a manifest says of a training
     value        what a conversion is worth, as a bundle keeps it
     calibration  raw score -> probability, a small monotone table
+    clusters     which rows belong together: those of one user, or of one stretch of time
     shift        how far two samples of one thing differ
     spans        spans of time as people write them
     evaluate     the numbers a model is judged by

@@ -25,6 +25,7 @@ import msgspec
 from models.aliases import champion_hash
 from models.calibration import CalibrationTable, check_table
 from models.errors import ArtifactError
+from models.paths import no_folder
 from models.reports import ModelReport, TrainingReport
 from models.schema import FeatureSpec
 from models.trees import parse_forest
@@ -156,6 +157,8 @@ def load_bundle(path: Path | str) -> ModelBundle:
         ArtifactError: a file is missing, altered or broken: which one, what was expected, what to do.
     """
     path = Path(path)
+    if path.is_file():  # what is not there is said by its first file, and may come yet
+        raise ArtifactError(f"model {path} must be a folder, {no_folder(path)}")
     named = champion_hash(path)
     path = path / named if named else path
     manifest = _read_manifest(path)

@@ -20,6 +20,7 @@ from models.compile import compile_boosters
 from models.dataset import TrainingTable, read_table
 from models.errors import ArtifactError, TableError
 from models.evaluate import evaluate
+from models.paths import no_file
 from models.schema import FeatureSpec, check_servable
 from models.scorer import score_rows
 from models.training.sample import weight_of
@@ -49,6 +50,9 @@ def bring_model(
     features = FeatureSpec.from_json(_bytes_of(spec))
     check_servable(features)
     paths = {"ctr": click, "cvr": conversion or click}
+    for path in dict.fromkeys(paths.values()):
+        if why := no_file(path):
+            raise ArtifactError(f"model {path} must be a file, a LightGBM text, {why}")
     for path in dict.fromkeys(paths.values()):
         report = check_file(path, spec=spec)
         if not report.fits:
@@ -87,6 +91,8 @@ def bring_model(
 
 
 def _bytes_of(spec: Path) -> bytes:
+    if why := no_file(spec):
+        raise ArtifactError(f"feature spec {spec} must be a file, {why}")
     try:
         return spec.read_bytes()
     except OSError as error:
@@ -103,7 +109,7 @@ def _report(
     text: str, table: CalibrationTable, raw: Floats, labels: Floats, weights: Floats, *, flat: bool
 ) -> ModelReport:
     return ModelReport(
-        kind="prior" if flat else "lightgbm",
+        kind="mean" if flat else "lightgbm",
         rounds=len(parse_forest(text).trees),
         early_stopping=False,
         training_rows=0,

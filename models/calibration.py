@@ -161,9 +161,10 @@ def _steps(raw: Floats, labels: Floats, weights: Floats) -> _Steps:
     from scipy.optimize import isotonic_regression
 
     scores, inverse = np.unique(raw, return_inverse=True)
-    weight = np.bincount(inverse, weights=weights)
-    positives = np.bincount(inverse, weights=labels * weights)
-    squares = np.bincount(inverse, weights=labels * weights * weights)
+    weight, positives, squares = (
+        np.bincount(inverse, weights=each).astype(np.float64)
+        for each in (weights, labels * weights, labels * weights * weights)
+    )
     starts = np.asarray(isotonic_regression(positives / weight, weights=weight).blocks)[:-1]
     into = _knot_of_block(np.add.reduceat(weight, starts))
 

@@ -20,6 +20,7 @@ from models.artifact import MODEL_NAMES, load_bundle
 from models.compile import LeafMaskTable, compile_boosters
 from models.errors import ArtifactError, MismatchError, TableError
 from models.needs import Need, TextCheck, names_in, needs_of, text_check
+from models.paths import no_file
 from models.schema import (
     SERVED,
     Feature,
@@ -102,7 +103,7 @@ def check_file(
     texts, features = _read(path, spec)
     kind = "bundle" if path.is_dir() else "text"
     if table is not None and features is None:
-        raise TableError(f"--table {table} needs the features of {path}: name their spec.json with --spec")
+        raise TableError(f"table {table} needs the features of {path}: name their spec.json with --spec")
     faults: list[str] = []
     forests = _forests(texts, faults)
     checks = [text_check(name, text, forests.get(name)) for name, text in texts.items()]
@@ -194,6 +195,9 @@ def _read(path: Path, spec: Path | None) -> tuple[dict[str, str], FeatureSpec | 
             raise ArtifactError(f"--spec is for a LightGBM text, {path} is a bundle with features of its own")
         bundle = load_bundle(path)
         return {name: bundle.texts[name] for name in MODEL_NAMES}, bundle.spec
+    for name, wanted in ((f"model {path}", path), (f"feature spec {spec}", spec)):
+        if wanted is not None and (why := no_file(wanted)):
+            raise ArtifactError(f"{name} must be a file, {why}")
     try:
         text = path.read_text(encoding="utf-8")
         given = FeatureSpec.from_json(spec.read_bytes()) if spec is not None else None

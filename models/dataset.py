@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from models import columns
 from models.errors import TableError
 from models.extras import NUMBERS, TEXTS, TIMES, UNKNOWN_NS, Extra
+from models.paths import no_file
 from models.schema import Declaration, check_declarations
 
 TIME, CLICK, CONVERSION = "at_ns", "click", "conversion"
@@ -134,8 +135,8 @@ def read_arrow(path: Path) -> tuple[Any, str]:
     Raises:
         TableError: the file is missing, unreadable, or neither `.parquet` nor `.csv`.
     """
-    if not path.is_file():
-        raise TableError(f"training table {path} must be a file, is not there")
+    if why := no_file(path):
+        raise TableError(f"training table {path} must be a file, {why}")
     readers = {".parquet": _read_parquet, ".csv": _read_csv}
     reader = readers.get(path.suffix.lower())
     if reader is None:

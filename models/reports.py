@@ -14,13 +14,17 @@ class ModelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """How one model came about and how it did on rows later than all it has seen.
 
     Attributes:
-        kind: `lightgbm`, or `prior`: too few positives to learn from, so one leaf with the smoothed mean.
+        kind: `lightgbm`; `prior`: too few positives to learn from, so one leaf with the smoothed mean; or `mean`: a
+            brought model without one of conversions, so one rate for all clicks.
         rounds: trees.
         early_stopping: whether held-out rows chose the number of trees.
         training_rows: rows the trees were grown on. training_positives: positives among them.
         calibration: `isotonic` or `offset`, see `models.calibration`.
         before: on the test rows, by the model's own sigmoid.
         after: on the test rows, calibrated.
+        settled: where labels of the test rows are interim (`DelayReport.method` is not `none`), `before` and `after`
+            are of all of them by the probability of being known by now; this is of those watched for the whole
+            horizon, by the probability itself, as `models evaluate` judges. Absent where labels are complete.
     """
 
     kind: str
@@ -31,6 +35,8 @@ class ModelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     calibration: str
     before: Metrics
     after: Metrics
+    # Absent, not null, as bundles had no such field once: their hash is over a text without it.
+    settled: Metrics | msgspec.UnsetType = msgspec.UNSET
 
 
 class DelayReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ArtifactError, TableError
+from models.paths import no_file
 from models.texts import TextLists, Texts
 
 SEGMENTS_COLUMN = "segments"
@@ -115,6 +116,8 @@ def load_declarations(path: Path) -> tuple[Declaration, ...]:
     Raises:
         TableError: the file is missing, is not TOML, or holds a key or value that is not allowed.
     """
+    if why := no_file(path):
+        raise TableError(f"feature declarations {path} must be a file, {why}")
     try:
         found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _DeclarationFile).feature
     except OSError as error:
@@ -157,7 +160,7 @@ def check_servable(spec: "FeatureSpec") -> None:
     if faults := serving_faults(spec.features):
         raise ArtifactError(
             f"features of a model that bids must be those that a bidder serves: {'; '.join(faults)}; train it "
-            f"without them, or declare them as they are served (--spec of `clearbid models train`)"
+            f"without them, or declare them as they are served (--features of `clearbid models train`)"
         )
 
 

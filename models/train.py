@@ -30,12 +30,13 @@ from models.calibration import CalibrationTable, calibrate, sigmoid
 from models.dataset import TimeSplit, TrainingTable
 from models.evaluate import Metrics, evaluate
 from models.reports import DelayReport, ModelReport, TrainingReport, TuningReport
+from models.ripe import settled
 from models.schema import Declaration, FeatureSpec, fit_spec
 from models.training.checks import check_clicks, usable
 from models.training.delays import Conversions, conversions_of
 from models.training.fit import Fitted, Progress, fit_table, fit_trees
 from models.training.params import TrainParams, check_params
-from models.training.sample import Sample, click_sample, weight_of
+from models.training.sample import Sample, click_sample, conversion_sample, weight_of
 from models.training.split import split_table
 from models.training.value import fit_value, values_of
 from models.value import ValueModel
@@ -103,6 +104,8 @@ def train_bundle(
         "ctr": _learn("ctr", clicks, spec, params, seed, tell),
         "cvr": _learn("cvr", conversions.samples, spec, params, seed, tell),
     }
+    if conversions.report.method != "none":
+        learned["cvr"] = _with_settled(learned["cvr"], *slices["test"], conversions.report.horizon_ns)
     value = None
     if _has_values(table):
         value = fit_value({part: values_of(*slices[part]) for part in slices}, spec, params, seed, tell)
@@ -150,6 +153,16 @@ def _learn(
         after=_metrics(test, calibrate(calibration, raw)),
     )
     return _Learned(fitted, calibration, report)
+
+
+def _with_settled(learned: _Learned, rows: TrainingTable, x: Floats, horizon_ns: int) -> _Learned:
+    """The same with its metrics on clicks of the test that were watched for the whole horizon."""
+    sample = conversion_sample(rows, x)
+    known = (rows.click > 0) & ~np.isnan(rows.conversion)
+    sample = sample.rows(settled(rows, horizon_ns)[known])
+    metrics = _metrics(sample, calibrate(learned.calibration, learned.fitted.raw(sample.x)))
+    report = msgspec.structs.replace(learned.report, settled=metrics)
+    return msgspec.structs.replace(learned, report=report)
 
 
 def _metrics(sample: Sample, p: Floats) -> Metrics:

@@ -51,17 +51,24 @@ def _publish(
         int, typer.Option(metavar="N", help="How long they hold without news.", min=1, max=_MOST_HOURS)
     ] = 168,
     check: Annotated[bool, typer.Option("--check", help="Only say what would be published.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a line.")] = False,
 ) -> None:
     """Publish found segments to the bidders, which target and score by them from then on."""
+    from models.pages.text import counted
     from models.segments.folder import load_segments
 
     found = load_segments(segments)
     now_ns = time.time_ns()
     every = list(profiles_of(found, now_ns, now_ns + hours * _NS_PER_HOUR, segments))
     removed = len(found.removed)
-    told = f"{len(every) - removed:,} users in {len(set(found.segment_of.values()))} segments, {removed:,} in none"
+    said = {
+        "users": len(every) - removed,
+        "segments": len(set(found.segment_of.values())),
+        "in_none": removed,
+    }
+    told = f"{counted(said['users'], 'user')} in {counted(said['segments'], 'segment')}, {removed:,} in none"
     if check:
-        typer.echo(f"profiles: {told}; nothing was published")
+        _say(f"{told}; nothing was published", {**said, "published": 0}, json=json)
         return
     from bidder.cli.running import run_until_stopped
     from bidder.cli.serve import log_warnings
@@ -86,7 +93,24 @@ def _publish(
             f"{len(every):,}",
             err=True,
         )
-    typer.echo(f"profiles: {told}, published to {settings.kafka.bootstrap}, for {hours} h")
+    where = settings.kafka.bootstrap
+    more = {
+        "published": len(every),
+        "bootstrap": where,
+        "hours": hours,
+        "kept_by_bidders": min(len(every), kept),
+    }
+    _say(f"{told}, published to {where}, for {hours} h", {**said, **more}, json=json)
+
+
+def _say(line: str, found: dict[str, object], *, json: bool) -> None:
+    """One line for people, or the same as one JSON object."""
+    if not json:
+        typer.echo(f"profiles: {line}")
+        return
+    import msgspec
+
+    typer.echo(msgspec.json.encode(found).decode())
 
 
 def profiles_of(found: "Before", at_ns: int, expires_ns: int, source: Path) -> "Iterator[Profile]":

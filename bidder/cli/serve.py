@@ -19,6 +19,7 @@ from bidder.cli.options import (
     configured,
     shared_clock,
 )
+from bidder.cli.pixel import print_pixel
 from bidder.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,14 +28,21 @@ if TYPE_CHECKING:
     from bidder.runtime.kafka_prefix import KafkaPlace
     from bidder.runtime.metrics import Metrics
     from bidder.runtime.renewal import Renewal
+    from bidder.runtime.transport import Sink
     from bidder.runtime.worker import Worker
+    from bidder.web.publish import NoticePublisher
+    from bidder.web.spool import Spool
+    from bidder.web.track import Tracker
 
 
 def register(app: typer.Typer) -> None:
     """Adds the serving commands."""
     app.command("bank")(_bank)
     app.command("bid")(_bid)
-    app.command("track")(_track)
+    track = typer.Typer(invoke_without_command=True)
+    track.callback()(_track)
+    track.command("pixel")(print_pixel)
+    app.add_typer(track, name="track")
 
 
 def _bank(
@@ -55,15 +63,18 @@ def _bank(
 
 
 def _track(
+    context: typer.Context,
     config: ConfigOption = None,
     kafka: KafkaOption = None,
     clock_origin_ns: OriginOption = None,
     clock_wall_ns: WallOption = None,
     speedup: SpeedupOption = 1.0,
 ) -> None:
-    """Run the tracking endpoints: wins, billing, losses, impressions, clicks, conversions."""
+    """Run the tracking endpoints: wins, billing, losses, impressions, views, clicks, conversions."""
     from bidder.cli.running import run_until_stopped
 
+    if context.invoked_subcommand is not None:
+        return
     settings = configured(config, kafka=kafka)
     clock = shared_clock(clock_origin_ns, clock_wall_ns, speedup)
     log_warnings()
@@ -139,13 +150,13 @@ async def serve_bank(config: "Config", clock: "Clock", speedup: float, stop: asy
 
 
 async def serve_track(config: "Config", clock: "Clock", stop: asyncio.Event) -> None:
-    """Connects and serves the tracking endpoints until `stop` is set.
+    """Connects and serves the tracking endpoints until `stop` is set; with a spool also while the broker is away.
 
     Raises:
-        ClearbidError: if there is no secret, no broker, or the address is taken.
+        ClearbidError: if there is no secret, no broker and no spool, or the address or the spool is taken.
     """
     from bidder.core.bankrules import HOUR_NS
-    from bidder.web.publish import run_tracker
+    from bidder.web.publish import NoticePublisher, run_tracker
     from bidder.web.track import Tracker
 
     track = config.track
@@ -155,13 +166,64 @@ async def serve_track(config: "Config", clock: "Clock", stop: asyncio.Event) -> 
         config.account.currency,
         grace_ns=bank.late_event_hours * HOUR_NS,
         conversion_window_ns=bank.conversion_days * 24 * HOUR_NS,
+        ciphers=config.ciphers(),
+        privacy=config.privacy,
     )
     async with AsyncExitStack() as stack:
-        place = await connected(config)
-        sink = await started(stack, place.sink("clearbid-track"))
-        typer.echo(f"track: http://{track.host}:{track.port}, Kafka {place.bootstrap}")
-        await run_tracker(tracker, sink, clock, track.host, track.port, stop)
+        spool = _spool(stack, config)
+        sink = await _notice_sink(stack, config, late=spool is not None)
+        publisher = NoticePublisher(sink, spool=spool, patience_s=track.broker_seconds)
+        await _start_track_metrics(stack, config, tracker, publisher)
+        typer.echo(f"track: http://{track.host}:{track.port}, Kafka {config.kafka.bootstrap}")
+        await run_tracker(tracker, sink, clock, track.host, track.port, stop, publisher=publisher)
     typer.echo(f"track: stopped, {sum(tracker.counts.values()):,} calls")
+
+
+def _spool(stack: AsyncExitStack, config: "Config") -> "Spool | None":
+    """What keeps notices while the broker is away, where a folder is set."""
+    from bidder.web.disk import Disk
+    from bidder.web.spool import Spool
+
+    if not config.track.spool_dir:
+        return None
+    disk = stack.enter_context(Disk(Path(config.track.spool_dir)))
+    return Spool(disk, config.track.spool_megabytes << 20)
+
+
+async def _notice_sink(stack: AsyncExitStack, config: "Config", *, late: bool) -> "Sink":
+    """Where notices go: acknowledged by all in-sync replicas; `late` where the broker may come later."""
+    from bidder.runtime.late_sink import LateSink
+
+    async def connect() -> "Sink":
+        place = await connected(config)
+        sink = place.sink("clearbid-track", acks="all")
+        try:
+            await sink.start()
+        except BaseException:
+            await sink.stop()
+            raise
+        return sink
+
+    if late:
+        return await started(stack, LateSink(connect))
+    sink = await connect()
+    stack.push_async_callback(sink.stop)
+    return sink
+
+
+async def _start_track_metrics(
+    stack: AsyncExitStack, config: "Config", tracker: "Tracker", publisher: "NoticePublisher"
+) -> None:
+    """Answers `GET /metrics` of the tracker, where a port is set."""
+    from bidder.web.metrics import TrackMetrics, track_metrics_server
+
+    track = config.track
+    if track.metrics_port:
+        metrics = TrackMetrics(tracker, publisher)
+        server = track_metrics_server(metrics, track.metrics_host, track.metrics_port)
+        await server.start()
+        stack.push_async_callback(server.stop)
+        typer.echo(f"track: metrics at http://{server.host}:{server.port}/metrics")
 
 
 async def serve_bid(

@@ -1,18 +1,27 @@
 """One budget at the bank: its limit, what is booked on it and what is granted of it.
 
-    room = limit - committed
+    room = limit - reserve - committed
     committed = booked + outstanding
     outstanding = sum over grants that are not freed of max(0, granted - posted)
+    reserve = share * (limit - booked + recent)
 
-A grant moves room to outstanding, a booking outstanding to booked, freeing outstanding back to room. So the rule
-that is checked after each operation is
+A grant moves room to outstanding, a booking outstanding to booked, freeing outstanding back to room. *Uncovered*
+is spend that came when its grant had no room left: after the grant was freed, or beyond it. For that the reserve
+is kept back: `share` (`core.lateness`) of all that may still come uncovered, which is what is not booked yet and
+`recent`, what was booked in the last `late_tail_ns` or up to twice that, as a measure of the wins of ended bids that
+nobody told of yet. So the reserve is never above share * limit, and goes to 0 by itself as the budget is spent and
+the tail of it is over: then all that is left may be leased. It is rounded down to the account's unit.
 
-    committed <= limit + uncovered + cut
+`held` is the part of the reserve that is there: after a limit was cut or more was uncovered than kept back it may be
+less. Uncovered spend eats it first. The rule that is checked after each operation is
 
-where `uncovered` is spend that came when its grant had no room left (after the grant was freed, or beyond it)
-and `cut` is by how much a lowered limit fell below what was committed already. Both are counted and neither
-comes from granting: where no notice is late, no worker bids beyond its grant and no budget is lowered, both
-are 0 and spend never passes the limit.
+    committed + held <= limit + over + cut,      so      spend <= limit + over + cut
+
+where `over` is the uncovered spend that neither reserve nor room had place for, and `cut` is by how much a lowered
+limit fell below what was committed already. Neither comes from granting. Where no budget is lowered, `over` stays 0
+and spend never passes the limit if, from no grant on, more of what may still come than `share` comes uncovered:
+for then uncovered <= reserve at that grant. `core.lateness` says at which quantile that holds. Where no notice is
+late and no worker bids beyond its grant nothing is uncovered at all.
 
 All amounts are in the account's unit: nanos of money, or millionths of an impression.
 """
@@ -24,6 +33,8 @@ from bidder.core.budgets import FOREVER_NS, Budget, Unit
 from bidder.core.lines import Line
 from bidder.core.messages import ONE_IMPRESSION
 from bidder.errors import InvariantError
+
+_MILLION = 1_000_000
 
 
 class Sent(NamedTuple):
@@ -89,24 +100,31 @@ class Account:
     Attributes:
         limit: the least that any of its line items states; 0 where none does any more.
         step: the most that one bid costs of it.
+        reserve: what is kept back for spend that comes uncovered. held: the part of it that is there.
         lines: the line items that charge to it and the limit each states, by their id.
         closed: its day is over: what it limited then stays as it was, and nobody is granted of it.
         written: the row that was last given out to be kept.
     """
 
     __slots__ = (
+        "_booked_before",
+        "_booked_then",
+        "_then_ns",
         "begin_ns",
         "booked",
         "closed",
         "cut",
         "end_ns",
         "grants",
+        "held",
         "id",
         "keep_until_ns",
         "late",
         "limit",
         "lines",
         "outstanding",
+        "over",
+        "reserve",
         "step",
         "uncovered",
         "unit",
@@ -127,10 +145,13 @@ class Account:
         self.lines: dict[tuple[str, str], tuple[Line, int]] = {}
         self.grants: dict[tuple[str, int], Grant] = {}
         self.outstanding = 0
-        self.cut = 0
+        self.cut = self.over = self.reserve = self.held = 0
         self.closed = False
         self.written: AccountRow | None = None
-        self._measure_cut()
+        # After a start all that was booked counts as recent: too much is kept back for a while, never too little.
+        self._booked_before = self._booked_then = 0
+        self._then_ns: int | None = None
+        self._measure()
 
     @classmethod
     def opened(cls, budget: Budget, keep_until_ns: int) -> "Account":
@@ -159,7 +180,24 @@ class Account:
     @property
     def room(self) -> int:
         """What may still be granted."""
-        return max(0, self.limit - self.committed)
+        return max(0, self.limit - self.reserve - self.committed)
+
+    @property
+    def uncovered_ppm(self) -> int:
+        """Millionths of its spend that came uncovered."""
+        return -(-self.uncovered * _MILLION // self.booked) if self.booked else 0
+
+    def keep_back(self, share_ppm: int, now_ns: int, tail_ns: int) -> None:
+        """Sets the reserve: millionths of what may still come, where what came `tail_ns` ago is over."""
+        if self._then_ns is None:
+            self._then_ns = now_ns
+        elif now_ns - self._then_ns >= tail_ns:
+            self._booked_before, self._booked_then, self._then_ns = self._booked_then, self.booked, now_ns
+        to_come = max(0, self.limit - self.booked) + self.booked - self._booked_before
+        self.reserve = to_come * share_ppm // _MILLION
+        if self.unit is Unit.IMPRESSIONS:
+            self.reserve -= self.reserve % self.step
+        self.held = min(self.reserve, max(0, self.limit - self.committed))
 
     def biddable(self, now_ns: int, lead_ns: int) -> bool:
         """Whether seats may hold leases now; so early before its begin they already get them."""
@@ -175,7 +213,7 @@ class Account:
             self.step = max((line.max_bid_cpm_micros for line, _ in self.lines.values()), default=1)
         else:
             self.step = ONE_IMPRESSION
-        self._measure_cut()
+        self._measure()
         return self.limit != before
 
     def open(self, seat: str, epoch: int) -> Grant:
@@ -189,7 +227,7 @@ class Account:
         grant = Grant(row)
         self.grants[grant.seat, grant.epoch] = grant
         self.outstanding += grant.outstanding
-        self._measure_cut()
+        self._measure()
         return grant
 
     def give(self, grant: Grant, units: int) -> None:
@@ -207,7 +245,7 @@ class Account:
         """Takes back what the grant did not post; the caller knows that nothing can still come in time."""
         self.outstanding -= grant.outstanding
         grant.freed = True
-        self._measure_cut()
+        self._measure()
 
     def reopen(self, grant: Grant) -> bool:
         """Lets a freed grant count again if all of it fits: its epoch may still believe in it."""
@@ -233,8 +271,8 @@ class Account:
             raise InvariantError(f"grant {grant.key} must be freed before it is dropped")
         del self.grants[grant.seat, grant.epoch]
 
-    def book(self, units: int, grant: Grant | None, *, late: bool) -> None:
-        """Books spend, against its grant as far as that has room."""
+    def book(self, units: int, grant: Grant | None, *, late: bool) -> int:
+        """Books spend, against its grant as far as that has room; gives what of it is uncovered."""
         covered = 0
         if grant is not None:
             if not grant.freed:
@@ -245,6 +283,9 @@ class Account:
         self.uncovered += units - covered
         if late:
             self.late += units
+        if covered < units:
+            self._measure_over()
+        return units - covered
 
     def check(self) -> None:
         """Raises `InvariantError` where the books of this account do not add up."""
@@ -253,11 +294,17 @@ class Account:
             raise InvariantError(
                 f"outstanding grants of account {self.id} must sum to {self.outstanding}, was {outstanding}"
             )
-        allowed = self.limit + self.uncovered + self.cut
-        if self.committed > allowed:
+        allowed = self.limit + self.over + self.cut
+        if self.committed + self.held > allowed:
             raise InvariantError(
-                f"what is booked on and granted of account {self.id} must be at most {allowed} (limit "
-                f"{self.limit}, uncovered {self.uncovered}, cut {self.cut}), was {self.committed}"
+                f"what is booked on and granted of account {self.id} must be at most {allowed - self.held} (limit "
+                f"{self.limit}, held for late spend {self.held}, beyond that {self.over}, cut {self.cut}), was "
+                f"{self.committed}"
+            )
+        if self.over > self.uncovered:
+            raise InvariantError(
+                f"spend of account {self.id} beyond its reserve must be at most what came uncovered, "
+                f"{self.uncovered}, was {self.over}"
             )
         if self.late > self.booked or self.uncovered > self.booked:
             raise InvariantError(f"late and uncovered spend of account {self.id} must be within its spend")
@@ -276,9 +323,15 @@ class Account:
             self.keep_until_ns,
         )
 
-    def _measure_cut(self) -> None:
+    def _measure(self) -> None:
         """Only where the limit or the grants change from outside, or where units come back: never on a grant."""
         self.cut = max(0, self.committed - self.uncovered - self.limit)
+        self._measure_over()
+
+    def _measure_over(self) -> None:
+        """What uncovered spend left of the reserve, and what it took beyond."""
+        self.over = max(0, self.committed - self.limit - self.cut)
+        self.held = min(self.held, max(0, self.limit - self.committed))
 
 
 def _in_flight(line: Line, now_ns: int, lead_ns: int) -> bool:

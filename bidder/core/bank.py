@@ -1,8 +1,8 @@
 """The bank: the only owner of budgets. A pure state machine, `Effects` out for each step.
 
-Inputs: `Notice` and `SliceReport` messages, changed campaigns and advertisers, and ticks. Outputs: `Settlement`,
-`Lease`, `Exposure` and `CreativeCounts` messages and the rows to keep. Whoever runs it writes the rows and the
-consumed offsets in one transaction, then publishes the messages (`runtime.bank`).
+Inputs: `Notice`, `Conversion` and `SliceReport` messages, changed campaigns and advertisers, and ticks. Outputs:
+`Settlement`, `Lease`, `Exposure` and `CreativeCounts` messages and the rows to keep. Whoever runs it writes the rows
+and the consumed offsets in one transaction, then publishes the messages (`runtime.bank`).
 
 | part | knows |
 |---|---|
@@ -10,6 +10,8 @@ consumed offsets in one transaction, then publishes the messages (`runtime.bank`
 | `core.account` | one of them, and the rule that it must keep, stated exactly |
 | `core.chart` | which of them there are today, and which a line item charges |
 | `core.bidbook` | what each bid has had, and the rules by which notices are refused |
+| `core.attribution` | which bid a conversion counts for: windows, last touch, orders, and those that wait |
+| `core.lateness` | which share of spend comes uncovered, and what is to be kept back for it |
 | `core.leasing` | seats, epochs, chunks, renewal, and when what was granted comes back |
 | `core.tally` | what came of the bids of a line item and of a creative, and the reports |
 
@@ -27,18 +29,21 @@ The first notice that tells that a bid's impression was shown, its IMPRESSION or
 from collections.abc import Iterable, Mapping, Sequence
 
 from bidder.core.account import Account
+from bidder.core.attribution import Attribution, Credit
 from bidder.core.bankrules import BankRules, Rule
 from bidder.core.bidbook import BidBook
-from bidder.core.bookings import BankState, Booking, CreativeRow
+from bidder.core.bookings import BankState, Booking, CreativeRow, UnattributedRow
 from bidder.core.budgets import Unit
 from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.chart import Chart
 from bidder.core.effects import Draft, Effects, PlacedExposure
 from bidder.core.exposures import Exposure
+from bidder.core.lateness import Lateness
 from bidder.core.leasing import Leasing
 from bidder.core.messages import (
     AdvertiserChange,
     CampaignChange,
+    Conversion,
     CreativeCounts,
     Lease,
     Notice,
@@ -96,14 +101,17 @@ class Bank:
         self._untold: dict[tuple[str, str], CreativeTally] = {}
         for refusal in state.refusals:
             self._refusals_of(self._books.get(refusal.campaign_id))[refusal.rule] = refusal.times
+        self._attribution = Attribution(rules, campaigns, self._bids, state)
         for booking in state.bookings:
             self._bids.remember(booking)
+            self._attribution.remember(booking)
         self._leasing = Leasing(rules, self._chart.offered, state.seats)
+        self._lateness = Lateness(rules, state.lateness)
         self._draft = Draft()
         self.check()
 
     def apply(
-        self, messages: Sequence[Notice | SliceReport], now_ns: int, *, redelivered: bool = False
+        self, messages: Sequence[Notice | Conversion | SliceReport], now_ns: int, *, redelivered: bool = False
     ) -> Effects:
         """Takes messages in order; a batch may be split anywhere without a difference.
 
@@ -113,6 +121,10 @@ class Bank:
         for message in messages:
             if isinstance(message, Notice):
                 self._take_notice(message, now_ns, quiet=redelivered)
+            elif isinstance(message, Conversion):
+                booking = self._attribution.take(message, now_ns, self._draft, quiet=redelivered)
+                if booking is not None:
+                    self._attribute(booking)
             else:
                 self._leasing.take(message, now_ns, self._draft)
         return self._close()
@@ -125,12 +137,15 @@ class Bank:
             else:
                 book = self._books.setdefault(change.campaign_id, CampaignBook(change.campaign_id))
                 book.adopt(change.campaign)
+                self._attribution.adopt(change.campaign_id, change.campaign)
                 self._chart.adopt_campaign(change.campaign_id, change.campaign, self._draft)
         self._leasing.look_again()
         return self._close()
 
     def tick(self, now_ns: int, seen_until_ns: int | None = None, *, free: bool = True) -> Effects:
         """Frees what can no longer be posted, then tops up and renews the leases of seats that reported.
+
+        Conversions that waited for their touch are looked at first.
 
         Args:
             now_ns: the time now.
@@ -140,12 +155,15 @@ class Bank:
             free: whether money may come back at all.
         """
         seen_ns = now_ns if seen_until_ns is None else min(now_ns, seen_until_ns)
+        for booking in self._attribution.retry(now_ns, seen_ns, self._draft):
+            self._attribute(booking)
         self._bids.evict(now_ns)
+        self._attribution.evict(now_ns)
         if free:
             self._leasing.free(seen_ns, self._draft)
         if self._chart.roll(now_ns, self._draft):
             self._leasing.look_again()
-        self._leasing.serve(now_ns, seen_ns, self._draft)
+        self._leasing.serve(now_ns, seen_ns, self._draft, self._lateness.share_ppm(now_ns))
         self._tell_creatives(now_ns)
         return self._close()
 
@@ -179,9 +197,17 @@ class Bank:
             for _, tally in sorted(book.tallies.items())
         ]
 
+    def unattributed(self) -> list[UnattributedRow]:
+        """Conversions that count for no bid, by advertiser and reason."""
+        return self._attribution.unattributed()
+
     def accounts(self) -> list[AccountReport]:
         """Every budget on which something may still be booked, in the order of their ids."""
-        return [account_report(account) for _, account in sorted(self._chart.accounts.items())]
+        locked = self._leasing.locked()
+        return [
+            account_report(account, locked.get(name, 0))
+            for name, account in sorted(self._chart.accounts.items())
+        ]
 
     def refused(self) -> dict[str, int]:
         """Refused notices by rule, over all campaigns and those of unknown ones."""
@@ -217,6 +243,8 @@ class Bank:
         """Does what a notice says that no rule of the bid book refuses; the rule that refuses it all the same."""
         if notice.kind is notice.money:
             return self._post(book, notice, now_ns)
+        if notice.kind is NoticeKind.CONVERSION:
+            return self._convert(book, notice, now_ns)
         if notice.kind is NoticeKind.LOSS:
             self._void(notice)
         else:
@@ -232,13 +260,16 @@ class Bank:
         if any(account.booked + units > MAX_NANOS for account, units in charges):
             return Rule.BAD_VALUE
         late = _late(notice)
+        uncovered = []
         for account, units in charges:
             grant = account.grants.get((notice.seat, notice.epoch))
-            account.book(units, grant, late=late)
+            uncovered.append(account.book(units, grant, late=late))
             if grant is None:
                 self._draft.touch(account)
             else:
                 self._draft.move(account, grant)
+        bid_at_ns = _bid_at_ns(notice)
+        self._lateness.book(book.advertiser, bid_at_ns, notice.cost_nanos, uncovered[0], self._draft)
         tally = book.tally(_line_item(notice))
         tally.spend(notice.cost_nanos, late=late)
         tally.wins += not self._bids.won(notice.bid_id)
@@ -257,10 +288,10 @@ class Bank:
         ]
 
     def _count(self, book: CampaignBook, notice: Notice, now_ns: int) -> None:
-        """A notice that books no spend: an impression, click, conversion, or a win or billing for information."""
+        """A notice that books no spend: an impression, view, click; a win or billing for information."""
         kind = notice.kind
         spent = self._bids.spent(notice.bid_id)
-        unbilled = not spent and kind in {NoticeKind.CLICK, NoticeKind.CONVERSION}
+        unbilled = not spent and kind is NoticeKind.CLICK
         tally = book.tally(_line_item(notice))
         tally.unbilled += unbilled
         if kind is NoticeKind.IMPRESSION:
@@ -269,13 +300,35 @@ class Bank:
         elif kind is NoticeKind.CLICK:
             tally.clicks += 1
             self._count_creative(notice, clicks=1)
-        elif kind is NoticeKind.CONVERSION:
-            tally.convert(notice.value_nanos)
+        elif kind is NoticeKind.VIEW:
+            tally.views += 1
+            self._count_creative(notice, views=1)
         else:
             tally.wins += not self._bids.won(notice.bid_id)
             if kind is NoticeKind.WIN and not spent:
                 self._settle(notice, SettlementKind.WON, 0)
         self._keep(tally, notice, now_ns, unbilled=unbilled)
+
+    def _convert(self, book: CampaignBook, notice: Notice, now_ns: int) -> Rule | None:
+        """A conversion that names its bid; the rule that refuses it, if one does."""
+        advertiser_id = notice.advertiser_id or book.advertiser
+        credit = self._attribution.credit(notice, advertiser_id, now_ns, self._draft)
+        if isinstance(credit, Rule):
+            return credit
+        tally = book.tally(_line_item(notice))
+        tally.convert(notice.value_nanos, viewed=credit.kind is NoticeKind.IMPRESSION)
+        unbilled = not self._bids.spent(notice.bid_id)
+        tally.unbilled += unbilled
+        self._keep(tally, notice, now_ns, unbilled=unbilled, credit=credit)
+        return None
+
+    def _attribute(self, booking: Booking) -> None:
+        """Books a conversion that named its user; the bid book knows it already."""
+        tally = self._books[booking.campaign_id].tally(booking.line_item_id)
+        tally.convert(booking.value_nanos, viewed=booking.touch == NoticeKind.IMPRESSION)
+        tally.unbilled += booking.unbilled
+        self._draft.bookings.append(booking)
+        self._draft.tallies[tally.campaign_id, tally.line_item_id] = tally
 
     def _void(self, notice: Notice) -> None:
         """A loss leaves no row: voiding twice is voiding once, and only booked spend outweighs it."""
@@ -298,7 +351,9 @@ class Bank:
             )
             self._draft.exposures.append(PlacedExposure(exposure, notice.partition))
 
-    def _count_creative(self, notice: Notice, *, impressions: int = 0, clicks: int = 0) -> None:
+    def _count_creative(
+        self, notice: Notice, *, impressions: int = 0, clicks: int = 0, views: int = 0
+    ) -> None:
         if not notice.creative_id:
             return
         key = (notice.campaign_id, notice.creative_id)
@@ -307,6 +362,7 @@ class Bank:
             creative = self._creatives[key] = CreativeTally(CreativeRow(*key))
         creative.impressions += impressions
         creative.clicks += clicks
+        creative.views += views
         self._untold[key] = self._draft.creatives[key] = creative
 
     def _tell_creatives(self, now_ns: int) -> None:
@@ -331,6 +387,7 @@ class Bank:
                 line_item_id=notice.line_item_id,
                 bid_at_ns=_bid_at_ns(notice),
                 impressions=notice.impressions,
+                at_ns=notice.at_ns,
             )
         )
 
@@ -343,6 +400,7 @@ class Bank:
         amount_nanos: int = 0,
         unbilled: bool = False,
         accounts: str = "",
+        credit: Credit | None = None,
     ) -> None:
         booking = Booking(
             notice.bid_id,
@@ -367,8 +425,11 @@ class Bank:
             notice.exchange,
             notice.advertiser_id,
             notice.fees_nanos if amount_nanos else 0,
+            key_text(notice.user) if notice.user else "",
+            *((int(credit.kind), credit.at_ns) if credit is not None else (0, 0)),
         )
         self._bids.remember(booking)
+        self._attribution.remember(booking)
         self._draft.bookings.append(booking)
         self._draft.tallies[tally.campaign_id, tally.line_item_id] = tally
 

@@ -27,6 +27,20 @@ class Rule(StrEnum):
     BAD_VALUE = "bad_value"
     MALFORMED = "malformed"
     TOO_MANY_EVENTS = "too_many_events"
+    DUPLICATE_ORDER = "duplicate_order"
+    OUTSIDE_WINDOW = "outside_window"
+
+
+class Unattributed(StrEnum):
+    """Why a conversion that names its user counts for no bid."""
+
+    NO_TOUCH = "no_touch"
+    OUTSIDE_WINDOW = "outside_window"
+    DUPLICATE_ORDER = "duplicate_order"
+    UNKNOWN_USER = "unknown_user"
+    NOT_PERMITTED = "not_permitted"
+    BAD_VALUE = "bad_value"
+    TOO_MANY_EVENTS = "too_many_events"
 
 
 class BankRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,8 +50,14 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
     time from a bid to the end of its reservation. margin_ns: for clock skew and for notices under way.
     min_chunk_bids: a grant is never below so many maximum bids,
     unless that is all that is left. accept_ns: how long after its reservation a bid's notices are taken.
-    conversion_ns: the same for conversions. spent_refresh_ns: how often a seat hears of an account's spend
+    conversion_ns: the same for conversions. hold_ns: how long a conversion whose touch has not been heard of waits
+    for it. spent_refresh_ns: how often a seat hears of an account's spend
     alone, for pacing, and everyone of what a creative's counts are.
+
+    The reserve for late spend (`core.account`, `core.lateness`), shares in millionths: late_share_ppm: of what may
+    still come, or None to measure it. late_quantile_ppm: that the measured share is to hold at. late_start_ppm: the
+    share while too little was measured; late_floor_ppm, late_ceiling_ppm: least and most. late_window_hours: how long
+    what was measured counts. late_tail_ns: how long after a booking others of its time may still come late.
     """
 
     lease_ns: int = 30_000_000_000
@@ -46,7 +66,15 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
     min_chunk_bids: int = 100
     accept_ns: int = 72 * HOUR_NS
     conversion_ns: int = 30 * 24 * HOUR_NS
+    hold_ns: int = HOUR_NS // 6
     spent_refresh_ns: int = 200_000_000
+    late_share_ppm: int | None = None
+    late_quantile_ppm: int = 990_000
+    late_start_ppm: int = 3_000
+    late_floor_ppm: int = 1_000
+    late_ceiling_ppm: int = 250_000
+    late_window_hours: int = 168
+    late_tail_ns: int = HOUR_NS
 
     @property
     def keep_ns(self) -> int:

@@ -302,7 +302,7 @@ class Batch:
             visitor.user,
             pending.quantity,
             visitor.rate_nanos,
-            call.now_ns + exchange.result_ns,
+            call.now_ns + exchange.wait_ns,
             int.from_bytes(pending.bid_id[:7], "big"),
             *media,
             floors.per_second_nanos,

@@ -51,16 +51,17 @@ class BidBook:
         if over_ns > notice.liable_until_ns:
             return Rule.EXPIRED
         if kind is NoticeKind.CONVERSION:
-            return self._conversion_verdict(notice)
+            return self.conversion_verdict(notice.bid_id, notice.event_id, notice.value_nanos)
         if kind is notice.money:
             return self._money_verdict(notice)
         return Rule.DUPLICATE if self._bits.get(notice.bid_id, 0) & 1 << kind else None
 
-    def _conversion_verdict(self, notice: Notice) -> Rule | None:
-        if not 0 <= notice.value_nanos <= MAX_EVENT_VALUE_NANOS:
+    def conversion_verdict(self, bid_id: str, event_id: str, value_nanos: int) -> Rule | None:
+        """The rule that refuses an event of a bid whose time is not over, or None."""
+        if not 0 <= value_nanos <= MAX_EVENT_VALUE_NANOS:
             return Rule.BAD_VALUE
-        events = self._events.get(notice.bid_id, ())
-        if notice.event_id in events:
+        events = self._events.get(bid_id, ())
+        if event_id in events:
             return Rule.DUPLICATE
         return Rule.TOO_MANY_EVENTS if len(events) >= MAX_EVENTS_A_BID else None
 

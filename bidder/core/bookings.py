@@ -33,6 +33,9 @@ class Booking(NamedTuple):
         accounts: ids of the accounts that its spend was booked on beside the campaign's own, parted by spaces.
         exchange: who sold it; empty where its name fits no token. advertiser_id: whose budgets.
         fees_nanos: part of `amount_nanos` that is not the exchange's.
+        user_key: of its user, as text; empty where that is not known or may not be kept.
+        touch: of a conversion, the kind of notice that it counts for: CLICK or IMPRESSION; 0 of other kinds.
+        touch_at_ns: when that was. goal: of a conversion, what the advertiser calls it.
     """
 
     bid_id: str
@@ -57,6 +60,10 @@ class Booking(NamedTuple):
     exchange: str
     advertiser_id: str
     fees_nanos: int
+    user_key: str = ""
+    touch: int = 0
+    touch_at_ns: int = 0
+    goal: str = ""
 
 
 class AccountRow(NamedTuple):
@@ -78,7 +85,7 @@ class AccountRow(NamedTuple):
 
 
 class TallyRow(NamedTuple):
-    """What came of the bids of one line item, absolute."""
+    """What came of the bids of one line item, absolute; `view_conversions` are those without a click."""
 
     campaign_id: str
     line_item_id: str
@@ -91,15 +98,28 @@ class TallyRow(NamedTuple):
     value_nanos: int = 0
     late_wins: int = 0
     unbilled: int = 0
+    views: int = 0
+    view_conversions: int = 0
+
+
+class LateRow(NamedTuple):
+    """An advertiser's bids of one hour, absolute: money spent, the part that came uncovered, and by how many wins."""
+
+    advertiser_id: str
+    hour: int
+    spent_nanos: int = 0
+    uncovered_nanos: int = 0
+    wins: int = 0
 
 
 class CreativeRow(NamedTuple):
-    """How often a creative was shown and clicked, absolute."""
+    """How often a creative was shown, clicked and viewed, absolute."""
 
     campaign_id: str
     creative_id: str
     impressions: int = 0
     clicks: int = 0
+    views: int = 0
 
 
 class GrantRow(NamedTuple):
@@ -130,6 +150,31 @@ class RefusalRow(NamedTuple):
     times: int
 
 
+class OrderRow(NamedTuple):
+    """An order of an advertiser that was booked, on which bid, and until when a repeat of it is recognised."""
+
+    advertiser_id: str
+    order_id: str
+    bid_id: str
+    keep_until_ns: int
+
+
+class HeldRow(NamedTuple):
+    """A conversion that waits for its touch: the message as text, and until when."""
+
+    message: str
+    until_ns: int
+
+
+class UnattributedRow(NamedTuple):
+    """How many conversions of an advertiser count for no bid, what they were worth, and why; absolute."""
+
+    advertiser_id: str
+    reason: str
+    times: int
+    value_nanos: int
+
+
 class GrantKey(NamedTuple):
     """Names one grant."""
 
@@ -149,6 +194,11 @@ class Rows(NamedTuple):
     grants: tuple[GrantRow, ...] = ()
     dropped: tuple[GrantKey, ...] = ()
     seats: tuple[SeatRow, ...] = ()
+    orders: tuple[OrderRow, ...] = ()
+    held: tuple[HeldRow, ...] = ()
+    released: tuple[str, ...] = ()
+    unattributed: tuple[UnattributedRow, ...] = ()
+    lateness: tuple[LateRow, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
@@ -158,8 +208,8 @@ class Rows(NamedTuple):
 class BankState(NamedTuple):
     """What a bank starts from: all rows of the store.
 
-    Accounts only where something may still be booked on them, bookings only where a repeat may still come; seats
-    with older epochs first.
+    Accounts only where something may still be booked on them, bookings and orders only where a repeat may still
+    come; seats with older epochs first.
     """
 
     accounts: Iterable[AccountRow] = ()
@@ -169,3 +219,7 @@ class BankState(NamedTuple):
     grants: Iterable[GrantRow] = ()
     seats: Iterable[SeatRow] = ()
     bookings: Iterable[Booking] = ()
+    orders: Iterable[OrderRow] = ()
+    held: Iterable[HeldRow] = ()
+    unattributed: Iterable[UnattributedRow] = ()
+    lateness: Iterable[LateRow] = ()

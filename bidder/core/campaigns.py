@@ -6,7 +6,7 @@ beside it, for what all its campaigns share. What a line item leaves open is the
 
 | field | where a line item says nothing | where it says something |
 |---|---|---|
-| goal, value, bids, pacing, flights, creatives, profile of unknown users | the campaign's | its own |
+| goal, value, bids, pacing, flights, creatives, windows, profile of unknown users | the campaign's | its own |
 | rules to include, by dimension | the campaign's | its own take their place |
 | rules to exclude, modifiers, caps, budgets | the campaign's | its own hold too |
 """
@@ -35,6 +35,11 @@ _identifier = re.compile(_IDENTIFIER)
 MAX_CAP_IMPRESSIONS = 32
 """Highest limit of a cap: so many times of exposures are kept of a user and a line item."""
 MAX_CAP_SECONDS = 90 * 86_400
+MAX_WINDOW_SECONDS = 90 * 86_400
+CLICK_WINDOW_SECONDS = 30 * 86_400
+VIEW_WINDOW_SECONDS = 86_400
+WindowSeconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_WINDOW_SECONDS)]
+"""How long after a click or an impression a conversion counts for it; 0 is never."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 Pixels = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 
@@ -272,7 +277,8 @@ UnknownUser = Literal["refuse", "allow"]
 class LineItem(Record, frozen=True, kw_only=True):
     """One way in which a campaign buys; the default of each field leaves it to the campaign.
 
-    `creatives` names those of the campaign's that it shows; empty means all of them.
+    `creatives` names those of the campaign's that it shows; empty means all of them. A window that is None is the
+    campaign's, as 0 means that it is off.
     """
 
     id: Identifier
@@ -289,6 +295,8 @@ class LineItem(Record, frozen=True, kw_only=True):
     modifiers: tuple[Modifier, ...] = ()
     caps: tuple[Cap, ...] = ()
     unknown_user: UnknownUser | None = None
+    click_window_seconds: WindowSeconds | None = None
+    view_window_seconds: WindowSeconds | None = None
     creatives: tuple[Identifier, ...] = ()
 
 
@@ -298,7 +306,8 @@ class Campaign(Record, frozen=True, kw_only=True):
     `budget_nanos` is for the whole flight; `budgets` are limits beside it. `value_nanos` is what one goal event is
     worth to the advertiser; a bid never passes the expected value nor `max_bid_cpm_micros`. The flight is
     [start_ns, end_ns); line items may have flights of their own inside it. `bundle` is the store id of the app
-    that is advertised.
+    that is advertised. A conversion counts for a click of at most `click_window_seconds` before it, else for an
+    impression of at most `view_window_seconds` before it, see `core.attribution`.
     """
 
     id: Identifier
@@ -322,6 +331,8 @@ class Campaign(Record, frozen=True, kw_only=True):
     modifiers: tuple[Modifier, ...] = ()
     caps: tuple[Cap, ...] = ()
     unknown_user: UnknownUser = "refuse"
+    click_window_seconds: WindowSeconds = CLICK_WINDOW_SECONDS
+    view_window_seconds: WindowSeconds = VIEW_WINDOW_SECONDS
     creatives: tuple[Creative, ...]
     line_items: tuple[LineItem, ...] = ()
 

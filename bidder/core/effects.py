@@ -3,7 +3,18 @@
 from typing import NamedTuple
 
 from bidder.core.account import Account, Grant
-from bidder.core.bookings import AccountRow, Booking, GrantKey, RefusalRow, Rows, SeatRow
+from bidder.core.bookings import (
+    AccountRow,
+    Booking,
+    GrantKey,
+    HeldRow,
+    LateRow,
+    OrderRow,
+    RefusalRow,
+    Rows,
+    SeatRow,
+    UnattributedRow,
+)
 from bidder.core.exposures import Exposure
 from bidder.core.messages import CreativeCounts, Lease, Settlement
 from bidder.core.tally import CreativeTally, Tally
@@ -36,12 +47,17 @@ class Draft:
         "dropped",
         "exposures",
         "grants",
+        "held",
+        "lateness",
         "leases",
+        "orders",
         "refusals",
+        "released",
         "seats",
         "settlements",
         "tallies",
         "touched",
+        "unattributed",
     )
 
     def __init__(self) -> None:
@@ -57,6 +73,11 @@ class Draft:
         self.grants: dict[GrantKey, Grant] = {}
         self.dropped: list[GrantKey] = []
         self.seats: list[SeatRow] = []
+        self.orders: list[OrderRow] = []
+        self.held: dict[str, HeldRow] = {}
+        self.released: list[str] = []
+        self.unattributed: dict[tuple[str, str], UnattributedRow] = {}
+        self.lateness: dict[tuple[str, int], LateRow] = {}
 
     def touch(self, account: Account) -> None:
         """Notes that an account changed."""
@@ -90,6 +111,11 @@ class Draft:
             grants=tuple(grant.row() for grant in self.grants.values()),
             dropped=tuple(self.dropped),
             seats=tuple(self.seats),
+            orders=tuple(self.orders),
+            held=tuple(self.held.values()),
+            released=tuple(self.released),
+            unattributed=tuple(self.unattributed.values()),
+            lateness=tuple(self.lateness.values()),
         )
         return Effects(
             tuple(self.settlements),

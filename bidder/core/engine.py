@@ -17,12 +17,21 @@ from bidder.core.call import Answer, Call
 from bidder.core.campaigns import Advertiser, Campaign, check_campaigns
 from bidder.core.caps import CapBook
 from bidder.core.charges import Charges
+from bidder.core.delays import DelayHistogram
 from bidder.core.exposures import Exposure
 from bidder.core.funnel import STAGES, Funnel
 from bidder.core.gate import Gate
 from bidder.core.kernels import KNOWN, O_AMOUNT, O_REASON, R_FLAGS, R_QUANTITY, R_RESULT_NS, decide_rows
 from bidder.core.matches import encode_match, fingerprint
-from bidder.core.messages import CreativeCounts, Lease, Settlement, SettlementRow, Settlements, SliceReport
+from bidder.core.messages import (
+    CreativeCounts,
+    Lease,
+    Settlement,
+    SettlementKind,
+    SettlementRow,
+    Settlements,
+    SliceReport,
+)
 from bidder.core.opportunity import hour_of_week
 from bidder.core.pacing import Pacer, TrafficShape
 from bidder.core.profiles import Profile
@@ -32,7 +41,8 @@ from bidder.core.showing import Showing
 from bidder.core.specs import SlotBook
 from bidder.core.status import Status, statuses
 from bidder.core.table import FAR_NS, LineTable
-from bidder.core.wallet import Wallet
+from bidder.core.waits import Waits
+from bidder.core.wallet import Wallet, tag_of
 from bidder.core.writer import Writer
 from bidder.errors import RequestError
 from bidder.openrtb.reasons import Reason
@@ -68,6 +78,7 @@ class Engine:
         start_id: unique for this start; the bank answers it with leases of a new epoch.
 
     Attributes:
+        waits: how long wins took to be heard of. loop: from a billing at the tracker to the multiplier that it moved.
         matches: records of the last `decide` (`core.matches`), where settings leave targeting's refusals out.
     """
 
@@ -86,6 +97,8 @@ class Engine:
         self.caps = CapBook(settings.users)
         self.funnel = Funnel(settings.funnel)
         self.gate = Gate(settings)
+        self.waits = Waits(settings, self.gate)
+        self.loop = DelayHistogram()
         self._shape = TrafficShape(settings.pacing.traffic_shape)
         self._sequence = 0
         self._told_epoch = 0
@@ -256,7 +269,7 @@ class Engine:
             user = call.visitor.user
             if not call.test:
                 reserved.append(number)
-                tags.append(self.caps.tag(line, user))
+                tags.append(tag_of(self.caps.tag(line, user), call.exchange.index))
             writer.bid(row, out[number], logged[number], now_ns)
         if counting:
             funnel.counted(asked)
@@ -274,7 +287,9 @@ class Engine:
         picked = np.array(numbers, dtype=np.int64)
         out, columns = batch.out[picked], batch.columns[picked]
         result_ns = columns[:, R_RESULT_NS].copy()
-        billing_ns = np.array([batch.rows[n].call.exchange.billing_ns for n in numbers], dtype=np.int64)
+        calls = [batch.rows[n].call for n in numbers]
+        # Once won a bid's money waits as long as its token says, however soon its result was expected.
+        liable_ns = [call.now_ns + call.exchange.result_ns + call.exchange.billing_ns for call in calls]
         chains = wallet.chains[out[:, 0]]
         wallet.purse.reserve_rows(
             ids[picked],
@@ -283,7 +298,7 @@ class Engine:
             columns[:, R_QUANTITY].copy(),
             np.array(tags, dtype=np.uint64),
             result_ns,
-            result_ns + billing_ns,
+            np.array(liable_ns, dtype=np.int64),
         )
         # Pair assertion: the kernel's view of what is left and the purse's own must agree after every batch.
         assert wallet.agrees(chains), "kernel and purse disagree"
@@ -320,6 +335,14 @@ class Engine:
         assert self._pacer is not None, "an engine has a table, and so a pacer"
         settled = self.wallet.settle(own, self.table.index, self._pacer, now_ns)
         self.late_wins += settled.late
+        for exchange, first, billed, delay_ns in settled.heard:
+            if first:
+                self.waits.heard[exchange].add(delay_ns)
+            if billed:
+                self.waits.billed[exchange].add(delay_ns)
+        for row in own:
+            if row.kind is SettlementKind.POSTED and row.at_ns:
+                self.loop.add(now_ns - row.at_ns)
         self.caps.won(settled.won_tags, now_ns, now_ns + self.settings.longest_wait_ns)
         self.caps.shown(settled.posted_tags)
         self.caps.freed(settled.freed_tags)
@@ -349,6 +372,7 @@ class Engine:
         wallet = self.wallet
         self.caps.freed(wallet.expire(now_ns))
         self.caps.tidy(now_ns)
+        self.waits.refresh()
         self._refresh(now_ns)
         self._sequence += 1
         # Whole at the begin of an epoch and now and then, for a bank that has just started.
@@ -470,6 +494,10 @@ class Engine:
         """Figures of each line item at this seat."""
         assert self._pacer is not None, "an engine has a table, and so a pacer"
         return statuses(self.table, self.wallet, self._pacer, self.funnel, now_ns)
+
+    def locked(self) -> dict[str, tuple[int, int]]:
+        """Of each campaign, nanos locked in reservations and nanos spent, at this seat."""
+        return self.wallet.of_campaigns(self.table)
 
 
 def _places_after(found: Sequence[Opportunity], number: int) -> int:

@@ -15,14 +15,14 @@ from bidder.core.messages import NoticeKind
 from bidder.core.networks import NetworkSet
 from bidder.core.opportunity import Audience, audience_of
 from bidder.core.profiles import ProfileTable
-from bidder.core.settings import NS_PER_SECOND, EngineSettings, ExchangeRules
+from bidder.core.settings import GENERAL, NS_PER_SECOND, EngineSettings, ExchangeRules
 from bidder.core.traffic import TrafficFilter
 from bidder.core.users import user_key
 from bidder.core.views import ViewBook, remember
 from bidder.openrtb.parts import REGS, SCHAIN, eids_of
 from bidder.openrtb.reasons import Reason
 from bidder.openrtb.request import BidRequest, Regs, RegsExt, User
-from bidder.openrtb.response import json_text
+from bidder.openrtb.response import Billing, json_text
 from bidder.openrtb.schain import SchainFilter
 from bidder.privacy.permissions import ALL, IDENTIFY, MEASURE, PROFILE, permissions
 
@@ -44,7 +44,12 @@ _KNOWN_LAWS = 4_096
 _KNOWN_CURRENCIES = 1_024
 _KNOWN_OFFERS = 262_144
 _LONGEST_LABEL = 120
-_MONEY_KINDS = {"billing": NoticeKind.BILLING, "win": NoticeKind.WIN}
+_MONEY_KINDS = {
+    "billing": NoticeKind.BILLING,
+    "win": NoticeKind.WIN,
+    # Called from the markup, but it is the billing URL that is called.
+    "impression": NoticeKind.BILLING,
+}
 _LONGEST_TID = 256
 """Letters of a transaction id; a longer one is none: they are UUIDs in practice."""
 
@@ -55,12 +60,15 @@ class Exchange:
     Attributes:
         name: as configured or as requests name it. json: JSON text of it. rules: for it.
         index: of its shade in `Gate.shades`.
-        margin_ns, default_tmax_ms, result_ns, billing_ns: see `ExchangeRules`. exp_s: stated in bids (section
+        margin_ns, default_tmax_ms, result_ns, billing_ns: see `ExchangeRules`. wait_ns: how long a reservation
+            waits for its result, at most `result_ns`, see `core.waits`. exp_s: stated in bids (section
             4.2.3): seconds that we wait between auction and billing. schain: filter of supply chains, or None.
-        label: the name as a token can carry it. money: `NoticeKind` that books spend.
+        label: the name as a token can carry it. money: `NoticeKind` that books spend. billing: who calls the billing
+            URL, None where it goes by media.
     """
 
     __slots__ = (
+        "billing",
         "billing_ns",
         "currencies",
         "dedupe_ns",
@@ -76,6 +84,7 @@ class Exchange:
         "rules",
         "schain",
         "strict",
+        "wait_ns",
     )
 
     def __init__(self, name: str, rules: ExchangeRules, index: int) -> None:
@@ -83,11 +92,12 @@ class Exchange:
         self.json = json_text(name)
         self.label = name if len(name.encode("utf-8", "replace")) <= _LONGEST_LABEL else ""
         self.money = int(_MONEY_KINDS[rules.money_event])
+        self.billing: Billing | None = "impression" if rules.money_event == "impression" else None
         self.rules = rules
         self.index = index
         self.margin_ms = rules.network_margin_ms
         self.default_tmax_ms = rules.default_tmax_ms
-        self.result_ns = int(rules.result_seconds * NS_PER_SECOND)
+        self.result_ns = self.wait_ns = int(rules.result_seconds * NS_PER_SECOND)
         self.billing_ns = int(rules.billing_seconds * NS_PER_SECOND)
         self.exp_s = int(rules.result_seconds + rules.billing_seconds)
         self.dedupe_ns = int(rules.dedupe_seconds * NS_PER_SECOND)
@@ -121,7 +131,8 @@ class Gate:
 
     Attributes:
         profiles: of users, for `Visitor.segments`. traffic: the filter, with its counters.
-        shades: share of the value bid at first price, by `Exchange.index`.
+        shades: share of the value bid at first price, by `Exchange.index`. rule_names: the exchange of each index,
+            `*` for all without rules of their own.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -143,9 +154,11 @@ class Gate:
         self._exchanges: dict[str, Exchange] = {}
         self.shades: list[float] = []
         self._indices: dict[str, int] = {}
-        for name in ("", *sorted(settings.exchanges)):
+        self._waits_ns: dict[int, int] = {}
+        for name in ("", *sorted(settings.exchanges.keys() - {GENERAL})):
             self._indices[name] = len(self.shades)
             self.shades.append(settings.rules(name).first_price_shade)
+        self.rule_names = tuple(name or GENERAL for name in self._indices)
 
     def forget(self) -> None:
         """Forgets what was read in requests, but for the transactions that were offered."""
@@ -159,9 +172,24 @@ class Gate:
         if found is None:
             index = self._indices.get(name, 0)
             found = Exchange(name, self._settings.rules(name), index)
+            found.wait_ns = self._waits_ns.get(index, found.wait_ns)
             if len(self._exchanges) < 4_096:
                 self._exchanges[name] = found
         return found
+
+    def wait(self, index: int, wait_ns: int) -> None:
+        """Lets the reservations of exchanges of an index wait so long for their result."""
+        if self._waits_ns.get(index) == wait_ns:
+            return
+        self._waits_ns[index] = wait_ns
+        for exchange in self._exchanges.values():
+            if exchange.index == index:
+                exchange.wait_ns = wait_ns
+
+    def waits_ns(self, index: int) -> int:
+        """How long the reservations of exchanges of an index wait."""
+        rules = self._settings.rules(self.rule_names[index])
+        return self._waits_ns.get(index, int(rules.result_seconds * NS_PER_SECOND))
 
     def admit(
         self, request: BidRequest, exchange: Exchange, age_ns: int, now_ns: int, test: bool

@@ -4,23 +4,27 @@ A seat asks for an epoch with a fresh `start_id` and gets the next one; leases o
 renewed. Each account is leased on its own, in chunks of its unit, as an absolute counter a (account, seat,
 epoch). A lease may be bid on until `bid_until_ns`, renewed while the seat reports and a line item that charges
 the account may bid; that of a day's account ends with the day. What a grant did not post comes back
-`longest_reservation_ns + margin_ns` after its `bid_until_ns`. The counter grows as long as the grant
-stands; where it came back and a limit was cut meanwhile, a renewal may lower it.
+`longest_reservation_ns + margin_ns` after its `bid_until_ns`, or earlier where another seat wants it and its own
+says after that time that no bid of it is open (`core.demand`). The counter grows as long as the grant
+stands; where it came back meanwhile, a renewal may lower it.
 """
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from bidder.core.account import Account, Grant
 from bidder.core.bankrules import BankRules
 from bidder.core.bookings import GrantKey, SeatRow
 from bidder.core.budgets import Unit
+from bidder.core.demand import Demand
 from bidder.core.effects import Draft
 from bidder.core.messages import Lease, Settlements, SliceReport, SliceRow
 
 _NEVER_NS = -(2**62)
 _LOOKS_A_LEASE = 30
 """How often in the time of a lease all accounts of a seat are looked at, to renew them and to see flights begin."""
+_FEW_BIDS = 4
+"""Maximum bids below which a chunk is of no use: of the same opportunities several line items and exchanges bid."""
 
 
 class Seat:
@@ -90,6 +94,7 @@ class Leasing:
         for row in epochs:
             self._seats.setdefault(row.seat, Seat(row.seat)).enter(row.epoch, row.start_id)
         self._frees: list[tuple[int, GrantKey]] = []
+        self._demand = Demand(rules.lease_ns)
         for account in accounts.values():
             for grant in account.grants.values():
                 if not grant.freed:
@@ -123,6 +128,7 @@ class Leasing:
                 account.drop(old)
                 draft.drop(account, old)
         seat.enter(seat.epoch + 1, start_id)
+        self._demand.forget(seat.name)
         draft.seats.append(SeatRow(seat.name, seat.epoch, start_id))
 
     def _forget_sent(self, seat: Seat) -> None:
@@ -144,19 +150,28 @@ class Leasing:
         for seat in self._seats.values():
             seat.stale.update(account_ids)
 
-    def serve(self, now_ns: int, seen_until_ns: int, draft: Draft) -> None:
+    def locked(self) -> dict[str, int]:
+        """By account, what seats hold in reservations, as they last said."""
+        held: dict[str, int] = {}
+        for seat in self._seats.values():
+            for name, row in seat.rows.items():
+                held[name] = held.get(name, 0) + row.reserved_nanos
+        return held
+
+    def serve(self, now_ns: int, seen_until_ns: int, draft: Draft, late_share_ppm: int = 0) -> None:
         """Brings the leases of all seats that reported up to date, and tells each seat what changed.
 
         A lease lasts from `seen_until_ns`, up to which all notices have been applied; where that is a whole
-        lease ago the seats wait.
+        lease ago the seats wait. `late_share_ppm` of what may still come is kept back, in millionths.
         """
         until_ns = seen_until_ns + self._rules.lease_ns
         if until_ns <= now_ns:
             return
         alive = [seat for _, seat in sorted(self._seats.items()) if self._alive(seat, now_ns)]
+        names = [seat.name for seat in alive]
         for seat in alive:
             if seat.dirty:
-                self._serve_seat(seat, now_ns, until_ns, len(alive), draft)
+                self._serve_seat(seat, now_ns, until_ns, names, late_share_ppm, draft)
                 seat.dirty = False
 
     def free(self, seen_until_ns: int, draft: Draft) -> None:
@@ -201,7 +216,9 @@ class Leasing:
         seat = self._seats.get(grant.seat)
         return seat is not None and seat.epoch == grant.epoch
 
-    def _serve_seat(self, seat: Seat, now_ns: int, until_ns: int, seats: int, draft: Draft) -> None:
+    def _serve_seat(
+        self, seat: Seat, now_ns: int, until_ns: int, seats: Sequence[str], late_share_ppm: int, draft: Draft
+    ) -> None:
         """Looks at the accounts of which something changed, and at all of them many times a lease."""
         stale = seat.stale
         if now_ns >= seat.whole_ns:
@@ -211,10 +228,18 @@ class Leasing:
             accounts = [self._accounts[name] for name in sorted(stale) if name in self._accounts]
         seat.stale = set()
         for account in accounts:
+            self._keep_back(account, late_share_ppm, now_ns)
             self._serve_account(seat, account, now_ns, until_ns, seats, draft)
 
+    def _keep_back(self, account: Account, share_ppm: int, now_ns: int) -> None:
+        """Sets an account's reserve; one of which more came uncovered than of all keeps back more."""
+        rules = self._rules
+        if rules.late_share_ppm is None:
+            share_ppm = max(share_ppm, min(account.uncovered_ppm, rules.late_ceiling_ppm))
+        account.keep_back(share_ppm, now_ns, rules.late_tail_ns)
+
     def _serve_account(
-        self, seat: Seat, account: Account, now_ns: int, until_ns: int, seats: int, draft: Draft
+        self, seat: Seat, account: Account, now_ns: int, until_ns: int, seats: Sequence[str], draft: Draft
     ) -> None:
         biddable = account.biddable(now_ns, self._rules.lease_ns)
         grant = account.grants.get((seat.name, seat.epoch))
@@ -223,17 +248,32 @@ class Leasing:
                 return
             grant = account.open(seat.name, seat.epoch)
         if biddable:
-            self._renew(account, grant, seat, until_ns, draft)
+            self._demand.look(account.id, seat.name, _used(seat, grant), now_ns)
+            self._hand_on(account, grant, seat, now_ns, draft)
+            self._renew(account, grant, seat, now_ns, until_ns, draft)
             if not grant.freed:
-                self._top_up(account, grant, seat, seats, draft)
-        if not self._announce(account, grant, seats, now_ns, draft):
+                self._top_up(account, grant, seat, seats, now_ns, draft)
+        if not self._announce(account, grant, len(seats), now_ns, draft):
             seat.stale.add(account.id)
 
-    def _renew(self, account: Account, grant: Grant, seat: Seat, until_ns: int, draft: Draft) -> None:
+    def _hand_on(self, account: Account, grant: Grant, seat: Seat, now_ns: int, draft: Draft) -> None:
+        """Takes back what a seat holds whose lease ended, where another wants it and no bid of it is open."""
+        if grant.freed or not grant.unposted or grant.bid_until_ns >= now_ns:
+            return
+        if self._demand.wanted(account.id, seat.name, now_ns) and self._idle(seat, grant):
+            account.free(grant)
+            account.shrink(grant)
+            self._demand.passed(account.id, seat.name)
+            draft.move(account, grant)
+
+    def _renew(
+        self, account: Account, grant: Grant, seat: Seat, now_ns: int, until_ns: int, draft: Draft
+    ) -> None:
         """Lets the seat bid until `until_ns` where that is at least a third of a lease more.
 
         A day's account goes up to the end of its day, however little more that is. An account whose limit was
-        cut below what is committed is not renewed: its leases end, and what they did not post comes back. A
+        cut below what is committed is not renewed: its leases end, and what they did not post comes back; nor where
+        nothing is left and the seat holds what another has more use for. A
         grant that came back and does not fit any more as a whole begins again with nothing free in it, to be
         topped up by what fits.
         """
@@ -242,6 +282,10 @@ class Leasing:
             until_ns = account.end_ns
         gain_ns = until_ns - grant.bid_until_ns
         if account.cut or gain_ns <= 0 or (gain_ns * 3 < self._rules.lease_ns and not last):
+            return
+        free = grant.granted - _used(seat, grant)
+        step = account.step
+        if account.room < step and self._demand.yields(account.id, seat.name, free, step, now_ns):
             return
         if grant.freed and not account.reopen(grant):
             if not self._idle(seat, grant):
@@ -264,25 +308,47 @@ class Leasing:
             and row.posted_nanos >= grant.posted
         )
 
-    def _top_up(self, account: Account, grant: Grant, seat: Seat, seats: int, draft: Draft) -> None:
+    def _top_up(
+        self, account: Account, grant: Grant, seat: Seat, seats: Sequence[str], now_ns: int, draft: Draft
+    ) -> None:
         """Grants one more chunk where less than half of one is unspent.
 
-        A chunk is a quarter of the seat's even share of what is left, in whole impressions where it counts these,
-        and never below `min_chunk_bids` of the largest bids; where that is more than is left, or would leave
-        less than one bid, all of it is granted.
+        Where that is more than is left, or would leave less than one bid, all of it is granted; less than one bid is
+        granted to a seat only that has less than one, or each booking would bring a grant.
         """
         room, step = account.room, account.step
-        if not room:
+        chunk = self._chunk(account, seat, seats)
+        free = grant.granted - _used(seat, grant)
+        if free * 2 >= chunk:
+            self._demand.content(account.id, seat.name)
             return
-        chunk = max(room // (4 * seats), self._rules.min_chunk_bids * step)
-        if account.unit is Unit.IMPRESSIONS:
-            chunk += -chunk % step
-        row = seat.rows.get(account.id)
-        used = row.posted_nanos + row.reserved_nanos if row else 0
-        if (grant.granted - used) * 2 >= chunk:
+        if not room or (room < step <= free) or self._demand.waits(account.id, seat.name, seats):
+            self._demand.want(account.id, seat.name, now_ns)
             return
+        self._demand.content(account.id, seat.name)
         account.give(grant, room if room - chunk < step else chunk)
         draft.move(account, grant)
+
+    def _chunk(self, account: Account, seat: Seat, seats: Sequence[str]) -> int:
+        """How much a seat is granted at once, in whole impressions where the account counts these.
+
+        What it uses in a lease, and a quarter of what it holds in reservations, for these come and go; at most half
+        of what is left, shared out by the needs of all. While its need is not known, a quarter of its even share.
+        At least `min_chunk_bids` of the largest bids, or its even share of the budget that is left where that is
+        less, but never below a few of the largest bids: of a small budget some seats then have enough and others wait
+        their turn, where a crumb for each would be of use to none.
+        """
+        room, step, name = account.room, account.step, account.id
+        row = seat.rows.get(name)
+        need = self._demand.need(name, seat.name)
+        if need is None:
+            chunk = room // (4 * len(seats))
+        else:
+            need += row.reserved_nanos // 4 if row else 0
+            chunk = min(need, room * need // (2 * max(need, self._demand.needs(name, seats))) if need else 0)
+        even = max(0, account.limit - account.booked) // len(seats)
+        chunk = max(chunk, min(self._rules.min_chunk_bids * step, even), _FEW_BIDS * step)
+        return chunk + -chunk % step if account.unit is Unit.IMPRESSIONS else chunk
 
     def _announce(self, account: Account, grant: Grant, seats: int, now_ns: int, draft: Draft) -> bool:
         """Tells the seat of a lease that changed; of spend alone only every `spent_refresh_ns`.
@@ -319,3 +385,9 @@ class Leasing:
 
     def _schedule_free(self, grant: Grant) -> None:
         heapq.heappush(self._frees, (self._free_at_ns(grant), grant.key))
+
+
+def _used(seat: Seat, grant: Grant) -> int:
+    """What the seat last said it posted and holds in reservations of a grant of its epoch."""
+    row = seat.rows.get(grant.account_id)
+    return row.posted_nanos + row.reserved_nanos if row else 0

@@ -5,7 +5,7 @@
 | bid-requests | exchange | bid | user | OpenRTB BidRequest, as is |
 | bid-responses | bid | exchange | - (the request's partition) | OpenRTB BidResponse, as is |
 | decisions | bid | analysts | - (the request's partition) | one JSON row an opportunity, see `core.call` |
-| notices | track | bank | campaign id | `Notice` |
+| notices | track | bank | advertiser id, else campaign id | `Notice`, `Conversion` |
 | settlements | bank | bid | seat | `Settlements` |
 | leases | bank | bid | seat and account id | `Lease` (compacted) |
 | slices | bid | bank | seat | `SliceReport` |
@@ -26,6 +26,7 @@ from typing import Annotated
 import msgspec
 
 from bidder.core.campaigns import Advertiser, Campaign, Identifier, Instant, Nanos
+from bidder.core.users import UserText
 
 VERSION = 1
 
@@ -74,6 +75,10 @@ MAX_IMPRESSIONS = 10**12
 """Most millionths that one bid may buy: a million impressions."""
 
 
+MAX_USERS = 3
+"""Ids of a user that one conversion may state: our own, an extended one, a device's."""
+
+
 class NoticeKind(IntEnum):
     """What the outside world told us of one bid."""
 
@@ -83,6 +88,7 @@ class NoticeKind(IntEnum):
     IMPRESSION = 4
     CLICK = 5
     CONVERSION = 6
+    VIEW = 7
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -96,10 +102,11 @@ class Notice(Message, frozen=True, gc=False, tag="notice"):
 
     `price_nanos` is what the bid cost in the account's currency (WIN, BILLING) and 0 else, at the rate and for the
     quantity in its token; `value_nanos` what a conversion was worth, 0 else; `event_id` tells repeats of the
-    same conversion apart from new ones. The line item's id is empty where it is the campaign's. `bid_at_ns` is
-    when the bid was made, `impressions` what it bought in millionths, `partition` that of its request (-1: none),
-    `user` the key of its user (0: not known or not to be kept). `money` is the kind that books the spend of this bid,
-    `fees_nanos` what is owed on top of `price_nanos`, and to others than the exchange.
+    same conversion apart from new ones, `order_id` those of one order whichever bid they name. The line item's id is
+    empty where it is the campaign's. `bid_at_ns` is when the bid was made, `impressions` what it
+    bought in millionths, `partition` that of its request (-1: none), `user` the key of its user (0: not known or not
+    to be kept). `money` is the kind that books the spend of this bid, `fees_nanos` what is owed on top of
+    `price_nanos`, and to others than the exchange.
 
     Every field is bounded to what the books can keep: a record outside cannot be read, and is counted, where
     else it would end the bank again at each start.
@@ -126,6 +133,12 @@ class Notice(Message, frozen=True, gc=False, tag="notice"):
     exchange: Annotated[str, msgspec.Meta(max_length=120, pattern=r"\A[^\x00]*\Z")] = ""
     money: NoticeKind = NoticeKind.BILLING
     fees_nanos: Nanos = 0
+    order_id: EventId = ""
+
+    @property
+    def key(self) -> bytes:
+        """Key of its record: whose root of budgets it is, so that one bank hears all of an advertiser."""
+        return (self.advertiser_id or self.campaign_id).encode()
 
     @property
     def cost_nanos(self) -> int:
@@ -136,6 +149,30 @@ class Notice(Message, frozen=True, gc=False, tag="notice"):
         # Not by `Meta`, whose bounds are of int64.
         if self.user >= 2**64:
             raise ValueError(f"user must fit 64 bits, was {self.user}")
+
+
+class Conversion(Message, frozen=True, gc=False, tag="conversion"):
+    """One conversion that names who converted and no bid: from the tracker to the bank.
+
+    `users` are the keys of every id that the call gave, the strongest first (`core.users.user_keys`); none where
+    none was given, or where the user may not be followed, which `permitted` tells apart. `order_id` is unique for
+    the advertiser; where the call stated none it is of the call itself, so that a record that is delivered twice
+    counts once. `goal` is what the advertiser calls it. `at_ns` is when it happened, `arrived_ns` when we heard.
+    """
+
+    advertiser_id: Identifier
+    order_id: Annotated[EventId, msgspec.Meta(min_length=1)]
+    value_nanos: Nanos
+    at_ns: Instant
+    arrived_ns: Instant
+    goal: OwnName = ""
+    users: Annotated[tuple[UserText, ...], msgspec.Meta(max_length=MAX_USERS)] = ()
+    permitted: bool = True
+
+    @property
+    def key(self) -> bytes:
+        """Key of its record, as `Notice.key`."""
+        return self.advertiser_id.encode()
 
 
 class SettlementKind(IntEnum):
@@ -151,7 +188,7 @@ class Settlement(Message, frozen=True, gc=False, tag="settlement"):
 
     `amount_nanos` is what was booked (POSTED), else 0; it is charged to the budgets of the line item (empty: the
     campaign's own) on the day of `bid_at_ns`. `late` says that the notice came after the
-    reservation's own end, by the times in the token.
+    reservation's own end, by the times in the token. `at_ns` is when the tracker took it (0: not said).
     """
 
     kind: SettlementKind
@@ -164,6 +201,7 @@ class Settlement(Message, frozen=True, gc=False, tag="settlement"):
     line_item_id: str = ""
     bid_at_ns: Instant = 0
     impressions: int = ONE_IMPRESSION
+    at_ns: Instant = 0
 
     def __post_init__(self) -> None:
         if (self.kind is SettlementKind.POSTED) != (self.amount_nanos > 0):
@@ -181,6 +219,7 @@ class SettlementRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
     late: bool
     bid_at_ns: Instant
     impressions: int
+    at_ns: Instant = 0
 
 
 class Settlements(Message, frozen=True, tag="settlements"):
@@ -210,6 +249,7 @@ class Settlements(Message, frozen=True, tag="settlements"):
                 line_item_id=row.line_item_id,
                 bid_at_ns=row.bid_at_ns,
                 impressions=row.impressions,
+                at_ns=row.at_ns,
             )
             for row in self.rows
         ]
@@ -229,6 +269,7 @@ def in_bulk(settlements: Iterable[Settlement], most: int = 500) -> list[Settleme
                 one.late,
                 one.bid_at_ns,
                 one.impressions,
+                one.at_ns,
             )
         )
     return [
@@ -308,12 +349,13 @@ class AdvertiserChange(Message, frozen=True, tag="advertiser"):
 
 
 class CreativeCounts(Message, frozen=True, gc=False, tag="creative"):
-    """How often a creative was shown and clicked, over all seats and absolute: for the choice between creatives."""
+    """How often a creative was shown, viewed and clicked, over all seats and absolute: to choose between them."""
 
     campaign_id: Identifier
     creative_id: Identifier
     impressions: Count
     clicks: Count
+    views: Count = 0
 
 
 class FunnelRow(msgspec.Struct, frozen=True, gc=False):

@@ -252,6 +252,13 @@ class Purse:
         kernels.known(self._index, self._records, ids, out)
         return out
 
+    def awaited_rows(self, ids: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Of which of these ids, uint8[n, 12], nothing was heard yet, though their time may be over; bool[n]."""
+        out = np.empty(len(ids), dtype=np.uint8)
+        kernels.states(self._index, self._records, ids, out)
+        awaited: NDArray[np.bool_] = (out == kernels.RESERVED) | (out == kernels.EXPIRED)
+        return awaited
+
     def reserve_rows(
         self,
         ids: NDArray[np.uint8],

@@ -492,6 +492,15 @@ def known(index, records, ids, out):
 
 
 @njit(cache=True)
+def states(index, records, ids, out):
+    """Writes into `out`, uint8[n], the state of each of `ids`, uint8[n, 12]; 255 where it is not known."""
+    halves = records.view(np.int32)
+    for i in range(min(ids.shape[0], out.shape[0])):
+        _, record, _ = seek(index, records, halves, ids, i)
+        out[i] = np.int64(halves[record, H_MARK]) & 7 if record >= 0 else 255
+
+
+@njit(cache=True)
 def record_of(index, records, ids):
     """The record of the first of `ids`, or -1."""
     _, record, _ = seek(index, records, records.view(np.int32), ids, 0)

@@ -23,19 +23,28 @@ class ExchangeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """How we deal with one exchange.
 
     first_price_shade: share of the value to bid where the exchange charges the bid itself (`at=1`).
-    result_seconds: how long a bid's money waits for a win or loss. billing_seconds: how long after a win for
-    the billing notice. network_margin_ms: taken off `tmax` for the way there and back, on the wall's clock.
+    result_seconds: how long a bid's money waits for a win or loss, at most; result_time: whether it waits as long
+    as was measured (`core.waits`) or always that long. result_quantile, result_factor: of the measured times that
+    quantile, so many times, is waited. result_least_seconds: and at least so long. result_least_wins: so many wins
+    must have been measured. billing_seconds: how long after a win for the billing notice.
+    network_margin_ms: taken off `tmax` for the way there and back, on the wall's clock.
     default_tmax_ms: where a request has none. currency: of requests that name none. approval: whether a
     creative of which nothing is stated may be shown (`assumed`) or not (`required`). no_bid: what is answered
     where there is no bid (section 4.2.1): the reason, empty lists, an empty object, or nothing at all. strict:
     whether a soft field that had to be dropped refuses the request. dedupe_seconds: how long an opportunity is known
     by its `source.tid`, so that it is bid on once whoever offers it; 0 for never. schain_required, schain_complete:
     whether a supply chain must be there, and be complete. schain_blocked: sellers that must not be in it, `system` or
-    `system/seller`, see `SchainPolicy`. money_event: the notice that books spend there.
+    `system/seller`, see `SchainPolicy`. money_event: the notice that books spend there: `billing` (the exchange calls
+    `burl`), `win` (`nurl`), or `impression`: the billing URL stands in the markup, called by who shows it.
     """
 
     first_price_shade: Share = 0.7
     result_seconds: Seconds = 60.0
+    result_time: Literal["measured", "fixed"] = "measured"
+    result_quantile: Annotated[float, msgspec.Meta(ge=0.5, lt=1)] = 0.999
+    result_factor: Annotated[float, msgspec.Meta(ge=1, le=100)] = 2.0
+    result_least_seconds: Seconds = 1.0
+    result_least_wins: Annotated[int, msgspec.Meta(gt=0)] = 1_000
     billing_seconds: Seconds = 600.0
     network_margin_ms: Annotated[int, msgspec.Meta(ge=0)] = 20
     default_tmax_ms: Annotated[int, msgspec.Meta(gt=0)] = 150
@@ -47,7 +56,7 @@ class ExchangeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     schain_required: bool = False
     schain_complete: bool = False
     schain_blocked: tuple[str, ...] = ()
-    money_event: Literal["billing", "win"] = "billing"
+    money_event: Literal["billing", "win", "impression"] = "billing"
 
     def schain_policy(self) -> SchainPolicy | None:
         """What a supply chain must be, or None where anything will do."""

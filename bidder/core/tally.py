@@ -32,6 +32,8 @@ class Tally:
         self.value_nanos = row.value_nanos
         self.late_wins = row.late_wins
         self.unbilled = row.unbilled
+        self.views = row.views
+        self.view_conversions = row.view_conversions
 
     def spend(self, nanos: int, *, late: bool) -> None:
         """Counts booked money."""
@@ -40,9 +42,10 @@ class Tally:
             self.late_nanos += nanos
             self.late_wins += 1
 
-    def convert(self, value_nanos: int) -> None:
-        """Counts one conversion; the sum stays at the largest amount rather than wrap."""
+    def convert(self, value_nanos: int, *, viewed: bool) -> None:
+        """Counts one conversion, after a view alone or a click; the sum stays at the largest amount."""
         self.conversions += 1
+        self.view_conversions += viewed
         self.value_nanos = min(MAX_NANOS, self.value_nanos + value_nanos)
 
     def row(self) -> TallyRow:
@@ -59,28 +62,31 @@ class Tally:
             self.value_nanos,
             self.late_wins,
             self.unbilled,
+            self.views,
+            self.view_conversions,
         )
 
 
 class CreativeTally:
-    """How often one creative was shown and clicked, and when that was last told.
+    """How often one creative was shown, viewed and clicked, and when that was last told.
 
     Args:
         row: counters so far.
     """
 
-    __slots__ = ("campaign_id", "clicks", "creative_id", "impressions", "told_ns")
+    __slots__ = ("campaign_id", "clicks", "creative_id", "impressions", "told_ns", "views")
 
     def __init__(self, row: CreativeRow) -> None:
         self.campaign_id = row.campaign_id
         self.creative_id = row.creative_id
         self.impressions = row.impressions
         self.clicks = row.clicks
+        self.views = row.views
         self.told_ns = _NEVER_NS
 
     def row(self) -> CreativeRow:
         """The counters as they are kept."""
-        return CreativeRow(self.campaign_id, self.creative_id, self.impressions, self.clicks)
+        return CreativeRow(self.campaign_id, self.creative_id, self.impressions, self.clicks, self.views)
 
     def counts(self) -> CreativeCounts:
         """The counters as they are told."""
@@ -89,6 +95,7 @@ class CreativeTally:
             creative_id=self.creative_id,
             impressions=self.impressions,
             clicks=self.clicks,
+            views=self.views,
         )
 
 
@@ -131,7 +138,7 @@ class CampaignReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `leased_nanos` is granted and still open, `late_nanos` the spend that came after its reservation's end,
     `uncovered_nanos` the spend for which no grant had room, `unbilled` clicks and conversions of bids without
-    spend, `refused` notices not taken, by rule.
+    spend, `view_conversions` the conversions that no click came before, `refused` notices not taken, by rule.
     """
 
     id: str
@@ -147,7 +154,9 @@ class CampaignReport(msgspec.Struct, frozen=True, kw_only=True):
     value_nanos: int
     late_wins: int
     unbilled: int
+    views: int = 0
     refused: dict[str, int]
+    view_conversions: int = 0
 
 
 class LineItemReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,13 +173,16 @@ class LineItemReport(msgspec.Struct, frozen=True, kw_only=True):
     value_nanos: int
     late_wins: int
     unbilled: int
+    views: int = 0
+    view_conversions: int = 0
 
 
 class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
     """One budget of any level (`core.budgets`); amounts in its unit: nanos, or millionths of an impression.
 
     `booked` is spent, `leased` granted and still open, `late` the part of `booked` that came after its
-    reservation's end, `uncovered` the part for which no grant had room.
+    reservation's end, `uncovered` the part for which no grant had room; `reserve` is kept back for such spend
+    that is still to come, see `core.account`. `locked` is what seats hold in reservations, as they last said.
     """
 
     id: str
@@ -182,6 +194,8 @@ class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
     leased: int
     late: int
     uncovered: int
+    reserve: int
+    locked: int
 
 
 def campaign_report(book: CampaignBook, account: Account) -> CampaignReport:
@@ -201,7 +215,9 @@ def campaign_report(book: CampaignBook, account: Account) -> CampaignReport:
         value_nanos=min(MAX_NANOS, sum(tally.value_nanos for tally in tallies)),
         late_wins=sum(tally.late_wins for tally in tallies),
         unbilled=sum(tally.unbilled for tally in tallies),
+        views=sum(tally.views for tally in tallies),
         refused=dict(sorted(book.refused.items())),
+        view_conversions=sum(tally.view_conversions for tally in tallies),
     )
 
 
@@ -211,8 +227,8 @@ def line_item_report(tally: Tally) -> LineItemReport:
     return LineItemReport(id=row.pop("line_item_id"), **row)
 
 
-def account_report(account: Account) -> AccountReport:
-    """One budget as it stands."""
+def account_report(account: Account, locked: int) -> AccountReport:
+    """One budget as it stands; `locked` is what seats hold in reservations on it."""
     return AccountReport(
         id=account.id,
         unit=int(account.unit),
@@ -223,4 +239,6 @@ def account_report(account: Account) -> AccountReport:
         leased=account.outstanding,
         late=account.late,
         uncovered=account.uncovered,
+        reserve=account.reserve,
+        locked=locked,
     )

@@ -54,6 +54,7 @@ def notice_urls(creative: Creative, tracking: TrackingUrls, key: bytes) -> Notic
         pixel=tracking.pixel(TOKEN),
         click=tracking.click(TOKEN, sign_landing(creative.landing_url, key)),
         conversion=tracking.conversion(TOKEN),
+        view=tracking.view(TOKEN),
     )
 
 
@@ -78,7 +79,7 @@ def template_of(
     ask: NativeAsk | None,
     exp_s: int,
     protocol: int = 0,
-    vast_billing: Billing = "impression",
+    billing: Billing | None = None,
 ) -> BidTemplate:
     """The template of a creative's bids.
 
@@ -89,7 +90,8 @@ def template_of(
         ask: what a native slot asks for; None for other media.
         exp_s: seconds between auction and impression that we accept; 0 says nothing of it.
         protocol: VAST version to write, one of `writable_protocols`; 0 means the first of them.
-        vast_billing: what tells us that a video or audio impression is owed; for others it is always `burl`.
+        billing: what tells us that an impression is owed; None is what is usual for the media: for video and audio
+            the impression, for others `burl`.
 
     Raises:
         AssertionError: the creative cannot be shown so: no such protocol, or a native slot that it does not meet.
@@ -97,14 +99,16 @@ def template_of(
     """
     media = creative.media
     is_vast = media in _USUAL_PROTOCOLS
-    billing: Billing = vast_billing if is_vast else "burl"
+    billing = billing or ("impression" if is_vast else "burl")
+    billing_url = urls.burl if billing == "impression" else ""
     written = _protocol(creative, protocol) if is_vast else 0
     if is_vast:
-        markup = vast(_vast_ad(creative, urls, billing), written)
+        markup = vast(_vast_ad(creative, urls, billing_url), written)
     elif media is Media.NATIVE:
-        markup = native_markup(_native_answer(creative, ask), urls.click, urls.pixel)
+        made = _native_answer(creative, ask)
+        markup = native_markup(made, urls.click, urls.pixel, view_url=urls.view, billing_url=billing_url)
     else:
-        markup = _banner(creative, urls)
+        markup = _banner(creative, urls, billing_url)
     facts = _facts(campaign, creative, written, exp_s)
     other_id = line_item_id if line_item_id != campaign.id else ""
     return BidTemplate(facts, urls, markup, billing=billing, line_item_id=other_id)
@@ -151,12 +155,11 @@ def _sample_image(creative: Creative) -> str:
     return next((url for url in choices if url and CACHEBUSTER not in url), "")
 
 
-def _banner(creative: Creative, urls: NoticeUrls) -> Pieces:
+def _banner(creative: Creative, urls: NoticeUrls, billing_url: str) -> Pieces:
     if creative.html:
-        return html_banner(creative.html, urls.click, urls.pixel)
-    return image_banner(
-        creative.image_url, urls.click, urls.pixel, creative.w, creative.h, flex=creative.flex
-    )
+        return html_banner(creative.html, urls.click, urls.pixel, view_url=urls.view, billing_url=billing_url)
+    w, h, flex = creative.w, creative.h, creative.flex
+    return image_banner(creative.image_url, urls.click, urls.pixel, w, h, flex=flex, billing_url=billing_url)
 
 
 def _native_answer(creative: Creative, ask: NativeAsk | None) -> NativeAnswer:
@@ -176,7 +179,7 @@ def _protocol(creative: Creative, protocol: int) -> int:
     return wanted
 
 
-def _vast_ad(creative: Creative, urls: NoticeUrls, billing: Billing) -> VastAd:
+def _vast_ad(creative: Creative, urls: NoticeUrls, billing_url: str) -> VastAd:
     audio = creative.media is Media.AUDIO
     return VastAd(
         id=creative.id,
@@ -192,5 +195,6 @@ def _vast_ad(creative: Creative, urls: NoticeUrls, billing: Billing) -> VastAd:
         audio=audio,
         click_url=urls.click,
         pixel_url=urls.pixel,
-        billing_url=urls.burl if billing == "impression" else "",
+        billing_url=billing_url,
+        view_url=urls.view,
     )

@@ -6,7 +6,7 @@ from bidder.core.templatebook import notice_urls, template_of, writable_protocol
 from bidder.core.urls import TrackingUrls
 from bidder.core.views import remember
 from bidder.openrtb.native import NativeAsk
-from bidder.openrtb.response import BidTemplate, NoticeUrls
+from bidder.openrtb.response import BidTemplate, Billing, NoticeUrls
 
 CAPACITY = 65_536
 
@@ -22,7 +22,7 @@ class Templates:
         self._key = key
         self._tracking = TrackingUrls(public_url)
         self._table: LineTable | None = None
-        self._made: dict[tuple[int, int, int, NativeAsk | int | None], BidTemplate] = {}
+        self._made: dict[tuple[int, int, int, NativeAsk | int | None, Billing | None], BidTemplate] = {}
         self._urls: dict[int, NoticeUrls] = {}
 
     def adopt(self, table: LineTable) -> None:
@@ -31,16 +31,18 @@ class Templates:
         self._made.clear()
         self._urls.clear()
 
-    def of(self, line: int, creative: int, slot: Slot, exp_s: int) -> BidTemplate:
+    def of(
+        self, line: int, creative: int, slot: Slot, exp_s: int, billing: Billing | None = None
+    ) -> BidTemplate:
         """The template of a creative in a slot.
 
         Args:
-            line, creative: rows of the table. slot: that it fits. exp_s: stated in bids.
+            line, creative: rows of the table. slot: that it fits. exp_s: stated in bids. billing: see `template_of`.
         """
         asked: NativeAsk | int | None = slot.ask
         if slot.protocols is not None:
             asked = self._protocol(creative, slot.protocols)
-        key = (line, creative, exp_s, asked)
+        key = (line, creative, exp_s, asked, billing)
         found = self._made.get(key)
         return found if found is not None else remember(self._made, key, self._make(*key), CAPACITY)
 
@@ -51,7 +53,14 @@ class Templates:
             one for one in writable_protocols(self._table.creatives.owners[creative][1]) if one in listed
         )
 
-    def _make(self, line: int, creative: int, exp_s: int, asked: NativeAsk | int | None) -> BidTemplate:
+    def _make(
+        self,
+        line: int,
+        creative: int,
+        exp_s: int,
+        asked: NativeAsk | int | None,
+        billing: Billing | None,
+    ) -> BidTemplate:
         table = self._table
         assert table is not None, "templates are of a table"
         campaign, record = table.creatives.owners[creative]
@@ -66,4 +75,5 @@ class Templates:
             ask=None if isinstance(asked, int) else asked,
             exp_s=exp_s,
             protocol=asked if isinstance(asked, int) else 0,
+            billing=billing,
         )

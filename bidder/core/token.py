@@ -46,6 +46,7 @@ _MAC_TEXT = 24
 _LANDING_MAC_BYTES = 12
 _START_BYTES = 3
 _MAX_TEXT = 2048  # far above the longest token we make, far below what an attacker may have us decode
+_BID_ID_TEXT = slice(_START_BYTES // 3 * 4, (_START_BYTES + BID_ID_BYTES) // 3 * 4)
 _HEAD = struct.Struct(f">{BID_ID_BYTES}sqiq3sqqQqqq")
 _STANDING = struct.Struct(">BIq6B")
 _HEAD_BYTES = _HEAD.size
@@ -118,8 +119,13 @@ class TokenFields(msgspec.Struct, frozen=True, gc=False):
     fee_cpm_micros: int = 0
 
 
-def _personal(key: bytes, person: bytes, size: int) -> "hashlib.blake2b":
-    """Keyed BLAKE2b with nothing hashed yet; a key above 64 bytes is hashed first, as RFC 2104 does."""
+def personal_hash(key: bytes, person: bytes, size: int) -> "hashlib.blake2b":
+    """Keyed BLAKE2b with nothing hashed yet; a key above 64 bytes is hashed first, as RFC 2104 does.
+
+    Raises:
+        InputError: if the key is below 16 bytes.
+    """
+    _id_of(key)
     short = key if len(key) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(key).digest()
     return hashlib.blake2b(key=short, digest_size=size, person=person)
 
@@ -173,7 +179,7 @@ class Signer:
 
     def __init__(self, key: bytes) -> None:
         self.id = _id_of(key)
-        self._hash = _personal(key, _PERSON, 2 * _MAC_BYTES)
+        self._hash = personal_hash(key, _PERSON, 2 * _MAC_BYTES)
         self._exchange = _start(Scope.EXCHANGE, self.id)
         self._browser = _start(Scope.BROWSER, self.id)
 
@@ -231,7 +237,7 @@ class Signer:
 
 
 def _start(scope: Scope, key_id: int) -> str:
-    return _to_text(bytes((VERSION << 4 | scope, key_id, 0)))
+    return short_text(bytes((VERSION << 4 | scope, key_id, 0)))
 
 
 _signer = lru_cache(maxsize=16)(Signer)
@@ -301,10 +307,11 @@ def read(token: str, keys: Sequence[bytes], need: Scope = Scope.EXCHANGE) -> Tok
     raw = _decode(token)
     body, mac = raw[_START_BYTES:-_MAC_BYTES], raw[-_MAC_BYTES:]
     half = slice(_MAC_BYTES) if raw[0] & 15 == Scope.EXCHANGE else slice(_MAC_BYTES, None)
-    if not any(
-        candidate.id == raw[1] and hmac.compare_digest(candidate.macs(body)[half], mac)
-        for candidate in map(_signer, keys)
-    ):
+    for key in keys:
+        signer = _signer(key)
+        if signer.id == raw[1] and hmac.compare_digest(signer.macs(body)[half], mac):
+            break
+    else:
         raise TokenError("forged")
     if raw[0] & 15 < need:
         raise TokenError("scope")
@@ -331,13 +338,8 @@ _STARTS = frozenset(VERSION << 4 | scope for scope in Scope)
 def _unpack(body: bytes) -> TokenFields:
     head = _HEAD.unpack_from(body)
     bid, epoch, partition, cap, currency, rate, impressions, user, bid_at, result, liable = head
-    money, fee_ppm, fee_cpm_micros, *lengths = _STANDING.unpack_from(body, _HEAD_BYTES)
-    at, names = _NAMES_BYTES, []
-    for length in lengths:
-        names.append(body[at : at + length].decode())
-        at += length
-    assert len(body) - at < 3, "a signed token has its own length"
-    campaign, line_item, creative, seat, advertiser, exchange = names
+    standing = _standing(body[_HEAD_BYTES:])
+    campaign, line_item, creative, seat, advertiser, exchange, money, fee_ppm, fee_cpm_micros = standing
     return TokenFields(
         bid,
         campaign,
@@ -362,6 +364,19 @@ def _unpack(body: bytes) -> TokenFields:
     )
 
 
+@lru_cache(maxsize=16_384)
+def _standing(blob: bytes) -> tuple[str, str, str, str, str, str, int, int, int]:
+    """What `standing_part` wrote, read once for all bids that share it; only what is signed comes here."""
+    money, fee_ppm, fee_cpm_micros, *lengths = _STANDING.unpack_from(blob)
+    at, names = _STANDING.size, []
+    for length in lengths:
+        names.append(blob[at : at + length].decode())
+        at += length
+    assert len(blob) - at < 3, "a signed token has its own length"
+    campaign, line_item, creative, seat, advertiser, exchange = names
+    return campaign, line_item, creative, seat, advertiser, exchange, money, fee_ppm, fee_cpm_micros
+
+
 def bid_id(exchange: str, request_id: str, imp_id: str, epoch: int, seat: str, part: str = "") -> bytes:
     """The id of a bid, 12 bytes: the same request redelivered in an epoch gives the same one.
 
@@ -378,10 +393,16 @@ def bid_id(exchange: str, request_id: str, imp_id: str, epoch: int, seat: str, p
 
 def bid_id_text(bid: bytes) -> str:
     """A bid id as the 16 characters that messages and responses carry."""
-    return _to_text(bid)
+    return short_text(bid)
 
 
-def _to_text(raw: bytes) -> str:
+def bid_id_of(token: str) -> str:
+    """The bid id in the text of a token that was read: its letters stand there as they are."""
+    return token[_BID_ID_TEXT]
+
+
+def short_text(raw: bytes) -> str:
+    """Bytes as text that is safe in a query: base64 with `-` and `_`; a multiple of 3 bytes has no padding."""
     return binascii.b2a_base64(raw, newline=False).translate(_TO_URL).decode("ascii")
 
 
@@ -425,10 +446,9 @@ def landing_is_signed(url: str, signature: str, keys: Sequence[bytes]) -> bool:
 def _landing_mac(url: str, key: bytes) -> str:
     hashed = _landing(key).copy()
     hashed.update(url.encode("ascii"))
-    return _to_text(hashed.digest())
+    return short_text(hashed.digest())
 
 
 @lru_cache(maxsize=16)
 def _landing(key: bytes) -> "hashlib.blake2b":
-    _id_of(key)  # refuses a key that is too short
-    return _personal(key, _LANDING_PERSON, _LANDING_MAC_BYTES)
+    return personal_hash(key, _LANDING_PERSON, _LANDING_MAC_BYTES)

@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 from bidder.errors import InputError
 from bidder.openrtb.macros import AUCTION_CURRENCY, AUCTION_LOSS, AUCTION_PRICE
 
-WIN, BILLING, LOSS, IMPRESSION, CLICK, CONVERSION = "/win", "/bill", "/loss", "/i", "/c", "/v"
+WIN, BILLING, LOSS, IMPRESSION, CLICK, CONVERSION, VIEW = "/win", "/bill", "/loss", "/i", "/c", "/v", "/view"
 """Paths of the tracker."""
+CLICK_ID = "${CLICK_ID}"
+"""In a landing page: where the id of the click goes, by which a server can report what came of it."""
 
 _PRICE = f"&p={AUCTION_PRICE}&c={AUCTION_CURRENCY}"
 
@@ -17,7 +19,7 @@ _PRICE = f"&p={AUCTION_PRICE}&c={AUCTION_CURRENCY}"
 class TrackingUrls:
     """Builds the URLs that come back to the tracker.
 
-    `nurl`, `burl` and `lurl` go to the exchange, with a token of `Scope.EXCHANGE`. `pixel`, `click` and
+    `nurl`, `burl` and `lurl` go to the exchange, with a token of `Scope.EXCHANGE`. `pixel`, `view`, `click` and
     `conversion` can be read in the browser: give them one of `Scope.BROWSER`.
 
     Args:
@@ -35,8 +37,8 @@ class TrackingUrls:
             )
         base = public_url.rstrip("/")
         self._win, self._billing, self._loss = (f"{base}{path}?t=" for path in (WIN, BILLING, LOSS))
-        self._impression, self._click, self._conversion = (
-            f"{base}{path}?t=" for path in (IMPRESSION, CLICK, CONVERSION)
+        self._impression, self._view, self._click, self._conversion = (
+            f"{base}{path}?t=" for path in (IMPRESSION, VIEW, CLICK, CONVERSION)
         )
         self.secure = parts.scheme == "https"
 
@@ -56,6 +58,10 @@ class TrackingUrls:
         """Impression pixel of the markup."""
         return f"{self._impression}{token}"
 
+    def view(self, token: str) -> str:
+        """Called by the markup where half of the ad was in view for its second, or two of a video."""
+        return f"{self._view}{token}"
+
     def click(self, token: str, landing: str) -> str:
         """Click address of the markup; `landing` is what `sign_landing` made for the creative."""
         return f"{self._click}{token}&{landing}"
@@ -63,3 +69,7 @@ class TrackingUrls:
     def conversion(self, token: str) -> str:
         """Where the advertiser reports conversions, adding `&v=` (worth) and `&e=` (id of the event)."""
         return f"{self._conversion}{token}"
+
+    def conversion_of_a_user(self, pixel: str) -> str:
+        """Where the advertiser reports conversions that name no bid; `pixel` is what `sign_pixel` made."""
+        return f"{self._conversion.removesuffix('t=')}a={pixel}"

@@ -56,6 +56,23 @@ def user_key(buyeruid: str | None, eids: Eids, ifa: str | None, user_id: str | N
     return UNKNOWN
 
 
+def user_keys(buyeruid: str, source: str, uid: str, ifa: str) -> tuple[int, ...]:
+    """The keys of each id of a user by itself, the strongest first; without those that are no id.
+
+    A request is known by its strongest id alone. Who tells of a user later may know fewer of them, or more: so
+    each is looked for.
+
+    Args:
+        buyeruid: our own id. source, uid: an extended id. ifa: of the device. Each may be empty.
+    """
+    keys = (
+        user_key(buyeruid, (), None, None, ""),
+        user_key(None, ((source, ((uid, None),)),), None, None, "") if source else UNKNOWN,
+        user_key(None, (), ifa, None, ""),
+    )
+    return tuple(key for key in keys if key)
+
+
 def _best_eid(eids: Eids) -> tuple[str, str] | None:
     """Source and id of the extended id that stands for the person best."""
     best: tuple[str, str] | None = None

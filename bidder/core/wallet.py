@@ -19,14 +19,36 @@ from bidder.core.purse import Purse, Result, Unit
 from bidder.core.table import LineTable
 from bidder.core.token import bid_id_bytes
 
+_MARK_BITS = 48
+"""A bid's tag: below, what the caps know it by; above, the index of its exchange and 1, as 0 is an unknown bid."""
+_MARK = (1 << _MARK_BITS) - 1
+
+
+class Heard(NamedTuple):
+    """How long after its bid a win was heard of, of which exchange; whether for the first time, or as billing."""
+
+    exchange: int
+    first: bool
+    billed: bool
+    delay_ns: int
+
 
 class Settled(NamedTuple):
-    """What settling came to: tags of bids that won, that were shown and that were freed; how many posts were late."""
+    """What settling came to: marks of bids that won, that were shown and that were freed; wins that were heard of.
+
+    `late` is how many posts came after their reservation.
+    """
 
     won_tags: list[int]
     posted_tags: list[int]
     freed_tags: list[int]
+    heard: list[Heard]
     late: int
+
+
+def tag_of(mark: int, exchange: int) -> int:
+    """The tag of a bid: what the caps know it by, and the index of its exchange."""
+    return mark | (exchange + 1) << _MARK_BITS
 
 
 class Wallet:
@@ -221,11 +243,13 @@ class Wallet:
         )
         impressions = np.array([row.impressions for row in rows], dtype=np.int64)
         results, tags = np.zeros(count, dtype=np.uint8), np.zeros(count, dtype=np.uint64)
-        self.purse.settle_rows(
-            ids.reshape(count, 12).copy(), kinds, chains, amounts, now_ns, results, tags, impressions
-        )
-        settled = Settled([], [], [], int((results == Result.LATE).sum()))
-        for row, result, tag in zip(rows, results.tolist(), tags.tolist(), strict=True):
+        ids = ids.reshape(count, 12).copy()
+        awaited = self.purse.awaited_rows(ids)
+        self.purse.settle_rows(ids, kinds, chains, amounts, now_ns, results, tags, impressions)
+        heard = _heard(rows, tags.tolist(), awaited.tolist(), now_ns)
+        settled = Settled([], [], [], heard, int((results == Result.LATE).sum()))
+        marks = (tags & np.uint64(_MARK)).tolist()
+        for row, result, tag in zip(rows, results.tolist(), marks, strict=True):
             if row.kind is SettlementKind.POSTED:
                 assert result != Result.EXCEEDS, f"the bank booked {row} above its reservation"
                 if result != Result.EXISTS:
@@ -271,7 +295,34 @@ class Wallet:
         """
         tags, _ = self.purse.expire_rows(now_ns if self._heard_ns is None else min(now_ns, self._heard_ns))
         self.sync()
-        return [tag for tag in tags.tolist() if tag]
+        return [mark for mark in (tags & np.uint64(_MARK)).tolist() if mark]
+
+    def of_campaigns(self, table: LineTable) -> dict[str, tuple[int, int]]:
+        """Of each campaign of a table, nanos that its bids hold in reservations and nanos that it spent here."""
+        names = dict.fromkeys(line.campaign.id for line in table.lines)
+        purse = self.purse
+        accounts = ((name, purse.account(name)) for name in names)
+        return {name: (purse.reserved(number), purse.posted(number)) for name, number in accounts}
+
+
+def _heard(
+    rows: Sequence[Settlement | SettlementRow], tags: list[int], awaited: list[bool], now_ns: int
+) -> list[Heard]:
+    """Of wins and billings of bids that the purse knows, how long they took; `awaited` before these rows."""
+    heard: list[Heard] = []
+    won: set[str] = set()
+    for row, tag, first in zip(rows, tags, awaited, strict=True):
+        if tag and row.bid_at_ns and row.kind is not SettlementKind.VOIDED:
+            heard.append(
+                Heard(
+                    (tag >> _MARK_BITS) - 1,
+                    first and row.bid_id not in won,
+                    row.kind is SettlementKind.POSTED,
+                    now_ns - row.bid_at_ns,
+                )
+            )
+            won.add(row.bid_id)
+    return heard
 
 
 def _unit_of(account_id: str) -> Unit:

@@ -47,7 +47,7 @@ class Writer:
         media = int(table.creatives.columns[creative_row, 0])
         slots = row.slots
         slot = slots[0] if len(slots) == 1 else next(one for one in slots if one.media == media)
-        template = self._templates.of(line_row, creative_row, slot, exchange.exp_s)
+        template = self._templates.of(line_row, creative_row, slot, exchange.exp_s, exchange.billing)
         line_item_id = line.line_item_id
         result_ns = now_ns + exchange.result_ns
         text = bid_id_text(row.bid_id)

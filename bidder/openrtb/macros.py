@@ -27,6 +27,8 @@ AUDIT: Final = "AUDIT"
 # Digits are bounded before they are made a number: int() of a long text is quadratic. The exponent is what
 # Java and JavaScript write for small prices: 1.0E-4.
 _NUMBER = re.compile(r"([+-]?)(?=\.?\d)(\d{0,15})(?:\.(\d{0,24}))?(?:[eE]([+-]?\d{1,2}))?\Z", re.ASCII)
+# As most exchanges write it; what does not look so is read by the whole rule.
+_PLAIN = re.compile(r"(\d{1,12})(?:\.(\d{1,6}))?\Z", re.ASCII)
 _OPAQUE = re.compile(r"[A-Za-z0-9_+/-]{16,256}={0,2}\Z", re.ASCII)
 # "${AUCTION_PRICE}", with any of its marks percent-encoded once or twice, or stripped by a template engine.
 _MACRO = re.compile(
@@ -36,7 +38,10 @@ _MICRO_DIGITS = 6
 
 
 class PriceOutcome(StrEnum):
-    """What came in place of `${AUCTION_PRICE}`; only POSITIVE is a price."""
+    """What came in place of `${AUCTION_PRICE}`; only POSITIVE is a price.
+
+    ENCRYPTED is without keys to read it (`openrtb.encrypted`), TAMPERED and UNENCRYPTED are in spite of them.
+    """
 
     POSITIVE = "positive"
     ZERO = "zero"
@@ -45,6 +50,8 @@ class PriceOutcome(StrEnum):
     AUDIT = "audit"
     UNEXPANDED = "unexpanded"
     ENCRYPTED = "encrypted"
+    TAMPERED = "tampered"
+    UNENCRYPTED = "unencrypted"
     UNREADABLE = "unreadable"
 
 
@@ -73,6 +80,11 @@ def parse_auction_price(text: str) -> Price:
     Args:
         text: what stands in the query, percent-decoded.
     """
+    plain = _PLAIN.match(text)
+    if plain is not None:
+        whole, fraction = plain[1], plain[2] or ""
+        micros = int(whole + fraction.ljust(_MICRO_DIGITS, "0"))
+        return Price(PriceOutcome.POSITIVE, micros) if micros else _NO_PRICE[PriceOutcome.ZERO]
     text = text.strip()
     match = _NUMBER.match(text)
     if match is None:

@@ -4,6 +4,7 @@
 be read refuses the slot and never just the one asset, for then a required one might be missed.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ ICON, MAIN = 1, 3
 """Native image asset types (AdCOM "Native Image Asset Types")."""
 SPONSORED, DESCRIPTION, CALL_TO_ACTION = 1, 2, 12
 """Native data asset types (AdCOM "Native Data Asset Types") that an ad may have."""
-_IMPRESSION_EVENT, _PIXEL_METHOD = 1, 1
+_IMPRESSION_EVENT, _VIEW_EVENT, _PIXEL_METHOD = 1, 2, 1
 _FIRST_UNROOTED = (1, 1)
 _LATEST = "1.2"
 _MIMES = {
@@ -61,13 +62,14 @@ class NativeAsk(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """What a native slot asks for; equal for equal orders, and fit to be a key.
 
     ver: version of the response it wants. rooted: the response stands in an object `{"native": ...}`.
-    pixel_event: it takes a pixel for the event impression (`eventtrackers`, from 1.2 on).
+    pixel_event, view_event: it takes a pixel for the events impression and viewable (`eventtrackers`, from 1.2 on).
     """
 
     ver: str
     rooted: bool
     pixel_event: bool
     assets: tuple[AssetAsk, ...]
+    view_event: bool = False
 
 
 class NativeAnswer(msgspec.Struct, frozen=True, gc=False):
@@ -77,6 +79,7 @@ class NativeAnswer(msgspec.Struct, frozen=True, gc=False):
     rooted: bool
     pixel_event: bool
     assets: str
+    view_event: bool = False
 
 
 class NativeAssets(Protocol):
@@ -198,12 +201,15 @@ def _ask(order: _Order, *, rooted: bool) -> NativeAsk:
         ver=ver or _LATEST,
         # Only 1.0 has the root, in request and response; a sender that leaves its version open gets its own form.
         rooted=rooted and (not ver or _numbers(ver) < _FIRST_UNROOTED),
-        pixel_event=any(
-            tracker.event == _IMPRESSION_EVENT and _PIXEL_METHOD in (tracker.methods or ())
-            for tracker in trackers
-        ),
+        pixel_event=_takes_pixel(trackers, _IMPRESSION_EVENT),
         assets=tuple(_asset_ask(asset) for asset in order.assets or ()),
+        view_event=_takes_pixel(trackers, _VIEW_EVENT),
     )
+
+
+def _takes_pixel(trackers: Iterable[_EventTracker], event: int) -> bool:
+    """Whether a pixel is taken for an event."""
+    return any(one.event == event and _PIXEL_METHOD in (one.methods or ()) for one in trackers)
 
 
 def _numbers(ver: str) -> tuple[int, ...]:
@@ -264,7 +270,7 @@ def answer(ask: NativeAsk, native: NativeAssets, mime: str = "") -> NativeAnswer
             return None
     if not given:
         return None
-    return NativeAnswer(ask.ver, ask.rooted, ask.pixel_event, ascii_json(given))
+    return NativeAnswer(ask.ver, ask.rooted, ask.pixel_event, ascii_json(given), ask.view_event)
 
 
 def _content(asset: AssetAsk, native: NativeAssets, mime: str) -> dict[str, object] | None:

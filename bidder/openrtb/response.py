@@ -19,8 +19,8 @@ TOKEN = holes.TOKEN
 """Stands in a URL where the token goes."""
 
 Billing = Literal["burl", "impression"]
-"""Who tells us that an impression is owed: the exchange at `burl`, or the player at `<Impression>` of the VAST
-document. For VAST `burl` is discouraged (implementation guide, section 7.8); a bid has one of them, never both."""
+"""Who tells us that an impression is owed: the exchange at `burl`, or who shows the markup by an address in it. For
+VAST `burl` is discouraged (implementation guide, section 7.8); a bid has one of them, never both."""
 
 NoBid = Literal["nbr", "empty_seatbid", "empty_object", "none"]
 """Forms of an answer without bids (section 4.2.1): with the reason, with an empty `seatbid`, `{}`, or no content."""
@@ -42,6 +42,7 @@ class NoticeUrls(msgspec.Struct, frozen=True):
     pixel: str
     click: str
     conversion: str
+    view: str = ""
 
 
 class BannerTemplate:
@@ -145,10 +146,10 @@ class BidTemplate:
 
     Raises:
         AssertionError: the markup holds a token that books spend although `burl` is given, or holds none although
-            it is not, or holds it behind a token of the browser.
+            it is not.
     """
 
-    __slots__ = ("_behind", "_exchange", "_many", "_rest")
+    __slots__ = ("_behind", "_exchange", "_many", "_mixed", "_rest")
 
     def __init__(
         self,
@@ -173,11 +174,18 @@ class BidTemplate:
         self._cut(tuple(text))
 
     def _cut(self, text: Pieces) -> None:
-        """Cuts the text at its slots: first those of the exchange's token, then the bid's id and the browser's token.
+        """Cuts the text at its slots: first those of the exchange's token, then the bid's id and the browser's.
 
-        To join what lies between is the quickest way to fill it. Most markup names the bid never or once.
+        To join what lies between is the quickest way to fill it. Most markup names the bid never or once, and most
+        has the exchange's token before all others, or not at all.
         """
         *first, rest = holes.cut(text, Slot.EXCHANGE_TOKEN)
+        self._behind: list[str] | None = None
+        self._many: list[list[str]] | None = None
+        self._mixed: Pieces | None = None
+        if any(isinstance(piece, Slot) for part in first for piece in part):
+            self._mixed = text
+            return
         self._exchange = [*holes.texts(first), ""]
         parts = [holes.texts(holes.cut(part, Slot.BROWSER_TOKEN)) for part in holes.cut(rest, Slot.BID_ID)]
         self._rest = parts[0]
@@ -205,6 +213,10 @@ class BidTemplate:
             deal_json: `,"dealid":"x"`, or nothing.
             extra: more fields, such as `,"slotinpod":1`; none that `BidFacts` holds.
         """
+        if self._mixed is not None:
+            filled = {Slot.EXCHANGE_TOKEN: token, Slot.BROWSER_TOKEN: browser_token, Slot.BID_ID: bid_id}
+            text = "".join([piece if isinstance(piece, str) else filled[piece] for piece in self._mixed])
+            return f'{{"id":"{bid_id}","impid":{imp_id_json},"price":{price}{text}{deal_json}{extra}}}'
         if self._many is not None:
             rest = bid_id.join(map(browser_token.join, self._many))
         elif self._behind is not None:

@@ -36,6 +36,7 @@ from bidder.core.messages import (
     VERSION,
     AdvertiserChange,
     CampaignChange,
+    Conversion,
     CreativeCounts,
     Lease,
     Notice,
@@ -59,6 +60,7 @@ _TICKS_A_LEASE = 40
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
+_Record = Notice | Conversion | SliceReport
 
 
 def bank_rules(config: Config, speedup: float = 1.0) -> BankRules:
@@ -76,6 +78,13 @@ def bank_rules(config: Config, speedup: float = 1.0) -> BankRules:
         min_chunk_bids=bank.min_chunk_bids,
         accept_ns=bank.late_event_hours * HOUR_NS,
         conversion_ns=bank.conversion_days * 24 * HOUR_NS,
+        late_share_ppm=None if isinstance(bank.late_reserve, str) else round(bank.late_reserve * 1e6),
+        late_quantile_ppm=round(bank.late_quantile * 1e6),
+        late_start_ppm=round(bank.late_start * 1e6),
+        late_floor_ppm=round(bank.late_floor * 1e6),
+        late_ceiling_ppm=round(bank.late_ceiling * 1e6),
+        late_window_hours=bank.late_window_hours,
+        late_tail_ns=int(bank.late_tail_seconds * NS_PER_SECOND),
     )
 
 
@@ -101,7 +110,7 @@ class BankService:
         self._version = version
         self._offsets = books.offsets()
         self._hold_until_ns = now_ns + bank.rules.lease_ns
-        self._read: msgspec.json.Decoder[Notice | SliceReport] = msgspec.json.Decoder(Notice | SliceReport)
+        self._read: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
         self._posted, _ = books.outbox()
         self._sent = 0
         self._untold = self._posted > 0
@@ -135,8 +144,8 @@ class BankService:
         booked, and counts nowhere. One that they do not know, since the broker lost its log and began again,
         is taken all the same.
         """
-        before: list[Notice | SliceReport] = []
-        new: list[Notice | SliceReport] = []
+        before: list[_Record] = []
+        new: list[_Record] = []
         malformed = 0
         ends = dict(self._offsets)
         for message in messages:
@@ -209,7 +218,7 @@ class BankService:
         self.bank.check()
         self._books.verify()
 
-    def _decode(self, message: Message) -> Notice | SliceReport | None:
+    def _decode(self, message: Message) -> _Record | None:
         try:
             record = self._read.decode(message.value)
         except (msgspec.DecodeError, UnicodeDecodeError):

@@ -5,9 +5,10 @@ single line items are left out where there are more than `MOST_LINES` of them: a
 the topic `funnel` has the same counts.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from bidder.core.delays import DelayHistogram
 from bidder.core.funnel import STAGES
 from bidder.openrtb.reasons import Reason
 from bidder.runtime.clock import Clock
@@ -19,6 +20,8 @@ from bidder.runtime.worker import Worker
 MOST_LINES = 1_000
 LATENCIES_MS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0)
 """Bounds of the histogram: below what exchanges wait for, and beyond it."""
+DELAYS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
+"""Bounds of the histograms of notices: from one round of the bank to the longest wait of a bid."""
 CONTENT_TYPE = (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),)
 
 
@@ -45,6 +48,23 @@ def family(name: str, kind: str, said: str, samples: Iterable[Sample]) -> Iterat
         yield f"# HELP {name} {said}"
         yield f"# TYPE {name} {kind}"
         yield from lines
+
+
+def histogram(
+    name: str, said: str, delays: Sequence[tuple[Mapping[str, str], DelayHistogram]]
+) -> Iterator[str]:
+    """The lines of a histogram of delays, in seconds, by labels; none without one."""
+    if not delays:
+        return
+    yield f"# HELP {name} {said}"
+    yield f"# TYPE {name} histogram"
+    for labels, one in delays:
+        for bound_s in DELAYS_S:
+            text = _labels({**labels, "le": repr(bound_s)})
+            yield f"{name}_bucket{text} {one.within(int(bound_s * 1e9))}"
+        yield f"{name}_bucket{_labels({**labels, 'le': '+Inf'})} {one.count}"
+        yield f"{name}_sum{_labels(labels)} {one.total_ns / 1e9!r}"
+        yield f"{name}_count{_labels(labels)} {one.count}"
 
 
 def _labels(labels: Mapping[str, str]) -> str:
@@ -87,7 +107,10 @@ class Metrics:
 
     def text(self) -> str:
         """All families, as they stand now."""
-        parts = (self._requests(), self._latency(), self._lines(), self._state(), self._transport())
+        parts = (
+            self._requests(), self._latency(), self._lines(), self._locked(), self._delays(), self._state(),
+            self._transport(),
+        )  # fmt: skip
         return "\n".join(line for part in parts for line in part) + "\n"
 
     def handle(self, request: Request) -> Reply:
@@ -199,6 +222,58 @@ class Metrics:
                 for name, count in one.funnel.items()
                 if count
             ],
+        )
+
+    def _locked(self) -> Iterator[str]:
+        locked = self._worker.engine.locked()
+        if len(locked) > MOST_LINES:
+            return
+        for name, said, place in (
+            ("locked", "Money that open bids of a campaign hold in reservations.", 0),
+            ("spent", "Money that a campaign spent at this seat.", 1),
+        ):
+            yield from family(
+                f"clearbid_campaign_{name}_nanos",
+                "gauge",
+                said,
+                [Sample({"campaign": each}, amounts[place]) for each, amounts in locked.items()],
+            )
+        yield from family(
+            "clearbid_campaign_locked_ratio",
+            "gauge",
+            "Money locked against money spent; none where nothing was spent.",
+            [Sample({"campaign": each}, held / spent) for each, (held, spent) in locked.items() if spent],
+        )
+
+    def _delays(self) -> Iterator[str]:
+        engine = self._worker.engine
+        waits = engine.waits
+        yield from histogram(
+            "clearbid_pacing_loop_seconds",
+            "From a billing notice at the tracker to the multiplier that it moved, on the shared clock.",
+            [({}, engine.loop)],
+        )
+        by_exchange = [{"exchange": name} for name in waits.names]
+        for name, said, delays in (
+            ("win", "From a bid to the first word of its win", waits.heard),
+            ("billing", "From a bid to its billing", waits.billed),
+        ):
+            yield from family(
+                f"clearbid_{name}_delay_seconds",
+                "gauge",
+                f"{said}, quantiles; old ones fade.",
+                [
+                    Sample({**labels, "quantile": str(ppm / 1e6)}, one.quantile_ns(ppm) / 1e9)
+                    for labels, one in zip(by_exchange, delays, strict=True)
+                    for ppm in (500_000, 990_000, 999_000)
+                    if one.count
+                ],
+            )
+        yield from family(
+            "clearbid_result_wait_seconds",
+            "gauge",
+            "How long a reservation waits for its result.",
+            [Sample(labels, engine.gate.waits_ns(index) / 1e9) for index, labels in enumerate(by_exchange)],
         )
 
     def _state(self) -> Iterator[str]:

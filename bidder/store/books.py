@@ -11,16 +11,21 @@ from typing import NamedTuple
 
 import msgspec
 
+from bidder.core.bankrules import HOUR_NS
 from bidder.core.bookings import (
     AccountRow,
     BankState,
     Booking,
     CreativeRow,
     GrantRow,
+    HeldRow,
+    LateRow,
+    OrderRow,
     RefusalRow,
     Rows,
     SeatRow,
     TallyRow,
+    UnattributedRow,
 )
 from bidder.errors import DependencyError, InvariantError
 from bidder.store.database import Database
@@ -55,6 +60,9 @@ class Batch(NamedTuple):
     sent: int = 0
 
 
+KEEP_HOURS = 24 * 62
+"""How far back it is read what came late: as far as the longest window that a configuration may ask for."""
+
 _letters = msgspec.msgpack.Decoder(list[Letter])
 _UPSERTS = {
     "accounts": ("accounts", AccountRow, 1),
@@ -62,6 +70,10 @@ _UPSERTS = {
     "creatives": ("creatives", CreativeRow, 2),
     "refusals": ("refusals", RefusalRow, 2),
     "grants": ("grants", GrantRow, 3),
+    "orders": ("orders", OrderRow, 2),
+    "held": ("held", HeldRow, 1),
+    "unattributed": ("unattributed", UnattributedRow, 2),
+    "lateness": ("lateness", LateRow, 2),
 }
 
 
@@ -113,6 +125,23 @@ class Books:
                     Booking(*row)
                     for row in connection.execute(
                         _select("bookings", Booking) + " WHERE keep_until_ns >= ?", (now_ns,)
+                    )
+                ],
+                orders=[
+                    OrderRow(*row)
+                    for row in connection.execute(
+                        _select("orders", OrderRow) + " WHERE keep_until_ns >= ?", (now_ns,)
+                    )
+                ],
+                held=[HeldRow(*row) for row in connection.execute(_select("held", HeldRow))],
+                unattributed=[
+                    UnattributedRow(*row)
+                    for row in connection.execute(_select("unattributed", UnattributedRow))
+                ],
+                lateness=[
+                    LateRow(*row)
+                    for row in connection.execute(
+                        _select("lateness", LateRow) + " WHERE hour >= ?", (now_ns // HOUR_NS - KEEP_HOURS,)
                     )
                 ],
             )
@@ -170,7 +199,8 @@ class Books:
             counted = connection.execute(_SUMS).fetchall()
             tallies = connection.execute(
                 """SELECT campaign_id, line_item_id, spend_nanos, late_nanos, wins, impressions, clicks, conversions,
-                          late_wins, unbilled FROM tallies ORDER BY campaign_id, line_item_id"""
+                          late_wins, unbilled, views, view_conversions
+                   FROM tallies ORDER BY campaign_id, line_item_id"""
             ).fetchall()
             booked = _booked(connection)
             kept = {
@@ -191,11 +221,11 @@ class Books:
             )
 
 
-# Kinds are numbers of NoticeKind: WIN 1, BILLING 2, IMPRESSION 4, CLICK 5, CONVERSION 6.
+# Kinds are numbers of NoticeKind: WIN 1, BILLING 2, IMPRESSION 4, CLICK 5, CONVERSION 6, VIEW 7; so is `touch`.
 _SUMS = """
     SELECT campaign_id, line_item_id, sum(amount_nanos), sum(CASE WHEN late THEN amount_nanos ELSE 0 END),
            count(DISTINCT CASE WHEN kind IN (1, 2) THEN bid_id END), sum(kind = 4), sum(kind = 5), sum(kind = 6),
-           sum(late AND amount_nanos > 0), sum(unbilled)
+           sum(late AND amount_nanos > 0), sum(unbilled), sum(kind = 7), sum(kind = 6 AND touch = 4)
     FROM bookings GROUP BY campaign_id, line_item_id ORDER BY campaign_id, line_item_id"""
 
 
@@ -250,6 +280,7 @@ def _write_rows(connection: sqlite3.Connection, rows: Rows) -> None:
             connection.executemany(_upsert(table, row, keys), values)
     connection.executemany("DELETE FROM grants WHERE account_id = ? AND seat = ? AND epoch = ?", rows.dropped)
     connection.executemany(_insert("epochs", SeatRow), rows.seats)
+    connection.executemany("DELETE FROM held WHERE message = ?", [(message,) for message in rows.released])
 
 
 def _move_offset(connection: sqlite3.Connection, place: tuple[str, int], began: int, after: int) -> None:

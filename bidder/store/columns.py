@@ -35,7 +35,7 @@ from bidder.store.columns_cells import (
     text_up_to,
 )
 from bidder.store.columns_creatives import CREATIVES
-from bidder.store.columns_limits import CAPS, FLIGHTS
+from bidder.store.columns_limits import CAPS, FLIGHTS, WINDOW
 from bidder.store.columns_targeting import MODIFIERS, TARGETING
 
 Record = Advertiser | Campaign | LineItem
@@ -85,6 +85,8 @@ _BUYING = (
     Column("pacing", "pacing", member(Pacing)),
     Column("caps", "caps", CAPS),
     Column("unknown_user", "unknown_user", choice(*get_args(UnknownUser))),
+    Column("click_window", "click_window_seconds", WINDOW),
+    Column("view_window", "view_window_seconds", WINDOW),
 )
 _TARGETING = (
     *(

@@ -1,15 +1,21 @@
-"""Cells of limits: frequency caps such as `3/day` and flights such as `2026-05-01T00:00:00Z/2026-06-01T00:00:00Z`."""
+"""Cells of limits: frequency caps, flights and windows of attribution.
+
+Such as `3/day`, `2026-05-01T00:00:00Z/2026-06-01T00:00:00Z` and `30d`.
+"""
 
 import re
 
-from bidder.core.campaigns import MAX_CAP_IMPRESSIONS, MAX_CAP_SECONDS, Cap, Flight
-from bidder.store.columns_cells import Kind, format_instant, items_of, parse_instant
+from bidder.core.campaigns import MAX_CAP_IMPRESSIONS, MAX_CAP_SECONDS, MAX_WINDOW_SECONDS, Cap, Flight
+from bidder.store.columns_cells import Kind, format_instant, items_of, parse_instant, text_of
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _NAMES = {"minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
 _CAP = re.compile(
     r"(\d{1,6})\s*/\s*(?:(\d{1,9})\s*([smhdw])|(minute|hour|day|week))", re.IGNORECASE | re.ASCII
 )
+
+_WINDOW = re.compile(r"(\d{1,9})\s*([smhdw])", re.IGNORECASE | re.ASCII)
+_OFF = "off"
 
 
 def _cap(text: str) -> Cap:
@@ -67,3 +73,27 @@ FLIGHTS = Kind(
     lambda cell: tuple(_flight(item) for item in items_of(cell)),
     lambda flights: [flight_text(own) for own in flights],
 )
+
+
+def _window(cell: object) -> int:
+    text = text_of(cell)
+    if text.lower() in {_OFF, "0"}:
+        return 0
+    match = _WINDOW.fullmatch(text)
+    seconds = int(match[1]) * _SECONDS[match[2].lower()] if match else 0
+    if not 1 <= seconds <= MAX_WINDOW_SECONDS:
+        raise ValueError(
+            f"must be a time such as 30d, 12h or 90m, at most {MAX_WINDOW_SECONDS // 86_400}d, or off, "
+            f"was {text[:80]!r}"
+        )
+    return seconds
+
+
+def _window_text(seconds: int | None) -> str:
+    if not seconds:
+        return "" if seconds is None else _OFF
+    unit = next(unit for unit in "dhms" if seconds % _SECONDS[unit] == 0)
+    return f"{seconds // _SECONDS[unit]}{unit}"
+
+
+WINDOW = Kind(_window, _window_text)

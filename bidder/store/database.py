@@ -211,6 +211,59 @@ MIGRATIONS = (
             "ALTER TABLE bookings ADD COLUMN fees_nanos INTEGER NOT NULL DEFAULT 0",
         ),
     ),
+    Migration(
+        5,
+        "views",
+        (
+            "ALTER TABLE tallies ADD COLUMN views INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE creatives ADD COLUMN views INTEGER NOT NULL DEFAULT 0",
+        ),
+    ),
+    Migration(
+        6,
+        "attribution",
+        (
+            "ALTER TABLE bookings ADD COLUMN user_key TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE bookings ADD COLUMN touch INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE bookings ADD COLUMN touch_at_ns INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE bookings ADD COLUMN goal TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE tallies ADD COLUMN view_conversions INTEGER NOT NULL DEFAULT 0",
+            # What was booked before counts for the click of its bid: 5 and 6 are CLICK and CONVERSION.
+            "UPDATE bookings SET touch = 5, touch_at_ns = bid_at_ns WHERE kind = 6",
+            """CREATE TABLE orders (
+                advertiser_id TEXT NOT NULL,
+                order_id TEXT NOT NULL,
+                bid_id TEXT NOT NULL,
+                keep_until_ns INTEGER NOT NULL,
+                PRIMARY KEY (advertiser_id, order_id)
+            ) STRICT, WITHOUT ROWID""",
+            "CREATE INDEX orders_by_end ON orders (keep_until_ns)",
+            "CREATE TABLE held (message TEXT PRIMARY KEY, until_ns INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+            """CREATE TABLE unattributed (
+                advertiser_id TEXT NOT NULL,
+                reason TEXT NOT NULL,
+                times INTEGER NOT NULL,
+                value_nanos INTEGER NOT NULL,
+                PRIMARY KEY (advertiser_id, reason)
+            ) STRICT, WITHOUT ROWID""",
+        ),
+    ),
+    Migration(
+        7,
+        "late spend by hour",
+        (
+            # By advertiser, the root of all budgets, so that banks that share the work write no row of another's.
+            """CREATE TABLE lateness (
+                advertiser_id TEXT NOT NULL,
+                hour INTEGER NOT NULL,
+                spent_nanos INTEGER NOT NULL CHECK (spent_nanos >= 0),
+                uncovered_nanos INTEGER NOT NULL CHECK (uncovered_nanos >= 0),
+                wins INTEGER NOT NULL,
+                PRIMARY KEY (advertiser_id, hour)
+            ) STRICT, WITHOUT ROWID""",
+            "CREATE INDEX lateness_by_hour ON lateness (hour)",
+        ),
+    ),
 )
 
 

@@ -23,6 +23,8 @@ A row (CSV), a `[[campaign]]` table (TOML) or an object of the list `campaign` (
 | pacing | `even` or `asap` | `even` |
 | caps | impressions for one user in any such time: `3/day`, `10/week`, `2/3600s`, `5/2h` | none |
 | unknown_user | what a cap means for a user whom we cannot know: `refuse` or `allow` | `refuse` |
+| click_window | how long after a click a conversion counts for it: `30d`, `12h`, `off` | `30d` |
+| view_window | the same after an impression, where no click counts | `1d` |
 | geo, city, ... | values to bid on, a column for each dimension below | all |
 | exclude_geo, ... | values not to bid on | none |
 | modifiers | `device=phone*1.2`: a dimension, one of its values, and the factor from 0 to 10 for its worth | none |

@@ -1,57 +1,99 @@
-"""Runs the tracker: a caller gets its answer when its notice is durable, not before.
+"""Answers callers when their notice is durable, not before.
 
 Notices of concurrent calls share one publish and one flush (group commit), so the price of durability is
-paid by batch, not by call. While a flush is under way the next batch gathers. What cannot be made durable is
-answered 503 with Retry-After, and the exchange sends it again; whether the first try was stored does not
-matter, as the bank books each bid once.
+paid by batch, not by call. While a flush is under way the next batch gathers. Durable is what all in-sync replicas
+acknowledged or, where there is a spool, what is synced to the local disk. Rules:
+
+- The broker has `patience_s`; a batch that it did not acknowledge by then goes to the spool, and so does all that
+  follows until the spool is empty again, so that notices reach the broker in the order they came.
+- The spool is emptied beside that, a segment at a time. When the broker takes them and one segment is left, new
+  batches wait for it rather than get behind it again.
+- What cannot be made durable is answered 503 with Retry-After, and the exchange sends it again; whether the first
+  try was stored does not matter, as the bank books each bid once.
+- Without a spool a batch waits for the broker as long as the sink does.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
-from bidder.core.messages import NOTICES, Notice, NoticeKind, encode
+from bidder.core.messages import NOTICES, Conversion, Notice, NoticeKind, encode
 from bidder.errors import DependencyError, InvariantError
 from bidder.runtime.clock import Clock
 from bidder.runtime.http import HttpServer, Limits, Reply, Request
 from bidder.runtime.transport import Outbound, Sink
+from bidder.web.spool import Record, Spool
 from bidder.web.track import Tracker
 
 log = logging.getLogger(__name__)
 
 _GRACE_S = 5.0  # for what has been received at the end; a sink that hangs must not hold the process
 _RETRY = Reply(503, (("Retry-After", "1"),))
+_GATHER_S = 0.002  # what a sync to the disk waits for company: at most 500 syncs a second
+_REPLAY_AGAIN_S = 0.5
+_Result = TypeVar("_Result")
 
 
 class _Waiting(NamedTuple):
     """A call that waits for its notice."""
 
-    notice: Notice
+    notice: Notice | Conversion
     reply: Reply
     answer: asyncio.Future[Reply]
 
 
 class NoticePublisher:
-    """Gathers notices into batches, publishes them, and answers.
+    """Gathers notices into batches, makes them durable, and answers.
 
     Args:
-        sink: where they go, topic `notices`, keyed by campaign.
+        sink: where they go, topic `notices`, keyed by advertiser (by campaign where the token names none).
         max_pending: calls that may wait; more are answered 503 at once.
         max_batch: notices of one flush.
+        spool: keeps them while the broker is away; None to answer 503 then.
+        patience_s: how long a batch waits for the broker before it goes to the spool.
+        threaded: whether the disk is written beside the event loop; False makes a run repeatable.
+
+    Attributes:
+        counts: notices `published` by the sink in `batches`, `undelivered` at first or for good, `refused` by the
+            spool, `overloaded`: turned away at once. The spool counts for itself.
     """
 
-    def __init__(self, sink: Sink, max_pending: int = 8_192, max_batch: int = 1_024) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        max_pending: int = 8_192,
+        max_batch: int = 1_024,
+        *,
+        spool: Spool | None = None,
+        patience_s: float = 1.0,
+        threaded: bool = True,
+    ) -> None:
         self._sink = sink
         self._max_pending = max_pending
         self._max_batch = max_batch
+        self._patience_s = patience_s
         self._waiting: list[_Waiting] = []
         self._pending = 0
         self._wake = asyncio.Event()
         self._stopping = False
+        self._attempt: asyncio.Future[None] | None = None
+        self._empty = asyncio.Event()
+        self._filled = asyncio.Event()
+        self._back = False
+        self._thread = ThreadPoolExecutor(1, "spool") if spool is not None and threaded else None
+        self.spool = spool
         self.counts: Counter[str] = Counter()
 
-    def submit(self, notice: Notice, reply: Reply) -> Reply | asyncio.Future[Reply]:
+    @property
+    def pending(self) -> int:
+        """Calls that wait for their answer."""
+        return self._pending
+
+    def submit(self, notice: Notice | Conversion, reply: Reply) -> Reply | asyncio.Future[Reply]:
         """Takes a notice; the answer comes true when it is durable, as `reply` or as a 503."""
         if self._stopping or self._pending >= self._max_pending:
             self.counts["overloaded"] += 1
@@ -63,63 +105,175 @@ class NoticePublisher:
         return answer
 
     async def run(self) -> None:
-        """Publishes until `stop` and until nothing waits.
+        """Publishes until `stop` and until nothing waits; what is spooled then stays for the next start.
 
         Raises:
             Exception: what the sink raised that is no `DependencyError`; all who wait have their 503 then.
         """
+        replaying = asyncio.ensure_future(self._replay())
+        replaying.add_done_callback(lambda _: self._wake.set())
         try:
             while self._waiting or not self._stopping:
+                if replaying.done():
+                    replaying.result()
                 if not self._waiting:
                     self._wake.clear()
                     await self._wake.wait()
                     continue
+                if self.spool:
+                    await asyncio.sleep(_GATHER_S)
                 batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
                 await self._commit(batch)
         finally:
             self._stopping = True
             self._answer(self._waiting, durable=False)
             self._waiting = []
+            await self._leave(replaying)
 
     def stop(self) -> None:
         """Takes no more; `run` ends when it has published what it holds."""
         self._stopping = True
         self._wake.set()
 
+    async def _leave(self, replaying: asyncio.Future[None]) -> None:
+        tasks = [task for task in (replaying, self._attempt) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- one batch
+
     async def _commit(self, batch: list[_Waiting]) -> None:
-        durable = False
+        durable = 0
+        messages = [_message(waiting.notice) for waiting in batch]
         try:
-            await self._sink.publish(
-                [
-                    Outbound(NOTICES, waiting.notice.campaign_id.encode(), encode(waiting.notice))
-                    for waiting in batch
-                ]
-            )
-            await self._sink.flush()
-            durable = True
-        except DependencyError:
-            self.counts["undelivered"] += len(batch)
+            if await self._published(messages):
+                durable = len(batch)
+                self.counts["batches"] += 1
+                self.counts["published"] += durable
+            elif self.spool is not None:
+                durable = await self._kept(self.spool, messages)
+        except DependencyError as error:
+            log.warning("notices could not be made durable and were answered 503: %s", error)
         finally:
-            self._answer(batch, durable=durable)
+            self._answer(batch[:durable], durable=True)
+            self._answer(batch[durable:], durable=False)
+
+    async def _published(self, messages: list[Outbound]) -> bool:
+        """Whether the broker acknowledged them, as far as it is asked to."""
+        if self.spool is not None and not await self._is_clear(self.spool):
+            return False
+        try:
+            if self.spool is None:
+                await self._deliver(messages)
+                return True
+            attempt = self._attempt = asyncio.ensure_future(self._deliver(messages))
+            await asyncio.wait({attempt}, timeout=self._patience_s)
+            if attempt.done():
+                self._attempt = None
+                attempt.result()
+                return True
+        except DependencyError:
+            pass
+        self.counts["undelivered"] += len(messages)
+        return False
+
+    async def _is_clear(self, spool: Spool) -> bool:
+        """Whether nothing is on its way to the broker that came before; waits for the last of it to arrive."""
+        if self._attempt is not None:
+            return False
+        if len(spool) == 1 and self._back:
+            self._empty.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience_s):
+                    await self._empty.wait()
+        return not spool
+
+    async def _deliver(self, messages: Sequence[Outbound]) -> None:
+        await self._sink.publish(messages)
+        await self._sink.flush()
+
+    async def _kept(self, spool: Spool, messages: list[Outbound]) -> int:
+        """How many of them, from the first, are synced to the disk."""
+        records = [Record(message.key or b"", message.value) for message in messages]
+        kept = 0
+        try:
+            kept = await self._on_disk(lambda: spool.append(records))
+        finally:
+            self.counts["refused"] += len(records) - kept
+            self._filled.set()  # also where nothing was kept: somebody must settle the attempt
+        return kept
 
     def _answer(self, batch: list[_Waiting], *, durable: bool) -> None:
         self._pending -= len(batch)
-        if durable:
-            self.counts["batches"] += 1
-            self.counts["published"] += len(batch)
         for waiting in batch:
             if not waiting.answer.done():
                 waiting.answer.set_result(
                     waiting.reply if durable else _failed(waiting.notice, waiting.reply)
                 )
 
+    # --- what is spooled
 
-def _failed(notice: Notice, reply: Reply) -> Reply:
+    async def _replay(self) -> None:
+        """Sends what is spooled, oldest first, for as long as there is a spool."""
+        spool, silent = self.spool, False
+        while spool is not None:
+            try:
+                await self._settle_attempt()
+                if await self._replayed(spool):
+                    self._back, silent = True, False
+                elif not spool:
+                    self._empty.set()
+                    self._filled.clear()
+                    await self._filled.wait()
+            except DependencyError as error:
+                self._back = False
+                if not silent:
+                    log.warning("spooled notices wait for the broker: %s", error)
+                silent = True
+                await asyncio.sleep(_REPLAY_AGAIN_S)
+
+    async def _settle_attempt(self) -> None:
+        """Waits for the batch that the broker was too slow for: it is in the spool, and counts for nothing here."""
+        attempt = self._attempt
+        if attempt is None:
+            return
+        try:
+            await asyncio.wait({attempt})
+            if attempt.done() and not attempt.cancelled():
+                attempt.result()
+        finally:
+            if attempt.done() and self._attempt is attempt:
+                self._attempt = None
+
+    async def _replayed(self, spool: Spool) -> bool:
+        """Sends the oldest segment; whether there was one."""
+        batch = await self._on_disk(spool.oldest)
+        if batch is None:
+            return False
+        await self._deliver([Outbound(NOTICES, key or None, value) for key, value in batch.records])
+        await self._on_disk(lambda: spool.done(batch.number))
+        return True
+
+    async def _on_disk(self, work: Callable[[], _Result]) -> _Result:
+        """Calls the spool, beside the event loop where that may be."""
+        if self._thread is None:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _message(notice: Notice | Conversion) -> Outbound:
+    return Outbound(NOTICES, notice.key, encode(notice))
+
+
+def _failed(notice: Notice | Conversion, reply: Reply) -> Reply:
     """The answer without durability: all but a click are asked to come again.
 
     Behind a click stands a person, who gets to the page all the same; no browser would call again anyway.
     """
-    return reply if notice.kind is NoticeKind.CLICK else _RETRY
+    return reply if isinstance(notice, Notice) and notice.kind is NoticeKind.CLICK else _RETRY
 
 
 async def run_tracker(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from models.audit.findings import ColumnFacts, Finding
 from models.evaluate import auc
+from models.pages.text import counted
 from models.schema import Declaration
 
 LEAK_AUC, SUSPECT_AUC = 0.95, 0.85
@@ -106,7 +107,7 @@ def _of_values(facts: ColumnFacts, known: int) -> list[Finding]:
             _found("note", "constant", name, "all rows have the same value", "It can teach nothing yet.")
         )
     if facts.kind == "categorical" and known > 100 and facts.distinct > ID_SHARE * known:
-        said = f"{facts.distinct:,} values in {known:,} rows: it looks like an id"
+        said = f"{counted(facts.distinct, 'value')} in {counted(known, 'row')}: it looks like an id"
         found.append(_found("care", "cardinality", name, said, "Leave it out, or take something coarser."))
     elif facts.rare > MOST_RARE:
         said = f"{facts.rare:.1%} of the rows have a value that is too rare for a code of its own"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from models.audit.findings import DayFacts, Finding, LabelFacts, Severity
 from models.dataset import TrainingTable
 from models.extras import UNKNOWN_NS
+from models.pages.text import counted
 
 NS_PER_DAY = 86_400 * 10**9
 NS_PER_HOUR = 3_600 * 10**9
@@ -48,7 +49,7 @@ def volume(labels: list[LabelFacts]) -> list[Finding]:
     found = []
     for label in labels:
         rest = label.rows - label.events
-        said = f"{label.events:,} events in {label.rows:,} rows"
+        said = f"{counted(label.events, 'event')} in {counted(label.rows, 'row')}"
         if min(label.events, rest) < MIN_EVENTS:
             severity: Severity = "block" if label.name == "click" else "care"
             do = f"At least {MIN_EVENTS} rows of either kind are needed; below that a model is its mean."
@@ -73,7 +74,9 @@ def by_campaign(table: TrainingTable) -> list[Finding]:
     if not few:
         return []
     shown = ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
-    said = f"{len(few)} of {len(events)} campaigns have fewer than {_FEW_BY_CAMPAIGN} clicks: {shown}"
+    said = (
+        f"{len(few)} of {counted(len(events), 'campaign')} have fewer than {_FEW_BY_CAMPAIGN} clicks: {shown}"
+    )
     do = "They are predicted mostly from what they share with others."
     return [Finding(severity="note", check="volume", column="campaign", said=said, do=do)]
 
@@ -110,7 +113,9 @@ def rate_drift(days: list[DayFacts]) -> list[Finding]:
     if not odd:
         return []
     shown = ", ".join(odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
-    said = f"the click rate is {rate:.3%}, but on {len(odd)} of {len(days)} days far from it: {shown}"
+    said = (
+        f"the click rate is {rate:.3%}, but on {len(odd)} of {counted(len(days), 'day')} far from it: {shown}"
+    )
     do = "Find out what changed: tracking that broke, a campaign that began, or fraud."
     return [Finding(severity="care", check="label rate", column="click", said=said, do=do)]
 
@@ -136,7 +141,8 @@ def order(table: TrainingTable) -> list[Finding]:
         wrong = (first != UNKNOWN_NS) & (second != UNKNOWN_NS) & (second < first)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            said = f"{int(wrong.sum()):,} rows have {after} before {before}, the first at at_ns {table.at_ns[row]}"
+            rows = counted(int(wrong.sum()), "row has", "rows have")
+            said = f"{rows} {after} before {before}, the first at at_ns {table.at_ns[row]}"
             do = "A label cannot come from the future: mend the join or the clocks."
             found.append(Finding(severity="block", check="time order", column=after, said=said, do=do))
     return found

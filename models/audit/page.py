@@ -79,11 +79,11 @@ def _figures(audit: Audit) -> Markup:
     days = (audit.last_ns - audit.first_ns) / 86_400e9
     return figures(
         [
-            Figure("Impressions", text.count(audit.rows), f"worth {text.count(round(audit.effective_rows))} rows",
+            Figure("Impressions", text.count(audit.rows), f"worth {text.counted(audit.effective_rows, 'row')}",
                    FORMULAS["Effective rows"]),
             _rate("Clicks", click),
             _rate("Conversions", conversion),
-            Figure("Days", f"{days:.1f}", f"{len(audit.days)} calendar days, UTC"),
+            Figure("Days", f"{days:.1f}", f"{text.counted(len(audit.days), 'calendar day')}, UTC"),
         ]
     )  # fmt: skip
 
@@ -132,7 +132,11 @@ def _days(audit: Audit, ids: ChartIds) -> Markup | None:
         ids, "Click rate by day", "Share of the impressions of each day that were clicked.", bars
     )
     columns = [Column("Day (UTC)"), Column("Impressions"), Column("Clicks"), Column("Rate", FORMULAS["Rate"])]
-    note = None if len(shown) == len(audit.days) else f"The last {len(shown)} of {len(audit.days)} days."
+    note = (
+        None
+        if len(shown) == len(audit.days)
+        else f"The last {len(shown)} of {text.counted(len(audit.days), 'day')}."
+    )
     return section("By day", note, card(chart, data_details("Data", table("By day", columns, rows))))
 
 

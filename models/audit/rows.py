@@ -10,6 +10,7 @@ from models.audit.findings import Finding
 from models.audit.labels import NS_PER_DAY, NS_PER_HOUR
 from models.dataset import TrainingTable
 from models.errors import TableError
+from models.pages.text import counted
 
 _LEAST_DAYS = 7
 _LONG_GAP_NS = 6 * NS_PER_HOUR
@@ -32,7 +33,7 @@ def span(table: TrainingTable) -> list[Finding]:
     holes = gaps > max(_LONG_GAP_NS, 100 * int(np.median(gaps)) if len(gaps) else 0)
     if holes.any():
         longest = float(gaps.max()) / NS_PER_HOUR
-        said = f"{int(holes.sum())} gaps of more than six hours, the longest of {longest:.1f} h"
+        said = f"{counted(int(holes.sum()), 'gap')} of more than six hours, the longest of {longest:.1f} h"
         do = "See whether rows are missing, or nothing was bought then."
         found.append(Finding(severity="care", check="time span", said=said, do=do))
     try:
@@ -52,13 +53,13 @@ def repeats(table: TrainingTable, arrow: Any, names: list[str]) -> list[Finding]
     found = []
     ids = [one for one in table.extras.get("bid_id", ()) if one is not None]
     if len(ids) > len(set(ids)):
-        said = f"{len(ids) - len(set(ids)):,} rows repeat a bid_id"
+        said = f"{counted(len(ids) - len(set(ids)), 'row repeats', 'rows repeat')} a bid_id"
         do = "Keep one row a bid: a repeat counts its event twice."
         found.append(Finding(severity="block", check="repeats", column="bid_id", said=said, do=do))
     same = _same_rows([codes_of(arrow[name]) for name in names])
     share = same / max(arrow.num_rows, 1)
     if share > _MOST_REPEATS:
-        said = f"{same:,} rows ({share:.1%}) are the same as another in time, features and labels"
+        said = f"{counted(same, 'row is', 'rows are')} the same as another in time, features and labels ({share:.1%})"
         do = "See whether an input was read twice."
         found.append(Finding(severity="care", check="repeats", said=said, do=do))
     return found
@@ -84,6 +85,6 @@ def effective_rows(table: TrainingTable) -> tuple[float, list[Finding]]:
     effective = float(values.sum() ** 2 / (values**2).sum())
     if effective >= _LEAST_EFFECTIVE * len(table):
         return effective, []
-    said = f"with its weights the table is worth {effective:,.0f} of its {len(table):,} rows"
+    said = f"with its weights the table is worth {effective:,.0f} of its {counted(len(table), 'row')}"
     do = "Expect wider intervals; sample with more even weights."
     return effective, [Finding(severity="care", check="weights", column="weight", said=said, do=do)]

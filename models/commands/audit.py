@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.options import Features, Json, Page, TableFile
 from models.commands.progress import bars
 
 if TYPE_CHECKING:
@@ -17,21 +18,16 @@ _TONES = {"block": "bold red", "care": "yellow", "note": "dim"}
 
 
 def audit(
-    table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="Training table, .parquet or .csv.", show_default=False)
-    ],
-    spec: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Feature declarations, TOML: a table `feature` for each."),
-    ] = None,
+    table: TableFile,
+    features: Features = None,
     serve: Annotated[
         Path | None,
         typer.Option(
             metavar="TABLE", help="What is served, to compare with; else the last 15 % of the rows."
         ),
     ] = None,
-    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page too.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    page: Page = None,
+    json: Json = False,
 ) -> None:
     """Say whether a table is fit to learn from, and why not. The exit code is 1 where it is not ready."""
     from models.audit.audit import audit_table
@@ -40,7 +36,7 @@ def audit(
     from models.schema import DEFAULT_DECLARATIONS, load_declarations
 
     check_page(page)
-    declarations = load_declarations(spec) if spec else DEFAULT_DECLARATIONS
+    declarations = load_declarations(features) if features else DEFAULT_DECLARATIONS
     with bars(quiet=json) as progress:
         found = audit_table(
             table, declarations, serve=serve, progress=lambda done, total: progress("columns", done, total)

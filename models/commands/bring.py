@@ -5,19 +5,21 @@ from typing import Annotated
 
 import typer
 
+from models.commands.options import Json, check_out
+
 
 def import_model(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="LightGBM text of a click model.", show_default=False)
     ],
-    spec: Annotated[
-        Path, typer.Option(metavar="FILE", help="Its features, as a spec.json.", show_default=False)
-    ],
-    calibrate: Annotated[
+    table: Annotated[
         Path,
-        typer.Option(
+        typer.Argument(
             metavar="TABLE", help="Impressions it was not trained on, .parquet or .csv.", show_default=False
         ),
+    ],
+    spec: Annotated[
+        Path, typer.Option(metavar="FILE", help="Its features, as a spec.json.", show_default=False)
     ],
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Directory to write the model to.", show_default=False)
@@ -25,7 +27,7 @@ def import_model(
     conversion: Annotated[
         Path | None, typer.Option(metavar="FILE", help="LightGBM text of a conversion model.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    json: Json = False,
 ) -> None:
     """Make a model that bids out of LightGBM texts that were trained elsewhere."""
     from models.artifact import load_bundle
@@ -33,6 +35,7 @@ def import_model(
     from models.commands.train import show
     from models.scorer import Scorer
 
-    bring_model(file, spec, calibrate, out, conversion)
+    check_out(out, folder=True)
+    bring_model(file, spec, table, out, conversion)
     Scorer(load_bundle(out))  # a model that the bidder would refuse must fail here, not there
     show(out, json=json)

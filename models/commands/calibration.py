@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from models.commands.options import Json, Model, Page, TableFile, check_out
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from models.artifact import ModelBundle
     from models.dataset import TrainingTable
     from models.landscape.curves import Landscape
+    from models.reliability.change import TableChange
     from models.reliability.page import Shown
     from models.reliability.report import ModelReliability, Sample
 
@@ -28,12 +31,8 @@ _NOTES = (
 
 
 def calibration(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory of a trained model.", show_default=False)
-    ],
-    table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="Table of rows, .parquet or .csv.", show_default=False)
-    ],
+    directory: Model,
+    table: TableFile,
     landscape: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Landscape for the weights; else the table's lost bids give one."),
@@ -56,15 +55,21 @@ def calibration(
             help="Fit a factor by price for clicks too, and write it here; nothing in the bidder reads it yet.",
         ),
     ] = None,
-    page: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML page to write.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    page: Page = None,
+    json: Json = False,
 ) -> None:
-    """Measure whether predictions are right where money is spent; fit the calibration again if asked."""
+    """Measure whether predictions are right where money is spent; fit the calibration again if asked.
+
+    A calibration that was fitted again is compared with the one before on the later rows: exit code 1 where it is
+    worse beyond chance.
+    """
     from models.artifact import load_bundle
     from models.errors import ArtifactError, TableError
     from models.pages.write import check_page
 
     check_page(page)
+    check_out(out, folder=True)
+    check_out(price_factor, folder=False, name="--price-factor")
     if refit != (out is not None):
         raise ArtifactError("--refit and --out DIR belong together: DIR takes the model fitted again")
     if out is not None and out.resolve() == directory.resolve():
@@ -79,7 +84,8 @@ def calibration(
         states = [[job.measure(name, sample)] for name, sample in job.samples.items()]
     else:
         states = job.fit(out, price_factor, weighted=target == "bids")
-    _say(directory, rows, states, page, json=json)
+    _say(directory, rows, states, job.changes, page, json=json)
+    raise typer.Exit(1 if any(change.is_surely_worse for change in job.changes) else 0)
 
 
 class _Job:
@@ -94,6 +100,7 @@ class _Job:
         from models.scorer import Scorer
 
         self.bundle, self.rows, self.clip = bundle, rows, clip
+        self.changes: list[TableChange] = []
         scored = Scorer(bundle).score_rows(bundle.spec.encode_table(rows.columns))
         self.samples = samples_of(rows, horizon_of(bundle))
         self.raw = {
@@ -135,9 +142,31 @@ class _Job:
             served = refit_bundle(self.bundle, out, tables, later, note, until_ns)
             for shown, (name, sample) in zip(states, self.samples.items(), strict=True):
                 shown.append(self.measure(name, sample, tables, cuts[name]))
+                self.changes.append(
+                    self._change(name, sample.part(cuts[name], len(sample.rows)), tables, weighted=weighted)
+                )
         if price_factor is not None:
             states[0].append(self._factor(served, tables, cuts["ctr"], price_factor))
         return states
+
+    def _change(self, name: str, later: "Sample", tables: Any, *, weighted: bool) -> "TableChange":
+        """The table before beside the new one on rows later than those of the fit."""
+        import msgspec
+
+        from models.calibration import calibrate
+        from models.reliability.change import change_of
+        from models.reliability.won import won_weights
+
+        old, raw = self.bundle.calibration[name], self.raw[name]
+        before, after = (calibrate(table, raw[len(raw) - len(later.rows) :]) for table in (old, tables[name]))
+        learned = int((self.rows.at_ns[later.rows] <= self.bundle.manifest.window_ns[1]).sum())
+        kept = tables[name] is old
+        if not weighted or self.chances is None:
+            return change_of(name, later, before, after, kept=kept, learned=learned)
+        winning, _ = won_weights(self.chances[later.rows], self.clip)
+        weights = winning if later.sampling is None else winning * later.sampling
+        judged = msgspec.structs.replace(later, sampling=weights)
+        return change_of(name, judged, before, after, kept=kept, learned=learned, target="bids")
 
     def _factor(self, served: "ModelBundle", tables: Any, cut: int, path: Path) -> "Shown":
         from models.calibration import calibrate
@@ -204,20 +233,25 @@ def _say(
     directory: Path,
     rows: "TrainingTable",
     states: "list[list[Shown]]",
+    changes: "list[TableChange]",
     page: Path | None,
     *,
     json: bool,
 ) -> None:
-    from models.pages.text import count, moment
+    from models.pages.text import counted, moment
     from models.pages.write import write_page
+    from models.reliability.change import change_words
     from models.reliability.page import render
 
     when = (
-        f"Model {directory.name} on {rows.source}, {count(len(rows))} rows, {moment(int(rows.at_ns[0]))} to "
+        f"Model {directory.name} on {rows.source}, {counted(len(rows), 'row')}, {moment(int(rows.at_ns[0]))} to "
         f"{moment(int(rows.at_ns[-1]))}"
     )
+    said = [change_words(change) for change in changes]
     if page:
-        write_page(page, render(f"Calibration of {directory.name}", when, states, _NOTES))
+        write_page(page, render(f"Calibration of {directory.name}", when, states, _NOTES, said))
+    for words in (words for change, words in zip(changes, said, strict=True) if change.is_worse):
+        typer.echo(f"warning: {words}", err=True)
     if json:
         import msgspec
 
@@ -226,11 +260,16 @@ def _say(
             for shown in states
         }
         report = {"path": str(directory), "table": rows.source, "models": found}
+        if changes:
+            report["refit"] = {change.name: msgspec.to_builtins(change) for change in changes}
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
         return
     from rich.console import Console
 
-    Console().print(when, *(_table(state) for shown in states for state in shown))
+    console = Console()
+    console.print(when, *(_table(state) for shown in states for state in shown))
+    for words in said:
+        console.print(words, highlight=False, markup=False)
     if page:
         typer.echo(f"Page: {page}")
 
@@ -270,10 +309,12 @@ def _table(state: "Shown") -> Any:
 
 
 def _caption(found: "ModelReliability") -> str:
+    from models.pages.text import counted
+
     won = found.won
     if won is None:
         return "no weights: the table has no lost bids and no landscape was named"
     return (
-        f"weights 1 / P(win | bid), clipped at {won.clip:g} in {won.clipped:,} of {won.rows:,} rows, worth "
-        f"{won.effective_rows:,.0f} equal rows; least chance {won.least_chance:.3g}"
+        f"weights 1 / P(win | bid), clipped at {won.clip:g} in {won.clipped:,} of {counted(won.rows, 'row')}, worth "
+        f"{counted(won.effective_rows, 'equal row')}; least chance {won.least_chance:.3g}"
     )

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.options import Json
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -24,12 +26,14 @@ def check(
     ],
     table: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Training table to compare on, .parquet or .csv."),
+        typer.Argument(
+            metavar="[TABLE]", help="Rows to compare on too, .parquet or .csv.", show_default=False
+        ),
     ] = None,
     spec: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Features of a LightGBM text: a model's spec.json.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    json: Json = False,
 ) -> None:
     """Say whether a model could bid: needs, bits, speed against LightGBM. The exit code is 1 where it could not."""
     from models.check import check_file
@@ -64,13 +68,15 @@ def _summary(report: "Report") -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
+    from models.pages.text import counted
+
     grid = Table.grid(padding=(0, 2))
     rows = [("model", f"{report.path} ({report.kind})")]
     rows += [(one.name, _text(one)) for one in report.models]
     rows.append(("needs", _needs(report)))
     if report.rows:
         rows.append(("compiled", f"{report.table_bytes / 1e6:,.1f} MB"))
-        found = f"{report.differing:,} of {report.rows:,} rows differ in a bit"
+        found = f"{report.differing:,} of {counted(report.rows, 'row')} differ in a bit"
         rows.append(("LightGBM", f"{found}, by at most {report.largest_difference:g} ({report.rows_from})"))
     rows += [("note", note) for note in report.notes]
     rows += [("fault", fault) for fault in report.faults]
@@ -82,8 +88,12 @@ def _summary(report: "Report") -> "RenderableType":
 
 
 def _text(one: "TextCheck") -> str:
-    size = f"{one.trees:,} trees of at most {one.leaves} leaves" if one.leaves else f"{one.trees:,} trees"
-    return f"{size}, {one.features} features, {one.objective}; its raw score is the {one.output}"
+    from models.pages.text import counted
+
+    size = counted(one.trees, "tree") + (
+        f" of at most {counted(one.leaves, 'leaf', 'leaves')}" if one.leaves else ""
+    )
+    return f"{size}, {counted(one.features, 'feature')}, {one.objective}; its raw score is the {one.output}"
 
 
 def _needs(report: "Report") -> str:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from models.commands.options import Json, Page
+
 if TYPE_CHECKING:
     from models.dataset import TrainingTable
     from models.renewal.drift import DriftReport
@@ -27,8 +29,8 @@ def drift(
             metavar="TABLE", help="What it learned from; default: the rows of TABLE up to its window's end."
         ),
     ] = None,
-    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    page: Page = None,
+    json: Json = False,
 ) -> None:
     """Compare fresh rows with those of the training window: exit code 1 where there is an alarm."""
     from models.artifact import load_bundle
@@ -84,8 +86,12 @@ def _print(report: "DriftReport") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from models.pages.text import counted
+
     table = Table(
-        title=f"{report.rows[1]:,} fresh rows against {report.rows[0]:,}", box=SIMPLE_HEAD, pad_edge=False
+        title=f"{counted(report.rows[1], 'fresh row')} against {report.rows[0]:,}",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
     )
     table.add_column("feature", no_wrap=True)
     for head in ("PSI", "limit", "KS", "limit"):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.options import Json, Model, Page, TableFile
 from models.commands.progress import bars
 
 if TYPE_CHECKING:
@@ -19,15 +20,12 @@ _HEADS = (
     "in brackets 95 % intervals; NE: normalized entropy, below 1 is better than the average rate; sum p/y: events "
     "predicted over events that happened; ECE: expected calibration error, and what chance alone would make it"
 )
+_SETTLED = "; settled: clicks that were watched for as long as conversions may take"
 
 
 def evaluate(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory of a trained model.", show_default=False)
-    ],
-    table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="Table to judge by, .parquet or .csv.", show_default=False)
-    ],
+    directory: Model,
+    table: TableFile,
     by: Annotated[
         str, typer.Option(metavar="COLUMNS", help="Columns to judge by part, joined by commas.")
     ] = "",
@@ -40,12 +38,12 @@ def evaluate(
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Only rows that the models can not have learned from.")
     ] = False,
-    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page.")] = None,
+    page: Page = None,
     draws: Annotated[
         int, typer.Option(metavar="N", min=50, max=10_000, help="Draws of the bootstrap.")
     ] = 200,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the draws.")] = 1,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    json: Json = False,
 ) -> None:
     """Judge a trained model by a table: how well, how surely, where and for whom."""
     from models.evaluation.report import Wishes, evaluate_bundle
@@ -103,14 +101,14 @@ def _models(found: "Evaluation") -> "RenderableType":
 
     table = Table(
         title=f"{found.table}, {window_said(found)}",
-        caption=_HEADS,
+        caption=_HEADS + (_SETTLED if found.labels == "settled" else ""),
         pad_edge=False,
         box=SIMPLE_HEAD,
         title_style="",
     )
-    for head in ("", "ctr", "cvr"):
-        if head in {"", *found.models}:
-            table.add_column(head, justify="right" if head else "left", no_wrap=True)
+    for head in ("", *found.models):
+        kind = f" {found.labels}" if head == "cvr" and found.labels != "complete" else ""
+        table.add_column(f"{head}{kind}", justify="right" if head else "left", no_wrap=True)
     judged = [model.judged for model in found.models.values()]
     chance = (DASH if each.ece_by_chance is None else f"{each.ece_by_chance:.4f}" for each in judged)
     table.add_row("rows", *(count(each.rows) for each in judged))
@@ -132,10 +130,10 @@ def _column(model: str, column: "ColumnReport") -> "RenderableType":
     from rich.markup import escape
     from rich.table import Table
 
-    from models.evaluation.words import shown
+    from models.evaluation.words import off_said, shown
     from models.pages.text import count, percent
 
-    caption = f"{len(column.flagged)} of {column.tested} tested parts off (false discoveries at most 5 %)"
+    caption = f"{off_said([column])} (false discoveries at most 5 %)"
     if column.overlapping:
         caption += "; a row may be in several parts"
     table = Table(
@@ -154,7 +152,7 @@ def _column(model: str, column: "ColumnReport") -> "RenderableType":
             _plain(judged.auc),
             _plain(judged.normalized_entropy),
             shown(judged.calibration_ratio, 2),
-            "off" if part.flagged else "",
+            "off" if part.flagged else "not tested" if part.p_value is None else "no",
         )
     return table
 

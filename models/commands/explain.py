@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.options import Json, Model, Page, TableFile
 from models.commands.progress import bars
 
 if TYPE_CHECKING:
@@ -20,12 +21,8 @@ if TYPE_CHECKING:
 
 
 def explain(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory of a trained model.", show_default=False)
-    ],
-    table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="Training table, .parquet or .csv.", show_default=False)
-    ],
+    directory: Model,
+    table: TableFile,
     row: Annotated[
         int | None,
         typer.Option("--row", metavar="N", help="Row to explain, in the order of time; 1 is the first."),
@@ -41,8 +38,8 @@ def explain(
         int, typer.Option(metavar="N", help="Rows asked for the view of a table.", min=1)
     ] = 4000,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sample and the shuffles.", min=0)] = 1,
-    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page too.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    page: Page = None,
+    json: Json = False,
 ) -> None:
     """Say what each feature adds to a bid's probabilities, or which features count over a table."""
     from models.artifact import load_bundle
@@ -193,9 +190,11 @@ def attribution_table(one: "Attribution") -> "Table":
 def _head(found: "Overview") -> str:
     from rich.markup import escape
 
+    from models.pages.text import counted
+
     return (
         f"[bold]model {found.bundle[:12]}[/] over {escape(found.table)}: contributions of {found.sampled:,} of "
-        f"{found.rows:,} rows (seed {found.seed})"
+        f"{counted(found.rows, 'row')} (seed {found.seed})"
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from models.commands.options import Json, Page, check_out, refuse_given
 from models.commands.progress import bars
 
 if TYPE_CHECKING:
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
     from models.landscape.observations import Observations
     from models.landscape.page import Curve
 
+_FITTED = ("by", "half_life", "shrinkage", "min_rows", "points")
+"""Options that say how a new landscape is made."""
+
 _SHOWN = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Quantiles of the bids at which the table shows a curve."""
 
 
 def landscape(
+    context: typer.Context,
     table: Annotated[
         Path,
         typer.Argument(metavar="TABLE", help="Table with lost bids, .parquet or .csv.", show_default=False),
@@ -29,33 +34,35 @@ def landscape(
     by: Annotated[
         str,
         typer.Option(
-            metavar="NAMES",
+            metavar="COLUMNS",
             help="Levels of the strata, each inside the one before: prediction, placement, hour, or columns.",
         ),
     ] = "prediction,placement,hour",
     add_to: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Landscape to add these rows to: keeps its grid, strata, half-life."
+            metavar="FILE", help="Landscape to add these rows to; it keeps its grid, strata and half-life."
         ),
     ] = None,
     half_life: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Age at which a bid counts half, such as 7d, 12h, 30min."),
+        typer.Option(metavar="SPAN", help="Age at which a bid counts half, such as 7d, 12h, 30m."),
     ] = None,
     shrinkage: Annotated[
         float, typer.Option(metavar="BIDS", help="Of how many bids the wider stratum speaks.")
     ] = 10.0,
     min_rows: Annotated[int, typer.Option(metavar="N", help="Fewest bids of a stratum.", min=1)] = 200,
     points: Annotated[int, typer.Option(metavar="N", help="Prices of the grid, 64 to 512.")] = 96,
-    top: Annotated[int, typer.Option(metavar="N", help="Strata to show beside all.", min=0)] = 8,
+    top: Annotated[
+        int, typer.Option(metavar="N", help="Strata to show beside all: the largest of each level.", min=0)
+    ] = 12,
     draws: Annotated[int, typer.Option(metavar="N", help="Fits for the bands.", min=10)] = 100,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the bands.")] = 1,
-    page: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML page to write.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    page: Page = None,
+    json: Json = False,
 ) -> None:
     """Fit how likely a bid wins and what a win costs, from won and lost bids."""
-    from models.landscape.curves import fit_landscape, grid_of, landscape_of, shares
+    from models.landscape.curves import check_is_new, fit_landscape, grid_of, landscape_of, shares
     from models.landscape.measure import errors_on, on_later_rows
     from models.landscape.observations import observe
     from models.landscape.page import render
@@ -64,10 +71,18 @@ def landscape(
     from models.spans import span_ns
 
     check_page(page)
+    check_out(out, folder=False)
+    if add_to is not None:
+        refuse_given(context, _FITTED, "--add-to", "which keeps those of the landscape that is added to")
+        refuse_given(
+            context, ("draws", "seed"), "--add-to", "as counted rows cannot be drawn again for bands"
+        )
     old = load_landscape(add_to) if add_to else None
     levels = old.strata.by if old else _levels(by)
     half_life_ns = span_ns(half_life, "--half-life") if half_life is not None else None
     rows = read_bids(table, levels)
+    if old:
+        check_is_new(old, rows.sha256, table)
     seen = observe(rows)
     if seen.won.all():
         from models.errors import TableError
@@ -83,7 +98,8 @@ def landscape(
     later = errors_on(rows, seen, old) if old else _later(on_later_rows, rows, seen, fit, min_rows)
     if old:
         old.counts.update(seen, old.strata.encode(rows, seen.rows))
-        fit = landscape_of(old.counts, old.strata, old.shrinkage, f"{old.source} and {rows.source}")
+        tables = {**old.tables, rows.sha256: rows.source}
+        fit = landscape_of(old.counts, old.strata, old.shrinkage, tables)
     digest = save_landscape(out, fit)
     curves = _curves(fit, rows, seen, top=top, draws=0 if old else draws, seed=seed, quiet=json)
     if page:
@@ -148,10 +164,11 @@ def _curves(
 
     from models.landscape.measure import bands
     from models.landscape.page import Curve
+    from models.landscape.strata import largest
 
     places = fit.strata.encode(rows, seen.rows)
     sizes = np.array([stratum.rows for stratum in fit.strata.strata])
-    shown = [0, *(1 + np.argsort(-sizes[1:], kind="stable")[:top]).tolist()]
+    shown = [0, *largest(fit.strata, top)]
     # Rows that are only counted cannot be drawn again: a landscape that was added to has no bands.
     low: Any = [None] * len(shown)
     high: Any = low
@@ -191,6 +208,7 @@ def _print(
             "dropped": seen.dropped,
             "by": fit.strata.by,
             "strata": len(fit.strata),
+            "tables": fit.tables,
             "grid_cpm_micros": fit.grid.tolist(),
             "later_rows": msgspec.to_builtins(later) if later else None,
             "curves": [
@@ -223,6 +241,8 @@ def _summary(
 ) -> Any:
     from rich.table import Table
 
+    from models.pages.text import counted
+
     grid = Table.grid(padding=(0, 2))
     known = f"known {shares['exact']:.1%}, above the bid {shares['above']:.1%}, at most the bid {shares['below']:.1%}"
     error = "not measured: too few rows, or all at one time"
@@ -237,7 +257,11 @@ def _summary(
         ("landscape", f"{out}, sha256 {digest[:12]}"),
         ("bids", f"{len(seen):,}; left out: {left_out}"),
         ("price to beat", known),
-        ("strata", f"{len(fit.strata):,} by {', '.join(fit.strata.by) or 'nothing'}"),
+        ("tables", ", ".join(fit.tables.values())),
+        (
+            "strata",
+            f"{counted(len(fit.strata), 'stratum', 'strata')} by {', '.join(fit.strata.by) or 'nothing'}",
+        ),
         ("later rows", error),
     ):
         grid.add_row(name, value)
@@ -249,10 +273,11 @@ def _table(fit: "Landscape", curves: "list[Curve]", seen: "Observations") -> Any
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from models.landscape.page import cpm
+    from models.landscape.page import cpm, shown_words
 
     shown = Table(
         title="chance to win by bid (CPM), and half the width of its 95% band",
+        caption=shown_words(len(curves) - 1, fit),
         box=SIMPLE_HEAD,
         pad_edge=False,
     )

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from models.commands.options import Json, Model, Who
+
 if TYPE_CHECKING:
     from models.registry import Entry, Kept
 
@@ -17,17 +19,12 @@ Name = Annotated[
     ),
 ]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the audit log.")]
-By = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Who, for the audit log; default: you.", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
-
 app = typer.Typer(no_args_is_help=True, help="Keep models, say which one decides, and go back.")
 
 
 @app.command("list")
 def list_(registry: Folder, json: Json = False) -> None:
-    """List the models: champion, challenger, and what is archived."""
+    """List the models: champion, challenger, archived (had a place once) and candidate (never had one)."""
     from models.registry import ModelRegistry
 
     found = ModelRegistry(registry).models()
@@ -42,21 +39,21 @@ def list_(registry: Folder, json: Json = False) -> None:
 @app.command()
 def show(registry: Folder, name: Name = "champion", json: Json = False) -> None:
     """Check one model and print what it is."""
-    from models.commands.train import show as show_bundle
+    from models.commands.train import print_bundle
     from models.registry import ModelRegistry
 
-    show_bundle(ModelRegistry(registry).resolve(name), json=json)
+    kept = ModelRegistry(registry)
+    bundle = kept.bundle(name)
+    print_bundle(bundle, json=json, status=kept.status_of(bundle.hash))
 
 
 @app.command()
 def add(
     registry: Folder,
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory of a trained model.", show_default=False)
-    ],
+    directory: Model,
     challenger: Annotated[bool, typer.Option("--challenger", help="Make it the challenger too.")] = False,
     reason: Reason = "added by hand",
-    by: By = None,
+    who: Who = None,
     json: Json = False,
 ) -> None:
     """Copy a model into the registry, which is made where it is not there, and check the copy."""
@@ -65,7 +62,7 @@ def add(
     from models.scorer import Scorer
 
     Scorer(load_bundle(directory))  # a model that the bidder would refuse must fail here, not there
-    kept = ModelRegistry(registry, by=by)
+    kept = ModelRegistry(registry, by=who)
     _changed(kept, kept.add(directory, reason, challenger=challenger), json=json)
 
 
@@ -77,14 +74,14 @@ def promote(
         bool, typer.Option("--new-schema", help="Features or goal may be others than the champion's.")
     ] = False,
     reason: Reason = "promoted by hand",
-    by: By = None,
+    who: Who = None,
     json: Json = False,
 ) -> None:
     """Make a model the champion: running bidders take it within seconds."""
     from models.registry import ModelRegistry
     from models.scorer import Scorer
 
-    kept = ModelRegistry(registry, by=by)
+    kept = ModelRegistry(registry, by=who)
     wanted = kept.hash_of(name)  # once: an alias may name another model after the check
     Scorer(kept.bundle(wanted))
     _changed(kept, kept.promote(wanted, reason, new_schema=new_schema), json=json)
@@ -92,12 +89,12 @@ def promote(
 
 @app.command()
 def rollback(
-    registry: Folder, reason: Reason = "rolled back by hand", by: By = None, json: Json = False
+    registry: Folder, reason: Reason = "rolled back by hand", who: Who = None, json: Json = False
 ) -> None:
     """Make the champion before the champion again; once more goes one further back."""
     from models.registry import ModelRegistry
 
-    kept = ModelRegistry(registry, by=by)
+    kept = ModelRegistry(registry, by=who)
     _changed(kept, kept.rollback(reason), json=json)
 
 
@@ -106,13 +103,13 @@ def archive(
     registry: Folder,
     name: Name = "challenger",
     reason: Reason = "archived by hand",
-    by: By = None,
+    who: Who = None,
     json: Json = False,
 ) -> None:
     """Take a model out of the challenger's place; it is kept."""
     from models.registry import ModelRegistry
 
-    kept = ModelRegistry(registry, by=by)
+    kept = ModelRegistry(registry, by=who)
     _changed(kept, kept.archive(name, reason), json=json)
 
 
@@ -171,7 +168,9 @@ def _listed(found: "list[Kept]") -> Any:
     from models.pages.text import moment
 
     table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, caption="NE: normalized entropy on later rows, below 1 is better"
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        caption="NE: normalized entropy on test rows, below 1 is better; `show` says by which labels",
     )
     for head in ("model", "status", "data until", "rows", "features", "NE ctr", "NE cvr"):
         table.add_column(head, justify="right" if head in {"rows", "NE ctr", "NE cvr"} else "left")
@@ -196,11 +195,13 @@ def _logged(entries: "list[Entry]", last: int) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from models.pages.text import moment
+    from models.pages.text import counted, moment
 
     head = entries[-1].hash[:16] if entries else "-"
     table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, caption=f"{len(entries)} lines, unaltered; hash of the last {head}"
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        caption=f"{counted(len(entries), 'line')}, unaltered; hash of the last {head}",
     )
     for name in ("line", "when", "who", "what", "model", "why"):
         table.add_column(name, justify="right" if name == "line" else "left", no_wrap=name != "why")

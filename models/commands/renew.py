@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.options import Features, Who
 from models.commands.progress import bars
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ def renew(
         str,
         typer.Argument(metavar="TABLE", help="Training table, or a quoted pattern of several."),
     ],
-    once: Annotated[bool, typer.Option("--once", help="One round; the default without --every.")] = False,
     every: Annotated[
-        str | None, typer.Option(metavar="SPAN", help="A round every so often, such as 6h.")
+        str | None,
+        typer.Option(metavar="SPAN", help="A round every so often, such as 6h; else one round."),
     ] = None,
     window: Annotated[
         str | None, typer.Option(metavar="SPAN", help="How far back rows go; default 14d.")
@@ -49,41 +50,43 @@ def renew(
         str | None,
         typer.Option(metavar="COMMAND", help="Run before each round, to write the table anew."),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(metavar="TOML", help="Settings; options go before them.")
+    params: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Parameters of a round, TOML; options win over it.")
     ] = None,
-    spec: Annotated[
+    features: Features = None,
+    page: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Feature declarations, TOML: a table `feature` for each."),
+        typer.Option("--page", metavar="FILE", help="Write an HTML page of each round, over the last."),
     ] = None,
-    by: Annotated[str | None, typer.Option(metavar="NAME", help="Who, for the audit log.")] = None,
+    who: Who = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a round.")] = False,
 ) -> None:
     """Train a challenger, judge it on rows it has not seen, watch it beside the champion, promote it or not."""
     import msgspec
 
-    from models.errors import TableError
+    from models.pages.write import check_page
     from models.registry import ModelRegistry
     from models.renewal.settings import RenewalSettings, load_settings
     from models.schema import DEFAULT_DECLARATIONS, load_declarations
     from models.spans import span_ns
 
-    if once and every is not None:
-        raise TableError("--once must stand without --every, both were given")
-    settings = load_settings(config) if config else RenewalSettings()
+    check_page(page)
+    settings = load_settings(params) if params else RenewalSettings()
     given = {"window": window, "shadow_rows": shadow_rows}
     settings = msgspec.structs.replace(
         settings, **{name: value for name, value in given.items() if value is not None}
     ).check()
     wait_s = span_ns(every, "every") / 1e9 if every is not None else None
-    kept = ModelRegistry(registry, by=by)
-    declarations = load_declarations(spec) if spec else DEFAULT_DECLARATIONS
+    kept = ModelRegistry(registry, by=who)
+    declarations = load_declarations(features) if features else DEFAULT_DECLARATIONS
     early = 0
     with _alone(kept):
         while True:
             began_s = time.monotonic()
             try:
-                _round(kept, table, declarations, settings, refresh, json=json, go_on=wait_s is not None)
+                _round(
+                    kept, table, declarations, settings, refresh, page, json=json, go_on=wait_s is not None
+                )
             except Exception as error:
                 if wait_s is None:
                     raise
@@ -118,11 +121,12 @@ def _round(
     declarations: "Sequence[Declaration]",
     settings: "RenewalSettings",
     refresh: str | None,
+    page: Path | None,
     *,
     json: bool,
     go_on: bool,
 ) -> None:
-    """One round, printed; where more follow, one that fails is said and not the end."""
+    """One round, printed and drawn; where more follow, one that fails is said and not the end."""
     from models.renewal.rounds import Renewal
 
     try:
@@ -130,12 +134,12 @@ def _round(
             read = _reader(kept, table, refresh, declarations)
             found = Renewal(kept, read, declarations, settings, progress).round()
     except Exception as error:
-        _write_gauges(kept, found := _failed(kept, error))
+        _told(kept, found := _failed(kept, error), page)
         if not go_on:
             raise
     else:
-        _write_gauges(kept, found)
-    _print(found, json=json)
+        _told(kept, found, page)
+    _print(found, page, json=json)
 
 
 def _failed(kept: "ModelRegistry", error: Exception) -> "Round":
@@ -151,14 +155,24 @@ def _failed(kept: "ModelRegistry", error: Exception) -> "Round":
     )
 
 
-def _write_gauges(kept: "ModelRegistry", found: "Round") -> None:
-    """The round is done and stands in the audit log: it does not fail for want of its gauges."""
+def _told(kept: "ModelRegistry", found: "Round", page: Path | None) -> None:
+    """The round is done and stands in the audit log: it does not fail for want of its gauges or its page."""
+    from models.errors import TableError
+    from models.pages.write import write_page
     from models.renewal.gauges import write_gauges
+    from models.renewal.round_page import round_page
 
+    at_ns = time.time_ns()
     try:
-        write_gauges(kept.path, found, time.time_ns())
+        write_gauges(kept.path, found, at_ns)
     except OSError as error:
         _log.warning("gauges of the round must be written to %s, could not be: %s", kept.path, error)
+    if page is None:
+        return
+    try:
+        write_page(page, round_page(found, at_ns))
+    except TableError as error:
+        _log.warning("%s", error)
 
 
 def _reader(
@@ -190,7 +204,7 @@ def _reader(
     return read
 
 
-def _print(found: "Round", *, json: bool) -> None:
+def _print(found: "Round", page: Path | None, *, json: bool) -> None:
     if json:
         import msgspec
 
@@ -213,3 +227,5 @@ def _print(found: "Round", *, json: bool) -> None:
     console.print(f"{found.outcome}: {found.words}", highlight=False, markup=False)
     for alias in ("champion", "challenger"):
         console.print(f"{alias:<11}{getattr(found, alias)[:12] or 'none'}", highlight=False)
+    if page is not None:
+        typer.echo(f"Page: {page}")

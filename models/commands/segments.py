@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.options import Json, Page, check_out
 from models.commands.progress import bars
 from models.errors import ModelError, TableError
 
@@ -36,7 +37,7 @@ def segments(
         Path | None,
         typer.Option(metavar="DIR", help="Directory to write the segments to.", show_default=False),
     ] = None,
-    refresh: Annotated[
+    previous: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR", help="Segments found before: names stay with their people; also the --out."
@@ -49,8 +50,8 @@ def segments(
             metavar="TIME", help="Only rows from then on: 14d, 36h (before the last row) or 2026-03-01."
         ),
     ] = None,
-    smallest: Annotated[
-        int, typer.Option(metavar="N", help="Least users of a segment and of whatever is told.", min=2)
+    min_users: Annotated[
+        int, typer.Option(metavar="N", help="Fewest users of a segment and of whatever is told.", min=2)
     ] = 50,
     clicks: Annotated[
         bool,
@@ -58,26 +59,27 @@ def segments(
     ] = False,
     every: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Find them again each 24h, 90m or so, until told to stop."),
+        typer.Option(metavar="SPAN", help="Find them again each 24h, 90m or so, until told to stop."),
     ] = None,
-    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page too.")] = None,
+    page: Page = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of all that is drawn.", min=0)] = 1,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    json: Json = False,
 ) -> None:
     """Find audiences in what users do, say what they are, and how they answer."""
     from models.pages.write import check_page
     from models.segments.find import Wish
     from models.spans import span_ns
 
-    target = out or refresh
+    target = out or previous
     if target is None:
-        raise ModelError("--out or --refresh must name a directory, neither was given")
+        raise ModelError("--out or --previous must name a folder, neither was given")
     if page is not None and target.resolve() in page.resolve().parents:
         raise ModelError(f"--page must lie outside of {target}, which is replaced as a whole, was {page}")
     check_page(page)
-    wish = Wish(_groups(k), smallest, seed, clicks)
+    check_out(target, folder=True)
+    wish = Wish(_groups(k), min_users, seed, clicks)
     pause_s = span_ns(every, "--every") / _NS if every is not None else None
-    _once(table, target, refresh, wish, since, page, json=json)
+    _once(table, target, previous, wish, since, page, json=json)
     if pause_s is None:
         return
     stop = _stop_signal()
@@ -92,7 +94,7 @@ def segments(
 def _once(
     path: Path,
     out: Path,
-    refresh: Path | None,
+    previous: Path | None,
     wish: "Wish",
     since: str | None,
     page: Path | None,
@@ -107,7 +109,7 @@ def _once(
     from models.segments.page import segments_page
 
     check_replaceable(out)
-    before = load_segments(refresh) if refresh is not None else None
+    before = load_segments(previous) if previous is not None else None
     rows = _later(read_table(path, DECLARATIONS, lost=True), since)
     with bars(quiet=json) as progress:
         found = find_segments(rows, wish, progress, before)
@@ -191,7 +193,9 @@ def _summary(report: "Report", out: Path, made: str) -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
-    from models.pages.text import moment
+    from models.pages.text import counted, moment
+    from models.segments.report import FOUND
+    from models.segments.words import structure_words
 
     tried = [one for one in report.trials if one.stable]
     grid = Table.grid(padding=(0, 2))
@@ -203,10 +207,11 @@ def _summary(report: "Report", out: Path, made: str) -> "RenderableType":
         ("rows", f"{report.rows:,}, and {report.rows_unknown_user:,} left out whose user is null"),
         ("users", f"{report.users:,}, at least {report.smallest} a segment"),
         ("behaviour", ", ".join(f"{name} ({count})" for name, count in report.columns.items())),
-        ("structure", f"{report.directions} directions are more than chance"),
-        ("tried", f"{len(report.trials)} numbers of groups, {len(tried)} of them stable"),
+        ("structure", structure_words(report)),
+        ("tried", f"{counted(len(report.trials), 'number')} of groups, {len(tried)} of them stable"),
     ):
-        grid.add_row(name, Text(value))
+        bad = name in {"verdict", "structure"} and report.verdict != FOUND
+        grid.add_row(name, Text(value, style="red" if bad else ""))
     return grid
 
 
@@ -244,12 +249,14 @@ def _cells(report: "Report") -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
+    from models.pages.text import counted
+
     held = sorted((cell for cell in report.cells if cell.holds), key=lambda cell: -(cell.lift or 0.0))
     none = sum(best is None for best in report.best.values())
     table = Table(
         title="who answers what best",
-        caption=f"{len(held)} of {len(report.cells)} pairs hold after Holm's correction for all of them; "
-        f"in {none} of {len(report.best)} campaigns no segment stands out",
+        caption=f"{len(held)} of {counted(len(report.cells), 'pair')} hold after Holm's correction for all of them; "
+        f"in {none} of {counted(len(report.best), 'campaign')} no segment stands out",
         pad_edge=False,
         box=SIMPLE_HEAD,
     )
@@ -267,11 +274,14 @@ def _cells(report: "Report") -> "RenderableType":
 
 
 def _churn(report: "Report") -> str:
+    from models.pages.text import counted
+
     churn = report.churn
     assert churn is not None, "asked only where there is one"
     return (
-        f"Refreshed: {len(churn.kept)} names kept, {len(churn.new)} new, {len(churn.retired)} retired; of the users "
-        f"{churn.stayed:,} stayed, {churn.moved:,} moved, {churn.joined:,} joined, {churn.left:,} left."
+        f"Refreshed: {counted(len(churn.kept), 'name')} kept, {len(churn.new)} new, {len(churn.retired)} retired; of "
+        f"the users {churn.stayed:,} stayed, {churn.moved:,} moved, {churn.had_none:,} were in none before, "
+        f"{churn.joined:,} joined, {churn.left:,} left."
     )
 
 

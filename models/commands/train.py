@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.commands.options import Features, Json, Model, TableFile, check_out
 from models.commands.progress import bars
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from models.artifact import ModelBundle
-    from models.reports import TrainingReport
+    from models.reports import ModelReport, TrainingReport
     from models.training.params import TrainParams
 
 
@@ -25,16 +26,11 @@ _HEADS = (
 
 
 def train(
-    table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="Training table, .parquet or .csv.", show_default=False)
-    ],
+    table: TableFile,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Directory to write the model to.", show_default=False)
     ],
-    spec: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Feature declarations, TOML: a table `feature` for each."),
-    ] = None,
+    features: Features = None,
     params: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Training parameters, TOML; options win over it.")
     ] = None,
@@ -68,7 +64,7 @@ def train(
         bool, typer.Option("--allow-prior", help="Accept rows without any click: a model of the rate alone.")
     ] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the training.")] = 1,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    json: Json = False,
 ) -> None:
     """Train, calibrate and measure a click and a conversion model, and one of the value of a conversion."""
     from models.dataset import read_table
@@ -76,19 +72,20 @@ def train(
     from models.scorer import Scorer
     from models.train import train_bundle
 
+    check_out(out, folder=True)
     chosen = _params(
         params,
         {"delay": delay, "delay_by": delay_by, "negative_rate": negative_rate, "split_by": split_by},
         drop_missing=drop_missing,
         allow_prior=allow_prior,
     )
-    declarations = load_declarations(spec) if spec else DEFAULT_DECLARATIONS
+    declarations = load_declarations(features) if features else DEFAULT_DECLARATIONS
     keep = () if chosen.split_by == "time" else (chosen.split_by,)
     rows = read_table(table, declarations, goal=goal, keep=keep)
     with bars(quiet=json) as progress:
         bundle = train_bundle(rows, declarations, out, seed=seed, params=chosen, progress=progress, tune=tune)
     Scorer(bundle)  # a model that the bidder would refuse must fail here, not there
-    _print(bundle, json=json)
+    print_bundle(bundle, json=json)
 
 
 def _params(
@@ -111,40 +108,56 @@ def _params(
 
 
 def show(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory of a trained model.", show_default=False)
-    ],
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    directory: Model,
+    json: Json = False,
 ) -> None:
     """Check a trained model and print what it is."""
     from models.artifact import load_bundle
 
-    _print(load_bundle(directory), json=json)
+    print_bundle(load_bundle(directory), json=json)
 
 
-def _print(bundle: "ModelBundle", *, json: bool) -> None:
+def print_bundle(bundle: "ModelBundle", *, json: bool, status: str = "") -> None:
+    """Prints what a model is; `status` is what it is in its registry."""
     if json:
         import msgspec
 
-        report = {"path": str(bundle.path), **msgspec.to_builtins(bundle.manifest)}
+        own = {"status": status} if status else {}
+        report = {"path": str(bundle.path), **own, **msgspec.to_builtins(bundle.manifest)}
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
         return
     from rich.console import Console
 
-    Console().print(_summary(bundle), _metrics(bundle))
+    Console().print(_summary(bundle, status), _metrics(bundle))
 
 
-def _summary(bundle: "ModelBundle") -> "RenderableType":
+def _kind(report: "ModelReport") -> str:
+    from models.pages.text import counted
+
+    return (
+        "one rate for all clicks"
+        if report.kind == "mean"
+        else f"{report.kind} ({counted(report.rounds, 'tree')})"
+    )
+
+
+def _summary(bundle: "ModelBundle", status: str) -> "RenderableType":
     import msgspec
     from rich.table import Table
 
+    from models.unseen import is_brought
+
     manifest = bundle.manifest
     grid = Table.grid(padding=(0, 2))
-    kinds = (f"{name} {report.kind} ({report.rounds} trees)" for name, report in manifest.models.items())
-    rows = ", ".join(f"{manifest.rows.get(part, 0):,} {part}" for part in ("train", "calibration", "test"))
+    kinds = (f"{name} {_kind(report)}" for name, report in manifest.models.items())
+    parts = ("calibration", "test") if is_brought(bundle) else ("train", "calibration", "test")
+    rows = ", ".join(f"{manifest.rows.get(part, 0):,} {part}" for part in parts)
+    if is_brought(bundle):
+        rows += "; trained elsewhere, on rows that are not known"
     for name, value in (
         ("model", str(bundle.path)),
         ("hash", manifest.hash),
+        *((("status", status),) if status else ()),
         ("models", ", ".join(kinds)),
         ("features", f"{len(bundle.spec)}, spec {manifest.spec_hash[:12]}"),
         ("table", f"{manifest.created_from}, sha256 {manifest.table_sha256[:12]}"),
@@ -160,6 +173,8 @@ def _summary(bundle: "ModelBundle") -> "RenderableType":
 
 def _learned(report: "TrainingReport") -> "Iterator[tuple[str, str]]":
     """What was learned of which rows, in words; only what is not as usual."""
+    from models.pages.text import counted
+
     delay, value, tuning = report.delay, report.value, report.tuning
     if report.goal != "conversion":
         yield "goal", report.goal
@@ -172,7 +187,7 @@ def _learned(report: "TrainingReport") -> "Iterator[tuple[str, str]]":
     if report.click_shift:
         yield (
             "sampled",
-            f"{report.click_rows:,} rows for the click trees, log odds put right by {report.click_shift:.3f}",
+            f"{counted(report.click_rows, 'row')} for the trees, log odds put right by {report.click_shift:.3f}",
         )
     if delay.method != "none":
         half, end = _span(delay.median_ns), _span(delay.horizon_ns)
@@ -182,14 +197,13 @@ def _learned(report: "TrainingReport") -> "Iterator[tuple[str, str]]":
         yield "delays", f"conversions not seen count as none: {delay.why}"
     if value is not None:
         tested = "none to test it" if value.ratio is None else f"sum v/actual {value.ratio:.3f} on test rows"
-        worth = f"{value.rows:,} conversions, {value.zeros:.0%} worth nothing"
-        yield "value", f"{value.kind} ({value.rounds} trees) of {worth}, {tested}"
+        worth = f"{counted(value.rows, 'conversion')}, {value.zeros:.0%} worth nothing"
+        yield "value", f"{value.kind} ({counted(value.rounds, 'tree')}) of {worth}, {tested}"
     if tuning is not None:
         found = ", ".join(f"{name} {number:.4g}" for name, number in tuning.found.items()) or "nothing better"
-        yield (
-            "tuned",
-            f"{tuning.trials} trials, log loss {tuning.log_loss_default:.5f} to {tuning.log_loss_best:.5f}: {found}",
-        )
+        trials = counted(tuning.trials, "trial")
+        losses = f"log loss {tuning.log_loss_default:.5f} to {tuning.log_loss_best:.5f}"
+        yield "tuned", f"{trials}, {losses}: {found}"
 
 
 def _span(ns: int) -> str:
@@ -203,19 +217,28 @@ def _metrics(bundle: "ModelBundle") -> "RenderableType":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from models.commands.labels import labels_said, rows_shown
+
     names = ("rows", "positives", "auc", "log_loss", "normalized_entropy", "calibration_ratio", "ece")
     heads = ("rows", "pos.", "AUC", "log loss", "NE", "sum p/y", "ECE")
-    table = Table(title=_judged_on(bundle), caption=_HEADS, pad_edge=False, box=SIMPLE_HEAD)
+    table = Table(
+        title=_judged_on(bundle), caption=f"{_HEADS}{labels_said(bundle)}", pad_edge=False, box=SIMPLE_HEAD
+    )
     table.add_column(no_wrap=True)
     for head in heads:
         table.add_column(head, justify="right")
-    for name, report in bundle.manifest.models.items():
-        for label, metrics in (("raw", report.before), (report.calibration, report.after)):
-            table.add_row(f"{name} {label}", *(_shown(getattr(metrics, field)) for field in names))
+    for label, metrics in rows_shown(bundle):
+        table.add_row(label, *(_shown(getattr(metrics, field)) for field in names))
     return table
 
 
 def _judged_on(bundle: "ModelBundle") -> str:
+    from models.unseen import is_brought
+
+    if is_brought(bundle):
+        return (
+            f"on the later half of {bundle.manifest.created_from}; what its trees learned from is not known"
+        )
     by = bundle.manifest.params.get("split_by", "time")
     return (
         "on rows later than all that training saw"

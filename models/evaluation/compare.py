@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.clusters import Clusters
 from models.evaluation.intervals import (
     DRAWS,
     Interval,
@@ -21,7 +22,6 @@ from models.evaluation.intervals import (
     part_draws,
     sample_of,
 )
-from models.evaluation.resampling import Clusters
 
 Floats = NDArray[np.float64]
 

@@ -13,11 +13,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.clusters import Clusters, packed
 from models.evaluation import kernels
 from models.evaluation.intervals import DRAWS, MIN_EVENTS, Interval, interval
-from models.evaluation.resampling import Clusters, draws_of, packed
+from models.evaluation.resampling import draws_of
 from models.evaluation.slices import ColumnReport
 from models.evaluation.slicing import Slicing
+from models.pages.text import counted
 
 Floats = NDArray[np.float64]
 
@@ -200,7 +202,7 @@ def _limits(exposure: Exposure, slicing: Slicing) -> Sequence[str]:
         said.append("Bid shares can not be said: the table has no lost bids (no column won with 0 in it).")
     if exposure.unpriced:
         said.append(
-            f"{exposure.unpriced:,} impressions have no known price and count as free in the shares of spend."
+            f"{counted(exposure.unpriced, 'impression')} without a known price count as free in the shares of spend."
         )
     if exposure.price_cpm_micros is None:
         said.append("Spend shares can not be said: the table has no column price_cpm_micros.")

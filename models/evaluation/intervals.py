@@ -16,9 +16,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.clusters import Clusters, packed
 from models.evaluate import surprise
 from models.evaluation import kernels
-from models.evaluation.resampling import Clusters, draws_of, packed
+from models.evaluation.resampling import draws_of
 
 LEVEL = 0.95
 MIN_EVENTS = 10
@@ -77,7 +78,7 @@ class Sample:
         y: float64[N] of 0.0 and 1.0.
         p: float64[N] inside (0, 1).
         weights: float64[N] > 0.
-        clusters: int32[N], as `resampling.clusters_of` gives them.
+        clusters: int32[N], as `clusters.clusters_of` gives them.
     """
 
     y: Floats

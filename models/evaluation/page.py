@@ -5,15 +5,16 @@ from collections.abc import Sequence
 
 from models.evaluation.compare import Comparison
 from models.evaluation.intervals import Interval, Judged
+from models.evaluation.leaning import EVENTS
 from models.evaluation.page_parts import PART_COLUMNS, columns_section, fairness_section, listed, part_row
 from models.evaluation.report import Evaluation, ModelEvaluation
 from models.evaluation.slices import ColumnReport
 from models.evaluation.words import (
-    EVENTS,
     FORMULAS,
     NAMES,
     calibration_said,
     comparison_said,
+    off_said,
     ranking_said,
     sentence,
     shown,
@@ -35,7 +36,7 @@ from models.pages.blocks import (
 )
 from models.pages.charts import Axis, ChartIds, Series, legend, plane_chart
 from models.pages.markup import Content, Markup, el
-from models.pages.text import DASH, count, moment, percent
+from models.pages.text import DASH, count, counted, moment, percent
 
 
 def render(evaluation: Evaluation) -> str:
@@ -47,7 +48,7 @@ def render(evaluation: Evaluation) -> str:
         header("Clearbid model evaluation", sentence(evaluation), _when(evaluation), said, good=good),
         _warnings(evaluation.warnings),
         figures([each for name, model in evaluation.models.items() for each in _figures(name, model.judged)]),
-        *(_model(name, model, ids) for name, model in evaluation.models.items()),
+        *(_model(name, model, evaluation.labels, ids) for name, model in evaluation.models.items()),
         *(columns_section(name, model, ids) for name, model in evaluation.models.items() if model.columns),
         fairness_section(evaluation.fairness, ids) if evaluation.fairness else None,
         glossary(FORMULAS),
@@ -80,7 +81,10 @@ def _figures(name: str, judged: Judged) -> list[Figure]:
     rate = percent(judged.rate.value, 2)
     return [
         Figure(
-            NAMES[name], count(judged.positives), f"of {count(judged.rows)} rows, {rate}", FORMULAS["Rate"]
+            NAMES[name],
+            count(judged.positives),
+            f"of {counted(judged.rows, 'row')}, {rate}",
+            FORMULAS["Rate"],
         ),
         Figure(
             "Calibration",
@@ -105,7 +109,7 @@ def _ends(interval: Interval) -> str:
     return f"95% interval {interval.low:.3f} to {interval.high:.3f}"
 
 
-def _model(name: str, model: ModelEvaluation, ids: ChartIds) -> Markup:
+def _model(name: str, model: ModelEvaluation, labels: str, ids: ChartIds) -> Markup:
     cards = [_calibration_card(name, model.deciles, ids)]
     if model.gain:
         cards.append(_gain_card(name, model.gain, ids))
@@ -114,6 +118,8 @@ def _model(name: str, model: ModelEvaluation, ids: ChartIds) -> Markup:
         numbers.append(_against_card(name, model.against))
     ranking = ranking_said(model.judged)
     note = f"{calibration_said(name, model.judged)} {ranking[0].upper()}{ranking[1:]}"
+    if name == "cvr" and labels == "settled":
+        note += " Labels are settled: clicks that were watched for as long as conversions may take."
     return section(NAMES[name], note, el("div", pair(*cards), pair(*numbers), class_="stack"))
 
 
@@ -134,8 +140,7 @@ def _calibration_card(name: str, deciles: ColumnReport, ids: ChartIds) -> Markup
         Series("as predicted", ((low, low), (high, high)), "plan"),
         Series("as it was, with interval", points, "spend", marked=True, joined=False, bars=bars),
     )
-    off = len(deciles.flagged)
-    said = f"{off} of {deciles.tested} tested tenths of the rows are off by more than chance allows."
+    said = f"{off_said([deciles], 'tenth')}."
     if deciles.tested == 0:
         said = f"Too few {EVENTS[name]} to test the tenths of the rows."
     chart = plane_chart(

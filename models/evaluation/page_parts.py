@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from models.evaluation.fairness import Fairness, GroupReport
 from models.evaluation.intervals import Interval
+from models.evaluation.leaning import EVENTS
 from models.evaluation.report import ModelEvaluation
 from models.evaluation.slices import ColumnReport, SliceReport
-from models.evaluation.words import EVENTS, FORMULAS, NAMES, shown, shown_percent
+from models.evaluation.words import FORMULAS, NAMES, off_said, shown, shown_percent
 from models.pages.blocks import Column, card, data_details, pair, section, table
 from models.pages.charts import Axis, ChartIds, Series, legend
 from models.pages.markup import Content, Markup, el
@@ -38,7 +39,7 @@ PART_COLUMNS = (
 def part_row(part: SliceReport) -> list[Content]:
     """The cells of `PART_COLUMNS`."""
     judged = part.judged
-    state = "off" if part.flagged else "too few" if part.p_value is None else "no"
+    state = "off" if part.flagged else "not tested" if part.p_value is None else "no"
     return [
         part.label,
         count(judged.rows),
@@ -54,11 +55,9 @@ def part_row(part: SliceReport) -> list[Content]:
 
 def columns_section(name: str, model: ModelEvaluation, ids: ChartIds) -> Markup:
     """A model by each column: calibration with intervals, and all numbers beneath."""
-    flagged = sum(len(column.flagged) for column in model.columns)
-    tested = sum(column.tested for column in model.columns)
     note = (
-        f"{flagged} of {tested} tested parts are off by more than chance allows, all of them taken together. The "
-        f"line marks 1, right on the whole; an interval that misses it is no proof where many are looked at."
+        f"{off_said(model.columns)}. All are taken together. The line marks 1, right on the whole; an interval that "
+        f"misses it is no proof where many are looked at."
     )
     cards = [_column_card(name, column, ids) for column in model.columns]
     return section(f"{NAMES[name]} by part", note, pair(*cards))
@@ -73,7 +72,7 @@ def _column_card(name: str, column: ColumnReport, ids: ChartIds) -> Markup:
         )
         for part in column.slices
     ]
-    said = f"{len(column.flagged)} of {column.tested} tested parts are off."
+    said = f"{off_said([column])}."
     if column.overlapping:
         said += " A row may be in several parts, so that they do not sum to the whole."
     title = f"Calibration of {EVENTS[name]} by {column.column}"

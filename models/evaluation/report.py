@@ -12,9 +12,12 @@ from models.artifact import ModelBundle, load_bundle
 from models.evaluation.compare import Comparison, compare_samples
 from models.evaluation.fairness import Exposure, Fairness, by_group
 from models.evaluation.intervals import DRAWS, LEVEL, Judged, Sample, judge
+from models.evaluation.leaning import still_to_come
 from models.evaluation.rows import Rows, chosen, predictions, read_rows, samples_of, unripe
 from models.evaluation.slices import ColumnReport, by_column, deciles, flag
 from models.evaluation.slicing import Floats, Slicing, slicing_of
+from models.pages.text import counted
+from models.ripe import horizon_of
 
 GAIN_STEPS = 50
 UNRIPE_SHARE = 0.02
@@ -53,6 +56,8 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         learned: impressions inside a training window. same_table: it was trained on this very table.
         held_out: only rows that can not have taught it were used.
         brought: its trees learned elsewhere, it is not known when; the window is that of their calibration.
+        labels: of conversions: `settled`, of clicks that were watched for as long as conversions may take, or
+            `complete`, where the models know of no delay; see `models show` for the third kind.
         clusters: `user` or `time`, what the bootstrap draws. weighted: whether rows have weights.
         level, draws, seed: of the intervals.
         warnings: what makes these numbers less than they seem, in sentences.
@@ -74,6 +79,7 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     same_table: bool
     held_out: bool
     brought: bool
+    labels: str
     clusters: str
     weighted: bool
     level: float
@@ -225,6 +231,7 @@ def _evaluation(
         same_table=rows.same_table,
         held_out=rows.held_out,
         brought=rows.brought,
+        labels="settled" if horizon_of(bundle, other) else "complete",
         clusters="user" if rows.by_user else "time",
         weighted=bool((rows.weights != rows.weights[0]).any()),
         level=LEVEL,
@@ -246,9 +253,9 @@ def _warnings(rows: Rows, models: dict[str, ModelEvaluation]) -> list[str]:
         )
     elif rows.learned:
         said.append(
-            f"{rows.learned:,} of {shown:,} impressions ({rows.learned / shown:.0%}) lie in a training window. A "
-            f"model may have learned from them, so these numbers are too kind: judge it with --held-out, or by a "
-            f"later table."
+            f"{rows.learned:,} of {counted(shown, 'impression')} ({rows.learned / shown:.0%}) lie in a training "
+            f"window. A model may have learned from them, so these numbers are too kind: judge it with --held-out, "
+            f"or by a later table."
         )
     if rows.brought:
         said.append(
@@ -260,14 +267,15 @@ def _warnings(rows: Rows, models: dict[str, ModelEvaluation]) -> list[str]:
     young = int((rows.shown & ~rows.settled & (rows.table.click > 0)).sum())
     if young:
         said.append(
-            f"{young:,} clicks were watched for less time than the conversion model looks ahead: it is judged "
-            f"without them."
+            f"{counted(young, 'click was', 'clicks were')} watched for less time than the conversion model looks "
+            f"ahead: it is judged without."
         )
     early, clicks = unripe(rows), models["cvr"].judged.rows if "cvr" in models else 0
     if early > UNRIPE_SHARE * clicks:
         said.append(
-            f"{early:,} of {clicks:,} clicks were watched for less time than most conversions take: some of theirs "
-            f"are still to come, so the conversion model looks as if it predicted too many. Judge it by older clicks."
+            f"{early:,} of {counted(clicks, 'click')} were watched for less time than most conversions take: some of "
+            f"theirs are still to come, {still_to_come(models['cvr'].judged.calibration_ratio.value)}. Judge the "
+            f"conversion model by older clicks."
         )
     for name, model in models.items():
         judged = model.judged

@@ -7,17 +7,12 @@ entries, so that a million cost milliseconds; rounding to it moves no probabilit
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 Times = NDArray[np.uint8]
-Clusters = NDArray[np.int32]
-
-TIME_BLOCKS = 500
-"""Stretches of time that stand for clusters where no user is known: long enough to hold what belongs together (one
-burst of traffic, one hour of a campaign), enough of them for 2.5 % at each end."""
 
 
 def _table() -> Times:
@@ -33,29 +28,3 @@ def draws_of(clusters: int, draws: int, seed: int) -> Iterator[Times]:
     for draw in range(draws):
         random = np.random.default_rng([seed, draw])
         yield _TIMES[random.integers(0, 1 << 16, clusters, dtype=np.uint16)]
-
-
-def clusters_of(users: Sequence[object] | None, rows: int) -> Clusters:
-    """int32[rows]: the cluster of each row, from 0 on without a gap.
-
-    Args:
-        users: a key of the user by row, None where not known: such a row is a cluster of its own. Without any known
-            user, rows are cut into `TIME_BLOCKS` stretches of equally many.
-        rows: how many, in the order of time.
-    """
-    if users is None or not any(user is not None for user in users):
-        blocks = min(rows, TIME_BLOCKS)
-        return (np.arange(rows, dtype=np.int64) * blocks // max(rows, 1)).astype(np.int32)
-    known = np.array([user is not None for user in users])
-    out = np.empty(rows, dtype=np.int64)
-    names = np.array([str(user) for user in users if user is not None])
-    _, out[known] = np.unique(names, return_inverse=True)
-    first = int(out[known].max()) + 1
-    out[~known] = first + np.arange(rows - int(known.sum()))
-    return out.astype(np.int32)
-
-
-def packed(clusters: NDArray[np.int32]) -> tuple[Clusters, int]:
-    """The clusters of some of the rows, numbered from 0 without a gap, and how many there are."""
-    values, codes = np.unique(clusters, return_inverse=True)
-    return codes.astype(np.int32), len(values)

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.artifact import CTR, CVR, ModelBundle
+from models.clusters import Clusters, clusters_of, users_in
 from models.dataset import TrainingTable, read_table
 from models.errors import ArtifactError, TableError
 from models.evaluation.intervals import Sample, sample_of
-from models.evaluation.resampling import Clusters, clusters_of
 from models.evaluation.slicing import Floats
 from models.extras import NUMBERS, TEXTS, TIMES, UNKNOWN_NS
 from models.ripe import horizon_of, settled
@@ -37,7 +37,7 @@ class Rows:
         shown: bool[N], whether the row is an impression.
         settled: bool[N], whether its conversion is final by the horizon of every bundle.
         weights: float64[N] > 0.
-        clusters: int32[N], see `resampling`. by_user: whether they are users.
+        clusters: int32[N], see `models.clusters`. by_user: whether they are users.
         learned: impressions in the training window of any bundle, which it may have learned from.
         same_table: whether a bundle was trained on this very table.
         held_out: whether only rows that can not have taught are left.
@@ -108,16 +108,14 @@ def read_rows(
         first, last = bundle.manifest.window_ns
         inside |= (table.at_ns >= first) & (table.at_ns <= last)
     weight = table.extras.get("weight")
-    found = table.extras.get("user")
-    users = None if found is None or isinstance(found, np.ndarray) else found
-    by_user = users is not None and any(user is not None for user in users)
+    users = users_in(table.extras)
     return Rows(
         table=table,
         shown=shown,
         settled=settled(table, horizon_of(*bundles)),
         weights=np.ones(len(table)) if weight is None else np.asarray(weight, dtype=np.float64),
-        clusters=clusters_of(users if by_user else None, len(table)),
-        by_user=by_user,
+        clusters=clusters_of(users, len(table)),
+        by_user=users is not None,
         learned=0 if held_out else int((inside & shown).sum()),
         same_table=any(table.sha256 == bundle.manifest.table_sha256 for bundle in bundles),
         held_out=held_out,

@@ -1,11 +1,14 @@
 """A judgement in sentences: what a person who spends money by these models has to know first."""
 
+from collections.abc import Sequence
+
 from models.evaluation.compare import Comparison
 from models.evaluation.intervals import MIN_CLUSTERS, MIN_EVENTS, Interval, Judged
+from models.evaluation.leaning import EVENTS, fault, predicts
 from models.evaluation.report import Evaluation
-from models.pages.text import DASH, count, percent
+from models.evaluation.slices import MIN_EXPECTED, ColumnReport
+from models.pages.text import DASH, count, counted, percent
 
-EVENTS = {"ctr": "clicks", "cvr": "conversions"}
 ROWS = {"ctr": "impressions", "cvr": "clicks with a known conversion"}
 NAMES = {"ctr": "Clicks", "cvr": "Conversions"}
 
@@ -43,7 +46,7 @@ def calibration_said(name: str, judged: Judged) -> str:
     where = f"on {count(judged.rows)} {ROWS[name]}"
     if ratio.value is None:
         return f"No {EVENTS[name]} happened {where}, so its calibration is not known."
-    said = f"Predicts {EVENTS[name]} {_off(ratio.value)} {where}"
+    said = f"{predicts(name, ratio.value)} {where}"
     if ratio.low is None or ratio.high is None:
         return (
             f"{said}, with fewer than {MIN_EVENTS} {EVENTS[name]} or rows without, too few for an interval."
@@ -75,8 +78,8 @@ def verdict(evaluation: Evaluation) -> tuple[str, bool]:
         return f"✗ {'; '.join(problems)}", False
     flagged = sum(len(column.flagged) for model in evaluation.models.values() for column in model.columns)
     if flagged:
-        parts = "part is" if flagged == 1 else "parts are"
-        return f"✗ Right on the whole, but {flagged} {parts} off by more than chance allows", False
+        parts = counted(flagged, "part is", "parts are")
+        return f"✗ Right on the whole, but {parts} off by more than chance allows", False
     weak = [EVENTS[name] for name, model in evaluation.models.items() if not _shows_gain(model.judged)]
     if weak:
         return (
@@ -93,13 +96,32 @@ def window_said(evaluation: Evaluation) -> str:
     return "rows later than training" if not evaluation.learned else "rows of the training window in part"
 
 
+def off_said(columns: Sequence[ColumnReport], one: str = "part") -> str:
+    """How many parts are off of how many that could be tested, and why that is not the number of intervals.
+
+    Args:
+        columns: all that were looked at together. one: what a part is called.
+    """
+    parts = [part for column in columns for part in column.slices]
+    tested, flagged = sum(column.tested for column in columns), sum(len(column.flagged) for column in columns)
+    measured = sum(part.judged.calibration_ratio.low is not None for part in parts)
+    said = f"{flagged} of {counted(tested, f'tested {one}')} off by more than chance allows"
+    if tested == measured == len(parts):
+        return said
+    return (
+        f"{said}; of {counted(len(parts), one)} {tested} can be tested ({MIN_EXPECTED:.0f} events expected and as "
+        f"many without, {MIN_CLUSTERS} users or stretches of time), and {measured} have an interval ({MIN_EVENTS} "
+        f"events that happened and as many without)"
+    )
+
+
 def _problem(name: str, judged: Judged) -> str | None:
     """What is wrong beyond what chance explains."""
     ratio, entropy = judged.calibration_ratio, judged.normalized_entropy
     if ratio.low is not None and ratio.low > 1.0:
-        return f"Predicts too many {EVENTS[name]}"
+        return fault(name, ratio.low)
     if ratio.high is not None and ratio.high < 1.0:
-        return f"Predicts too few {EVENTS[name]}"
+        return fault(name, ratio.high)
     if entropy.low is not None and entropy.low > 1.0:
         return f"Knows less of {EVENTS[name]} than the average rate does"
     return None
@@ -150,13 +172,6 @@ def shown_percent(interval: Interval | None, decimals: int = 2) -> str:
         return percent(interval.value, decimals)
     low, high = interval.low * 100, interval.high * 100
     return f"{percent(interval.value, decimals)} ({low:.{decimals}f}{DASH}{high:.{decimals}f})"
-
-
-def _off(ratio: float) -> str:
-    off = ratio - 1.0
-    if abs(off) < 0.0005:
-        return "right on the whole"
-    return f"{percent(abs(off))} too {'high' if off > 0 else 'low'}"
 
 
 def _signed(ratio: float) -> str:

@@ -33,7 +33,7 @@ from models.pages.blocks import (
 )
 from models.pages.charts import Bar, BarRow, ChartIds, bar_chart
 from models.pages.markup import Content, Markup, el, join
-from models.pages.text import DASH, count, moment, percent
+from models.pages.text import DASH, count, counted, moment, percent
 
 _TITLES = {"ctr": "Click model", "cvr": "Conversion model, given a click"}
 _FORMULAS = {
@@ -152,7 +152,7 @@ def overview_page(found: Overview) -> str:
         for one in found.models
     )
     window = " to ".join(moment(at, "%Y-%m-%d %H:%M UTC") for at in found.window_ns)
-    asked = f"{count(found.sampled)} of {count(found.rows)} rows asked, seed {found.seed}"
+    asked = f"{count(found.sampled)} of {counted(found.rows, 'row')} asked, seed {found.seed}"
     when = f"Model {found.bundle[:12]}, table {found.table}, {window}; {asked}"
     shown: list[Figure] = []
     for one in found.models:

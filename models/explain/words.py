@@ -3,7 +3,7 @@
 from models.explain.attribution import Attribution, Step
 from models.explain.overview import ModelOverview
 from models.explain.permutation import Shuffled
-from models.pages.text import count, percent
+from models.pages.text import count, counted, percent
 
 CALIBRATION, REST, BASE, TOTAL = "calibration", "all other features", "base", "probability"
 
@@ -38,7 +38,7 @@ def rest_words(one: Attribution) -> str:
 def shuffled_words(one: ModelOverview) -> str:
     """What rows were shuffled."""
     seen = "that training did not see" if one.unseen else "that may have been learned from, which flatters"
-    return f"{count(one.shuffled_rows)} labelled rows {seen}, with {count(one.positives)} positives"
+    return f"{counted(one.shuffled_rows, 'labelled row')} {seen}, with {counted(one.positives, 'positive')}"
 
 
 def verdict(one: Shuffled) -> str:

@@ -1,7 +1,8 @@
 """`Landscape`: for each stratum, how likely a bid wins and what a win costs; read by kernels and by people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,7 +34,7 @@ class Landscape:
         strata: which row is whose.
         counts: what the curves were made from; `update` it and call `landscape_of` for newer ones.
         shrinkage: of how many bids a parent speaks.
-        source: what it was made from.
+        tables: sha256 -> name of each table that it was made from, in the order in which they came.
     """
 
     grid: Grid
@@ -42,7 +43,12 @@ class Landscape:
     strata: Strata
     counts: Counts
     shrinkage: float
-    source: str
+    tables: Mapping[str, str]
+
+    @property
+    def source(self) -> str:
+        """The names of its tables."""
+        return " and ".join(self.tables.values())
 
     def win_probability(self, bids_cpm_micros: ArrayLike, strata: ArrayLike = 0) -> Floats:
         """P(win | bid): 0 at 0, linear between points, level above the last; NaN bids win nothing.
@@ -77,8 +83,14 @@ class Landscape:
         return np.array(bids), np.array(places)  # copies: what was broadcast can be read only
 
 
-def landscape_of(counts: Counts, strata: Strata, shrinkage: float = SHRINKAGE, source: str = "") -> Landscape:
+def landscape_of(
+    counts: Counts, strata: Strata, shrinkage: float = SHRINKAGE, tables: Mapping[str, str] | None = None
+) -> Landscape:
     """The curves of what was counted so far.
+
+    Args:
+        counts: of each stratum. strata: which row of it is whose. shrinkage: of how many bids a parent speaks.
+        tables: sha256 -> name of each that was counted.
 
     Raises:
         TableError: `shrinkage` is negative.
@@ -87,7 +99,7 @@ def landscape_of(counts: Counts, strata: Strata, shrinkage: float = SHRINKAGE, s
         raise TableError(f"shrinkage must be 0 or more bids, was {shrinkage}")
     masses = bin_masses(counts, parents_of(strata), shrinkage)
     return Landscape(
-        counts.grid, survival_of(masses), expected_of(masses, counts), strata, counts, shrinkage, source
+        counts.grid, survival_of(masses), expected_of(masses, counts), strata, counts, shrinkage, tables or {}
     )
 
 
@@ -121,7 +133,23 @@ def fit_landscape(
         grid = grid_of(seen)
     counts = empty_counts(check_grid(grid), len(strata), half_life_ns)
     counts.update(seen, strata.encode(table, seen.rows))
-    return landscape_of(counts, strata, shrinkage, table.source)
+    return landscape_of(counts, strata, shrinkage, {table.sha256: table.source})
+
+
+def check_is_new(fitted: Landscape, sha256: str, table: Path) -> None:
+    """Refuses a table whose rows a landscape holds already: each would count twice.
+
+    Args:
+        fitted: to be added to. sha256: of the table. table: its path, for the message.
+
+    Raises:
+        TableError: it is one of those.
+    """
+    if sha256 in fitted.tables:
+        raise TableError(
+            f"table {table} must be new to the landscape that is added to, which holds it as {fitted.tables[sha256]} "
+            f"(sha256 {sha256[:12]}): add only rows that it has not seen"
+        )
 
 
 def grid_of(seen: Observations, points: int = POINTS) -> Grid:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.landscape.curves import Landscape
+from models.landscape.grid import Grid
 from models.landscape.measure import LaterRows
 from models.pages.blocks import (
     Column,
@@ -24,12 +25,13 @@ from models.pages.blocks import (
 )
 from models.pages.charts import Axis, ChartIds, Series, legend, plane_chart
 from models.pages.markup import Markup, el
-from models.pages.text import DASH, count, moment, percent, ratio
+from models.pages.text import DASH, count, counted, moment, percent, ratio
 
 Floats = NDArray[np.float64]
 
 _MICROS = 1_000_000
 _FEW = 16
+_FIRST_WINS = 0.001
 _HOW = {
     "P(win | bid)": "share of auctions whose price to beat is at most the bid: product limit of Kaplan and Meier "
     "where wins show their price, self-consistent estimate of Turnbull where some hide it; shrunk to the wider "
@@ -74,14 +76,17 @@ def render(
         window_ns: times of the first and the last bid.
     """
     ids = ChartIds()
+    begin = first_shown(curves[0].win_probability)
     return document(
         f"Bid landscape of {landscape.source}",
         _header(landscape, curves[0], window_ns),
         figures(_figures(landscape, curves[0], shares, won, later)),
         section(
             "Chance to win by bid",
-            "The band holds 95 of 100 fits to rows drawn again. Where a curve ends level, nothing higher was bid.",
-            grid(*(_curve_card(ids, landscape, curve) for curve in curves)),
+            f"{shown_words(len(curves) - 1, landscape)} The band holds 95 of 100 fits to rows drawn again. Where a "
+            f"curve ends level, nothing higher was bid. The axis begins at {cpm(landscape.grid[begin])} CPM, where "
+            f"the first {percent(_FIRST_WINS)} of auctions are won; lower bids are among the numbers.",
+            grid(*(_curve_card(ids, landscape, curve, begin) for curve in curves)),
         ),
         _later(ids, later) if later else None,
         _dropped(dropped) if dropped else None,
@@ -121,19 +126,42 @@ def _figures(
     hidden = shares["above"] + shares["below"]
     error = percent(later.mean_error, 2) if later else "not measured"
     return (
-        Figure("Bids", count(whole.bids), f"in {len(landscape.strata):,} strata"),
+        Figure("Bids", count(whole.bids), f"in {counted(len(landscape.strata), 'stratum', 'strata')}"),
         Figure("Price hidden", percent(hidden), f"{percent(shares['above'])} lost"),
         Figure("Win rate", percent(won), "of the bids made"),
         Figure("Error", error, "of the win rate, later rows", _HOW["Error"]),
     )
 
 
-def _curve_card(ids: ChartIds, landscape: Landscape, curve: Curve) -> Markup:
-    x = [math.log10(point) for point in landscape.grid.tolist()]
-    axis = _price_axis(landscape)
+def first_shown(win: Floats) -> int:
+    """Where the axis of prices begins: the last point below which hardly any auction is won.
+
+    One price of a millionth would otherwise leave most of the drawing to prices that nobody asks.
+
+    Args:
+        win: float64[G], chance to win of all.
+    """
+    return min(max(int(np.searchsorted(win, _FIRST_WINS, side="right")) - 1, 0), len(win) - 2)
+
+
+def shown_words(shown: int, landscape: Landscape) -> str:
+    """Which strata are shown, in a sentence."""
+    there = len(landscape.strata) - 1
+    if shown >= there:
+        return (
+            f"All of {counted(there, 'stratum', 'strata')} are shown."
+            if there
+            else "There is one stratum, all."
+        )
+    return f"{shown:,} of {counted(there, 'stratum', 'strata')} are shown, the largest of each level in turn."
+
+
+def _curve_card(ids: ChartIds, landscape: Landscape, curve: Curve, begin: int) -> Markup:
+    x = [math.log10(point) for point in landscape.grid[begin:].tolist()]
+    axis = _price_axis(landscape.grid[begin:])
 
     def line(name: str, values: Floats, tone: str) -> Series:
-        return Series(name, tuple(zip(x, values.tolist(), strict=True)), tone)
+        return Series(name, tuple(zip(x, values[begin:].tolist(), strict=True)), tone)
 
     ends = [values for values in (curve.low, curve.high) if values is not None]
     lines = (
@@ -146,7 +174,7 @@ def _curve_card(ids: ChartIds, landscape: Landscape, curve: Curve) -> Markup:
     )
     return card(
         el("h3", curve.name),
-        el("p", f"{count(curve.bids)} bids", class_="note"),
+        el("p", counted(curve.bids, "bid"), class_="note"),
         legend(lines[:2]),
         plane_chart(
             ids, f"Chance to win, {curve.name}", description, axis, Axis("", 0.0, 1.0, percents), lines
@@ -173,8 +201,8 @@ def _curve_table(landscape: Landscape, curve: Curve) -> Markup:
     return table(f"Chance to win by bid, {curve.name}", columns, rows)
 
 
-def _price_axis(landscape: Landscape) -> Axis:
-    low, high = math.log10(landscape.grid[0]), math.log10(landscape.grid[-1])
+def _price_axis(points: Grid) -> Axis:
+    low, high = math.log10(points[0]), math.log10(points[-1])
     ticks = tuple(
         (math.log10(value), cpm(value))
         for value in (10.0 ** np.linspace(low, high, 5)[:-1]).tolist()
@@ -198,7 +226,7 @@ def _later(ids: ChartIds, later: LaterRows) -> Markup:
     ]  # fmt: skip
     kl = "not known, no price was seen" if later.kl is None else ratio(later.kl, 4)
     note = (
-        f"Fitted to {_earlier(later)}, measured on the {count(later.rows)} bids after them: "
+        f"Fitted to {_earlier(later)}, measured on the {counted(later.rows, 'bid')} after them: "
         f"predicted {percent(later.predicted)} wins, were {percent(later.win_rate)}; log loss "
         f"{ratio(later.log_loss, 4)} against {ratio(later.log_loss_of_mean, 4)} of always saying the mean; KL {kl}."
     )
@@ -220,4 +248,4 @@ def _dropped(dropped: dict[str, int]) -> Markup:
 
 
 def _earlier(later: LaterRows) -> str:
-    return f"the first {count(later.fitted_rows)} bids" if later.fitted_rows else "all bids before"
+    return f"the first {counted(later.fitted_rows, 'bid')}" if later.fitted_rows else "all bids before"

@@ -2,7 +2,7 @@
 
 | part | what |
 |---|---|
-| first line | format, strata, shrinkage, source, time and half-life of the counts, shapes of the arrays, sha256 |
+| first line | format, strata, shrinkage, tables, time and half-life of the counts, shapes of the arrays, sha256 |
 | the rest | the arrays one after the other, little-endian, in C order |
 
 The sha256 is over the first line with an empty `sha256` and all that follows it. Nothing depends on when or
@@ -23,6 +23,7 @@ from models.landscape.counts import Counts
 from models.landscape.curves import Landscape
 from models.landscape.grid import check_grid
 from models.landscape.strata import Strata
+from models.paths import no_file
 
 FORMAT = 1
 KIND = "clearbid landscape"
@@ -35,7 +36,7 @@ class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     format: int
     strata: Strata
     shrinkage: float
-    source: str
+    tables: dict[str, str]
     at_ns: int | None
     half_life_ns: int | None
     arrays: dict[str, tuple[int, ...]]
@@ -65,7 +66,7 @@ def save_landscape(path: Path, landscape: Landscape) -> str:
         format=FORMAT,
         strata=landscape.strata,
         shrinkage=landscape.shrinkage,
-        source=landscape.source,
+        tables=dict(landscape.tables),
         at_ns=counts.at_ns,
         half_life_ns=counts.half_life_ns,
         arrays={name: array.shape for name, array in arrays.items()},
@@ -87,6 +88,8 @@ def load_landscape(path: Path) -> Landscape:
     Raises:
         ArtifactError: the file is missing, cut short, altered, or not a landscape.
     """
+    if why := no_file(path):
+        raise ArtifactError(f"landscape {path} must be a file, {why}; {_AGAIN}")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -142,7 +145,7 @@ def _landscape(path: Path, head: _Head, arrays: dict[str, NDArray[np.float64]]) 
     if shapes != [at, at, bins, bins, at, at] or not ordered or not whole:
         raise ArtifactError(f"landscape {path} is broken: its arrays do not fit its strata; {_AGAIN}")
     counts = Counts(grid, **arrays, at_ns=head.at_ns, half_life_ns=head.half_life_ns)
-    return Landscape(grid, survival, expected, head.strata, counts, head.shrinkage, head.source)
+    return Landscape(grid, survival, expected, head.strata, counts, head.shrinkage, head.tables)
 
 
 def _bytes(array: NDArray[Any]) -> bytes:

@@ -13,6 +13,7 @@ prediction: only inside a stratum must bids not depend on the price to beat.
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 import msgspec
 import numpy as np
@@ -172,6 +173,25 @@ def _said(level: str, value: str) -> str:
     if level == PREDICTION and value not in ("", OTHERS):
         return f"tenth {int(value) + 1}"
     return {"": "(none)", OTHERS: "(others)"}.get(value, value)
+
+
+def largest(strata: Strata, most: int) -> list[int]:
+    """Places of the largest strata, of each level in turn, so that small ones inside large ones are seen too.
+
+    One that holds all of its parent's rows says nothing new and is left out.
+
+    Args:
+        strata: of a landscape. most: how many at most.
+    """
+    rows = [stratum.rows for stratum in strata.strata]
+    new = [place for place in range(1, len(strata)) if rows[place] < rows[strata.strata[place].parent]]
+    order = sorted(new, key=lambda place: -rows[place])
+    levels = [
+        [place for place in order if len(strata.strata[place].path) == depth + 1]
+        for depth in range(len(strata.by))
+    ]
+    turns = [place for turn in zip_longest(*levels) for place in turn if place is not None]
+    return sorted(turns[:most], key=lambda place: (len(strata.strata[place].path), order.index(place)))
 
 
 def _child(path: tuple[str, ...], value: str, known: Mapping[tuple[str, ...], int]) -> int | None:

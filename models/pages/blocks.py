@@ -41,14 +41,23 @@ def document(title: str, *content: Markup | None) -> str:
     return f"<!DOCTYPE html>\n{page}\n"
 
 
-def header(name: str, lead: str, when: str, verdict: str | None = None, *, good: bool = True) -> Markup:
-    """The top of a page: what it is, what it says in a sentence, of what, and whether all is well."""
+def header(
+    name: str, lead: str, when: str, verdict: str | None = None, *, good: bool = True, care: bool = False
+) -> Markup:
+    """The top of a page: what it is, what it says in a sentence, of what, and whether all is well.
+
+    Args:
+        name: of the page. lead: the sentence. when: of what. verdict: the badge, None for none.
+        good, care: its colour: green, or amber (look before you use it); red where neither.
+    """
     return el(
         "header",
         el("h1", name),
         el("p", lead, class_="lead"),
         el("p", when, class_="when"),
-        el("p", verdict, class_=f"verdict {'good' if good else 'bad'}") if verdict else None,
+        el("p", verdict, class_=f"verdict {'care' if care else 'good' if good else 'bad'}")
+        if verdict
+        else None,
     )
 
 

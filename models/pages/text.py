@@ -14,6 +14,16 @@ def count(value: int | None) -> str:
     return DASH if value is None else f"{value:,}"
 
 
+def counted(value: float, one: str, many: str = "") -> str:
+    """A number with what it counts: `1 tree`, `2,000 trees`.
+
+    Args:
+        value: how many. one: what one of them is called. many: several, where it is not `one` and an s.
+    """
+    said = f"{value:,.0f}"
+    return f"{said} {one if said == '1' else many or one + 's'}"
+
+
 def percent(fraction: float | None, decimals: int = 1) -> str:
     """A fraction as a percentage; a little above nothing is not 0 %, a little short of all is not 100 %."""
     if fraction is None or not math.isfinite(fraction):

@@ -6,7 +6,6 @@ copy that was not finished.
 """
 
 import getpass
-import hashlib
 import os
 import re
 import shutil
@@ -40,23 +39,24 @@ from models.registry.files import (
     write_synced,
 )
 from models.registry.schema import check_follows
+from models.registry.whole import check_files
 from models.schema import check_servable
 
-ARCHIVED = "archived"
+ARCHIVED, CANDIDATE = "archived", "candidate"
 
 LOG_FILE = "audit.jsonl"
 LOCK_FILE = "lock"
 _MARK = b'{"format":1}\n'
 _INCOMING = "incoming-"
 _PREFIX = re.compile(r"[0-9a-f]{4,64}")
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _WAIT_S = 30.0
 
 
 class Kept(NamedTuple):
     """A model of a registry.
 
-    status: `champion`, `challenger` or `archived`. manifest: None where it is damaged, and `damage` says how.
+    status: `champion`, `challenger`, `archived` (it was one of them) or `candidate` (it never was).
+    manifest: None where it is damaged, and `damage` says how.
     """
 
     hash: str
@@ -130,7 +130,7 @@ class ModelRegistry:
             raise ArtifactError(
                 f"model {bundle.path} must have the hash of its folder's name, was {bundle.hash}: add it again"
             )
-        _check_files(bundle)
+        check_files(bundle)
         return bundle
 
     def resolve(self, name: str = CHAMPION) -> Path:
@@ -138,10 +138,18 @@ class ModelRegistry:
         return self.bundle(name).path
 
     def models(self) -> list[Kept]:
-        """All models, champion first, then challenger, then by the end of their data, latest first."""
+        """All models: champion, challenger, candidates, archived ones; of each the latest end of data first.
+
+        Raises:
+            ArtifactError: no registry, or a log that was altered.
+        """
         aliases = {each: alias for alias, each in reversed(self.aliases().items())}
-        found = [self._kept(each, aliases.get(each, ARCHIVED)) for each in self._hashes()]
-        order = (*ALIASES, ARCHIVED)
+        placed = self._placed()
+        found = [
+            self._kept(each, aliases.get(each, ARCHIVED if each in placed else CANDIDATE))
+            for each in self._hashes()
+        ]
+        order = (*ALIASES, CANDIDATE, ARCHIVED)
         return sorted(
             found,
             key=lambda one: (
@@ -150,6 +158,22 @@ class ModelRegistry:
                 one.hash,
             ),
         )
+
+    def status_of(self, wanted: str) -> str:
+        """What a model is, see `Kept`.
+
+        Args:
+            wanted: its hash.
+
+        Raises:
+            ArtifactError: as `models`.
+        """
+        named = [alias for alias, each in self.aliases().items() if each == wanted]
+        return named[0] if named else ARCHIVED if wanted in self._placed() else CANDIDATE
+
+    def _placed(self) -> set[str]:
+        """Hashes of the models that an alias ever named."""
+        return {each for entry in self.log() for each in entry.aliases.values()}
 
     def _kept(self, wanted: str, status: str) -> Kept:
         try:
@@ -171,8 +195,9 @@ class ModelRegistry:
 
     def _check_is_one(self) -> None:
         if not is_registry(self.path):
+            why = "is a file" if self.path.is_file() else "has none" if self.path.is_dir() else "is not there"
             raise ArtifactError(
-                f"registry {self.path} must be a folder with {MARK_FILE}, is not: make one with "
+                f"registry {self.path} must be a folder with {MARK_FILE}, {why}: make one with "
                 f"`clearbid models registry add {self.path} DIR`"
             )
 
@@ -402,8 +427,9 @@ class ModelRegistry:
         ):
             if is_registry(self.path):
                 return
+            what = "holds something else" if self.path.is_dir() else "is a file"
             raise ArtifactError(
-                f"registry {self.path} must be new, empty, or a folder with {MARK_FILE}, holds something else: "
+                f"registry {self.path} must be new, empty, or a folder with {MARK_FILE}, {what}: "
                 f"name another folder"
             )
         self.path.mkdir(parents=True, exist_ok=True)
@@ -425,7 +451,7 @@ class ModelRegistry:
 
     def _copy(self, source: ModelBundle, target: Path) -> None:
         """Copies a bundle beside its place, checks the copy, and puts it there."""
-        _check_files(source)
+        check_files(source)
         part = self.path / f"{_INCOMING}{source.hash[:12]}"
         part.mkdir()
         for name in (*source.manifest.files, MANIFEST_FILE):
@@ -437,29 +463,11 @@ class ModelRegistry:
                 f"model {source.path} must stay as it is while it is copied, was {source.hash[:12]} and then "
                 f"{copied.hash[:12]}: add it again"
             )
-        _check_files(copied)
+        check_files(copied)
         if target.exists():
             # Damaged: what reads it now is refused before and after.
             shutil.rmtree(target)
         rename_directory(part, target)
-
-
-def _check_files(bundle: ModelBundle) -> None:
-    """Checks all files that a manifest names, of which `load_bundle` reads those that it knows."""
-    for name, expected in bundle.manifest.files.items():
-        # Names come from a file that anyone may have written.
-        if not _FILE_NAME.fullmatch(name):
-            raise ArtifactError(f"a file of model {bundle.path} must have a plain name, was {name!r}")
-        try:
-            was = hashlib.sha256((bundle.path / name).read_bytes()).hexdigest()
-        except OSError as error:
-            raise ArtifactError(
-                f"model file {bundle.path / name} must be readable: {error.strerror}"
-            ) from error
-        if was != expected:
-            raise ArtifactError(
-                f"model file {bundle.path / name} must have sha256 {expected}, was {was}: add the model again"
-            )
 
 
 def _crowned(aliases: Mapping[str, str], champion: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The page of a calibration: a sentence, the overall ratios, plots by tenths, every number in a table."""
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -19,8 +20,8 @@ from models.pages.blocks import (
 )
 from models.pages.charts import Axis, ChartIds, Series, legend, plane_chart
 from models.pages.markup import Markup, el
-from models.pages.text import DASH, count, percent, ratio
-from models.reliability.ratios import Ratio, Tenth
+from models.pages.text import DASH, count, counted, percent, ratio
+from models.reliability.ratios import MIN_EVENTS, Ratio, Tenth
 from models.reliability.report import PREDICTION, ModelReliability
 
 LOW, HIGH = 0.95, 1.05
@@ -28,7 +29,7 @@ _MICROS = 1_000_000
 _EVENTS = {"ctr": "Clicks", "cvr": "Conversions"}
 _HOW = {
     "Ratio": "sum of probabilities over number of events; 1 is right, above 1 promises too much",
-    "Interval": "95%, of the weighted sum of rare events (Fay and Feuer 1997; exact where all weights are 1)",
+    "Interval": "95%, of the weighted sum of rare events (Fay and Feuer 1997), wider where users have several",
     "As if all were won": "rows weighted by one over their chance to win, clipped",
     "Effective rows": "(sum of weights)^2 / sum of squared weights: of how many equal rows they are worth",
     "Tenth": "ten groups of equally many rows in the order of a value; equal values stay together",
@@ -42,26 +43,41 @@ class Shown(msgspec.Struct, frozen=True):
     found: ModelReliability
 
 
-def render(title: str, when: str, models: Sequence[Sequence[Shown]], notes: Sequence[str]) -> str:
+def render(
+    title: str,
+    when: str,
+    models: Sequence[Sequence[Shown]],
+    notes: Sequence[str],
+    changes: Sequence[str] = (),
+) -> str:
     """The whole page.
 
     Args:
         title: what was measured. when: on what.
         models: for each model its states, the last is what the sentence speaks of.
-        notes: what the numbers can not say.
+        notes: what the numbers can not say. changes: what tables that were fitted again change.
     """
     ids = ChartIds()
     last = models[0][-1].found
     return document(
         title,
-        header("Calibration", sentence(last), when, verdict(last), good=is_good(last)),
-        figures(_figures(last)),
-        *(_model(ids, states) for states in models),
-        section(
-            "What this does not say", None, card(el("ul", *(el("li", note) for note in notes), class_="list"))
+        header(
+            "Calibration",
+            sentence(last),
+            when,
+            verdict(last),
+            good=is_good(last) and last.overall.positives >= MIN_EVENTS,
         ),
+        figures(_figures(last)),
+        _listed("What the new tables change", changes) if changes else None,
+        *(_model(ids, states) for states in models),
+        _listed("What this does not say", notes),
         glossary(_HOW),
     )
+
+
+def _listed(heading: str, lines: Sequence[str]) -> Markup:
+    return section(heading, None, card(el("ul", *(el("li", line) for line in lines), class_="list")))
 
 
 def sentence(found: ModelReliability) -> str:
@@ -69,15 +85,25 @@ def sentence(found: ModelReliability) -> str:
     whole = found.overall
     events = _EVENTS.get(found.name, found.name)
     if whole.ratio is None or whole.low is None:
-        return f"{events}: none happened among {count(whole.rows)} rows, so nothing can be said."
+        return f"{events}: none happened among {counted(whole.rows, 'row')}, so nothing can be said."
     if not whole.excludes_one():
-        return f"{events} are predicted right on what was won, as far as {count(whole.positives)} of them can tell."
+        said = f"predicted over happened is {interval(whole)}"
+        if whole.positives < MIN_EVENTS:
+            return f"{events}: {count(whole.positives)} of them on what was won are too few events to tell; {said}."
+        if _is_narrow(whole):
+            return f"{events} are predicted right on what was won: {said}."
+        told = f"{count(whole.positives)} of them tell no more"
+        return f"{events} on what was won do not show a wrong prediction, but {told}: {said}."
     way = "high" if whole.ratio > 1.0 else "low"
     ends = sorted((abs(whole.low - 1.0), abs((whole.high or whole.ratio) - 1.0)))
     return (
         f"{events} are predicted {percent(abs(whole.ratio - 1.0))} too {way} on what was won "
         f"(interval {percent(ends[0])} to {percent(ends[1])})."
     )
+
+
+def _is_narrow(group: Ratio) -> bool:
+    return group.low is not None and group.high is not None and group.low >= LOW and group.high <= HIGH
 
 
 def is_good(found: ModelReliability) -> bool:
@@ -95,6 +121,8 @@ def verdict(found: ModelReliability) -> str:
         for key, tenths in found.tenths.items()
         if any(_is_off(tenth.plain) for tenth in tenths)
     ]
+    if is_good(found) and found.overall.positives < MIN_EVENTS:
+        return f"Too few events to judge by: {found.overall.positives}, at least {MIN_EVENTS} are needed"
     if is_good(found):
         return f"No group has an interval outside {LOW} to {HIGH}"
     return f"Interval outside {LOW} to {HIGH}: " + ", ".join(off or ["the whole"])
@@ -119,7 +147,7 @@ def _figures(found: ModelReliability) -> tuple[Figure, ...]:
         Figure("Ratio", ratio(whole.ratio, 3), interval(whole), _HOW["Ratio"]),
         Figure("As if all were won", ratio(weighted.ratio, 3) if weighted else DASH,
                interval(weighted) if weighted else "needs lost bids", _HOW["As if all were won"]),
-        Figure("Events", count(whole.positives), f"of {count(whole.rows)} rows"),
+        Figure("Events", count(whole.positives), f"of {counted(whole.rows, 'row')}"),
         Figure("Effective rows", effective, clipped, _HOW["Effective rows"]),
     )  # fmt: skip
 
@@ -188,11 +216,16 @@ def _mean(tenth: Tenth) -> float:
 
 def _by_value(ids: ChartIds, name: str, key: str, tenths: Sequence[Tenth]) -> Markup:
     known = [(place, tenth.plain) for place, tenth in enumerate(tenths, start=1) if tenth.plain.ratio]
-    points = tuple((float(place), group.ratio or 0.0) for place, group in known)
-    bars = tuple((group.low or 0.0, group.high or group.ratio or 0.0) for _, group in known)
-    top = 2.0 if all(y <= 2.0 for _, y in points) else 4.0  # what lies above is drawn at the edge
+    reach, ticks = _doublings([value for _, group in known for value in (group.ratio, group.low, group.high)])
+
+    def log(value: float | None) -> float:
+        return reach if value is None else math.log2(value)
+
+    points = tuple((float(place), log(group.ratio)) for place, group in known)
+    # What happened may be 0: the ratio has no upper end then, and the bar goes to the edge.
+    bars = tuple((log(group.low), log(group.high)) for _, group in known)
     lines = (
-        Series("right", ((0.5, 1.0), (len(tenths) + 0.5, 1.0)), "plan"),
+        Series("right", ((0.5, 0.0), (len(tenths) + 0.5, 0.0)), "plan"),
         Series("predicted over happened", points, "spend", marked=True, joined=False, bars=bars),
     )
     x = Axis(
@@ -201,9 +234,26 @@ def _by_value(ids: ChartIds, name: str, key: str, tenths: Sequence[Tenth]) -> Ma
         len(tenths) + 0.5,
         tuple((float(k), str(k)) for k in range(1, len(tenths) + 1)),
     )
-    y = Axis("", 0.0, top, tuple((top * k / 4, ratio(top * k / 4)) for k in range(5)))
-    drawn = plane_chart(ids, f"{name} by {key}", "Predicted over happened by tenth.", x, y, lines)
+    y = Axis("", -reach, reach, ticks)
+    drawn = plane_chart(
+        ids,
+        f"{name} by {key}",
+        "Predicted over happened by tenth, on a logarithmic scale.",
+        x,
+        y,
+        lines,
+    )
     return Markup(legend(lines) + drawn)
+
+
+def _doublings(values: Sequence[float | None]) -> tuple[float, tuple[tuple[float, str], ...]]:
+    """How many doublings an axis must reach either way of 1 to hold all values, and its ticks."""
+    logs = [abs(math.log2(value)) for value in values if value]
+    reach = max(1, math.ceil(max(logs, default=0.0)))
+    step = math.ceil(reach / 3)
+    reach = math.ceil(reach / step) * step
+    marks = range(-reach, reach + 1, step)
+    return float(reach), tuple((float(mark), f"{2.0**mark:.3g}") for mark in marks)
 
 
 def _tenths_table(name: str, key: str, tenths: Sequence[Tenth]) -> Markup:

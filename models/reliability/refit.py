@@ -106,4 +106,5 @@ def _report(report: ModelReport, table: CalibrationTable, raw: Floats, rows: Sam
         calibration=table.method,
         before=evaluate(rows.labels, sigmoid(raw), rows.sampling),
         after=evaluate(rows.labels, calibrate(table, raw), rows.sampling),
+        settled=msgspec.UNSET,  # both are now
     )

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.clusters import Clusters, clusters_in
 from models.dataset import TrainingTable
 from models.errors import TableError
 from models.landscape.curves import Landscape
@@ -43,16 +44,18 @@ class Sample(msgspec.Struct, frozen=True):
         rows: int64[N], places in the table.
         labels: float64[N] of 0.0 and 1.0.
         sampling: float64[N], how many rows each stands for; None is one each.
+        clusters: int32[N], which rows belong together.
     """
 
     rows: Rows
     labels: Floats
     sampling: Floats | None
+    clusters: Clusters
 
     def part(self, begin: int, end: int) -> "Sample":
         """Rows begin..end-1."""
         sampling = None if self.sampling is None else self.sampling[begin:end]
-        return Sample(self.rows[begin:end], self.labels[begin:end], sampling)
+        return Sample(self.rows[begin:end], self.labels[begin:end], sampling, self.clusters[begin:end])
 
 
 def samples_of(table: TrainingTable, horizon_ns: int = 0) -> dict[str, Sample]:
@@ -69,11 +72,11 @@ def samples_of(table: TrainingTable, horizon_ns: int = 0) -> dict[str, Sample]:
     if not shown.any():
         raise TableError(f"table {table.source} must have won rows, all have won = 0")
     known = shown & (table.click > 0) & ~np.isnan(table.conversion) & settled(table, horizon_ns)
-    weight = _extra(table, "weight")
+    weight, clusters = _extra(table, "weight"), clusters_in(table.extras, len(table))
     found = {}
     for name, mask, labels in (("ctr", shown, table.click), ("cvr", known, table.conversion)):
         rows = np.flatnonzero(mask)
-        found[name] = Sample(rows, labels[rows], None if weight is None else weight[rows])
+        found[name] = Sample(rows, labels[rows], None if weight is None else weight[rows], clusters[rows])
     return found
 
 
@@ -112,13 +115,13 @@ def reliability(
     by = {key: value[sample.rows] for key, value in values.items() if value is not None} | {PREDICTION: p}
     return ModelReliability(
         name=name,
-        overall=ratio_of(p, sample.labels, sample.sampling),
-        weighted=None if winning is None else ratio_of(p, sample.labels, winning),
+        overall=ratio_of(p, sample.labels, sample.sampling, sample.clusters),
+        weighted=None if winning is None else ratio_of(p, sample.labels, winning, sample.clusters),
         won=won,
         tenths={
             key: tenths
             for key, value in by.items()
-            if (tenths := by_tenths(value, p, sample.labels, sample.sampling, winning))
+            if (tenths := by_tenths(value, p, sample.labels, sample.sampling, winning, sample.clusters))
         },
     )
 

@@ -28,6 +28,7 @@ def save_factor(path: Path, model: str, name: str, factor: PriceFactor) -> None:
     file = FactorFile(model=model, name=name, factor=factor)
     file = msgspec.structs.replace(file, sha256=_digest(file))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.format(_canonical(file), indent=2) + b"\n")
     except OSError as error:
         raise ArtifactError(f"price factor {path} must be writable: {error.strerror}") from error

@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.artifact import MODEL_NAMES
+from models.clusters import Clusters, clusters_in
 from models.dataset import TrainingTable
+from models.reliability.ratios import MIN_EVENTS, ratio_of
 from models.ripe import horizon_of, settled
 from models.schema import SEGMENT_PREFIX, SEGMENTS_COLUMN, FeatureSpec, segments_of
 from models.scorer import Scorer
@@ -34,8 +36,8 @@ CALENDAR = frozenset({"hour", "weekday"})
 """Features that differ between any two spans of time: told, never an alarm."""
 NO_EVENT_CHANCE = 0.005
 """Chance of no event at all (Poisson) below which that is an alarm."""
-Z = 2.576
-"""Of a two-sided 99 % interval."""
+CALIBRATION_LEVEL = 0.99
+"""Of confidence of predicted over happened."""
 
 Floats = NDArray[np.float64]
 Level = Literal["ok", "notice", "alarm"]
@@ -113,35 +115,37 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def calibration_of(
-    name: str, y: Floats, p: Floats, weights: Floats | None, bounds: tuple[float, float]
+    name: str,
+    y: Floats,
+    p: Floats,
+    weights: Floats | None,
+    bounds: tuple[float, float],
+    clusters: Clusters | None = None,
 ) -> Calibration:
-    """Predicted over happened with a 99 % interval on the logarithm; rows are taken as independent.
-
-    The variance is that of the label sum about the calibrated prediction, sum of w^2 (y - p / ratio)^2.
+    """Predicted over happened with the 99 % interval of `models.reliability.ratios`.
 
     Args:
         name: of the model. y: float64[N] of 0.0 and 1.0. p: float64[N] inside (0, 1).
         weights: float64[N] > 0, None is 1 each. bounds: where it is an alarm, see `Bounds`.
+        clusters: int32[N], which rows belong together; None takes each for itself.
     """
-    w = np.ones(len(y)) if weights is None else weights
-    positives, happened = int(y.sum()), float((w * y).sum())
-    if not positives:
+    found = ratio_of(p, y, weights, clusters, CALIBRATION_LEVEL)
+    ratio, low, high = found.ratio, found.low, found.high if found.high is not None else math.inf
+    if ratio is None or low is None:
         return _without_events(name, len(y), float(p.sum()))
-    ratio = float((w * p).sum()) / happened
-    spread = math.exp(Z * math.sqrt(float((w**2 * (y - p / ratio) ** 2).sum())) / happened)
-    low, high = ratio / spread, ratio * spread
+    few = f"; {found.positives} events are too few to call it right" if found.positives < MIN_EVENTS else ""
     level: Level = "ok" if low <= 1.0 <= high else "notice"
     if high < bounds[0] or low > bounds[1]:
         level = "alarm"
     return Calibration(
         name=name,
         rows=len(y),
-        positives=positives,
+        positives=found.positives,
         ratio=ratio,
         low=low,
         high=high,
         level=level,
-        words=f"predicted {ratio:.3f} times what happened ({low:.3f} to {high:.3f})",
+        words=f"predicted {ratio:.3f} times what happened ({low:.3f} to {high:.3f}){few}",
     )
 
 
@@ -263,9 +267,9 @@ def calibrations(
         horizon_ns: as `labels_of`.
     """
     found = []
+    weights, clusters = weights_of(table), clusters_in(table.extras, len(table))
     for place, name in enumerate(MODEL_NAMES):
         rows, y = labels_of(table, name, horizon_ns)
-        weights = weights_of(table)
         found.append(
             calibration_of(
                 f"calibration {name}",
@@ -273,6 +277,7 @@ def calibrations(
                 probabilities[rows, place],
                 weights[rows] if weights is not None else None,
                 bounds,
+                clusters[rows],
             )
         )
     return found

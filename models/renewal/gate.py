@@ -2,7 +2,6 @@
 
 import statistics
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.artifact import MODEL_NAMES
+from models.clusters import clusters_in, packed
 from models.dataset import TrainingTable
 from models.evaluation.compare import compare
-from models.evaluation.resampling import clusters_of, packed
 from models.registry.schema import bundle_differences
-from models.renewal.drift import DriftReport, calibrations, labels_of, weights_of
+from models.renewal.drift import Calibration, DriftReport, calibrations, labels_of, weights_of
 from models.renewal.settings import RenewalSettings
 from models.ripe import horizon_of
 from models.scorer import Scorer
@@ -52,7 +51,7 @@ class Rivals:
         self.settings = settings
         self._champion, self._challenger = champion, challenger
         self._horizon_ns = horizon_of(challenger.bundle, champion.bundle if champion else None)
-        self._clusters = clusters_of(_users(rows), len(rows))
+        self._clusters = clusters_in(rows.extras, len(rows))
         self.new = challenger.probabilities(challenger.bundle.spec.encode_table(rows.columns))
         self.old = (
             champion.probabilities(champion.bundle.spec.encode_table(rows.columns)) if champion else None
@@ -129,25 +128,32 @@ class Rivals:
         return np.full(len(y), float(np.average(y, weights=weights)))
 
     def calibration(self) -> list[Check]:
-        """Whether as many events come as are predicted, as far as the rows can tell."""
-        settings, found = self.settings, []
-        for one in calibrations(self.rows, self.new, settings.calibration, self._horizon_ns):
-            ratio = one.ratio
-            numbers = {"ratio": ratio, "low": one.low, "high": one.high, "events": one.positives}
-            if ratio is None:
-                found.append(
-                    Check(name=one.name, passed=one.level != "alarm", words=one.words, numbers=numbers)
-                )
-                continue
-            if one.positives < settings.min_positives:
-                words = f"{one.positives} events are too few to tell"
-                found.append(Check(name=one.name, passed=True, words=words, numbers=numbers))
-                continue
-            hard = settings.calibration_hard
-            passed = one.level != "alarm" and hard[0] <= ratio <= hard[1]
-            words = f"{one.words}, bounds {settings.calibration[0]} to {settings.calibration[1]}"
-            found.append(Check(name=one.name, passed=passed, words=words, numbers=numbers))
-        return found
+        """Whether as many events come as are predicted, as far as rows can tell; the champion's stand beside it."""
+        champions = self._calibrations(self.old) if self.old is not None else [None] * len(MODEL_NAMES)
+        return [
+            self._calibrated(one, champion)
+            for one, champion in zip(self._calibrations(self.new), champions, strict=True)
+        ]
+
+    def _calibrations(self, probabilities: Floats) -> list[Calibration]:
+        return calibrations(self.rows, probabilities, self.settings.calibration, self._horizon_ns)
+
+    def _calibrated(self, one: Calibration, champion: Calibration | None) -> Check:
+        settings, ratio = self.settings, one.ratio
+        numbers: dict[str, Any] = {"ratio": ratio, "low": one.low, "high": one.high, "events": one.positives}
+        if champion is not None:
+            numbers["champion"] = {"ratio": champion.ratio, "low": champion.low, "high": champion.high}
+        if ratio is None:
+            return Check(name=one.name, passed=one.level != "alarm", words=one.words, numbers=numbers)
+        if one.positives < settings.min_positives:
+            words = f"{one.positives} events are too few to tell"
+            return Check(name=one.name, passed=True, words=words, numbers=numbers)
+        hard = settings.calibration_hard
+        passed = one.level != "alarm" and hard[0] <= ratio <= hard[1]
+        words = f"{one.words}, bounds {settings.calibration[0]} to {settings.calibration[1]}"
+        if champion is not None:
+            words += f"; the champion {champion.words}"
+        return Check(name=one.name, passed=passed, words=words, numbers=numbers)
 
     def speed(self) -> Check:
         """Time to score a row, medians of rounds in turns, so that a busy machine is busy for both."""
@@ -206,9 +212,3 @@ def ns_a_row(scorers: list[Scorer], rows: TrainingTable) -> list[float]:
             if turn:  # the first is a warm-up
                 took[place].append((time.thread_time_ns() - began) / len(part))
     return [statistics.median(one) for one in took]
-
-
-def _users(table: TrainingTable) -> Sequence[object] | None:
-    """Rows of one user are alike: an interval that took each for itself would be too narrow."""
-    found = table.extras.get("user")
-    return None if found is None else list(found)

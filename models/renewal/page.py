@@ -6,7 +6,7 @@ from models.renewal.drift import Calibration, DriftReport, Shift
 
 _SHOWN = 12
 _TONES = {"ok": "value", "notice": "drop", "alarm": "fault"}
-_FORMULAS = {
+FORMULAS = {
     "PSI": "sum over bins of (q - p) ln(q / p), p and q the shares of reference and fresh rows, half a row added "
     "to each bin",
     "KS": "largest distance of the two distribution functions",
@@ -18,7 +18,6 @@ _FORMULAS = {
 def drift_page(report: DriftReport, model: str) -> str:
     """The page of a report; `model` is the hash of the model."""
     ids = charts.ChartIds()
-    shifts = sorted((*report.features, *report.predictions), key=lambda one: -one.psi)
     alarms = report.alarms
     (first, last), (since, until) = report.windows_ns
     return blocks.document(
@@ -26,11 +25,21 @@ def drift_page(report: DriftReport, model: str) -> str:
         blocks.header(
             "Drift",
             _lead(report),
-            f"{report.rows[0]:,} reference rows {text.moment(first)} to {text.moment(last)}; "
-            f"{report.rows[1]:,} fresh rows {text.moment(since)} to {text.moment(until)}; model {model[:12]}",
-            f"{len(alarms)} alarms" if alarms else "no alarm",
+            f"{text.counted(report.rows[0], 'reference row')} {text.moment(first)} to {text.moment(last)}; "
+            f"{text.counted(report.rows[1], 'fresh row')} {text.moment(since)} to {text.moment(until)}; "
+            f"model {model[:12]}",
+            text.counted(len(alarms), "alarm") if alarms else "no alarm",
             good=not alarms,
         ),
+        *drift_sections(report, ids),
+        blocks.glossary(FORMULAS),
+    )
+
+
+def drift_sections(report: DriftReport, ids: charts.ChartIds) -> list[Markup]:
+    """What has moved, calibration, and every feature: also part of the page of a renewal."""
+    shifts = sorted((*report.features, *report.predictions), key=lambda one: -one.psi)
+    return [
         blocks.section(
             "What has moved most",
             "Population stability index; the track ends at 0.5. Above 0.2 is an alarm, above 0.1 worth a look. "
@@ -39,8 +48,7 @@ def drift_page(report: DriftReport, model: str) -> str:
         ),
         blocks.section("Calibration on the fresh rows", None, blocks.card(_calibration(report.calibration))),
         blocks.section("Every feature", None, blocks.card(_table(shifts))),
-        blocks.glossary(_FORMULAS),
-    )
+    ]
 
 
 def _lead(report: DriftReport) -> str:
@@ -78,7 +86,7 @@ def _calibration(found: tuple[Calibration, ...]) -> Markup:
 
 def _table(shifts: list[Shift]) -> Markup:
     columns = [
-        blocks.Column(name, _FORMULAS.get(name))
+        blocks.Column(name, FORMULAS.get(name))
         for name in ("", "PSI", "limit", "KS", "KS limit", "missing before", "missing now", "")
     ]
     rows = [

@@ -14,6 +14,7 @@ import msgspec
 from models.artifact import ModelBundle
 from models.dataset import TrainingTable
 from models.errors import ModelError
+from models.pages.text import counted
 from models.registry import CHALLENGER, CHAMPION, ModelRegistry
 from models.renewal.drift import DriftReport, drift_of
 from models.renewal.gate import Check, Rivals, drifted
@@ -111,7 +112,9 @@ class Renewal:
         numbers = {"rows": len(found), "table": table.source, "sha256": table.sha256}
         if len(found):
             numbers |= {"from_ns": int(found.at_ns[0]), "until_ns": int(found.at_ns[-1])}
-        self._registry.record("window", f"{len(found):,} rows of the last {settings.window}", numbers=numbers)
+        self._registry.record(
+            "window", f"{counted(len(found), 'row')} of the last {settings.window}", numbers=numbers
+        )
         return found
 
     # -- train and judge ------------------------------------------------------------------------------------
@@ -124,8 +127,8 @@ class Renewal:
         if clicks < settings.min_positives or not len(taught):
             return self._end(
                 "kept",
-                f"{len(rows):,} rows with {clicks} clicks are later than all that the champion has seen, "
-                f"{settings.min_positives} clicks are needed to judge another",
+                f"{counted(len(rows), 'row')} with {counted(clicks, 'click')} are later than all that the champion "
+                f"has seen, {counted(settings.min_positives, 'click is', 'clicks are')} needed to judge another",
             )
         bundle = self._teach(taught)
         if champion is not None and bundle.hash == champion.bundle.hash:
@@ -153,7 +156,7 @@ class Renewal:
         self._registry.challenge(bundle.hash, why, numbers)
         return self._end(
             "challenging",
-            f"{why}; it shadows the champion until {settings.shadow_rows:,} later rows are there",
+            f"{why}; it shadows the champion until {counted(settings.shadow_rows, 'later row')} can be judged",
             checks=checks,
             drift=drift,
         )
@@ -177,7 +180,7 @@ class Renewal:
                 params=self._settings.train,
                 progress=self._progress,
             )
-            wanted = registry.add(bundle.path, f"trained on {len(taught):,} rows of {taught.source}")
+            wanted = registry.add(bundle.path, f"trained on {counted(len(taught), 'row')} of {taught.source}")
         return registry.bundle(wanted)
 
     # -- shadow ---------------------------------------------------------------------------------------------
@@ -195,10 +198,10 @@ class Renewal:
         fewest = max(settings.shadow_rows, 1) if gated_ns is not None else 1
         if len(rows) < fewest or clicks < settings.min_positives or not len(before):
             there, wanted = (
-                f"{len(rows):,} rows with {clicks} clicks",
-                f"{settings.min_positives} clicks are needed",
+                f"{counted(len(rows), 'row')} with {counted(clicks, 'click')}",
+                f"{counted(settings.min_positives, 'click is', 'clicks are')} needed",
             )
-            words = f"the challenger has shadowed {there}, {fewest:,} rows with {wanted}"
+            words = f"the challenger has shadowed {there}, {counted(fewest, 'row')} with {wanted}"
             if gated_ns is None:
                 words = f"the challenger has yet to pass the gate: {there} are new to both models, {wanted}"
             return self._end("waiting", words, model=bundle.hash)
@@ -209,7 +212,7 @@ class Renewal:
         checks = [rivals.features(), rivals.change(), rivals.entropy(must_win=False), *rivals.calibration()]
         checks.append(drifted(drift))
         if self._judged("shadow", bundle, checks, rows):
-            why = f"stood beside the champion on {len(rows):,} later rows: {checks[2].words}"
+            why = f"stood beside the champion on {counted(len(rows), 'later row')}: {checks[2].words}"
             return self._promoted(champion, bundle, why, checks, drift)
         self._registry.archive(bundle.hash, _failures(checks))
         return self._end("kept", _failures(checks), model=bundle.hash, checks=checks, drift=drift)

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from models.errors import TableError
+from models.paths import no_file
 from models.renewal.drift import Bounds
 from models.spans import span_ns
 from models.train import TrainParams
@@ -80,6 +81,8 @@ def load_settings(path: Path) -> RenewalSettings:
     Raises:
         TableError: the file is missing, is not TOML, or holds a key or value that is not allowed.
     """
+    if why := no_file(path):
+        raise TableError(f"renewal settings {path} must be a file, {why}")
     try:
         found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), RenewalSettings)
     except OSError as error:

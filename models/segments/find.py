@@ -7,11 +7,12 @@ import msgspec
 import numpy as np
 
 from models.dataset import TrainingTable
+from models.pages.text import counted
 from models.segments.behaviour import Behaviour, Ints, behaviour_of
 from models.segments.clusters import APART, STABLE, Clusters, clusters_of
 from models.segments.folder import Before
 from models.segments.matching import Named, name_groups
-from models.segments.report import FOUND, NO_STABLE, Report, Segment, TraitTold, TrialTold
+from models.segments.report import FOUND, NO_STABLE, NO_STRUCTURE, Report, Segment, TraitTold, TrialTold
 from models.segments.response import Answers, answers_of, best_of
 from models.segments.space import Space, space_of
 from models.segments.traits import Trait, rows_each, traits_of
@@ -87,6 +88,7 @@ def find_segments(
             clusters.labels,
             before.segment_of if before is not None else None,
             before.next_number if before is not None else 1,
+            before.removed if before is not None else (),
         )
     else:
         named = _none_named(behaviour, before)
@@ -123,7 +125,7 @@ def _none_named(behaviour: Behaviour, before: Before | None) -> Named:
     if before is None:
         return Named((), 1, None, ())
     labels: Ints = np.zeros(len(behaviour.users), dtype=np.int64)
-    named = name_groups(behaviour.users, labels, before.segment_of, before.next_number)
+    named = name_groups(behaviour.users, labels, before.segment_of, before.next_number, before.removed)
     assert named.churn is not None, "there was a set before"
     known = len(behaviour.users) - named.churn.joined
     churn = msgspec.structs.replace(
@@ -132,7 +134,7 @@ def _none_named(behaviour: Behaviour, before: Before | None) -> Named:
         new=(),
         retired=tuple(sorted(set(before.segment_of.values()))),
         stayed=0,
-        moved=known,
+        moved=known - named.churn.had_none,
     )
     return Named((), before.next_number, churn, named.left)
 
@@ -149,7 +151,7 @@ def _report(
 ) -> Report:
     at_ns = table.at_ns[behaviour.rows]
     return Report(
-        verdict=FOUND if answers is not None else NO_STABLE,
+        verdict=_verdict(space, clusters),
         table=table.source,
         table_sha256=table.sha256,
         window_ns=(int(at_ns[0]), int(at_ns[-1])),
@@ -172,6 +174,13 @@ def _report(
         churn=named.churn,
         cautions=_cautions(space, clusters, wish),
     )
+
+
+def _verdict(space: Space, clusters: Clusters) -> str:
+    """Whether there is something to build on; groups that were asked for are made either way."""
+    if space.kept == 0:
+        return NO_STRUCTURE
+    return FOUND if clusters.taken is not None and clusters.taken.stable else NO_STABLE
 
 
 def _segments(
@@ -232,7 +241,7 @@ def _cautions(space: Space, clusters: Clusters, wish: Wish) -> tuple[str, ...]:
         )
     if clusters.trials and clusters.trials[0].groups < clusters.trials[0].asked and wish.groups is not None:
         found.append(
-            f"{clusters.trials[0].asked} groups were asked for: {clusters.trials[0].groups} have "
-            f"{wish.smallest} users, and the others were merged into these."
+            f"{clusters.trials[0].asked} groups were asked for: "
+            f"{counted(clusters.trials[0].groups, 'has', 'have')} {wish.smallest} users, the others were merged in."
         )
     return tuple(found)

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.errors import ArtifactError
+from models.paths import no_folder, no_place_for_folder
 from models.segments.report import Report
 
 FORMAT = 1
@@ -125,8 +126,13 @@ def save_segments(
 
 def check_replaceable(out: Path) -> None:
     """Raises `ArtifactError` where `out` is there and is something else than a set of segments."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise ArtifactError(f"segments directory {out} must be a directory or not be there, is neither")
+    if out.is_symlink():
+        raise ArtifactError(
+            f"segments directory {out} must be a folder itself, because it is replaced as a whole, is a link to one: "
+            f"name what it points to"
+        )
+    if why := no_place_for_folder(out):
+        raise ArtifactError(f"segments directory {out} {why}")
     others = sorted(one.name for one in out.iterdir() if one.name not in _FILES) if out.is_dir() else []
     if others:
         raise ArtifactError(
@@ -163,6 +169,8 @@ def load_segments(path: Path) -> Before:
     Raises:
         ArtifactError: a file is missing, altered or broken: which one, what was expected, what to do.
     """
+    if path.is_file():
+        raise ArtifactError(f"segments {path} must be a folder, {no_folder(path)}")
     if not path.exists() and _aside(path).is_dir():
         _aside(path).rename(path)  # cut short between its two moves
     manifest = _manifest(path)

@@ -5,7 +5,7 @@ solved exactly by `scipy.optimize.linear_sum_assignment`. A group that shares to
 name gets a new number; a number is never given twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -23,6 +23,7 @@ class Churn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         before: segments before. kept: names that stayed. new: names that came. retired: names that went.
         stayed: users in the segment of the same name as before. moved: users in another one.
+        had_none: users of the set before who were in no segment then.
         joined: users not in the set before. left: users of the set before who are not in the table now.
     """
 
@@ -32,6 +33,7 @@ class Churn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retired: tuple[str, ...]
     stayed: int
     moved: int
+    had_none: int
     joined: int
     left: int
 
@@ -47,13 +49,18 @@ class Named:
 
 
 def name_groups(
-    users: Sequence[str], labels: Ints, before: Mapping[str, str] | None, next_number: int
+    users: Sequence[str],
+    labels: Ints,
+    before: Mapping[str, str] | None,
+    next_number: int,
+    in_none: Collection[str] = (),
 ) -> Named:
     """Names groups, as before where there is a before.
 
     Args:
         users: keys. labels: int64[users].
         before: segment of each user in the set before. next_number: of the next new segment, from 1.
+        in_none: users of the set before who were in no segment then.
     """
     groups = int(labels.max()) + 1
     if before is None:
@@ -68,7 +75,9 @@ def name_groups(
     now = [names[label] for label in labels]
     known = [before.get(user) for user in users]
     stayed = sum(a == b for a, b in zip(now, known, strict=True))
-    joined = sum(one is None for one in known)
+    unassigned = set(in_none)
+    had_none = sum(user in unassigned and one is None for user, one in zip(users, known, strict=True))
+    joined = sum(one is None for one in known) - had_none
     left = tuple(sorted(set(before) - set(users)))
     churn = Churn(
         before=len(old),
@@ -76,7 +85,8 @@ def name_groups(
         new=tuple(name for name in names if name not in place),
         retired=tuple(name for name in old if name not in names),
         stayed=stayed,
-        moved=len(users) - joined - stayed,
+        moved=len(users) - joined - had_none - stayed,
+        had_none=had_none,
         joined=joined,
         left=len(left),
     )

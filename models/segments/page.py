@@ -16,11 +16,11 @@ from models.pages.blocks import (
 )
 from models.pages.charts import Axis, Bar, BarRow, ChartIds, Series, bar_chart, legend, plane_chart
 from models.pages.markup import Content, Markup, el
-from models.pages.text import DASH, count, moment, percent, ratio
-from models.segments.clusters import STABLE
-from models.segments.report import Report, Segment
+from models.pages.text import DASH, count, counted, moment, percent, ratio
+from models.segments.clusters import APART, STABLE
+from models.segments.report import FOUND, Report, Segment
 from models.segments.response import Cell, Rate
-from models.segments.words import value_words
+from models.segments.words import structure_words, taken_trial, value_words
 
 _MOST_CAMPAIGNS = 12
 _LIFT = "click rate by that of all other users, 95 % interval with users as the unit"
@@ -60,20 +60,27 @@ def segments_page(report: Report) -> str:
 
 def _top(report: Report) -> Markup:
     found = bool(report.segments)
+    users = counted(report.users, "user")
     lead = (
         f"{report.segments[0].name}: {report.segments[0].words}"
         if len(report.segments) == 1
-        else f"{len(report.segments)} audiences in {count(report.users)} users"
-        if found
-        else f"No stable segments in {count(report.users)} users"
+        else f"{len(report.segments)} audiences in {users}"
+        if report.verdict == FOUND
+        else f"{report.verdict.capitalize()} in {users}"
     )
+    if found and report.verdict != FOUND:
+        lead += f"; {counted(len(report.segments), 'group')} were asked for and cut out of them"
     best = max(report.segments, key=lambda one: one.ctr.lift_low or 0.0, default=None)
-    if best is not None and best.ctr.lift_low is not None and best.ctr.lift_low > 1.0:
+    if report.verdict == FOUND and best is not None and (best.ctr.lift_low or 0.0) > 1.0:
         lead += f"; {best.name} clicks most: {best.words}"
     when = f"{report.table}, {' to '.join(map(moment, report.window_ns))}"
-    stable = found and (report.asked is None or report.trials[0].stable)
-    verdict = "Stable under resampling" if stable else "Not stable: do not build on these" if found else None
-    return header("Segments", lead, when, verdict, good=stable)
+    trial, measured = taken_trial(report), structure_words(report)
+    if report.verdict != FOUND:
+        badge = f"{report.verdict.capitalize()}, do not build on this: {measured}"
+        return header("Segments", lead, when, badge, good=False)
+    overlap = trial is not None and trial.silhouette < APART
+    badge = f"Stable{', but the groups overlap' if overlap else ' under resampling'}: {measured}"
+    return header("Segments", lead, when, badge, care=overlap)
 
 
 def _answers(report: Report, ids: ChartIds) -> Markup:
@@ -168,12 +175,12 @@ def _campaigns(report: Report) -> Markup:
     held = sum(cell.holds for cell in report.cells)
     more = len(report.best) - len(campaigns)
     note = (
-        f"Click rate by that of all other users on the same campaign. Marked ●: {held} of {len(report.cells)} hold "
-        f"after Holm's correction for asking all of them at once; the rest may be chance. A dash: too little was "
-        f"expected to say anything."
+        f"Click rate by that of all other users on the same campaign. Marked ●: {held} of "
+        f"{counted(len(report.cells), 'pair')} hold after Holm's correction for asking all of them at once; the rest "
+        f"may be chance. A dash: too little was expected to say anything."
     )
     if more > 0:
-        note += f" {more} more campaigns stand in segments.json."
+        note += f" {counted(more, 'more campaign')} stand in segments.json."
     return section(
         "Which segment answers which campaign", note, card(table("Segments by campaign", columns, rows))
     )
@@ -199,6 +206,7 @@ def _churn(report: Report) -> Markup:
                     ("Retired", ", ".join(churn.retired) or DASH),
                     ("Users who stayed", count(churn.stayed)),
                     ("Users who moved", count(churn.moved)),
+                    ("Users who were in none before", count(churn.had_none)),
                     ("Users who joined", count(churn.joined)),
                     ("Users who left", count(churn.left)),
                 ]

@@ -8,8 +8,8 @@ from models.segments.matching import Churn
 from models.segments.response import Cell, Rate
 
 FORMAT = 1
-NO_STABLE = "no stable segments"
-FOUND = "found"
+NO_STRUCTURE, NO_STABLE, FOUND = "no structure found", "no stable segments", "found"
+"""No direction of behaviour is more than chance; groups are not found again in halves; segments to build on."""
 
 
 class TraitTold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,7 +62,7 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A set of segments.
 
     Attributes:
-        verdict: `found` or `no stable segments`.
+        verdict: `found`, `no stable segments` or `no structure found`; groups that were asked for are told with each.
         table, table_sha256: what they were found in. window_ns: first and last time of the rows that counted.
         rows: rows that counted. rows_unknown_user: rows left out because their user is null.
         users: users. columns: of behaviour that were used, with the number of values of each.

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+from models.pages.text import counted
 from models.schema import SEGMENTS_COLUMN
 from models.segments.behaviour import DAY_PART, WEEK_PART
+from models.segments.clusters import APART, STABLE
+from models.segments.report import Report, TrialTold
 from models.segments.response import Rate
 from models.segments.traits import Trait
 
@@ -16,6 +19,25 @@ _DEVICES = {
     "7": "set-top-box",
 }  # fmt: skip
 """Kinds of devices by the numbers of OpenRTB (AdCOM list "Device Types"), where a table has those."""
+
+
+def taken_trial(report: Report) -> TrialTold | None:
+    """The number of groups that the segments are of; None where nothing was tried."""
+    usable = [one for one in report.trials if one.stable] if report.asked is None else report.trials
+    return max(usable or report.trials, key=lambda one: one.silhouette, default=None)
+
+
+def structure_words(report: Report) -> str:
+    """What was measured of the structure, each figure beside the least that counts."""
+    some = counted(report.directions, "direction")
+    said = f"{some} of behaviour {'is' if report.directions == 1 else 'are'} more than chance, 1 is needed"
+    trial = taken_trial(report)
+    if trial is None:
+        return said
+    return (
+        f"{said}; halves of the users agree by {trial.stability:.3f}, {STABLE} is needed; "
+        f"silhouette {trial.silhouette:.2f}, groups stand apart from {APART} on"
+    )
 
 
 def words_of(traits: Sequence[Trait], rows_each: float, rows_each_others: float, ctr: Rate) -> str:

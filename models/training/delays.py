@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from models.calibration import sigmoid
 from models.dataset import CONVERSION_TIME, OBSERVED_UNTIL, TrainingTable
 from models.errors import TableError
+from models.pages.text import counted
 from models.reports import DelayReport
 from models.schema import FeatureSpec
 from models.texts import Texts
@@ -47,7 +48,9 @@ def conversions_of(slices: Slices, spec: FeatureSpec, params: TrainParams, seed:
     train = found["train"][0]
     dated = int(train.converted.sum())
     if dated < MIN_DELAYS:
-        return _complete(slices, f"{dated} dated conversions, {MIN_DELAYS} are needed to learn delays")
+        return _complete(
+            slices, f"{counted(dated, 'dated conversion')}, {MIN_DELAYS} are needed to learn delays"
+        )
     model = _model(train, spec, params, seed)
     curve = model.curve
     report = DelayReport(

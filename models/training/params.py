@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from models.errors import TableError
+from models.paths import no_file
 
 
 class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -73,6 +74,8 @@ def load_params(path: Path) -> TrainParams:
     Raises:
         TableError: the file is missing, is not TOML, or holds a key or value that is not allowed.
     """
+    if why := no_file(path):
+        raise TableError(f"training parameters {path} must be a file, {why}")
     try:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), TrainParams)
     except OSError as error:

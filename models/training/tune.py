@@ -14,6 +14,7 @@ import numpy as np
 from models.calibration import calibrate
 from models.errors import TableError
 from models.evaluate import evaluate
+from models.pages.text import counted
 from models.reports import TuningReport
 from models.schema import FeatureSpec
 from models.training.fit import Progress, fit_table, fit_trees
@@ -52,7 +53,8 @@ def tune_params(
     if not (judged.can_teach and clicks["train"].can_teach):
         raise TableError(
             "tuning needs 20 rows with and 20 without a click in the last half of the calibration rows, "
-            f"had {int(judged.y.sum())} clicks in {len(judged)} rows: give more rows, or train without --tune"
+            f"had {counted(int(judged.y.sum()), 'click')} in {counted(len(judged), 'row')}: give more rows, or train "
+            "without --tune"
         )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))

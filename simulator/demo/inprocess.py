@@ -251,7 +251,7 @@ class _Run:
         reply, notice = self._tracker.handle("GET", url, now_ns=self._clock.now_ns())
         self._statuses[reply.status] += 1
         if notice is not None:
-            self._sink.put([Outbound(NOTICES, notice.campaign_id.encode(), encode(notice))])
+            self._sink.put([Outbound(NOTICES, notice.key, encode(notice))])
 
     # -- the bidder -----------------------------------------------------------------------------------------
 

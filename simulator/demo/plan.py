@@ -77,8 +77,12 @@ class Plan:
 
     def exchange_rules(self, patience_seconds: float) -> dict[str, ExchangeRules]:
         """The engine's rules, the same for each exchange of the log."""
+        # Its clock runs faster than the wall's: a stall of the machine would look like an exchange that is slow.
         rules = ExchangeRules(
-            result_seconds=patience_seconds, billing_seconds=patience_seconds, default_tmax_ms=TMAX_MS
+            result_seconds=patience_seconds,
+            result_time="fixed",
+            billing_seconds=patience_seconds,
+            default_tmax_ms=TMAX_MS,
         )
         return dict.fromkeys(("default", *self.exchanges), rules)
 

@@ -101,6 +101,7 @@ def _campaign(plan: Plan, report: CampaignReport, lines: Mapping[str, Status]) -
         conversions=report.conversions,
         value_nanos=report.value_nanos,
         uncovered_nanos=report.uncovered_nanos,
+        view_conversions=report.view_conversions,
         name=campaign.name,
         advertiser=campaign.advertiser,
         currency=campaign.currency,

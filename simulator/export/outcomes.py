@@ -40,8 +40,8 @@ class Outcome(NamedTuple):
 
     Attributes:
         price_cpm_micros: what was paid; None where no notice brought a price.
-        conversions, value_nanos, converted_at_ns: after a click, and when the first was. Those without a click count
-            for nothing: no model is of them.
+        conversions, value_nanos, converted_at_ns: after a click, and when the first was, whether they named the bid
+            or its user. Those without a click before them count for nothing: no model is of them.
         observed_until_ns: until when conversions were looked for: the end of the books or of the bid's own time.
     """
 
@@ -69,7 +69,11 @@ def outcome_of(events: Sequence[Event], known_until_ns: int, *, over: bool) -> O
             return OPEN
         return UNSHOWN if events else LOST
     clicked = min((event.at_ns for event in events if event.kind == NoticeKind.CLICK), default=None)
-    own = [event for event in events if event.kind == NoticeKind.CONVERSION] if clicked is not None else []
+    own = [
+        event
+        for event in events
+        if event.kind == NoticeKind.CONVERSION and clicked is not None and event.at_ns >= clicked
+    ]
     return Outcome(
         "shown",
         _price(events),

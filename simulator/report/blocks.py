@@ -15,6 +15,7 @@ FORMULAS = {
     "CTR": "Clicks / impressions.",
     "CPC": "Spend / clicks.",
     "CPA": "Spend / conversions.",
+    "After a view": "Conversions that count for an impression, as no click of theirs was noticed within its window.",
     "Value": "What the campaign's goal events were worth to the advertiser, as the campaign states it.",
     "ROAS": "Value / spend: what came back for each unit spent; 1 is break-even.",
     "Plan": "Spend that the pacing plan had foreseen by then.",

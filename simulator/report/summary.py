@@ -30,7 +30,7 @@ class CampaignResult(msgspec.Struct, frozen=True, kw_only=True):
         value_nanos: what its goal events were worth to the advertiser.
         currency: ISO 4217 code of all its amounts. goal: `click` or `conversion`.
         eligible: opportunities that its targeting let through.
-        bids, wins: bids sent for it and bids won.
+        bids, wins: bids sent for it and bids won. view_conversions: conversions without a click of theirs.
         funnel: what dropped an eligible opportunity before a bid, by reason (`report.reasons.drops`);
             sums to `eligible - bids`.
         asked: opportunities held against its targeting, once for each of its line items. refused: those that
@@ -52,6 +52,7 @@ class CampaignResult(msgspec.Struct, frozen=True, kw_only=True):
     bids: int
     wins: int
     uncovered_nanos: int = 0
+    view_conversions: int = 0
     funnel: Mapping[str, int] = {}
     asked: int = 0
     refused: Mapping[str, int] = {}
@@ -149,6 +150,7 @@ class Totals(NamedTuple):
     impressions: int
     clicks: int
     conversions: int
+    view_conversions: int
     value_nanos: int
     eligible: int
     bids: int

@@ -13,7 +13,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bidder.cli.main import build_app
+from bidder.core.bankrules import BankRules
+from bidder.core.messages import NOTICES, Conversion, encode
 from bidder.errors import ClearbidError, InputError
+from bidder.runtime.bank import BankService
+from bidder.runtime.transport import Message
 from bidder.store.database import Database
 from bidder.store.journal import Decide, Entry
 from bidder.store.model import load_model
@@ -182,6 +186,33 @@ def test_a_model_is_trained_on_the_table_and_fits_the_bidder(won: Path, tmp_path
     exported.click[clicked] = 1.0
     train_bundle(exported, DECLARATIONS, tmp_path / "model", seed=1)
     assert "line_item" in load_model(tmp_path / "model").spec.names
+
+
+def test_a_conversion_that_named_its_user_is_the_label_of_its_click(
+    embedded_run: Path, tmp_path: Path
+) -> None:
+    """Told to the bank of a run that is over, of a click of which nothing had come."""
+    folder = copied(embedded_run, tmp_path / "run")
+    with Database(folder / DATABASE) as database:
+        with database.reading() as connection:
+            bid_id, user, advertiser_id, clicked_ns = connection.execute(
+                """SELECT bid_id, user_key, advertiser_id, at_ns FROM bookings WHERE kind = 5 AND user_key <> ''
+                   AND bid_id NOT IN (SELECT bid_id FROM bookings WHERE kind = 6) ORDER BY at_ns DESC LIMIT 1"""
+            ).fetchone()
+            (now_ns,) = connection.execute("SELECT max(booked_ns) FROM bookings").fetchone()
+        at_ns = (clicked_ns + now_ns) // 2
+        sale = Conversion(
+            advertiser_id=advertiser_id, order_id="order-1", value_nanos=7, at_ns=at_ns, arrived_ns=now_ns,
+            users=(user,),
+        )  # fmt: skip
+        service = BankService.open(database, BankRules(), now_ns)
+        service.on_messages([Message(NOTICES, 99, 0, sale.key, encode(sale), now_ns)], now_ns)
+        service.verify()
+    export(folder, tmp_path / "t.parquet")
+    (row,) = (row for row in rows_of(tmp_path / "t.parquet") if row["bid_id"] == bid_id)
+    assert (row["click"], row["conversion"], row["value_nanos"]) == (1, 1, 7)
+    assert (row["click_at_ns"], row["conversion_at_ns"]) == (clicked_ns, at_ns)
+    assert row["observed_until_ns"] == now_ns
 
 
 # -- the run's parts --------------------------------------------------------------------------------------------

@@ -28,7 +28,12 @@ from bidder.store.database import Database
 from tests.support.banking import S, bid_id, campaign, notice
 
 RULES = BankRules(
-    lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S, min_chunk_bids=3, spent_refresh_ns=S
+    lease_ns=30 * S,
+    longest_reservation_ns=60 * S,
+    margin_ns=5 * S,
+    min_chunk_bids=3,
+    spent_refresh_ns=S,
+    late_tail_ns=30 * S,
 )
 MAX_BID = 10
 BUDGET = 400

@@ -382,7 +382,7 @@ def _by_id(bank: Bank) -> dict[str, AccountReport]:
 def _booked(bank: Bank) -> dict[str, AccountReport]:
     """Accounts on which something is booked, without what changes with time alone."""
     return {
-        name: msgspec.structs.replace(each, leased=0, limit=0, begin_ns=0, end_ns=0)
+        name: msgspec.structs.replace(each, leased=0, limit=0, begin_ns=0, end_ns=0, reserve=0, locked=0)
         for name, each in _by_id(bank).items()
         if each.booked
     }

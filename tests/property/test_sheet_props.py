@@ -11,6 +11,7 @@ from bidder.core.campaigns import (
     DIMENSIONS,
     MAX_CAP_IMPRESSIONS,
     MAX_CAP_SECONDS,
+    MAX_WINDOW_SECONDS,
     Advertiser,
     Approval,
     Budgets,
@@ -194,6 +195,11 @@ _buying: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+_window = st.sampled_from([0, 1, 90, 3_600, 86_400, 7 * 86_400, MAX_WINDOW_SECONDS]) | st.integers(
+    0, MAX_WINDOW_SECONDS
+)
+
+
 def _line_item(item_id: str, creative_ids: tuple[str, ...]) -> st.SearchStrategy[LineItem]:
     return st.builds(
         LineItem,
@@ -207,6 +213,8 @@ def _line_item(item_id: str, creative_ids: tuple[str, ...]) -> st.SearchStrategy
         min_bid_cpm_micros=st.integers(0, 10**6),
         pacing=st.none() | st.sampled_from(Pacing),
         unknown_user=st.sampled_from([None, "refuse", "allow"]),
+        click_window_seconds=st.none() | _window,
+        view_window_seconds=st.none() | _window,
         creatives=_tuple(st.sampled_from(creative_ids)),
         **_buying,
     )
@@ -236,6 +244,8 @@ def _campaign(draw: st.DrawFn, campaign_id: str) -> Campaign:
             min_bid_cpm_micros=st.integers(0, 10**6),
             pacing=st.sampled_from(Pacing),
             unknown_user=st.sampled_from(["refuse", "allow"]),
+            click_window_seconds=_window,
+            view_window_seconds=_window,
             creatives=st.tuples(*map(_creative, creative_ids)),
             line_items=st.tuples(
                 *(_line_item(f"{campaign_id}-{number}", creative_ids) for number in item_ids)

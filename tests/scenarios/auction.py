@@ -257,6 +257,7 @@ class Play:
                 "wins": report.wins,
                 "impressions": report.impressions,
                 "clicks": report.clicks,
+                "views": report.views,
                 "conversions": report.conversions,
                 "unbilled": report.unbilled,
                 "exposures": exposures,

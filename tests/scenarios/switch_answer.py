@@ -201,7 +201,7 @@ SWITCHES: dict[int, tuple[Switch, ...]] = {
         around(
             bidder.core.templates,
             "template_of",
-            lambda old, *args, **named: old(*args, **named, vast_billing="burl"),
+            lambda old, *args, **named: old(*args, **{**named, "billing": "burl"}),
         ),
         _said("burl"),
     ),

@@ -21,7 +21,7 @@ from tests.support.banking import S, ask, campaign, notice, used
 WIN, BILLING, LOSS = NoticeKind.WIN, NoticeKind.BILLING, NoticeKind.LOSS
 IMPRESSION, CLICK, CONVERSION = NoticeKind.IMPRESSION, NoticeKind.CLICK, NoticeKind.CONVERSION
 HOUR = 3600 * S
-RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S)
+RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S, late_share_ppm=0)
 
 
 def make(*campaigns: Campaign, rules: BankRules = RULES) -> Bank:
@@ -330,7 +330,7 @@ def test_an_old_report_does_not_undo_a_newer_one() -> None:
 @pytest.mark.parametrize(
     ("row", "lease"),
     [
-        ({"posted": 0, "reserved": 0, "at_ns": 900 * S}, (10 * S // 4, 930 * S)),
+        ({"posted": 0, "reserved": 0, "at_ns": 900 * S}, (200_000_000, 930 * S)),
         ({"posted": 0, "reserved": 1, "at_ns": 900 * S}, (25 * S, 30 * S)),
         ({"posted": 0, "reserved": 0, "at_ns": 29 * S}, (25 * S, 30 * S)),
     ],

@@ -26,7 +26,7 @@ from tests.support.banking import S, advertiser, ask, bid_id, campaign, item, no
 WIN, BILLING, LOSS = NoticeKind.WIN, NoticeKind.BILLING, NoticeKind.LOSS
 IMPRESSION, CLICK, CONVERSION = NoticeKind.IMPRESSION, NoticeKind.CLICK, NoticeKind.CONVERSION
 HOUR = 3600 * S
-RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S)
+RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S, late_share_ppm=0)
 
 
 def make(*campaigns: Campaign, rules: BankRules = RULES) -> Bank:
@@ -408,6 +408,7 @@ def test_line_items_are_reported_each_with_what_came_of_it() -> None:
             value_nanos=S,
             late_wins=1,
             unbilled=1,
+            view_conversions=1,
         ),
         LineItemReport(
             campaign_id="c1",

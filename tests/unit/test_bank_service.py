@@ -23,6 +23,7 @@ from bidder.core.messages import (
     SLICES,
     AdvertiserChange,
     CampaignChange,
+    Conversion,
     CreativeCounts,
     Lease,
     NoticeKind,
@@ -33,6 +34,7 @@ from bidder.core.messages import (
     in_bulk,
 )
 from bidder.core.messages import Message as Record
+from bidder.core.users import key_text
 from bidder.errors import DeliveryError, InvariantError
 from bidder.money import MAX_NANOS
 from bidder.runtime.bank import BANK_GROUP, BANK_TOPICS, BankService, _BankLoop, bank_rules, run_bank
@@ -45,7 +47,7 @@ from tests.support.banking import S, advertiser, ask, bid_id, campaign, item, no
 
 BILLING = NoticeKind.BILLING
 _Record = TypeVar("_Record", Settlement, Lease, CampaignChange, AdvertiserChange, Exposure, CreativeCounts)
-RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S)
+RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S, late_share_ppm=0)
 
 
 @pytest.fixture
@@ -715,4 +717,44 @@ def test_a_notice_of_a_bid_that_cannot_be_is_counted_and_passed(
 ) -> None:
     service = BankService.open(database, RULES, 0)
     service.on_messages([Message(NOTICES, 0, 0, None, altered(shown(), **fields), 0)], 10 * S)
+    assert service.bank.refused() == {"malformed": 1}
+
+
+SALE = Conversion(
+    advertiser_id="acme", order_id="o-1", value_nanos=3 * S, at_ns=10 * S, arrived_ns=10 * S, users=(key_text(7),)
+)  # fmt: skip
+
+
+def test_a_conversion_that_waits_survives_a_crash_and_finds_its_click(database: Database) -> None:
+    BankService.open(database, RULES, 0).on_messages(wire(SALE), 10 * S)
+    service = BankService.open(database, RULES, 11 * S)
+    service.on_messages(wire(SALE), 11 * S)  # again, as the broker does not know that it was booked
+    click = notice(NoticeKind.CLICK, advertiser_id="acme", user=7, at_ns=9 * S)
+    service.on_messages(wire(click, first=1), 12 * S)
+    service.on_tick(13 * S)
+    service.verify()
+    assert (service.report()[0].conversions, service.bank.unattributed()) == (1, [])
+    with database.reading() as connection:
+        (left,) = connection.execute("SELECT count(*) FROM held").fetchone()
+        orders = connection.execute("SELECT advertiser_id, order_id, bid_id FROM orders").fetchall()
+    assert (left, orders) == (0, [("acme", "o-1", bid_id("b-1"))])
+
+
+def test_why_conversions_count_for_nothing_survives_a_crash(database: Database) -> None:
+    service = BankService.open(database, RULES, 0)
+    service.on_messages(wire(SALE), 10 * S)
+    service.on_tick(10 * S + RULES.hold_ns)
+    again = BankService.open(database, RULES, 11 * S)
+    assert [tuple(row) for row in again.bank.unattributed()] == [("acme", "no_touch", 1, 3 * S)]
+
+
+@pytest.mark.parametrize(
+    "change", [{"users": ["7"]}, {"users": [key_text(7)] * 4}, {"order_id": ""}, {"value_nanos": -1}]
+)
+def test_a_conversion_that_the_books_cannot_keep_is_counted_and_passed(
+    database: Database, change: dict[str, Any]
+) -> None:
+    service = BankService.open(database, RULES, 0)
+    value = msgspec.json.encode(msgspec.json.decode(encode(SALE)) | change)
+    service.on_messages([Message(NOTICES, 0, 0, None, value, 0)], 10 * S)
     assert service.bank.refused() == {"malformed": 1}

@@ -96,6 +96,30 @@ def test_a_check_publishes_nothing_and_counts(found: Before, tmp_path: Path) -> 
     assert len(found.segment_of) == 2
 
 
+def test_json_says_the_same_as_one_object(found: Before, tmp_path: Path) -> None:
+    done = run(tmp_path / "s", "--check", "--json")
+    assert msgspec.json.decode(done.stdout) == {"users": 2, "segments": 2, "in_none": 1, "published": 0}
+
+
+def test_one_user_in_one_segment_is_said_so(tmp_path: Path) -> None:
+    saved(tmp_path / "s", {MEMBER: "found-01"})
+    assert run(tmp_path / "s", "--check").stdout.startswith("profiles: 1 user in 1 segment, 0 in none")
+
+
+def test_json_of_a_publication_says_where_and_how_long(
+    found: Before, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def publish(config: Any, profiles: list[Profile], stop: asyncio.Event) -> int:
+        return len(profiles)
+
+    monkeypatch.setattr(cli, "publish_profiles", publish)
+    done = run(tmp_path / "s", "--kafka", "127.0.0.1:1", "--hours", 3, "--json")
+    told = msgspec.json.decode(done.stdout)
+    assert {name: told[name] for name in ("users", "published", "bootstrap", "hours")} == {
+        "users": 2, "published": 3, "bootstrap": "127.0.0.1:1", "hours": 3,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("user", ["u000001", "12345678901234567890", "A" * 16])
 def test_keys_that_no_bidder_makes_are_refused_and_not_told(tmp_path: Path, user: str) -> None:
     saved(tmp_path / "s", {user: "found-01"})

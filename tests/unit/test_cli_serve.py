@@ -3,14 +3,18 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from bidder.cli.options import configured, shared_clock
 from bidder.cli.running import run_until_stopped
+from bidder.cli.serve import serve_track
+from bidder.config import load_config, with_setting
 from bidder.core.messages import CAMPAIGNS, LEASES, SLICES, CampaignChange, Lease, encode
 from bidder.errors import ConfigError, DependencyError, InputError
 from bidder.runtime.clock import AffineClock, SystemClock
@@ -22,6 +26,13 @@ from simulator.broker.server import EmbeddedBroker
 from tests.support.banking import S, ask, campaign
 
 _RUN = "from bidder.cli.main import main; main()"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 async def read(source: KafkaSource, topic: str, count: int) -> list[Message]:
@@ -138,3 +149,32 @@ async def test_a_broker_that_is_not_there_is_one_line_and_exit_code_3(tmp_path: 
     assert (bank.returncode, out) == (3, b"")
     assert err.startswith(b"clearbid: error: ")
     assert err.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("spool", [False, True])
+async def test_notices_are_acknowledged_by_all_replicas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spool: bool
+) -> None:
+    made: list[KafkaSink] = []
+
+    class Seen(KafkaSink):
+        def __init__(self, *args: Any, **named: Any) -> None:
+            super().__init__(*args, **named)
+            made.append(self)
+
+    monkeypatch.setattr("bidder.runtime.kafka_prefix.KafkaSink", Seen)
+    broker = EmbeddedBroker({})
+    config = load_config(None, {"CLEARBID_TRACK_SECRET": "ab" * 16})
+    config = with_setting(config, "kafka", "bootstrap", await broker.start(), "a test")
+    config = with_setting(config, "track", "port", free_port(), "a test")
+    if spool:
+        config = with_setting(config, "track", "spool_dir", str(tmp_path / "spool"), "a test")
+    stop = asyncio.Event()
+    serving = asyncio.ensure_future(serve_track(config, SystemClock(), stop))
+    async with asyncio.timeout(20):
+        while not (made and made[0]._producer):  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.02)
+    assert made[0]._producer._sender._acks == -1
+    stop.set()
+    await serving
+    await broker.stop()

@@ -98,7 +98,7 @@ def test_an_unknown_variable_is_named_with_its_nearest() -> None:
         ("[bank]\nlease_seconds = 'a'\n", "lease_seconds in [bank] of clearbid.toml must be float, was 'a'"),
         (
             "[exchanges.adx]\nmoney_event = 'view'\n",
-            "money_event in [exchanges.adx] of clearbid.toml must be 'billing' or 'win', was 'view'",
+            "money_event in [exchanges.adx] of clearbid.toml must be 'billing' or 'win' or 'impression', was 'view'",
         ),
         (
             "[kafka]\nbootstrap = 'here'\n",
@@ -215,3 +215,27 @@ def test_tokens_of_old_secrets_are_still_taken(tmp_path):
     config = load_config(path, {})
     assert config.keys() == [bytes.fromhex("ab" * 16), bytes.fromhex("cd" * 16)]
     assert "cdcd" not in repr(config)
+
+
+PRICE_KEY = "skU7Ax_NL5pPAFyKdkfZjZz2-VhIN8bjj1rVFOaJ_5o"
+
+
+@pytest.mark.parametrize("padding", ["", "="])
+def test_keys_of_prices_are_read_by_exchange_and_not_shown(tmp_path: Path, padding: str) -> None:
+    key = PRICE_KEY + padding
+    config = load(tmp_path, f"[track.price_keys.adx]\nencryption = '{key}'\nintegrity = '{key}'\n")
+    cipher = config.ciphers()["adx"]
+    assert cipher.parse(cipher.encrypt(1_500_000, b"v" * 16)).cpm_micros == 1_500_000
+    assert PRICE_KEY not in repr(config) + str(config.track) + repr(config.track.price_keys)
+
+
+def test_a_wrong_key_of_prices_is_named_and_not_shown(tmp_path: Path) -> None:
+    message = error_of(tmp_path, f"[track.price_keys.adx]\nencryption = '{PRICE_KEY}x'\nintegrity = ''\n")
+    assert message.startswith(
+        "encryption in [track.price_keys.adx] of clearbid.toml must be 32 bytes as web-safe"
+    )
+    assert PRICE_KEY not in message
+
+
+def test_without_a_folder_nothing_is_spooled() -> None:
+    assert (Config().track.spool_dir, Config().ciphers()) == ("", {})

@@ -262,6 +262,7 @@ PIXEL = event(NoticeKind.IMPRESSION)
         ([WIN._replace(amount_nanos=70)], Outcome("shown", 70.0, observed_until_ns=KEEP_NS)),
         ([BILLING, CLICK], Outcome("shown", 60.0, 200, observed_until_ns=KEEP_NS)),
         ([BUY, CLICK, BUY_MORE, BILLING], Outcome("shown", 60.0, 200, 2, 10, 300, KEEP_NS)),
+        ([BILLING, BUY._replace(at_ns=199), CLICK], Outcome("shown", 60.0, 200, observed_until_ns=KEEP_NS)),
         ([BILLING, BUY], Outcome("shown", 60.0, observed_until_ns=KEEP_NS)),
         ([BILLING._replace(impressions=4_000_000)], Outcome("shown", 15.0, observed_until_ns=KEEP_NS)),
         ([BILLING._replace(impressions=0)], Outcome("shown", None, observed_until_ns=KEEP_NS)),

@@ -1,6 +1,10 @@
 """What exchanges put in place of macros (OpenRTB 2.6 section 4.4)."""
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bidder.openrtb import macros
 from bidder.openrtb.macros import Price, PriceOutcome, is_unexpanded, parse_auction_price
@@ -112,3 +116,11 @@ def test_names_are_spelt_as_the_specification_has_them() -> None:
 @pytest.mark.parametrize("text", ["USD", "", "102", "${", "{}", "x${AUCTION_PRICE}"])
 def test_an_expanded_value_is_not_a_macro(text: str) -> None:
     assert not is_unexpanded(text)
+
+
+@given(st.from_regex(r"[+-]?\d{0,17}(\.\d{0,9})?", fullmatch=True))
+def test_the_short_way_reads_what_the_whole_rule_reads(text: str) -> None:
+    short = parse_auction_price(text)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("bidder.openrtb.macros._PLAIN", re.compile("(?!)"))
+        assert parse_auction_price(text) == short

@@ -54,7 +54,7 @@ async def keep_asking(it: Running, stop: asyncio.Event) -> None:
 
 async def test_promotions_and_a_rollback_while_requests_run(registry: ModelRegistry, tmp_path: Path) -> None:
     first = registry.hash_of("champion")
-    second = next(kept.hash for kept in registry.models() if kept.status == "archived")
+    second = next(kept.hash for kept in registry.models() if kept.status == "candidate")
     folder, stop = tmp_path / "run", asyncio.Event()
     model = load_model(registry.path)
     with open_journal(folder, SETTINGS, make.KEY, model, make.START) as journal:
@@ -94,7 +94,7 @@ async def test_a_damaged_champion_is_refused_and_the_model_before_goes_on(
     registry: ModelRegistry, tmp_path: Path
 ) -> None:
     first = registry.hash_of("champion")
-    second = next(kept.hash for kept in registry.models() if kept.status == "archived")
+    second = next(kept.hash for kept in registry.models() if kept.status == "candidate")
     model = load_model(registry.path)
     (registry.path / second / "ctr.txt").write_text("not what it was")
     async with running(settings=SETTINGS, model=model, models=folder_of(registry)) as it:

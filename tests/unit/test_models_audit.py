@@ -347,7 +347,7 @@ def test_the_command_prints_a_verdict_and_ends_by_it(tmp_path):
     (tmp_path / "spec.toml").write_text(SPEC)
     good = write_parquet(tmp_path / "good.parquet", sound())
     bad = write_parquet(tmp_path / "bad.parquet", sound(bid_id=["b"] * ROWS))
-    options = ("--spec", tmp_path / "spec.toml")
+    options = ("--features", tmp_path / "spec.toml")
     ended = run(good, *options, "--json")
     assert ended.exit_code == 0
     assert json.loads(ended.stdout)["verdict"] == "ready"

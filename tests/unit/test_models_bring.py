@@ -79,7 +79,7 @@ def test_without_a_conversion_model_every_click_converts_alike(brought, tmp_path
     known = half.conversion[half.click > 0]
     found = Scorer(bundle).probabilities(bundle.spec.encode_table(rows.columns))
     assert np.unique(found[:, 1]).tolist() == [pytest.approx((known.sum() + 0.1) / (len(known) + 10))]
-    assert bundle.manifest.models["cvr"].kind == "prior"
+    assert bundle.manifest.models["cvr"].kind == "mean"
 
 
 def test_sampled_table_is_calibrated_to_the_population(brought, tmp_path):
@@ -135,7 +135,7 @@ def test_features_that_no_bidder_serves_are_refused_before_the_work(brought, tmp
     other.write_bytes((brought / "spec.json").read_bytes().replace(b'"floor_cpm"', b'"shoe_size"'))
     with pytest.raises(ArtifactError, match=r"those that a bidder serves: .*was shoe_size; train it without"):
         bring(brought, tmp_path / "m", spec=other, table=tmp_path / "none.parquet")
-    with pytest.raises(ArtifactError, match="must be readable: No such file"):
+    with pytest.raises(ArtifactError, match="must be a file, is not there"):
         bring(brought, tmp_path / "m", spec=tmp_path / "none.json")
     assert not (tmp_path / "m").exists()
 
@@ -149,9 +149,25 @@ def test_table_that_is_too_small_is_refused(brought, tmp_path):
 def test_command_prints_what_was_made(brought, tmp_path):
     app = typer.Typer()
     register(app)
-    given = [brought / "click.txt", "--spec", brought / "spec.json", "--calibrate", brought / "rows.parquet"]
+    given = [brought / "click.txt", brought / "rows.parquet", "--spec", brought / "spec.json"]
     done = CliRunner().invoke(
         app, ["models", "import", *map(str, given), "--out", str(tmp_path / "m"), "--json"]
     )
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["rows"] == {"train": 0, "calibration": 2000, "test": 2000}
+
+
+def test_what_a_brought_model_learned_from_is_claimed_nowhere(brought, tmp_path):
+    app = typer.Typer()
+    register(app)
+    given = [brought / "click.txt", brought / "rows.parquet", "--spec", brought / "spec.json"]
+    done = CliRunner().invoke(app, ["models", "import", *map(str, given), "--out", str(tmp_path / "m")])
+    again = CliRunner().invoke(app, ["models", "show", str(tmp_path / "m")])
+    assert done.exit_code == again.exit_code == 0, done.output
+    for said in (" ".join(each.stdout.split()) for each in (done, again)):
+        assert "on the later half of rows.parquet; what its trees learned from is not known" in said
+        assert "2,000 calibration, 2,000 test; trained elsewhere" in said
+        assert "cvr one rate for all clicks" in said
+        assert "cvr mean" in said
+        for claim in ("training saw", "prior", " 0 train", "cvr raw"):
+            assert claim not in said

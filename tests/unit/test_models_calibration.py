@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.isotonic import IsotonicRegression
 
 from models.calibration import (
     MAX_KNOTS,
@@ -114,6 +115,58 @@ def test_separable_labels_never_claim_certainty():
     p = calibrate(fit_calibration(raw, (raw > 0).astype(float)), raw)
     assert p.min() > 0.0
     assert p.max() < 1.0
+
+
+def rare(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores that are right, of clicks at 2 %."""
+    random = np.random.default_rng(seed)
+    raw = random.normal(-4.3, 1.0, rows)
+    return raw, (random.random(rows) < sigmoid(raw)).astype(float)
+
+
+@pytest.mark.parametrize("rows", [6_000, 20_000])
+def test_top_step_of_a_handful_of_clicks_is_not_above_the_truth(rows):
+    """Over 40 worlds; the steps of scikit-learn, which are as they fell, promise half as much again."""
+    ours = theirs = truth = 0.0
+    for seed in range(40):
+        raw, labels = rare(rows, seed)
+        table = fit_calibration(raw, labels)
+        assert table.method == "isotonic"
+        ours += table.probability[-1]
+        theirs += IsotonicRegression().fit(raw, labels).y_thresholds_[-1]
+        truth += float(sigmoid(np.array(table.raw[-1:]))[0])
+    assert theirs / truth > 1.4
+    assert 0.8 < ours / truth < 1.15
+
+
+def test_lucky_rows_at_the_top_are_not_believed():
+    """Two clicks and a miss above all others, where the mean is 2 %: 67 % of three rows says next to nothing."""
+    raw, labels = rare(20_000, 1)
+    odd, score = np.array([1.0, 0.0, 1.0]), float(raw.max())
+    table = fit_calibration(np.append(raw, score + 0.5 + 0.1 * np.arange(3)), np.append(labels, odd))
+    mean = labels.mean()
+    assert 2 * mean < table.probability[-1] < sigmoid(np.array([score + 0.6]))[0] * 1.3
+    assert calibrate(table, raw).sum() == pytest.approx(labels.sum(), rel=0.01)
+
+
+@pytest.mark.parametrize("share", [0.002, 0.02])
+def test_steep_top_that_many_clicks_support_stays_steep(share):
+    """Rows of 80 % far above all others, about 32 and 320 clicks: what they did is what is promised."""
+    random = np.random.default_rng(5)
+    hot = random.random(20_000) < share
+    raw = np.where(hot, random.normal(2.0, 0.5, 20_000), random.normal(-4.3, 0.7, 20_000))
+    labels = (random.random(20_000) < np.where(hot, 0.8, sigmoid(raw))).astype(float)
+    table = fit_calibration(raw, labels)
+    assert calibrate(table, raw[hot]).mean() == pytest.approx(labels[hot].mean(), rel=0.05)
+
+
+@pytest.mark.parametrize("tilt", [1.0, -1.0])
+def test_top_is_sober_whichever_way_the_scores_point(tilt):
+    """Scores that rank backwards give no stretched sigmoid to lean on but their mean."""
+    raw, labels = rare(8_000, 3)
+    table = fit_calibration(tilt * raw, labels)
+    check_table(table, "fit")
+    assert calibrate(table, tilt * raw).sum() == pytest.approx(labels.sum(), rel=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def run(app, *arguments):
 
 
 def test_train_then_show_print_the_same_report(app, files):
-    arguments = ["train", files / "rows.parquet", "--out", files / "m", "--spec", files / "features.toml"]
+    arguments = ["train", files / "rows.parquet", "--out", files / "m", "--features", files / "features.toml"]
     done = run(app, *arguments, "--json")
     assert done.exit_code == 0, done.output
     shown = run(app, "show", files / "m", "--json")
@@ -50,7 +50,9 @@ def test_train_then_show_print_the_same_report(app, files):
 
 
 def test_tables_for_people_name_the_metrics(app, files):
-    done = run(app, "train", files / "rows.parquet", "--out", files / "m", "--spec", files / "features.toml")
+    done = run(
+        app, "train", files / "rows.parquet", "--out", files / "m", "--features", files / "features.toml"
+    )
     assert done.exit_code == 0, done.output
     for word in ("AUC", "NE", "ctr", "cvr", "rows.parquet"):
         assert word in done.stdout
@@ -71,7 +73,7 @@ def test_declared_column_that_is_missing_is_raised_for_the_caller(app, files):
 
 
 def test_show_of_an_altered_model_is_raised_for_the_caller(app, files):
-    run(app, "train", files / "rows.parquet", "--out", files / "m", "--spec", files / "features.toml")
+    run(app, "train", files / "rows.parquet", "--out", files / "m", "--features", files / "features.toml")
     (files / "m" / "ctr.txt").write_text("tree\n")
     done = run(app, "show", files / "m")
     assert isinstance(done.exception, ArtifactError)
@@ -108,7 +110,7 @@ def test_what_was_corrected_is_said_in_words(app, files):
     (files / "p.toml").write_text("max_rounds = 20\n")
     done = run(
         app,
-        *("train", files / "rows.parquet", "--out", files / "m", "--spec", files / "features.toml"),
+        *("train", files / "rows.parquet", "--out", files / "m", "--features", files / "features.toml"),
         *("--params", files / "p.toml", "--negative-rate", "0.5", "--delay", "elapsed"),
     )
     assert done.exit_code == 0, done.output
@@ -130,7 +132,7 @@ def test_goal_and_groups_are_named(app, files):
     write_parquet(files / "rows.parquet", valued(make_table(3000)))
     done = run(
         app,
-        *("train", files / "rows.parquet", "--out", files / "m", "--spec", files / "features.toml"),
+        *("train", files / "rows.parquet", "--out", files / "m", "--features", files / "features.toml"),
         *("--goal", "churn", "--split-by", "day"),
     )
     assert done.exit_code == 0, done.output
@@ -150,7 +152,7 @@ def test_goal_and_groups_are_named(app, files):
         (("--negative-rate", "0"), "negative_rate must be above 0"),
         (("--split-by", "shop"), "must have the column shop"),
         (("--goal", "churn"), "must have the column churn"),
-        (("--params", "nowhere.toml"), "nowhere.toml must be a readable file"),
+        (("--params", "nowhere.toml"), "nowhere.toml must be a file, is not there"),
     ],
 )
 def test_bad_options_are_raised_for_the_caller(app, files, options, said):
@@ -160,7 +162,7 @@ def test_bad_options_are_raised_for_the_caller(app, files, options, said):
         files / "rows.parquet",
         "--out",
         files / "m",
-        "--spec",
+        "--features",
         files / "features.toml",
         *options,
     )
@@ -174,7 +176,7 @@ def test_rows_without_a_click_need_leave(app, files):
 
     rows = make_table(900)
     write_parquet(files / "rows.parquet", rows.set_column(1, "click", pa.array([0] * 900)))
-    arguments = ("train", files / "rows.parquet", "--out", files / "m", "--spec", files / "features.toml")
+    arguments = ("train", files / "rows.parquet", "--out", files / "m", "--features", files / "features.toml")
     assert "--allow-prior" in str(run(app, *arguments).exception)
     done = run(app, *arguments, "--allow-prior")
     assert done.exit_code == 0, done.output

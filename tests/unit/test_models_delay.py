@@ -138,8 +138,11 @@ def test_rate_is_right_in_many_worlds(law, method, by, campaigns, request):
 
 
 def test_one_law_for_all_is_wrong_where_delays_differ_and_a_law_of_their_own_is_right():
-    """The negative control of `delay_by`: quick campaigns are promised too much, slow ones too little."""
-    pooled, own = (mean_ratio("by_campaign", "elapsed", 20_000, 3, by) for by in (None, "campaign"))
+    """The negative control of `delay_by`: quick campaigns are promised too much, slow ones too little.
+
+    The gap of one world has a standard error of 9 %, so eight are averaged.
+    """
+    pooled, own = (mean_ratio("by_campaign", "elapsed", 20_000, 8, by) for by in (None, "campaign"))
     assert pooled[1] - pooled[2] > 0.08
     assert abs(own[1] - own[2]) < 0.12
     assert abs(own[1] - own[2]) < pooled[1] - pooled[2] + 0.04

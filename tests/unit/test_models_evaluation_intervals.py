@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from models.clusters import TIME_BLOCKS, clusters_of
 from models.evaluate import evaluate
 from models.evaluation.intervals import (
     Interval,
@@ -16,7 +17,7 @@ from models.evaluation.intervals import (
     part_draws,
     sample_of,
 )
-from models.evaluation.resampling import TIME_BLOCKS, clusters_of, draws_of
+from models.evaluation.resampling import draws_of
 
 NAMES = ("auc", "log_loss", "normalized_entropy", "calibration_ratio")
 ROWS = st.lists(

@@ -5,9 +5,9 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
+from models.clusters import clusters_of
 from models.evaluate import evaluate
 from models.evaluation.intervals import sample_of
-from models.evaluation.resampling import clusters_of
 from models.evaluation.slices import by_column, flag
 from models.evaluation.slicing import slicing_of
 from tests.support.data import recorded

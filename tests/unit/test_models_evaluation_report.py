@@ -317,9 +317,11 @@ def test_models_that_read_a_column_in_two_ways_are_not_compared(app, folder, tmp
 
 
 def test_a_page_that_can_not_be_written_is_refused_before_the_work(app, folder, tmp_path):
+    (tmp_path / "no").write_text("")
     done = run(app, folder / "model", folder / "later.parquet", "--page", tmp_path / "no" / "page.html")
     assert isinstance(done.exception, TableError)
     assert "--page" in str(done.exception)
+    assert "is a file" in str(done.exception)
 
 
 def test_the_page_says_what_json_says_and_escapes_it(app, folder, tmp_path):

@@ -202,9 +202,10 @@ def test_a_row_and_the_whole_table_exclude_each_other(files):
 
 
 def test_a_page_that_cannot_be_written_is_said_to_be_so(files, tmp_path):
+    (tmp_path / "no").write_text("")
     done = run(files, "--row", 1, "--page", tmp_path / "no" / "page.html")
     assert isinstance(done.exception, TableError)
-    assert "must be in a folder that exists" in str(done.exception)
+    assert "is a file: name another place" in str(done.exception)
 
 
 def test_a_model_that_is_not_there_is_said_to_be_so(files):

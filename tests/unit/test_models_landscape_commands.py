@@ -15,7 +15,9 @@ from models.artifact import load_bundle
 from models.commands import register
 from models.dataset import table_from_arrow
 from models.errors import ArtifactError, TableError
+from models.landscape.page import cpm, first_shown
 from models.landscape.store import load_landscape
+from models.landscape.strata import Strata, Stratum, largest
 from models.reliability.store import load_factor
 from models.scorer import Scorer
 from models.train import TrainParams, train_bundle
@@ -139,6 +141,67 @@ def test_landscape_of_won_bids_alone_is_refused(app, tmp_path):
     assert not (tmp_path / "l.json").exists()
 
 
+@pytest.mark.parametrize(
+    "option", ["--by", "--half-life", "--shrinkage", "--min-rows", "--points", "--draws", "--seed"]
+)
+def test_options_without_effect_beside_add_to_are_refused_by_name(app, bids, tmp_path, option):
+    run(app, "landscape", bids, "--out", tmp_path / "m", "--draws", 10)
+    said = refusal(
+        app, TableError, "landscape", bids, "--out", tmp_path / "n", "--add-to", tmp_path / "m", option,
+        "7d" if option == "--half-life" else 64,
+    )  # fmt: skip
+    assert said.startswith(f"{option} must not stand beside --add-to")
+    assert not (tmp_path / "n").exists()
+
+
+def test_the_same_table_is_not_added_twice(app, bids, tmp_path):
+    run(app, "landscape", bids, "--out", tmp_path / "m", "--draws", 10)
+    more = write_market(tmp_path / "more.parquet", market(2000, seed=9))
+    assert run(app, "landscape", more, "--out", tmp_path / "m", "--add-to", tmp_path / "m").exit_code == 0
+    assert list(load_landscape(tmp_path / "m").tables.values()) == ["market.parquet", "more.parquet"]
+    again = bids.rename(tmp_path / "copy.parquet")
+    for table, name in ((again, "market.parquet"), (more, "more.parquet")):
+        said = refusal(
+            app, TableError, "landscape", table, "--out", tmp_path / "n", "--add-to", tmp_path / "m"
+        )
+        assert f"holds it as {name}" in said
+    assert not (tmp_path / "n").exists()
+
+
+def test_the_page_says_which_strata_it_shows_and_begins_where_bids_win(app, tmp_path):
+    table = market(4000)
+    price = table["price_cpm_micros"].to_pylist()
+    lowest = next(place for place, value in enumerate(price) if value is not None)
+    price[lowest] = 1.0  # one price of a millionth of a unit
+    place = table.column_names.index("price_cpm_micros")
+    bids = write_market(
+        tmp_path / "low.parquet", table.set_column(place, "price_cpm_micros", pa.array(price))
+    )
+    page = tmp_path / "m.html"
+    done = run(app, "landscape", bids, "--out", tmp_path / "m", "--draws", 10, "--top", 5, "--page", page)
+    assert done.exit_code == 0, done.output
+    fit, text = load_landscape(tmp_path / "m"), well_formed(page)
+    assert fit.grid[0] == 1
+    shown = f"5 of {len(fit.strata) - 1} strata are shown, the largest of each level in turn"
+    assert shown in " ".join(text.split())
+    assert shown in " ".join(done.stdout.split())
+    begin = first_shown(1.0 - fit.survival[0])
+    assert fit.grid[begin] > 20_000  # the lowest price but one is near 0.1
+    ticks = [node.text for node in ET.fromstring(text.removeprefix("<!DOCTYPE html>")).iter("text")]
+    assert cpm(fit.grid[begin]) in ticks
+    assert "1e-06" not in ticks
+
+
+def test_the_largest_strata_are_chosen_level_by_level():
+    paths = [(), ("a",), ("b",), ("a", "x"), ("a", "*"), ("b", "*"), ("c",)]
+    parents, rows = [0, 0, 0, 1, 1, 2, 0], [100, 60, 30, 40, 20, 30, 10]
+    strata = Strata(("one", "two"), (), tuple(map(Stratum, paths, parents, rows)))
+    assert largest(strata, 3) == [1, 2, 3]
+    assert largest(strata, 4) == [1, 2, 3, 4]
+    assert largest(strata, 99) == [1, 2, 6, 3, 4]  # the fifth holds all of its parent's rows
+    assert largest(strata, 0) == []
+
+
 def test_landscape_of_another_file_is_not_added_to(app, bids, tmp_path):
     (tmp_path / "old").write_text("{}")
     said = refusal(
@@ -218,6 +281,10 @@ def test_refit_is_right_on_later_rows_and_keeps_the_trees(app, trained, tmp_path
     assert before["overall"]["high"] < 0.95
     assert after["overall"]["low"] < 1.0 < after["overall"]["high"]
     assert after["overall"]["rows"] == before["overall"]["rows"]
+    change = json.loads(done.stdout)["refit"]["ctr"]
+    assert change["rows"] == after["overall"]["rows"]
+    assert [one["ratio"] for one in change["ratio"]] == [one["overall"]["ratio"] for one in (before, after)]
+    assert change["difference"][2] < 0.0
 
     def spread(found):
         return max(abs(np.log(tenth["plain"]["ratio"])) for tenth in found["tenths"]["price"])
@@ -231,6 +298,40 @@ def test_refit_is_right_on_later_rows_and_keeps_the_trees(app, trained, tmp_path
     assert new.manifest.models["ctr"].after.calibration_ratio == pytest.approx(after["overall"]["ratio"])
     Scorer(new)
     load_factor(factor, new.hash)
+
+
+def test_a_refit_that_is_worse_on_later_rows_says_so(app, trained, tmp_path):
+    """The earlier rows were clicked by a robot: what is fitted to them promises far too much of the later ones."""
+    rows = pq.read_table(trained / "rows.parquet")
+    shown = rows["won"].to_numpy() > 0 if "won" in rows.column_names else np.ones(len(rows), dtype=bool)
+    robot = (
+        shown & (np.arange(len(rows)) < 0.65 * len(rows)) & (np.random.default_rng(1).random(len(rows)) < 0.5)
+    )
+    place = rows.column_names.index("click")
+    clicks = [1 if odd else click for odd, click in zip(robot, rows["click"].to_pylist(), strict=True)]
+    write_parquet(tmp_path / "rows.parquet", rows.set_column(place, "click", pa.array(clicks, pa.int64())))
+    page = tmp_path / "c.html"
+    arguments = ["--refit", "--out", tmp_path / "m", "--page", page]
+    done = run(app, "calibration", trained / "model", tmp_path / "rows.parquet", *arguments)
+    assert done.exit_code == 1
+    assert "warning: ctr: on " in done.stderr
+    for text in (done.stderr, done.stdout, well_formed(page)):
+        assert "THE NEW TABLE IS WORSE." in " ".join(text.split())
+    assert "held out: later than those of the fit" in " ".join(done.stdout.split())
+
+
+def test_one_event_is_not_called_right(app, trained, tmp_path):
+    rows = make_table(1000)
+    clicks = np.zeros(1000, dtype=np.int64)
+    clicks[500] = 1
+    rows = rows.set_column(rows.column_names.index("click"), "click", pa.array(clicks))
+    rows = rows.set_column(rows.column_names.index("conversion"), "conversion", pa.nulls(1000, pa.int64()))
+    write_parquet(tmp_path / "rows.parquet", rows.slice(498, 6))
+    done = run(app, "calibration", trained / "model", tmp_path / "rows.parquet")
+    said = " ".join(done.stdout.split())
+    assert "Clicks: 1 of them on what was won are too few events to tell" in said
+    assert "Too few events to judge by: 1, at least 30 are needed." in said
+    assert "right" not in said
 
 
 def test_rows_of_a_refit_are_not_taken_for_unseen(app, trained, tmp_path):
@@ -305,7 +406,7 @@ def test_impressions_alone_are_measured_without_weights(app, trained, tmp_path):
         (["--refit"], "--refit and --out DIR belong together"),
         (["--out", "x"], "--refit and --out DIR belong together"),
         (["--clip", "0.1"], "clip of the weights must be 1 or more"),
-        (["--landscape", "none"], "must be a readable file"),
+        (["--landscape", "none"], "must be a file, is not there"),
     ],
 )
 def test_calibration_refuses_options_that_cannot_be(app, trained, options, message):

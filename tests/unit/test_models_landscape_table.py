@@ -280,7 +280,7 @@ def test_file_that_does_not_fit_itself_is_refused(saved, change, message):
 
 
 def test_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ArtifactError, match="must be a readable file"):
+    with pytest.raises(ArtifactError, match="must be a file, is not there"):
         load_landscape(tmp_path / "none")
 
 

@@ -26,10 +26,13 @@ def app() -> typer.Typer:
         ["landscape", "rows.parquet", "--out", "x.landscape"],
         ["calibration", "model", "rows.parquet"],
         ["segments", "rows.parquet", "--out", "segments"],
+        ["renew", "registry", "rows.parquet"],
+        ["drift", "model", "rows.parquet"],
     ],
 )
 @pytest.mark.parametrize(
-    ("page", "said"), [("none/p.html", "folder that exists"), ("folder", "is a directory")]
+    ("page", "said"),
+    [("rows/none/p.html", "rows is a file: name another place"), ("folder", "is a folder: name")],
 )
 def test_a_page_that_can_not_be_is_refused_before_anything_is_read(
     app, tmp_path, monkeypatch, arguments, page, said
@@ -37,6 +40,7 @@ def test_a_page_that_can_not_be_is_refused_before_anything_is_read(
     """Neither model nor table is there: whoever read first would say so."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
+    (tmp_path / "rows").write_text("")
     done = CliRunner().invoke(app, ["models", *arguments, "--page", page])
     assert isinstance(done.exception, TableError), done.output
     assert str(done.exception).startswith(f"--page {page} must be")
@@ -56,6 +60,6 @@ def test_the_page_is_named_on_stdout_but_not_in_json(app, tmp_path):
     rows, page = write_parquet(tmp_path / "rows.parquet", make_table(600)), tmp_path / "p.html"
     spec = tmp_path / "spec.toml"
     spec.write_text('[[feature]]\nname = "domain"\nkind = "categorical"\n')
-    given = ["models", "audit", str(rows), "--spec", str(spec), "--page", str(page)]
+    given = ["models", "audit", str(rows), "--features", str(spec), "--page", str(page)]
     assert f"Page: {page}" in CliRunner().invoke(app, given).stdout
     assert "Page: " not in CliRunner().invoke(app, [*given, "--json"]).stdout

@@ -82,8 +82,19 @@ def test_promotion_frees_the_challenger_and_archives_the_champion(
     assert {kept.hash: kept.status for kept in registry.models()} == {
         two: "champion",
         one: "archived",
-        three: "archived",
+        three: "candidate",
     }
+
+
+def test_who_never_had_a_place_is_a_candidate_until_it_has_one(
+    registry: ModelRegistry, bundles: list[ModelBundle]
+) -> None:
+    one, two, three = hashes(bundles)
+    assert [registry.status_of(each) for each in (one, two, three)] == ["champion", "challenger", "candidate"]
+    assert [kept.status for kept in registry.models()] == ["champion", "challenger", "candidate"]
+    registry.archive(two, WHY)
+    registry.challenge(three, WHY)
+    assert [registry.status_of(each) for each in (one, two, three)] == ["champion", "archived", "challenger"]
 
 
 def test_another_challenger_stays_when_a_third_is_promoted(

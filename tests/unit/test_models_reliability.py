@@ -1,21 +1,30 @@
 """Calibration with weights, ratios and their intervals, weights of won rows, the factor by price."""
 
+import math
+import re
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 
 from models.calibration import calibrate, effective_rows, fit_calibration, sigmoid
+from models.dataset import table_from_arrow
 from models.errors import ArtifactError, TableError
 from models.landscape.counts import empty_counts
 from models.landscape.curves import fit_landscape, landscape_of
 from models.landscape.grid import price_grid
+from models.reliability.change import change_of, change_words
 from models.reliability.factor import Knots, PriceFactor, factor_of_bids, fit_price_factor
-from models.reliability.ratios import by_tenths, events_interval, ratio_of, worst
+from models.reliability.page import Shown, render
+from models.reliability.ratios import Tenth, by_tenths, events_interval, ratio_of, worst
+from models.reliability.report import ModelReliability, Sample
 from models.reliability.store import load_factor, save_factor
 from models.reliability.won import won_weights
+from models.renewal.drift import calibrations
+from models.schema import Declaration
 from tests.support.landscapes import ALONE, market, read_market, seen
 
 
@@ -25,14 +34,24 @@ def draw(rows, seed=1):
     return raw, (random.random(rows) < sigmoid(0.5 * raw - 1.0)).astype(float)
 
 
+def supported(table, raw, labels):
+    """Places of the steps that are neither the lowest nor among those that fewer than 20 clicks hold up."""
+    return [k for k in range(1, len(table.raw)) if labels[raw > table.raw[k]].sum() >= 20]
+
+
 def test_whole_weights_are_repeated_rows():
     raw, labels = draw(3000)
     times = np.random.default_rng(2).integers(1, 4, 3000)
     weighted = fit_calibration(raw, labels, times.astype(float))
     repeated = fit_calibration(np.repeat(raw, times), np.repeat(labels, times))
-    inner = slice(1, -1)  # the ends stand off from 0 and 1 by how many rows they are worth
     np.testing.assert_allclose(weighted.raw, repeated.raw, rtol=1e-9)
-    np.testing.assert_allclose(weighted.probability[inner], repeated.probability[inner], rtol=2e-3)
+    # The ends stand off from what they saw by how many rows they are worth, and repeated rows claim to be more. What
+    # the ends give up is spread over all steps by one number in log odds.
+    inner = supported(weighted, raw, labels)
+    one, other = (np.array(table.probability)[inner] for table in (weighted, repeated))
+    moved = np.log(one / (1.0 - one)) - np.log(other / (1.0 - other))
+    np.testing.assert_allclose(moved, moved[0], atol=2e-3)
+    assert abs(moved[0]) < 0.015
 
 
 @pytest.mark.parametrize("rows", [40, 5000])
@@ -63,7 +82,9 @@ def test_weighted_steps_are_those_of_scikit_learn():
     weights = np.random.default_rng(5).uniform(0.5, 5.0, 3000)
     table = fit_calibration(raw, labels, weights)
     steps = IsotonicRegression().fit_transform(raw, labels, sample_weight=weights)
-    for knot, probability in list(zip(table.raw, table.probability, strict=True))[1:-1]:
+    inner = supported(table, raw, labels)
+    assert len(inner) > 10
+    for knot, probability in ((table.raw[place], table.probability[place]) for place in inner):
         step = steps[np.argmin(np.abs(raw - knot))]
         assert probability == pytest.approx(step, rel=0.05)
 
@@ -145,6 +166,60 @@ def test_a_wrong_model_is_outside_its_interval():
     raw, labels = draw(20_000)
     assert ratio_of(1.3 * sigmoid(0.5 * raw - 1.0), labels).excludes_one()
     assert not ratio_of(sigmoid(0.5 * raw - 1.0), labels).excludes_one()
+
+
+def alike(users, rows_each, random):
+    """Predictions of 10 %, right on the whole, of users who click always or never."""
+    clicks = random.random(users) < 0.1
+    user = np.repeat(np.arange(users, dtype=np.int32), rows_each)
+    order = random.permutation(len(user))
+    return np.full(len(user), 0.1), clicks[user[order]].astype(float), user[order]
+
+
+def test_rows_of_one_user_widen_the_interval_everywhere():
+    """Of reliability, of drift, and of the gate, which asks drift: 290 clicks of 29 users are 29."""
+    p, labels, users = alike(400, 10, np.random.default_rng(15))
+    alone, together = ratio_of(p, labels), ratio_of(p, labels, clusters=users)
+    width = [math.log(found.high / found.low) for found in (alone, together)]
+    assert width[1] == pytest.approx(width[0] * math.sqrt(10), rel=0.15)
+    (tenth,) = by_tenths(p, p, labels, clusters=users)
+    assert tenth.plain == together
+    names = np.array([f"u{user}" for user in users], dtype=object)
+    columns = {"at_ns": np.arange(4000), "click": labels.astype(int), "size": p}
+    found = {}
+    for state, extra in (("strangers", {}), ("users", {"user": names})):
+        arrow = pa.table({**columns, "conversion": pa.nulls(4000, pa.int64()), **extra})
+        table = table_from_arrow(arrow, (Declaration("size", "numeric"),), source="rows.parquet")
+        found[state] = calibrations(table, np.stack((p, p), axis=1), (0.9, 1.1))[0]
+        assert found[state].ratio == alone.ratio
+    widths = [math.log(found[state].high / found[state].low) for state in ("strangers", "users")]
+    assert widths[1] > 2.5 * widths[0]
+    assert [found[state].level for state in ("strangers", "users")] == ["alarm", "ok"]
+    expected = ratio_of(p, labels, clusters=users, level=0.99)
+    assert (found["users"].low, found["users"].high) == pytest.approx((expected.low, expected.high))
+
+
+def test_interval_over_users_holds_the_truth_where_one_over_rows_does_not():
+    """400 worlds of 300 users: 3 standard errors of the count of worlds are allowed below 95 %."""
+    random = np.random.default_rng(16)
+    held = np.zeros(2)
+    for _ in range(400):
+        p, labels, users = alike(300, 6, random)
+        for k, clusters in enumerate((None, users)):
+            found = ratio_of(p, labels, clusters=clusters)
+            held[k] += found.low <= 1.0 <= found.high
+    assert held[0] / 400 < 0.75
+    assert held[1] / 400 > 0.95 - 3 * np.sqrt(0.05 * 0.95 / 400)
+
+
+def test_clusters_that_say_nothing_leave_the_interval_as_it_is():
+    """One cluster cannot tell how much clusters vary; clusters of one row are rows."""
+    raw, labels = draw(2000)
+    p = sigmoid(0.5 * raw - 1.0)
+    alone = ratio_of(p, labels)
+    assert ratio_of(p, labels, clusters=np.zeros(2000, dtype=np.int32)) == alone
+    each = ratio_of(p, labels, clusters=np.arange(2000, dtype=np.int32))
+    assert (each.low, each.high) == pytest.approx((alone.low, alone.high), rel=1e-3)
 
 
 def test_nothing_happened_has_no_ratio_but_a_bound():
@@ -341,3 +416,90 @@ def test_factor_file_with_broken_knots_is_refused(tmp_path):
         load_factor(tmp_path / "f.json", "hash")
     with pytest.raises(ArtifactError, match="readable file"):
         load_factor(tmp_path / "none.json", "hash")
+
+
+def samples(rows, seed=18):
+    raw, labels = draw(rows, seed)
+    every = np.arange(rows)
+    return Sample(every, labels, None, every.astype(np.int32)), sigmoid(0.5 * raw - 1.0)
+
+
+@pytest.mark.parametrize(
+    ("factor", "words", "worse"),
+    [
+        (1.5, "THE NEW TABLE IS WORSE.", True),
+        (1.0, "The new table is no clear gain.", False),
+        (1 / 1.5, "The new table is better.", False),
+    ],
+)
+def test_change_of_a_table_is_judged_by_log_loss(factor, words, worse):
+    sample, p = samples(20_000)
+    before, after = (p, p * factor) if factor >= 1.0 else (p * 1.5, p)
+    change = change_of(
+        "ctr", sample, np.minimum(before, 0.99), np.minimum(after, 0.99), kept=False, learned=0
+    )
+    assert words in change_words(change)
+    assert (change.is_worse, change.is_surely_worse) == (worse, worse)
+    assert change.difference[0] == pytest.approx(change.log_loss[1] - change.log_loss[0])
+    assert "held out: later than those of the fit" in change_words(change)
+
+
+def test_change_says_what_it_cannot_tell():
+    sample, p = samples(60)
+    few = change_of("ctr", sample, p, np.minimum(p * 3, 0.9), kept=False, learned=40)
+    assert "are too few to tell which is better, 30 are needed" in change_words(few)
+    assert "40 of these rows are not later" in change_words(few)
+    assert not few.is_surely_worse
+    none = change_of("cvr", sample.part(0, 0), p[:0], p[:0], kept=False, learned=0)
+    assert "not judged at all" in change_words(none)
+    assert "stays as it was" in change_words(change_of("cvr", sample, p, p, kept=True, learned=0))
+
+
+def test_interval_of_a_change_is_that_of_its_mean():
+    """One in twenty of 400 worlds without a difference is called one, within three standard errors."""
+    random, found = np.random.default_rng(19), 0
+    for _ in range(400):
+        p = np.full(500, 0.3)
+        labels = (random.random(500) < p).astype(float)
+        every = np.arange(500)
+        odd = sigmoid(np.log(p / (1 - p)) + np.where(random.random(500) < 0.5, 0.05, -0.05))
+        change = change_of(
+            "ctr", Sample(every, labels, None, every.astype(np.int32)), odd, odd[::-1], kept=False, learned=0
+        )
+        found += not change.difference[1] <= 0.0 <= change.difference[2]
+    assert found / 400 == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 400))
+
+
+def shown(ratios):
+    """A model whose tenths by price have these ratios, of 50 clicks each; None has no click."""
+    tenths = []
+    for place, ratio in enumerate(ratios):
+        labels = np.repeat([1.0, 0.0], [50 if ratio else 0, 950 if ratio else 1000])
+        found = ratio_of(np.full(1000, 0.05 * (ratio or 1.0)), labels)
+        tenths.append(Tenth(begin=place, end=place + 0.5, plain=found, weighted=None))
+    whole = ratio_of(np.full(1000, 0.05), np.repeat([1.0, 0.0], [50, 950]))
+    found = ModelReliability(
+        name="ctr", overall=whole, weighted=None, won=None, tenths={"price": tuple(tenths)}
+    )
+    return [[Shown("as it is", found)]]
+
+
+@pytest.mark.parametrize(
+    "ratios", [(1.0, 1.1, 0.9), (0.5, 1.0, 3.0), (0.05, 1.0, 18.0), (1.0, None, 2.0), (None, None)]
+)
+def test_every_ratio_and_interval_is_inside_its_drawing(ratios):
+    """Nothing lies on the edge of the plane, where what is beyond it would be drawn, but a bar without an end."""
+    page = render("t", "w", shown(ratios), ())
+    drawing = page.split("<svg")[-1].split("</svg>")[0]
+    known = [ratio for ratio in ratios if ratio]
+    heights = [float(cy) for cy in re.findall(r'cy="([\d.]+)"', drawing)]
+    assert len(heights) == len(known)
+    assert [a > b for a, b in pairwise(heights)] == [a < b for a, b in pairwise(known)]
+    ends = [
+        float(y) for pair in re.findall(r'd="M[\d.]+ ([\d.]+)L[\d.]+ ([\d.]+)"', drawing)[1:] for y in pair
+    ]
+    assert len(ends) == 2 * len(known)
+    assert all(14.0 < y < 196.0 for y in (*heights, *ends))
+    grid = [float(y) for y in re.findall(r'<line[^>]* y1="([\d.]+)"', drawing)]
+    assert 3 <= len(grid) <= 7
+    assert (min(grid), max(grid)) == (14.0, 196.0)

@@ -81,7 +81,7 @@ def test_the_life_of_a_registry(app: typer.Typer, tmp_path: Path) -> None:
     one, two = (make_bundle(tmp_path / str(seed), seed).hash for seed in (1, 2))
     assert done(app, "registry", "add", registry, tmp_path / "1")["model"] == one
     assert done(app, "registry", "promote", registry, one[:6])["aliases"] == {"champion": one}
-    added = done(app, "registry", "add", registry, tmp_path / "2", "--challenger", "--by", "ann")
+    added = done(app, "registry", "add", registry, tmp_path / "2", "--challenger", "--who", "ann")
     assert added["aliases"] == {"champion": one, "challenger": two}
     assert done(app, "registry", "promote", registry, "challenger")["aliases"] == {"champion": two}
     assert done(app, "registry", "rollback", registry, "--reason", "it overbid")["aliases"] == {
@@ -101,6 +101,8 @@ def test_the_life_of_a_registry(app: typer.Typer, tmp_path: Path) -> None:
     assert (
         done(app, "registry", "show", registry, two[:8])["hash"] == done(app, "show", tmp_path / "2")["hash"]
     )
+    assert done(app, "registry", "show", registry, two[:8])["status"] == "archived"
+    assert "status" not in done(app, "show", tmp_path / "2")
 
 
 def test_tables_for_people(app: typer.Typer, tmp_path: Path) -> None:
@@ -158,13 +160,25 @@ def registry(files: Path) -> ModelRegistry:
 
 
 def arguments(files: Path, *more: object) -> list[object]:
-    options = ["--spec", files / "features.toml", "--config", files / "renew.toml"]
+    options = ["--features", files / "features.toml", "--params", files / "renew.toml"]
     return ["renew", files / "registry", files / "rows.parquet", *options, *more]
 
 
 def test_renew_trains_gates_and_says_why(app: typer.Typer, files: Path, registry: ModelRegistry) -> None:
-    found = done(app, *arguments(files, "--once", "--shadow-rows", "0"))
+    page = files / "new" / "round.html"
+    found = done(app, *arguments(files, "--shadow-rows", "0", "--page", page))
     assert found["outcome"] == "promoted", found["words"]
+    drawn = page.read_text()
+    ET.fromstring(drawn.removeprefix("<!DOCTYPE html>\n"))
+    entropy = next(check["numbers"] for check in found["checks"] if check["name"] == "normalized entropy")
+    for words in (
+        "Promoted: passed the gate", 'class="verdict good"', "Champion against challenger",
+        f"{entropy['ctr']['difference']:+.4f}", "Checks and their reasons", "What has moved most",
+        found["champion"][:12],
+    ):  # fmt: skip
+        assert words in drawn
+    for check in found["checks"]:
+        assert f"<dt>{check['name']}</dt>" in drawn
     assert registry.hash_of("champion") == found["champion"]
     assert [check["name"] for check in found["checks"]] == [
         "features", "normalized entropy", "calibration ctr", "calibration cvr", "drift", "speed",
@@ -185,7 +199,9 @@ def test_renewal_keeps_the_goal_of_the_champion(app: typer.Typer, files: Path) -
     kept.promote(
         kept.add(train_bundle(table, declared, files / "m", params=params).path, "leads"), "the first"
     )
-    found = done(app, *arguments(files, "--once"))
+    page = files / "round.html"
+    found = done(app, *arguments(files, "--page", page))
+    assert 'class="verdict care"' in page.read_text()
     assert (found["checks"][0]["name"], found["checks"][0]["passed"]) == ("features", True)
     assert [one.manifest and goal_of(one.manifest) for one in kept.models()] == ["lead", "lead"]
     result = run(
@@ -287,7 +303,6 @@ def test_two_renewals_of_one_registry_do_not_run_at_once(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--once", "--every", "6h"), "--once must stand without --every"),
         (("--every", "soon"), "every must be a number"),
         (("--window", "x"), "window must be a number"),
         (("--shadow-rows", "-1"), "shadow_rows must be at least 0, was -1"),

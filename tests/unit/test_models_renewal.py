@@ -251,6 +251,35 @@ def test_a_model_that_predicts_too_much_is_refused(trained: ModelBundle, poor: M
     assert "bounds 0.95 to 1.05" in check.words
 
 
+def test_the_champions_own_calibration_stands_beside_the_challengers(
+    trained: ModelBundle, poor: ModelBundle
+) -> None:
+    """It is that which the other way round is the challenger's; the first champion has none beside it."""
+    rows = rows_of(later(make_table(4_000, seed=300, click_rate=0.1)))
+    checks = Rivals(Scorer(poor), Scorer(trained), rows, SETTINGS).calibration()
+    turned = Rivals(Scorer(trained), Scorer(poor), rows, SETTINGS).calibration()
+    for one, other in zip(checks, turned, strict=True):
+        assert one.numbers["champion"] == {end: other.numbers[end] for end in ("ratio", "low", "high")}
+    said = turned[0].words.split(", bounds")[0]
+    assert checks[0].words.endswith(f"bounds 0.95 to 1.05; the champion {said}")
+    alone = Rivals(None, Scorer(trained), rows, SETTINGS).calibration()[0]
+    assert "champion" not in alone.words
+    assert "champion" not in alone.numbers
+
+
+def test_rows_of_one_user_make_the_gate_less_sure(trained: ModelBundle) -> None:
+    """40 rows of each of 100 users, who are alike: the gate's interval is of 100 users."""
+    arrow = make_table(4_000, seed=300)
+    arrow = arrow.take(pa.array(np.repeat(np.arange(100), 40)))
+    arrow = changed(arrow, at_ns=make_table(4_000, seed=300)["at_ns"].to_pylist())
+    users = pa.array([f"u{place // 40}" for place in range(4_000)])
+    widths = []
+    for rows in (rows_of(arrow), rows_of(arrow.append_column("user", users))):
+        numbers = Rivals(None, Scorer(trained), rows, SETTINGS).calibration()[0].numbers
+        widths.append(math.log(numbers["high"] / numbers["low"]))
+    assert widths[1] > widths[0] * 1.3
+
+
 def test_a_slow_model_is_refused_and_a_quick_one_need_not_beat_the_champion(trained: ModelBundle) -> None:
     rows = rows_of(make_table(500, seed=3))
     scorer = Scorer(trained)

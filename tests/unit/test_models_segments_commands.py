@@ -39,7 +39,7 @@ def run(app: typer.Typer, *arguments: object) -> Result:
 
 
 def test_json_is_the_report_that_was_written(app: typer.Typer, table: Path, tmp_path: Path) -> None:
-    done = run(app, table, "--out", tmp_path / "s", "--json", "--smallest", 20)
+    done = run(app, table, "--out", tmp_path / "s", "--json", "--min-users", 20)
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     written = json.loads((tmp_path / "s" / "segments.json").read_text())
@@ -49,7 +49,7 @@ def test_json_is_the_report_that_was_written(app: typer.Typer, table: Path, tmp_
 
 
 def test_assignments_hold_each_user_once(app: typer.Typer, table: Path, tmp_path: Path) -> None:
-    run(app, table, "--out", tmp_path / "s", "--k", 4, "--smallest", 20)
+    run(app, table, "--out", tmp_path / "s", "--k", 4, "--min-users", 20)
     found = pq.read_table(tmp_path / "s" / "assignments.parquet")
     assert found.column_names == ["user", "segment"]
     users = set(pq.read_table(table)["user"].to_pylist()) - {None}
@@ -61,7 +61,7 @@ def test_tables_and_page_are_for_people_and_name_nobody(
     app: typer.Typer, table: Path, tmp_path: Path
 ) -> None:
     page = tmp_path / "page.html"
-    done = run(app, table, "--out", tmp_path / "s", "--k", 4, "--smallest", 20, "--page", page)
+    done = run(app, table, "--out", tmp_path / "s", "--k", 4, "--min-users", 20, "--page", page)
     assert done.stdout.endswith(f"Page: {page}\n")
     said, drawn = " ".join(done.stdout.split()), page.read_text()
     for words in ("verdict", "found-01", "x the clicks", "after Holm's correction", "the bidder's choice"):
@@ -81,20 +81,20 @@ def test_no_segments_is_an_answer_and_not_an_error(app: typer.Typer, tmp_path: P
     page = tmp_path / "page.html"
     done = run(app, path, "--out", tmp_path / "s", "--page", page)
     assert done.exit_code == 0, done.output
-    assert "no stable segments" in done.stdout
-    assert "No stable segments in 300 users" in page.read_text()
+    assert "no structure found" in done.stdout
+    assert "No structure found in 300 users" in page.read_text()
     assert load_segments(tmp_path / "s").segment_of == {}
 
 
 def test_a_refresh_replaces_the_set_and_says_what_changed(
     app: typer.Typer, table: Path, tmp_path: Path
 ) -> None:
-    options = ("--k", 4, "--smallest", 20)
+    options = ("--k", 4, "--min-users", 20)
     run(app, table, "--out", tmp_path / "s", *options)
     first = load_segments(tmp_path / "s")
     write_parquet(table, make_users(300, seed=8, first_user=50)[0])
     page = tmp_path / "page.html"
-    done = run(app, table, "--refresh", tmp_path / "s", "--page", page, *options)
+    done = run(app, table, "--previous", tmp_path / "s", "--page", page, *options)
     assert done.exit_code == 0, done.output
     assert "Refreshed: 4 names kept, 0 new, 0 retired" in done.stdout
     assert "50 joined, 50 left." in " ".join(done.stdout.split())
@@ -110,7 +110,7 @@ def test_since_takes_a_span_or_a_date(app: typer.Typer, table: Path, tmp_path: P
     rows = []
     for since in ("30d", "7d", "2026-03-10", "2026-03-10T12:00:00+00:00"):
         done = run(
-            app, table, "--out", tmp_path / "s", "--k", 2, "--smallest", 20, "--since", since, "--json"
+            app, table, "--out", tmp_path / "s", "--k", 2, "--min-users", 20, "--since", since, "--json"
         )
         rows.append(json.loads(done.stdout)["rows"])
     assert rows[0] == pq.read_metadata(table).num_rows - 7
@@ -120,7 +120,7 @@ def test_since_takes_a_span_or_a_date(app: typer.Typer, table: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], "--out or --refresh must name a directory"),
+        ([], "--out or --previous must name a folder"),
         (["--out", "s", "--k", "1"], "--k must be auto or a number from 2 to 100, was 1"),
         (["--out", "s", "--k", "many"], "was many"),
         (["--out", "s", "--since", "yesterday"], "--since must be a span such as 14d or a date"),
@@ -152,7 +152,7 @@ def test_wrong_files_are_refused(app: typer.Typer, table: Path, tmp_path: Path) 
     (tmp_path / "full" / "other.txt").write_text("x")
     full = run(app, table, "--out", tmp_path / "full")
     assert isinstance(full.exception, ArtifactError)
-    before = run(app, table, "--refresh", tmp_path / "nothing")
+    before = run(app, table, "--previous", tmp_path / "nothing")
     assert isinstance(before.exception, ArtifactError)
 
 
@@ -166,7 +166,7 @@ def test_on_a_schedule_a_bad_table_leaves_the_segments_as_they_were(table: Path,
         str(out),
         "--k",
         "4",
-        "--smallest",
+        "--min-users",
         "20",
         "--json",
     ]

@@ -129,7 +129,7 @@ def test_parameters_of_a_file(tmp_path):
         path.write_text(text)
         with pytest.raises(TableError, match=said):
             load_params(path)
-    with pytest.raises(TableError, match=r"none\.toml must be a readable file"):
+    with pytest.raises(TableError, match=r"none\.toml must be a file, is not there"):
         load_params(tmp_path / "none.toml")
 
 

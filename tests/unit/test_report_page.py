@@ -125,6 +125,7 @@ def test_the_return_table_by_hand():
         impressions=20_000,
         clicks=100,
         conversions=4,
+        view_conversions=3,
         value_nanos=125 * 10**9,
     )
     table = table_of(page_of(run_result(1, campaigns=[campaign])), "Return by campaign")
@@ -138,6 +139,7 @@ def test_the_return_table_by_hand():
         "0.50%",
         "0.5000",
         "4",
+        "3",
         "12.50",
         "125.00",
         "2.50",

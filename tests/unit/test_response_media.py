@@ -1,8 +1,11 @@
 """Bids of every media: what each says, whose token stands where, and how their markup looks."""
 
 import html
+import itertools
 import json
 import re
+import shutil
+import subprocess
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree as ET
@@ -254,8 +257,8 @@ def test_the_price_is_the_text_that_was_given(price: str) -> None:
 @ALL
 @pytest.mark.parametrize("billing", ["burl", "impression"])
 def test_the_tokens_go_where_they_may_be_read(fields: dict[str, Any], billing: Billing) -> None:
-    got = bid(creative_of(fields), vast_billing=billing)
-    billed_by_markup = billing == "impression" and fields in (VIDEO, AUDIO)
+    got = bid(creative_of(fields), billing=billing)
+    billed_by_markup = billing == "impression"
     notices = [got[name] for name in ("nurl", "lurl", "burl") if name in got]
     assert all("?t=TOKEN&" in url and "BROWSER" not in url for url in notices)
     assert ("burl" in got) is not billed_by_markup
@@ -276,7 +279,7 @@ def test_vast_is_billed_by_its_impression_unless_told_otherwise(fields: dict[str
 
 @VAST
 def test_vast_billed_by_burl_has_no_second_bill_in_its_markup(fields: dict[str, Any]) -> None:
-    got = bid(creative_of(fields), vast_billing="burl")
+    got = bid(creative_of(fields), billing="burl")
     assert [element.text for element in ET.fromstring(got["adm"]).iter("Impression")] == [
         "https://t.example/i?t=BROWSER"
     ]
@@ -293,11 +296,15 @@ def test_a_bid_with_two_bills_or_none_is_never_made(billing: Billing, slot: Slot
         BidTemplate(facts, urls, ("x", slot), billing=billing)
 
 
-def test_a_token_that_books_spend_behind_one_of_the_browser_is_not_lost() -> None:
-    urls = NoticeUrls(nurl="n", burl="b", lurl="l", pixel="p", click="c", conversion="v")
+@pytest.mark.parametrize("order", list(itertools.permutations(Slot)))
+def test_tokens_and_the_id_may_stand_in_any_order(order: tuple[Slot, ...]) -> None:
+    urls = NoticeUrls(nurl=f"n{TOKEN}", burl="b", lurl="l", pixel="p", click="c", conversion=f"v{TOKEN}")
     facts = BidFacts(cid="c", crid="k", adomain=("a",), mtype=2)
-    with pytest.raises(AssertionError, match="slots must be cut out"):
-        BidTemplate(facts, urls, (Slot.BROWSER_TOKEN, Slot.EXCHANGE_TOKEN), billing="impression")
+    markup = ("<", *itertools.chain.from_iterable((slot, "|") for slot in order), ">")
+    got = orjson.loads(text_of(BidTemplate(facts, urls, markup, billing="impression")))
+    words = {Slot.EXCHANGE_TOKEN: "TOKEN", Slot.BROWSER_TOKEN: "BROWSER", Slot.BID_ID: BID_ID}
+    assert got["adm"] == f"<{'|'.join(words[slot] for slot in order)}|>"
+    assert (got["nurl"], got["ext"]["clearbid"]["cv"]) == ("nTOKEN", "vBROWSER")
 
 
 # --- banners
@@ -319,7 +326,88 @@ def test_html_has_its_macros_filled_and_the_pixel_behind_it() -> None:
     assert f"?cb={BID_ID}&p=${{AUCTION_PRICE}}" in adm
     query = parse_qs(urlsplit(click_url(adm)).query)
     assert (query["t"], query["u"]) == (["BROWSER"], [LANDING])
-    assert adm.endswith('<img src="https://t.example/i?t=BROWSER" width="1" height="1" alt="">')
+    assert '<img src="https://t.example/i?t=BROWSER" width="1" height="1" alt=""><script>' in adm
+
+
+IMPRESSION_BILL = "https://t.example/bill?t=TOKEN&p=${AUCTION_PRICE}&c=${AUCTION_CURRENCY}"
+
+
+@pytest.mark.parametrize("own", ["", "<b>own</b>", '<a href="${CLICK_URL}">${CACHEBUSTER}</a>'])
+def test_a_banner_billed_by_its_impression_calls_the_billing_url_when_it_is_shown(own: str) -> None:
+    got = bid(creative_of(html=own), billing="impression")
+    images = re.findall(r'<img src="([^"]*)" width="1" height="1"', got["adm"])
+    assert [html.unescape(url) for url in images] == [IMPRESSION_BILL, "https://t.example/i?t=BROWSER"]
+    assert "burl" not in got
+
+
+@pytest.mark.parametrize("events", [[], [1], [2], [1, 2]])
+def test_a_native_ad_billed_by_its_impression_calls_the_billing_url_and_tells_of_a_view(
+    events: list[int],
+) -> None:
+    trackers = [{"event": event, "methods": [2, 1]} for event in events]
+    ask = ask_of(json.dumps({"ver": "1.2", "assets": [{"id": 1, "title": {}}], "eventtrackers": trackers}))
+    adm = orjson.loads(bid(creative_of(NATIVE), ask=ask, billing="impression")["adm"])
+    shown = [IMPRESSION_BILL, "https://t.example/i?t=BROWSER"]
+    asked = [{"event": 1, "method": 1, "url": url} for url in shown] if 1 in events else []
+    asked += [{"event": 2, "method": 1, "url": "https://t.example/view?t=BROWSER"}] if 2 in events else []
+    assert adm.get("eventtrackers", []) == asked
+    assert adm.get("imptrackers", []) == ([] if 1 in events else shown)
+
+
+# --- views
+
+
+def test_html_tells_of_a_view_and_an_image_holds_no_script() -> None:
+    adm = bid(creative_of(html="<b>own</b>"))["adm"]
+    script = adm.partition("<script>")[2]
+    assert script.endswith("(document.currentScript)</script>")
+    assert '.split("https://t.example/i?t=").join("https://t.example/view?t=")' in script
+    assert len(script) < 450
+    assert "<script" not in bid(creative_of())["adm"]
+
+
+_PAGE = """
+const timers = [], calls = []; let seen, observed, gone = false;
+const window = {IntersectionObserver: class {
+  constructor(f) { seen = ratio => f([{intersectionRatio: 0}, {intersectionRatio: ratio}]) }
+  observe(e) { observed = e } disconnect() { gone = true } }};
+const IntersectionObserver = window.IntersectionObserver;
+class Image { set src(url) { calls.push(url) } }
+const setTimeout = (f, ms) => { timers.push([f, ms]); return timers.length };
+const clearTimeout = n => { if (n) timers[n - 1] = null };
+const run = () => { const due = timers.splice(0); for (const t of due) if (t) { t[0]() } };
+const document = {hidden: false, currentScript: {parentNode: "AD", previousSibling: {getAttribute: n => PIXEL}}};
+"""
+_VIEWS = """
+const said = [observed];
+seen(0.4); run(); said.push(calls.length);          // too little of it
+seen(0.5); seen(0.2); run(); said.push(calls.length);  // gone before its second was over
+document.hidden = true; seen(0.9); run(); said.push(calls.length);
+document.hidden = false; said.push(timers.map(t => t[1])); run(); said.push(calls, gone);
+console.log(JSON.stringify(said));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="runs the script of the markup in node")
+def test_a_view_is_half_of_the_ad_for_a_second_in_a_page_that_is_seen() -> None:
+    adm = bid(creative_of(html="<b>own</b>"))["adm"]
+    script = adm.partition("<script>")[2].removesuffix("</script>")
+    page = _PAGE.replace("PIXEL", '"https://t.example/i?t=BROWSER"') + script + ";" + _VIEWS
+    ended = subprocess.run(["node", "-e", page], capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(ended.stdout) == ["AD", 0, 0, 0, [1000], ["https://t.example/view?t=BROWSER"], True]
+
+
+def test_a_browser_without_an_observer_tells_of_no_view() -> None:
+    script = bid(creative_of(html="<b>own</b>"))["adm"].partition("<script>")[2]
+    assert "(o=window.IntersectionObserver)&&" in script
+
+
+@VAST
+@pytest.mark.parametrize("protocol", [3, 11])
+def test_only_video_from_vast_4_on_tells_of_a_view(fields: dict[str, Any], protocol: int) -> None:
+    adm = bid(creative_of(fields, protocols=(3, 11)), protocol=protocol)["adm"]
+    told = [element.text for element in ET.fromstring(adm).findall("Ad/InLine/ViewableImpression/Viewable")]
+    assert told == (["https://t.example/view?t=BROWSER"] if fields is VIDEO and protocol == 11 else [])
 
 
 @pytest.mark.parametrize("times", [0, 1, 2, 5])

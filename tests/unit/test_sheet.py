@@ -229,6 +229,9 @@ def test_a_negative_budget_is_one_line_with_row_column_and_what_is_allowed() -> 
         ("caps", "33/day", "must be 1 to 32 impressions, was '33/day'"),
         ("caps", "3/91d", "must be of 1 second to 90 days, was '3/91d'"),
         ("unknown_user", "maybe", "must be refuse or allow, was 'maybe'"),
+        ("click_window", "91d", "must be a time such as 30d, 12h or 90m, at most 90d, or off, was '91d'"),
+        ("click_window", "0d", "or off, was '0d'"),
+        ("view_window", "day", "or off, was 'day'"),
         ("geo", "U.S.", "must be countries or regions such as USA, CA or USA-CA, was 'U.S.'"),
         ("city", "FRA/paris/1", "must be names such as paris or FRA/paris"),
         ("circle", "48.85,2.35", "must be latitude,longitude,radius such as"),
@@ -646,7 +649,16 @@ def test_a_list_longer_than_a_cell_of_the_reader_is_read_back() -> None:
 
 def test_an_export_holds_no_column_that_says_nothing() -> None:
     header = to_csv([one(f"{HEADER}\n{ROW}\n")]).splitlines()[0].split(",")
-    assert set(header) == {*HEADER.split(","), "status", "currency", "goal", "pacing", "unknown_user"}
+    assert set(header) == {
+        *HEADER.split(","),
+        "status",
+        "currency",
+        "goal",
+        "pacing",
+        "unknown_user",
+        "click_window",
+        "view_window",
+    }
 
 
 def test_ends_of_lines_within_a_cell_stay_as_they_are(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def rows_of_a_day() -> tuple[Bank, list[Rows]]:
     notices = [notice(NoticeKind.WIN), notice(NoticeKind.BILLING), notice(NoticeKind.BILLING)]
     notices += [notice(NoticeKind.CLICK, "b-9"), notice(NoticeKind.CONVERSION, event_id="e", value_nanos=S)]
     notices += [notice(NoticeKind.BILLING, "b-2", at_ns=101 * S), notice(NoticeKind.IMPRESSION)]
+    notices += [notice(NoticeKind.VIEW, bid, creative_id="b1") for bid in ("b-1", "b-1", "b-2")]
     steps = [
         bank.apply([ask()], 0),
         bank.tick(0),
@@ -88,7 +89,7 @@ def test_a_batch_that_began_elsewhere_is_refused_as_a_whole(books: Books) -> Non
     with pytest.raises(BooksTaken, match="offset of notices 0 in the books must be 3"):
         books.write(Batch(steps=steps, offsets={PLACE: (3, 9)}))
     assert books.offsets() == {PLACE: 7}
-    assert listed(books.load(0)) == [[]] * 7
+    assert listed(books.load(0)) == [[]] * len(BankState._fields)
 
 
 def test_a_bank_that_was_replaced_cannot_write(books: Books, database: Database) -> None:
@@ -121,7 +122,7 @@ def test_bookings_are_loaded_only_while_a_repeat_may_be_taken(books: Books) -> N
     _, steps = rows_of_a_day()
     books.write(Batch(steps=steps))
     keep_until_ns = 100 * S + BankRules().keep_ns
-    assert len(list(books.load(keep_until_ns).bookings)) == 6
+    assert len(list(books.load(keep_until_ns).bookings)) == 8
     assert list(books.load(keep_until_ns + 1).bookings) == []
 
 
@@ -135,7 +136,7 @@ SHOP = {"acme": advertiser(daily_impressions=50, lifetime_nanos=S)}
 
 def rows_of_two_days() -> tuple[Bank, list[Rows]]:
     """A bank whose bids charge five accounts, on two days."""
-    bank = Bank(BankRules(), CAMPAIGNS, None, SHOP)
+    bank = Bank(BankRules(late_share_ppm=0), CAMPAIGNS, None, SHOP)
     bids = [notice(NoticeKind.BILLING, line_item_id="shoes", creative_id="b1", bid_at_ns=10 * S)]
     bids += [notice(NoticeKind.BILLING, "b-2", line_item_id="shoes", bid_at_ns=DAY, impressions=2_500_000)]
     bids += [notice(NoticeKind.BILLING, "b-3", line_item_id="shoes", bid_at_ns=10 * S, at_ns=101 * S)]
@@ -147,7 +148,7 @@ def test_accounts_of_every_level_come_back_as_they_were(books: Books) -> None:
     bank, steps = rows_of_two_days()
     books.write(Batch(steps=steps))
     books.verify()
-    again = Bank(BankRules(), CAMPAIGNS, books.load(DAY), SHOP)
+    again = Bank(BankRules(late_share_ppm=0), CAMPAIGNS, books.load(DAY), SHOP)
     again.tick(DAY)
     assert again.accounts() == bank.accounts()
     assert again.line_items() == bank.line_items()
@@ -194,8 +195,9 @@ OLD_BOOKS = """
     INSERT INTO bookings VALUES
         ('b-1-------------', 1, '', 'c1', 's1', 1, 7, 0, 0, 10, 11, 0, 0, 9000000000000000000),
         ('b-1-------------', 2, '', 'c1', 's1', 1, 7, 7, 0, 10, 11, 0, 0, 9000000000000000000),
-        ('b-2-------------', 5, '', 'c1', 's1', 1, 0, 0, 0, 10, 11, 0, 1, 9000000000000000000);
-    INSERT INTO accounts VALUES ('c1', 7, 0, 2, 1, 0, 1, 0, 0, 0, 1);
+        ('b-2-------------', 5, '', 'c1', 's1', 1, 0, 0, 0, 10, 11, 0, 1, 9000000000000000000),
+        ('b-2-------------', 6, 'e', 'c1', 's1', 1, 0, 0, 9, 10, 11, 0, 1, 9000000000000000000);
+    INSERT INTO accounts VALUES ('c1', 7, 0, 2, 1, 0, 1, 1, 9, 0, 2);
     INSERT INTO grants VALUES ('c1', 's1', 1, 50, 5, 99, 0), ('c2', 's1', 1, 60, 0, 99, 0);
     INSERT INTO epochs VALUES ('s1', 1, 'a');
     INSERT INTO refusals VALUES ('c1', 'duplicate', 3);
@@ -219,6 +221,7 @@ def test_books_of_before_budgets_had_levels_are_taken_over(
         bank = Bank(BankRules(), {"c1": campaign(), "c2": campaign("c2")}, books.load(12))
         first, second = bank.report()
         assert (first.spend_nanos, first.uncovered_nanos, first.wins, first.clicks) == (7, 2, 1, 1)
+        assert (first.conversions, first.view_conversions, first.value_nanos) == (1, 0, 9)
         assert (first.leased_nanos, second.leased_nanos, first.refused) == (45, 60, {"duplicate": 3})
         late = bank.apply([notice(NoticeKind.BILLING, "b-3")], 10 * S)
         books.write(Batch(steps=[late.rows]))

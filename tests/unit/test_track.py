@@ -154,7 +154,7 @@ def test_a_repeat_passes_as_the_bank_tells_it_apart(tracker: Tracker) -> None:
 # --- tokens
 
 
-@pytest.mark.parametrize("path", ["/win", "/bill", "/loss", "/i", "/c", "/v"])
+@pytest.mark.parametrize("path", ["/win", "/bill", "/loss", "/i", "/view", "/c", "/v"])
 @pytest.mark.parametrize(
     ("token", "outcome"),
     [
@@ -322,7 +322,7 @@ def test_a_loss_for_an_unknown_reason_is_a_loss(tracker: Tracker, text: str) -> 
 # --- ages
 
 
-@pytest.mark.parametrize("path", ["/win", "/bill", "/loss", "/i"])
+@pytest.mark.parametrize("path", ["/win", "/bill", "/loss", "/i", "/view"])
 def test_a_notice_is_taken_until_the_grace_ends_and_then_gone(path: str) -> None:
     target = f"{path}?t={TOKEN}&p=1"
     assert call(Tracker([KEY], "USD"), target, LIABLE + DEFAULT_GRACE_NS).notice is not None
@@ -458,7 +458,7 @@ def test_a_notice_may_be_posted(tracker: Tracker, path: str) -> None:
     assert call(tracker, f"{path}?t={TOKEN}&p=1", method="POST").notice is not None
 
 
-@pytest.mark.parametrize("path", ["/win", "/bill", "/loss", "/i", "/c", "/v"])
+@pytest.mark.parametrize("path", ["/win", "/bill", "/loss", "/i", "/view", "/c", "/v"])
 def test_a_head_is_answered_alike_and_is_no_event(tracker: Tracker, path: str) -> None:
     target = f"{path}?t={TOKEN}&p=1&{LANDING}"
     answer = call(tracker, target, method="HEAD")
@@ -520,6 +520,7 @@ def test_each_url_that_we_build_is_one_that_we_take() -> None:
         NoticeKind.BILLING: urls.burl(TOKEN),
         NoticeKind.LOSS: urls.lurl(TOKEN),
         NoticeKind.IMPRESSION: urls.pixel(BROWSER),
+        NoticeKind.VIEW: urls.view(BROWSER),
         NoticeKind.CLICK: urls.click(BROWSER, LANDING),
         NoticeKind.CONVERSION: urls.conversion(BROWSER) + "&v=3&e=1",
     }
@@ -550,7 +551,7 @@ def test_a_public_url_that_is_none_is_refused(url: str) -> None:
         TrackingUrls(url)
 
 
-@pytest.mark.parametrize("path", ["/win", "/bill", "/loss", "/i", "/c", "/v"])
+@pytest.mark.parametrize("path", ["/win", "/bill", "/loss", "/i", "/view", "/c", "/v"])
 def test_nothing_of_a_bid_on_test_traffic_counts(tracker: Tracker, path: str) -> None:
     fields = msgspec.structs.replace(FIELDS, cap_nanos=0)
     answer = tracker.handle("GET", f"{path}?t={sign(fields, KEY)}&p=1.5&{LANDING}", now_ns=NOW)

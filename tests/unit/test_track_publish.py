@@ -113,13 +113,17 @@ async def test_calls_during_a_flush_share_the_next_one() -> None:
     assert publisher.counts == {"batches": 2, "published": 50}
 
 
-async def test_a_notice_is_published_under_its_campaign() -> None:
+@pytest.mark.parametrize(("advertiser", "key"), [("acme", b"acme"), ("", b"campaign-1")])
+async def test_a_notice_is_published_under_its_advertiser_or_else_its_campaign(
+    advertiser: str, key: bytes
+) -> None:
     sink = SlowSink()
     sink.let_go.release()
     publisher = NoticePublisher(sink)
+    sent = msgspec.structs.replace(notice(4), advertiser_id=advertiser)
     async with running(publisher):
-        await waiting(publisher, notice(4))
-    assert sink.published == [[Outbound(NOTICES, b"campaign-1", encode(notice(4)))]]
+        await waiting(publisher, sent)
+    assert sink.published == [[Outbound(NOTICES, key, encode(sent))]]
 
 
 async def test_a_batch_is_bounded() -> None:

@@ -82,6 +82,19 @@ def test_from_4_on_the_impression_comes_first_and_the_click_last(protocol: int) 
     assert names(one(made, "Creatives/Creative/Linear")) == ["Duration", "MediaFiles", "VideoClicks"]
 
 
+@pytest.mark.parametrize("protocol", ALL)
+def test_a_view_is_asked_for_from_4_on_behind_the_impression(protocol: int) -> None:
+    made = inline(ad(view_url=f"https://t.example/view?t={TOKEN}"), protocol)
+    found = [one.text for one in made.findall("ViewableImpression/Viewable")]
+    assert found == (["https://t.example/view?t=BROWSER"] if protocol in MODERN else [])
+    if protocol in MODERN:
+        assert names(made)[:3] == ["AdSystem", "Impression", "ViewableImpression"]
+
+
+def test_nobody_is_asked_whether_audio_was_viewed() -> None:
+    assert "Viewable" not in text_of(ad(audio=True, view_url="https://t.example/view"), 11)
+
+
 @pytest.mark.parametrize("protocol", SERVED)
 def test_from_4_1_on_the_serving_is_named_by_the_bid(protocol: int) -> None:
     assert one(inline(protocol=protocol), "AdServingId").text == "BID"

@@ -1,8 +1,9 @@
 """VAST documents of video and audio ads: InLine, one creative, versions 2.0 to 4.3.
 
 The order of elements is that of the schemas of VAST 2.0.1, 3.0 and 4.2, which differ: from 4.0 on `Linear`
-has its clicks last, and each creative names itself in `UniversalAdId`. Tracking events and errors are left out,
-for nobody of ours listens to them.
+has its clicks last, and each creative names itself in `UniversalAdId`. Only from 4.0 on can a document ask to be
+told that it was viewed (`ViewableImpression`, judged by the player). Tracking events and errors are left out, for
+nobody of ours listens to them.
 
 The namespace of 4.x is left out as well. No player asks for it, and its name begins with `http://`, which the
 scanners of exchanges take for insecure content (`imp.secure`).
@@ -38,7 +39,8 @@ class VastAd(msgspec.Struct, frozen=True, kw_only=True):
     audio. bitrate_kbps: 0 where unknown. delivery: AdCOM "Delivery Methods". linearity: 2 lies over the content.
     skippable: after `SKIP_AFTER_S`, from VAST 3.0 on. audio: no picture. click_url: with `TOKEN` where the
     browser's token goes. pixel_url: the same, called when the ad starts. billing_url: called then too, with
-    `TOKEN` where the exchange's token goes; empty where the exchange calls `burl`.
+    `TOKEN` where the exchange's token goes; empty where the exchange calls `burl`. view_url: called when the ad was
+    viewed, with `TOKEN` where the browser's token goes; empty where nobody asks.
     """
 
     id: str
@@ -55,6 +57,7 @@ class VastAd(msgspec.Struct, frozen=True, kw_only=True):
     click_url: str
     pixel_url: str
     billing_url: str = ""
+    view_url: str = ""
 
 
 def vast(ad: VastAd, protocol: int) -> Pieces:
@@ -77,12 +80,19 @@ def vast(ad: VastAd, protocol: int) -> Pieces:
     return (
         f'<?xml version="1.0" encoding="UTF-8"?><VAST version="{version}"><Ad id="{xml_text(ad.id)}"{ad_type}>',
         f"<InLine><AdSystem>{_AD_SYSTEM}</AdSystem>",
-        *((*impressions, *serving, *title) if modern else (*title, *impressions)),
+        *((*impressions, *_viewable(ad), *serving, *title) if modern else (*title, *impressions)),
         f'<Creatives><Creative id="{xml_text(ad.id)}">',
         *_universal_id(version),
         *(_non_linear(ad) if ad.linearity == _NON_LINEAR else _linear(ad, version)),
         "</Creative></Creatives></InLine></Ad></VAST>",
     )
+
+
+def _viewable(ad: VastAd) -> Pieces:
+    """What is called when the player judges the ad viewed; nobody views audio."""
+    if not ad.view_url or ad.audio:
+        return ()
+    return ("<ViewableImpression>", *_element("Viewable", url_pieces(ad.view_url)), "</ViewableImpression>")
 
 
 def _universal_id(version: str) -> Pieces:
