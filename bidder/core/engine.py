@@ -325,9 +325,7 @@ class Engine:
         ours = [record for record in records if record.seat == seat and record.epoch == epoch]
         own = [record.rows for record in ours]
         self._settle(own[0] if len(own) == 1 else [row for rows in own for row in rows], now_ns)
-        heard_ns = max((record.heard_until_ns for record in ours), default=0)
-        if heard_ns:
-            self.wallet.hear(heard_ns)
+        self.wallet.hear(max((record.heard_until_ns for record in ours), default=0))
 
     def _settle(self, own: Sequence[Settlement | SettlementRow], now_ns: int) -> None:
         if not own:

@@ -285,7 +285,8 @@ class Wallet:
 
     def hear(self, heard_until_ns: int) -> None:
         """Takes the bank's word that all notices up to then were settled here, or never will be."""
-        self._heard_ns = max(self._heard_ns or 0, heard_until_ns)
+        if heard_until_ns:  # 0 says nothing
+            self._heard_ns = max(self._heard_ns or 0, heard_until_ns)
 
     def expire(self, now_ns: int) -> list[int]:
         """Frees what time frees; returns the tags of those bids.

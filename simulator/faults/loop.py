@@ -19,6 +19,7 @@ class VirtualLoop:
     def __init__(self) -> None:
         self._as_loop = cast("asyncio.AbstractEventLoop", self)
         self._ready: deque[tuple[asyncio.Handle, Callable[..., object], tuple[Any, ...], Context]] = deque()
+        self._tasks: list[asyncio.Task[Any]] = []
         self.errors: list[BaseException] = []
 
     def run(self, call: Callable[..., _Result], *arguments: object) -> _Result:
@@ -40,8 +41,12 @@ class VirtualLoop:
         self.run(self._begin, coroutine)
 
     def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.Task(coroutine, loop=self._as_loop)
-        task.add_done_callback(self._ended)
+        self.create_task(coroutine).add_done_callback(self._ended)
+
+    def close(self) -> None:
+        """Ends what runs in it; nobody hears of that."""
+        tasks, self._tasks = self._tasks, []
+        self.run(lambda: [task.cancel() for task in tasks])
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         error = None if task.cancelled() else task.exception()
@@ -58,6 +63,14 @@ class VirtualLoop:
         handle = asyncio.Handle(callback, args, self._as_loop, context)
         self._ready.append((handle, callback, args, context))
         return handle
+
+    def create_task(
+        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None
+    ) -> "asyncio.Task[Any]":
+        """See `asyncio`."""
+        task = asyncio.Task(coro, loop=self._as_loop, name=name, context=context)
+        self._tasks.append(task)
+        return task
 
     def create_future(self) -> "asyncio.Future[Any]":
         """See `asyncio`."""

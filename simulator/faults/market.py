@@ -246,7 +246,7 @@ class Market:
             self._again(call)
             return
         self.pending -= 1
-        if answer is not None and answer.notice is not None:
+        if answer is not None and isinstance(answer.notice, Notice):
             self._template = answer.notice
             self._oracle.acknowledged(call.bid, call.kind)
         if not call.repeats and self._faults.chance(self._broker.faults.repeated):
@@ -261,7 +261,7 @@ class Market:
         if call.expects == "ok" and not expired:
             notice = answer.notice
             price = call.bid.price_nanos if call.kind is not NoticeKind.LOSS else 0
-            if notice is None or notice.kind is not call.kind or notice.price_nanos != price:
+            if not isinstance(notice, Notice) or notice.kind is not call.kind or notice.price_nanos != price:
                 wrong = f"a notice of {price} nanos"
         else:
             code = 410 if expired and _EXPECTED.get(call.expects) != 400 else _EXPECTED.get(call.expects, 410)

@@ -133,6 +133,9 @@ class Run:
             self._judge()
         except Broken:
             pass
+        finally:
+            for tracker in self.trackers:
+                tracker.leave()
         return self._outcome(process_time() - began)
 
     # -- the play -------------------------------------------------------------------------------------------

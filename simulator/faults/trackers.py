@@ -56,6 +56,13 @@ class TrackerProcess(Machine):
         waiting, self._waiting = self._waiting, {}
         for answer, heard, handled_ns in waiting.values():
             heard(answer, 0, handled_ns)
+        self._loop.close()
+
+    def leave(self) -> None:
+        """Ends with the run."""
+        if self.life.alive:
+            self.life.alive = False
+            self._loop.close()
 
     def call(self, url: str, heard: Heard) -> None:
         """A call comes in; `heard` is told once, later."""

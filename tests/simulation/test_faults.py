@@ -23,7 +23,7 @@ def played(seed: int) -> Outcome:
 def test_nothing_that_is_promised_about_money_fails(seed: int) -> None:
     outcome = played(seed)
     assert outcome.violations == {}, outcome.said
-    assert outcome.wins > 50
+    assert outcome.wins > 30
 
 
 @pytest.mark.parametrize("seed", [seed for seed in SEEDS if seed % 2 == 0])
