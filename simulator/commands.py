@@ -1,6 +1,8 @@
 """`clearbid replay`: a worker's decisions made again from its journal, and compared byte by byte.
 
 `clearbid export`: the bids of a run, with what was seen and what became of them, as a training table.
+
+`clearbid faults` (`simulator.faults.commands`): the promises about money, tried with everything that can go wrong.
 """
 
 import sys
@@ -30,8 +32,11 @@ _LEFT_OUT = {
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of the simulator."""
+    from simulator.faults.commands import faults
+
     app.command()(replay)
     app.command()(export)
+    app.command()(faults)
 
 
 def replay(

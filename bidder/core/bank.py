@@ -53,6 +53,7 @@ from bidder.core.messages import (
     NoticeKind,
     Settlement,
     SettlementKind,
+    Settlements,
     SliceReport,
     Trip,
 )
@@ -202,6 +203,10 @@ class Bank:
     def live_leases(self, now_ns: int) -> tuple[Lease, ...]:
         """Every lease of a current epoch that may still be bid on, to be told again after a start."""
         return self._leasing.live(now_ns)
+
+    def marks(self, now_ns: int, seen_until_ns: int | None = None) -> list[Settlements]:
+        """Up to when all notices were heard, for each seat; to be told behind all settlements, or not at all."""
+        return self._leasing.marks(now_ns, now_ns if seen_until_ns is None else min(now_ns, seen_until_ns))
 
     def creative_counts(self) -> tuple[CreativeCounts, ...]:
         """What is counted of every creative, to be told again after a start."""

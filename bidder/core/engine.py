@@ -330,8 +330,11 @@ class Engine:
     def settle_records(self, records: Sequence[Settlements], now_ns: int) -> None:
         """`settle` of records of many rows, without an object a row."""
         seat, epoch = self.settings.seat, self.epoch
-        own = [record.rows for record in records if record.seat == seat and record.epoch == epoch]
+        ours = [record for record in records if record.seat == seat and record.epoch == epoch]
+        own = [record.rows for record in ours]
         self._settle(own[0] if len(own) == 1 else [row for rows in own for row in rows], now_ns)
+        for record in ours:
+            self.wallet.hear(record)
 
     def _settle(self, own: Sequence[Settlement | SettlementRow], now_ns: int) -> None:
         if not own:

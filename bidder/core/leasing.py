@@ -19,7 +19,7 @@ from bidder.core.budgets import Unit
 from bidder.core.demand import Demand
 from bidder.core.effects import Draft
 from bidder.core.lines import Line
-from bidder.core.messages import Lease, SliceReport, SliceRow
+from bidder.core.messages import Lease, Settlements, SliceReport, SliceRow
 
 _NEVER_NS = -(2**62)
 _NO_EPOCHS: Mapping[tuple[str, str], int] = {}
@@ -33,13 +33,14 @@ class Seat:
     """A seat, every start it had, and what it last reported of its epoch.
 
     `dirty` until the bank has looked at the report: at `stale` accounts, of which something changed, and from
-    `whole_ns` on at all. Starts are kept so that a worker that was replaced, or a request that is read again,
-    never opens an epoch anew.
+    `whole_ns` on at all. `heard_ns` is up to when it was told that all notices were heard. Starts are kept so that a
+    worker that was replaced, or a request that is read again, never opens an epoch anew.
     """
 
     __slots__ = (
         "dirty",
         "epoch",
+        "heard_ns",
         "name",
         "reported_ns",
         "rows",
@@ -68,6 +69,7 @@ class Seat:
         self.told_ns = _NEVER_NS
         self.stale: set[str] = set()
         self.whole_ns = _NEVER_NS
+        self.heard_ns = 0
 
     def report(self, report: SliceReport, accounts: Container[str]) -> None:
         """Takes a newer report of the epoch, as far as it is about these accounts: others are another bank's."""
@@ -214,6 +216,17 @@ class Leasing:
             for grant in account.grants.values()
             if not grant.freed and grant.bid_until_ns > now_ns and self._current(grant)
         )
+
+    def marks(self, now_ns: int, seen_until_ns: int) -> list[Settlements]:
+        """Tells seats up to when all notices were heard, by their clocks too; many times in the time of a lease."""
+        heard_ns = max(0, seen_until_ns - self._rules.margin_ns)
+        step_ns = self._rules.lease_ns // _LOOKS_A_LEASE
+        marks = []
+        for _, seat in sorted(self._seats.items()):
+            if self._alive(seat, now_ns) and heard_ns > seat.heard_ns + step_ns:
+                seat.heard_ns = heard_ns
+                marks.append(Settlements(seat=seat.name, epoch=seat.epoch, rows=(), heard_until_ns=heard_ns))
+        return marks
 
     def _alive(self, seat: Seat, now_ns: int) -> bool:
         return seat.epoch > 0 and now_ns - seat.reported_ns < self._rules.lease_ns
@@ -383,6 +396,7 @@ class Leasing:
             budget_nanos=account.limit,
             spent_nanos=account.booked,
             seats=seats,
+            held=True,
         )
 
     def _free_at_ns(self, grant: Grant) -> int:

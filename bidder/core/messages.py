@@ -231,11 +231,20 @@ class SettlementRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Settlements(Message, frozen=True, tag="settlements"):
-    """What the bank booked of one epoch of a seat, in order: many rows in one record."""
+    """What the bank booked of one epoch of a seat, in order: many rows in one record.
+
+    `heard_until_ns`: all notices of this epoch up to then, by any clock of ours, were booked or refused, and what
+    came of them was told in this record or before it; 0 where it says nothing of that. A reservation that ended
+    before may be freed: its billing cannot come in time any more. Where banks share the advertisers that is the word
+    of one of their `shards`, and a seat that bids for all of them waits for the slowest.
+    """
 
     seat: str
     epoch: int
     rows: tuple[SettlementRow, ...]
+    heard_until_ns: Instant = 0
+    shard: Annotated[int, msgspec.Meta(ge=0)] = 0
+    shards: Annotated[int, msgspec.Meta(gt=0)] = 1
 
     def each(self) -> list[Settlement]:
         """The rows with their seat and epoch; raises `ValueError` where an amount contradicts its kind."""
@@ -291,7 +300,8 @@ class Lease(Message, frozen=True, gc=False, tag="lease"):
     granted - posted - reserved. It grows while `bid_until_ns` stays, and may be lower only where that moves on;
     a lease with an earlier one is of the past. `bid_until_ns` ends bidding where the bank falls silent.
     `budget_nanos` and `spent_nanos` are of the whole account, over all seats, for pacing; `seats` is how many
-    share it.
+    share it. `held`: reservations of this epoch end when the bank says that it has heard all of their time
+    (`Settlements.heard_until_ns`), not by the seat's own clock.
     """
 
     seat: str
@@ -303,6 +313,7 @@ class Lease(Message, frozen=True, gc=False, tag="lease"):
     budget_nanos: Nanos
     spent_nanos: Nanos
     seats: Annotated[int, msgspec.Meta(gt=0)]
+    held: bool = False
 
 
 class SliceRow(msgspec.Struct, frozen=True, gc=False):

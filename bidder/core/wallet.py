@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bidder.core.budgets import FOREVER_NS
 from bidder.core.charges import AccountKeys, Charge, Charges
 from bidder.core.kernels import agree
-from bidder.core.messages import Lease, Settlement, SettlementKind, SettlementRow, SliceRow
+from bidder.core.messages import Lease, Settlement, SettlementKind, SettlementRow, Settlements, SliceRow
 from bidder.core.pacing import Pacer
 from bidder.core.purse import Purse, Result, Unit
 from bidder.core.table import LineTable
@@ -68,6 +68,9 @@ class Wallet:
     def __init__(self, keep_ns: int) -> None:
         self.purse = Purse(keep_ns)
         self.leases: dict[str, Lease] = {}
+        self._heard_ns: int | None = None
+        self._heard: dict[int, int] = {}
+        self._shards = 1
         self._leased: list[str] = []
         self._leased_numbers: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._told: NDArray[np.int64] = np.zeros((0, 4), dtype=np.int64)
@@ -168,6 +171,8 @@ class Wallet:
         held = self.leases.get(lease.account_id)
         if held is not None and lease.bid_until_ns < held.bid_until_ns:
             return
+        if lease.held and self._heard_ns is None:
+            self._heard_ns = 0
         account = self.purse.account(lease.account_id, _unit_of(lease.account_id))
         self._grow()
         if held is not None and lease.bid_until_ns > held.bid_until_ns:
@@ -285,9 +290,26 @@ class Wallet:
             self._grow()
         return known
 
+    def hear(self, record: Settlements) -> None:
+        """Takes a bank's word that all notices up to then were settled here, or never will be.
+
+        Where banks share the advertisers, of those of its shard; it counts once all shards have said so much.
+        """
+        if not record.heard_until_ns:
+            return
+        if record.shards != self._shards:
+            self._shards, self._heard = record.shards, {}
+        self._heard[record.shard] = max(self._heard.get(record.shard, 0), record.heard_until_ns)
+        if len(self._heard) == self._shards:
+            self._heard_ns = max(self._heard_ns or 0, min(self._heard.values()))
+
     def expire(self, now_ns: int) -> list[int]:
-        """Frees what time frees; returns the tags of those bids."""
-        tags, _ = self.purse.expire_rows(now_ns)
+        """Frees what time frees; returns the tags of those bids.
+
+        Where the bank says up to when it heard of bids, its word counts and not the clock: a billing that came in
+        time may still be under way, and its money must not be bid again.
+        """
+        tags, _ = self.purse.expire_rows(now_ns if self._heard_ns is None else min(now_ns, self._heard_ns))
         self.sync()
         return [mark for mark in (tags & np.uint64(_MARK)).tolist() if mark]
 

@@ -141,6 +141,7 @@ class BankService:
         self._read: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
         self._posted, _ = books.outbox()
         self._sent = 0
+        self._untold = self._posted > 0
         self._broken = False
 
     @classmethod
@@ -176,6 +177,7 @@ class BankService:
         Brakes, advertisers and campaigns, live leases, and what is counted of creatives.
         """
         self._posted, letters = self._books.outbox()
+        self._untold |= bool(letters)
         told = [_change_message(brake) for brake in self._brakes.all().values()]
         told += [_change_message(change) for change in self._campaigns.changes_since(0) if self._ours(change)]
         told += [_lease_message(lease) for lease in self.bank.live_leases(now_ns)]
@@ -217,6 +219,7 @@ class BankService:
         # Up to where `slices` were read may be written later: reading them again changes nothing.
         if rows or letters or any(topic != SLICES for topic, _ in self._moved()):
             self._write(Batch(rows, letters=letters))
+        self._untold |= bool(letters)
         return [_outbound(letter) for letter in letters]
 
     def on_tick(self, now_ns: int, seen_until_ns: int | None = None) -> list[Outbound]:
@@ -250,11 +253,18 @@ class BankService:
             self._version = since[-1].version
         told = [_change_message(change) for change in (*brakes, *changes)]
         told += [_lease_message(lease) for step in steps for lease in step.leases]
+        if not self._untold and not letters:
+            # Behind what was acknowledged, in the same partition: a seat hears no mark before what it is about.
+            for mark in self.bank.marks(now_ns, seen_ns):
+                ours = msgspec.structs.replace(mark, shard=self.shard.number, shards=self.shard.of)
+                told.append(_outbound(_settlements_letter(ours)))
+        self._untold |= bool(letters)
         return told + [_outbound(letter) for letter in letters]
 
     def published(self) -> None:
         """Notes that all returned so far was acknowledged; the outbox is struck with the next write."""
         self._sent = self._posted
+        self._untold = False
 
     def close(self) -> None:
         """Strikes what was acknowledged from the outbox, and writes up to where was read."""

@@ -315,14 +315,16 @@ class _Run:
         now_ns = self._clock.now_ns()
         while messages := self._bank_source.take(MAX_BATCH):
             self._tell(self._bank.on_messages(messages, now_ns))
-        self._tell(self._bank.on_tick(now_ns))
+            self._bank.published()
+        # A tick settles nothing: what it tells may come late without anybody waiting for it.
+        self._tell(self._bank.on_tick(now_ns), lasting=False)
         self._bank.published()
 
-    def _tell(self, messages: Sequence[Outbound]) -> None:
+    def _tell(self, messages: Sequence[Outbound], *, lasting: bool = True) -> None:
         delay_ns = self._faults.settlement_delay_ns
         late = [message for message in messages if delay_ns and message.topic == SETTLEMENTS]
         if late:
-            self._agenda.at(self._clock.now_ns() + delay_ns, lambda: self._deliver(late))
+            self._agenda.at(self._clock.now_ns() + delay_ns, lambda: self._deliver(late), lasting=lasting)
         self._deliver([message for message in messages if not delay_ns or message.topic != SETTLEMENTS])
 
     def _deliver(self, messages: Sequence[Outbound]) -> None:

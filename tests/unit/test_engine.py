@@ -9,13 +9,13 @@ import pytest
 
 from bidder.core.campaigns import Rule, Targeting
 from bidder.core.engine import Engine
-from bidder.core.messages import SettlementKind
+from bidder.core.messages import SettlementKind, Settlements
 from bidder.core.settings import EngineSettings, ExchangeRules, PacingSettings
 from bidder.core.token import Scope, bid_id_text, read
 from bidder.errors import InputError
 from bidder.openrtb.reasons import Reason
 from tests.support import factories as make
-from tests.support.factories import Offer, S, body, campaign, creative, lease, settlement
+from tests.support.factories import SEAT, Offer, S, body, campaign, creative, lease, settlement
 
 VALUE_BID = 1_000_000
 """What the plain campaign bids on the plain offer: 2 units x 0.001 x multiplier 0.5, in nanos."""
@@ -268,6 +268,37 @@ def test_silence_frees_the_money(engine: Engine) -> None:
     assert places(engine) == (VALUE_BID, 0)
     engine.tick(60 * S)
     assert places(engine) == (0, 0)
+
+
+def test_money_is_not_freed_before_the_bank_has_heard_of_all_its_time(engine: Engine) -> None:
+    """A billing that came in time may still be under way."""
+    held = lease(held=True)
+    engine.adopt_leases([held], 0)
+    row = bid(engine)
+    engine.tick(700 * S)
+    assert places(engine) == (VALUE_BID, 0)
+    engine.settle_records([heard(60 * S - 1)], 700 * S)
+    engine.tick(700 * S)
+    assert places(engine) == (VALUE_BID, 0)
+    engine.settle([settlement(SettlementKind.WON, row["bid_id"])], 700 * S)
+    engine.settle_records([heard(60 * S)], 700 * S)
+    engine.tick(700 * S)
+    assert places(engine) == (VALUE_BID, 0)
+    engine.settle_records([heard(660 * S)], 700 * S)
+    engine.tick(700 * S)
+    assert places(engine) == (0, 0)
+
+
+def test_money_is_not_freed_by_the_word_about_another_epoch(engine: Engine) -> None:
+    engine.adopt_leases([lease(held=True)], 0)
+    bid(engine)
+    engine.settle_records([heard(90 * S, epoch=2), heard(90 * S, seat="seat-2")], 0)
+    engine.tick(700 * S)
+    assert places(engine) == (VALUE_BID, 0)
+
+
+def heard(until_ns: int, *, seat: str = SEAT, epoch: int = 1) -> Settlements:
+    return Settlements(seat=seat, epoch=epoch, rows=(), heard_until_ns=until_ns)
 
 
 def test_late_win_is_booked_and_flagged(engine: Engine) -> None:

@@ -1,0 +1,287 @@
+"""What must hold, judged by what the scheduler saw and never by the ledger under test.
+
+A billing is *in time* where it was written to the log of notices before its reservation's end, by the times in the
+bid's own token on the scheduler's clock: a first word that the bid won by the end of waiting for a result, the
+billing by the end of liability, and no word before it that the bid lost. Any other is *late*. After every event:
+
+    spend in time + what the bank says it has set aside for late wins <= budget
+
+for each budget of every level. Once all is quiet, the books of the bank are those of the exchange, bid by bid.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from bidder.core.messages import LEASES, NOTICES, NoticeKind
+from bidder.runtime.bank import BankService
+from bidder.runtime.transport import Message
+from simulator.faults.disk import Disk
+from simulator.faults.plan import Scenario
+from simulator.faults.scheduler import Life, Scheduler
+
+_STEPS_A_VERIFICATION = 400
+
+
+class Bid:
+    """One bid as the exchange knows it; times in ns of the scheduler.
+
+    Attributes:
+        cap_nanos: its price as bid. price_nanos: what it is billed, 0 where it lost.
+        result_ns, liable_ns: ends of its reservation. won_ns, lost_ns: when the first such word was written.
+        billed_ns: when its billing was first written; 0 before. late: whether that was out of time.
+    """
+
+    __slots__ = (
+        "accounts", "billed_ns", "cap_nanos", "id", "late", "liable_ns", "line", "local_liable_ns", "lost_ns",
+        "price_nanos", "result_ns", "urls", "won_ns",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        bid_id: str,
+        line: str,
+        accounts: tuple[str, ...],
+        cap_nanos: int,
+        result_ns: int,
+        liable_ns: int,
+        local_liable_ns: int,
+        urls: dict[NoticeKind, str],
+    ) -> None:
+        self.id, self.line, self.accounts, self.cap_nanos = bid_id, line, accounts, cap_nanos
+        self.result_ns, self.liable_ns, self.local_liable_ns, self.urls = (
+            result_ns,
+            liable_ns,
+            local_liable_ns,
+            urls,
+        )
+        self.price_nanos = self.won_ns = self.lost_ns = self.billed_ns = 0
+        self.late = False
+
+
+class _Notice(msgspec.Struct, frozen=True, gc=False):
+    """What is looked at of a written notice."""
+
+    bid_id: str
+    kind: int
+    price_nanos: int
+
+
+class _Lease(msgspec.Struct, frozen=True, gc=False):
+    """What is looked at of a written lease."""
+
+    seat: str
+    epoch: int
+    account_id: str
+    bid_until_ns: int
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """A rule that did not hold: which, when (ns after the start), and what was seen."""
+
+    kind: str
+    at_ns: int
+    what: str
+
+
+class Oracle:
+    """Watches a run.
+
+    Args:
+        plan: what is played. scheduler: the time that counts.
+
+    Attributes:
+        violations: what did not hold, the first of each kind first. bids: all that an auction took, by id.
+        spend_in_time, spend_late: by budget. expected: refusals at the bank, by rule.
+    """
+
+    def __init__(self, plan: Scenario, scheduler: Scheduler) -> None:
+        self._plan, self._scheduler = plan, scheduler
+        self._begin_ns = scheduler.now_ns
+        self.violations: list[Violation] = []
+        self.counts: Counter[str] = Counter()
+        self.bids: dict[str, Bid] = {}
+        self.limits = {name: budget.limit for name, budget in plan.budgets.items()}
+        self.spend_in_time = dict.fromkeys(self.limits, 0)
+        self.spend_late = dict.fromkeys(self.limits, 0)
+        self.reserves = dict.fromkeys(self.limits, 0)
+        self.expected: Counter[str] = Counter()
+        self.late_wins = 0
+        self.most_reserve = 0
+        self._noticed: set[tuple[str, int]] = set()
+        self._lease_until: dict[tuple[str, int, str], int] = {}
+        self._newest_epoch: dict[str, int] = {}
+        self._holders: dict[tuple[str, int], Life] = {}
+        self._skews: dict[tuple[str, int], int] = {}
+        self._steps = 0
+        self._read_notice = msgspec.json.Decoder(_Notice)
+        self._read_lease = msgspec.json.Decoder(_Lease)
+
+    def violated(self, kind: str, what: str) -> None:
+        """Notes that a rule did not hold; of each kind the first few in words."""
+        self.counts[kind] += 1
+        if self.counts[kind] <= 3:
+            self.violations.append(Violation(kind, self._scheduler.now_ns - self._begin_ns, what))
+
+    # -- bids -----------------------------------------------------------------------------------------------
+
+    def bidding(self, life: Life, seat: str, epoch: int, skew_ns: int) -> None:
+        """A process bids: an epoch has one life, and no other."""
+        holder = self._holders.setdefault((seat, epoch), life)
+        self._skews[seat, epoch] = skew_ns
+        if holder is not life:
+            self.violated("epoch_resumed", f"epoch {epoch} of {seat} was bid on by another start")
+
+    def skew_ns(self, seat: str, epoch: int) -> int:
+        """How much the clock was ahead that wrote the times in the tokens of an epoch."""
+        return self._skews[seat, epoch]
+
+    def offered(self, seat: str, epoch: int, bid_at_ns: int, accounts: Iterable[str]) -> None:
+        """A bid reached the exchange: each of its budgets must have been leased when it was made."""
+        for account in accounts:
+            until_ns = self._lease_until.get((seat, epoch, account), 0)
+            if bid_at_ns >= until_ns:
+                self.violated(
+                    "bid_without_lease",
+                    f"{seat} bid in epoch {epoch} on {account} at {bid_at_ns}, its lease ended at {until_ns}",
+                )
+
+    # -- what is written ------------------------------------------------------------------------------------
+
+    def heard(self, message: Message) -> None:
+        """A message was written to the broker's log: from now on it happened."""
+        if message.topic == NOTICES:
+            self._heard_notice(message.value)
+        elif message.topic == LEASES:
+            self._heard_lease(message.value)
+
+    def _heard_notice(self, value: bytes) -> None:
+        try:
+            notice = self._read_notice.decode(value)
+        except msgspec.DecodeError:
+            return
+        bid = self.bids.get(notice.bid_id)
+        if bid is None:
+            return  # one that no tracker of ours wrote: whoever wrote it says what is to become of it
+        key, now_ns = (bid.id, notice.kind), self._scheduler.now_ns
+        if notice.kind == NoticeKind.LOSS:
+            bid.lost_ns = bid.lost_ns or now_ns
+            return
+        if key in self._noticed:
+            self.expected["duplicate"] += 1
+            return
+        self._noticed.add(key)
+        bid.won_ns = bid.won_ns or now_ns
+        if notice.kind == NoticeKind.BILLING:
+            self._billed(bid, notice.price_nanos, now_ns)
+
+    def _billed(self, bid: Bid, price_nanos: int, now_ns: int) -> None:
+        if price_nanos != bid.price_nanos:
+            self.violated("price", f"notice of bid {bid.id} must say {bid.price_nanos}, said {price_nanos}")
+        bid.billed_ns = now_ns
+        bid.late = bool(bid.lost_ns) or bid.won_ns > bid.result_ns or now_ns > bid.liable_ns
+        self.late_wins += bid.late
+        spend = self.spend_late if bid.late else self.spend_in_time
+        for account in bid.accounts:
+            spend[account] += bid.price_nanos
+            if not bid.late:
+                self._check_budget(account)
+
+    def _check_budget(self, account: str) -> None:
+        spent, reserve, limit = self.spend_in_time[account], self.reserves[account], self.limits[account]
+        if spent + reserve > limit:
+            self.violated(
+                "overspent",
+                f"spend in time of {account} and its reserve must be at most {limit}, were {spent} and {reserve}",
+            )
+
+    def _heard_lease(self, value: bytes) -> None:
+        lease = self._read_lease.decode(value)
+        key = (lease.seat, lease.epoch, lease.account_id)
+        before_ns = self._lease_until.get(key, 0)
+        if lease.bid_until_ns > before_ns:
+            self._lease_until[key] = lease.bid_until_ns
+            if lease.epoch < self._newest_epoch.get(lease.seat, 0):
+                self.violated("stale_lease", f"lease of {key} was renewed after a newer epoch began")
+        self._newest_epoch[lease.seat] = max(self._newest_epoch.get(lease.seat, 0), lease.epoch)
+
+    def acknowledged(self, bid: Bid, kind: NoticeKind) -> None:
+        """The exchange was told that its call was taken: it must be written by then."""
+        written = bid.lost_ns > 0 if kind is NoticeKind.LOSS else (bid.id, int(kind)) in self._noticed
+        if not written:
+            self.violated("not_durable", f"{kind.name} of bid {bid.id} was acknowledged and not written")
+
+    # -- the bank -------------------------------------------------------------------------------------------
+
+    def restated(self, account: str, limit: int) -> None:
+        """A budget was changed: where it was cut, what was leased of it before may still be spent."""
+        self.limits[account] = max(self.limits[account], limit)
+
+    def banked(self, service: BankService) -> None:
+        """The bank took a step: its own checks, and what it says against what was written."""
+        self._steps += 1
+        service.bank.check()
+        for report in service.bank.accounts():
+            written = self.spend_in_time[report.id] + self.spend_late[report.id]
+            if report.booked > written:
+                self.violated(
+                    "invented", f"{report.id} must have booked at most {written}, was {report.booked}"
+                )
+            reserve = getattr(report, "reserve", 0)
+            if reserve != self.reserves[report.id]:
+                self.reserves[report.id] = reserve
+                self.most_reserve = max(self.most_reserve, reserve)
+                self._check_budget(report.id)
+        if self._steps % _STEPS_A_VERIFICATION == 0:
+            service.verify()
+
+    def quiet(self, service: BankService, disk: Disk) -> None:
+        """All has come to rest: the bank's books and those of the exchange are the same, to the nano."""
+        service.verify()
+        owed = {bid.id: bid.price_nanos for bid in self.bids.values() if bid.billed_ns}
+        with disk.reading() as connection:
+            rows = connection.execute(
+                "SELECT bid_id, amount_nanos FROM bookings WHERE amount_nanos > 0"
+            ).fetchall()
+        booked = dict(rows)
+        if len(booked) < len(rows):
+            self.violated("doubled", f"{len(rows) - len(booked)} bids were booked twice")
+        self._compare("lost", "bid", owed, booked)
+        lines: Counter[str] = Counter()
+        for bid in self.bids.values():
+            lines[bid.line] += bid.price_nanos if bid.billed_ns else 0
+        self._compare(
+            "books", "line item", lines, {each.id: each.spend_nanos for each in service.bank.line_items()}
+        )
+        accounts = {name: self.spend_in_time[name] + self.spend_late[name] for name in self.limits}
+        self._compare("books", "budget", accounts, {each.id: each.booked for each in service.bank.accounts()})
+        campaigns: Counter[str] = Counter()
+        for line, nanos in lines.items():
+            campaigns[self._plan.campaign_of[line]] += nanos
+        self._compare(
+            "books", "campaign", campaigns, {each.id: each.spend_nanos for each in service.report()}
+        )
+        self._compare("refused", "rule", self.expected, service.bank.refused())
+
+    def _compare(self, kind: str, what: str, ours: dict[str, int], theirs: dict[str, int]) -> None:
+        names = {name for name in (*ours, *theirs) if ours.get(name, 0) != theirs.get(name, 0)}
+        for name in sorted(names)[:3]:
+            self.violated(
+                kind,
+                f"{what} {name} must have {ours.get(name, 0)} in the bank's books, had {theirs.get(name, 0)}",
+            )
+
+
+def watching(oracle: Oracle) -> Callable[[BaseException], None]:
+    """Notes what the code under test itself says is wrong."""
+
+    def judged(error: BaseException) -> None:
+        oracle.violated("invariant", f"{type(error).__name__}: {error}")
+        raise Broken from error
+
+    return judged
+
+
+class Broken(Exception):
+    """The code under test ended by a rule of its own: the run cannot go on."""

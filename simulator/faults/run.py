@@ -1,0 +1,300 @@
+"""One seeded run, and what came of it."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from time import process_time
+
+import msgspec
+
+from bidder.core.messages import TOPICS
+from bidder.store.campaigns import CampaignStore
+from simulator.faults.banks import BankProcess
+from simulator.faults.bidders import Bidder
+from simulator.faults.broker import Broker
+from simulator.faults.dice import Dice
+from simulator.faults.disk import Disk
+from simulator.faults.machines import Machine
+from simulator.faults.market import Market
+from simulator.faults.oracle import Broken, Oracle, Violation, watching
+from simulator.faults.plan import MS, NO_FAULTS, START_NS, S, Scenario
+from simulator.faults.scheduler import Scheduler
+from simulator.faults.trackers import TrackerProcess
+
+KEY = b"key of the runs with faults ...."
+LEAST_SPENT = 0.99
+"""Share of what can be spent that a run without faults must spend."""
+_SETTLED_NS = 8 * S
+"""After the last auction all reservations have ended by then."""
+_LONGEST_REST_NS = 300 * S
+_LOOK_NS = 500 * MS
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one run.
+
+    `faults` are counted by kind, `violations` likewise; `said` holds the first few in words. Spend and what could be
+    spent are nanos; the late part is what came out of its time by the scheduler's clock. `reserve_nanos` is the most
+    that stood aside for it in one budget. `seconds` are of the processor.
+    """
+
+    seed: int
+    kind: str
+    faulty: bool
+    auctions: int
+    bids: int
+    wins: int
+    spend_nanos: int
+    feasible_nanos: int
+    late_wins: int
+    late_nanos: int
+    reserve_nanos: int
+    faults: dict[str, int]
+    violations: dict[str, int]
+    said: tuple[Violation, ...]
+    digest: str
+    events: int
+    seconds: float
+
+
+def play(plan: Scenario) -> Outcome:
+    """Plays a scenario to its end, or to where the code under test ends by a rule of its own."""
+    return Run(plan).play()
+
+
+class Run:
+    """All parts of one run.
+
+    Args:
+        plan: what is played.
+    """
+
+    def __init__(self, plan: Scenario) -> None:
+        self.plan = plan
+        self.scheduler = scheduler = Scheduler(START_NS)
+        self.counts: Counter[str] = Counter()
+        self.oracle = oracle = Oracle(plan, scheduler)
+        self._dice = Dice(plan.seed, "run")
+        self._broker_down_ns = self._disk_down_ns = 0
+        topics = dict.fromkeys(TOPICS, plan.partitions)
+        self.broker = broker = Broker(
+            scheduler,
+            self._dice.fork("broker"),
+            plan.faults,
+            lambda: scheduler.now_ns < self._broker_down_ns,
+            topics,
+            self.counts,
+            oracle.heard,
+        )
+        self.disk = Disk(lambda: scheduler.now_ns < self._disk_down_ns)
+        self._store = CampaignStore(self.disk)
+        self._campaigns = {campaign.id: campaign for campaign in plan.campaigns}
+        self._store.put(plan.campaigns, at_ns=scheduler.now_ns, actor="faults")
+        self._store.put_advertisers(plan.advertisers, at_ns=scheduler.now_ns, actor="faults")
+        judged = watching(oracle)
+
+        def common(
+            name: str,
+        ) -> tuple[str, Scheduler, Broker, Dice, Counter[str], Callable[[BaseException], None]]:
+            return name, scheduler, broker, self._dice.fork(name), self.counts, judged
+
+        def common_of(name: str, seat: str) -> Bidder:
+            of_all = common(name)
+            return Bidder(of_all[0], seat, *of_all[1:], plan, KEY, oracle)
+
+        self.banks = [
+            BankProcess(*common(f"bank-{number}"), self.disk, plan, oracle) for number in range(plan.banks)
+        ]
+        self.trackers = [TrackerProcess(*common(f"tracker-{number}"), KEY) for number in range(plan.trackers)]
+        self.seats = [
+            [common_of(f"bidder-{number}{copy}", f"seat-{number}") for copy in "ab"]
+            for number in range(plan.seats)
+        ]
+        self._teams: list[Sequence[Machine]] = [self.banks, *self.seats]
+        for team in self._teams:
+            for machine in team:
+                machine.peers = [other for other in team if other is not machine]
+        self.market = Market(
+            plan, scheduler, broker, self._dice.fork("market"), KEY, self.trackers, oracle, self.counts
+        )
+
+    @property
+    def machines(self) -> list[Machine]:
+        """Every process."""
+        return [*self.banks, *self.trackers, *(machine for team in self.seats for machine in team)]
+
+    def play(self) -> Outcome:
+        """Plays it."""
+        began = process_time()
+        try:
+            self._begin()
+            self._until(lambda: self.scheduler.now_ns >= self.plan.end_ns)
+            self._calm()
+            self._until(self._at_rest, self.plan.end_ns + _LONGEST_REST_NS)
+            self._judge()
+        except Broken:
+            pass
+        finally:
+            for tracker in self.trackers:
+                tracker.leave()
+        return self._outcome(process_time() - began)
+
+    # -- the play -------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        scheduler, faults = self.scheduler, self.plan.faults
+        self.banks[0].start()
+        for machine in (*self.trackers, *(team[0] for team in self.seats)):
+            machine.start()
+        scheduler.after(S, self.market.begin)
+        for mean_ns, act in (
+            (faults.broker_out, self._broker_fails),
+            (faults.database_out, self._database_fails),
+            (faults.takeover, self._taken_over),
+            (faults.rebalance, self._rebalanced),
+            (faults.budget_changes, self._budget_changes),
+        ):
+            if mean_ns:
+                self._again(mean_ns, act, self._dice.fork(act.__name__))
+
+    def _again(self, mean_ns: int, act: Callable[[Dice], None], dice: Dice) -> None:
+        def happen() -> None:
+            if self.broker.faults != NO_FAULTS:
+                act(dice)
+                self._again(mean_ns, act, dice)
+
+        self.scheduler.after(dice.about(mean_ns), happen)
+
+    def _broker_fails(self, dice: Dice) -> None:
+        self.counts["broker_outage"] += 1
+        self._broker_down_ns = self.scheduler.now_ns + dice.between(100 * MS, 5 * S)
+
+    def _database_fails(self, dice: Dice) -> None:
+        self.counts["database_outage"] += 1
+        self._disk_down_ns = self.scheduler.now_ns + dice.between(100 * MS, 3 * S)
+
+    def _taken_over(self, dice: Dice) -> None:
+        """A second start of a bank or a seat, while the first one lives and does not know it."""
+        team = dice.pick(self._teams)
+        idle = [machine for machine in team if not machine.life.alive]
+        if len(idle) < len(team) and idle:
+            self.counts["takeover"] += 1
+            idle[0].start()
+
+    def _rebalanced(self, dice: Dice) -> None:
+        self.counts["rebalance"] += 1
+        self.broker.groups[dice.pick(sorted(self.broker.groups))].rebalance()
+
+    def _budget_changes(self, dice: Dice) -> None:
+        if self.scheduler.now_ns < self._disk_down_ns or self.disk.cut_after is not None:
+            return
+        self.counts["budget_change"] += 1
+        name = dice.pick(sorted(self._campaigns))
+        stated = self.plan.budgets[name].limit
+        limit = stated * dice.between(60, 130) // 100
+        self._campaigns[name] = msgspec.structs.replace(self._campaigns[name], budget_nanos=limit)
+        self.oracle.restated(name, limit)
+        self._store.put([self._campaigns[name]], at_ns=self.scheduler.now_ns, actor="faults")
+
+    def _calm(self) -> None:
+        """Faults end; what is down comes back, and an older bank that had nothing to write, and lives on, ends."""
+        self._broker_down_ns = self._disk_down_ns = 0
+        self.broker.faults = NO_FAULTS
+        self.disk.cut_after = None
+        for machine in self.machines:
+            machine.calm()
+        living = sorted((bank for bank in self.banks if bank.life.alive), key=lambda bank: bank.born_ns)
+        for bank in living[:-1]:
+            bank.die("retired")
+
+    def _at_rest(self) -> bool:
+        if not self.market.done or self.scheduler.now_ns < self.plan.end_ns + _SETTLED_NS:
+            return False
+        banks = [bank for bank in self.banks if bank.life.alive]
+        bidders = [next((one for one in team if one.life.alive), None) for team in self.seats]
+        return (
+            len(banks) == 1
+            and banks[0].lag == 0
+            and all(one is not None and one.lag == 0 for one in bidders)
+            and all(tracker.life.alive for tracker in self.trackers)
+        )
+
+    def _until(self, over: Callable[[], bool], latest_ns: int | None = None) -> None:
+        step, next_look_ns = self.scheduler.step, 0
+        while True:
+            if self.scheduler.now_ns >= next_look_ns:
+                if over():
+                    return
+                next_look_ns = self.scheduler.now_ns + _LOOK_NS
+                if latest_ns is not None and self.scheduler.now_ns > latest_ns:
+                    self.oracle.violated("unrest", "the system did not come to rest after faults had ended")
+                    return
+            step()
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def _judge(self) -> None:
+        service = next((bank.service for bank in self.banks if bank.service is not None), None)
+        if service is None:
+            self.oracle.violated("unrest", "no bank lives after faults had ended")
+            return
+        self.oracle.quiet(service, self.disk)
+        for team in self.seats:
+            for bidder in team:
+                self._judge_bidder(bidder)
+        if not self.plan.faulty:
+            self._judge_calm()
+
+    def _judge_bidder(self, bidder: Bidder) -> None:
+        """The purse of a seat has posted what the bank booked of its epoch, and holds nothing back."""
+        if bidder.worker is None:
+            return
+        engine = bidder.worker.engine
+        with self.disk.reading() as connection:
+            rows = connection.execute(
+                "SELECT account_id, posted FROM grants WHERE seat = ? AND epoch = ?",
+                (bidder.seat, engine.epoch),
+            ).fetchall()
+        purse = engine.wallet.purse
+        for account_id, posted in rows:
+            account = purse.account(account_id)
+            if purse.posted(account) != posted or purse.reserved(account):
+                self.oracle.violated(
+                    "seat_books",
+                    f"{bidder.seat} must have {posted} posted and 0 reserved of {account_id}, had "
+                    f"{purse.posted(account)} and {purse.reserved(account)}",
+                )
+
+    def _judge_calm(self) -> None:
+        oracle, feasible = self.oracle, self.plan.feasible_nanos
+        spent = self._spent()
+        if spent < LEAST_SPENT * feasible:
+            oracle.violated("underspent", f"spend without faults must be 99 % of {feasible}, was {spent}")
+        if oracle.late_wins:
+            oracle.violated("late", f"without faults no win may be late, were {oracle.late_wins}")
+
+    def _spent(self) -> int:
+        oracle = self.oracle
+        return sum(oracle.spend_in_time[name] + oracle.spend_late[name] for name in self._campaigns)
+
+    def _outcome(self, seconds: float) -> Outcome:
+        plan, oracle = self.plan, self.oracle
+        names = [campaign.id for campaign in plan.campaigns]
+        return Outcome(
+            seed=plan.seed,
+            kind=plan.kind,
+            faulty=plan.faulty,
+            auctions=plan.auctions,
+            bids=len(oracle.bids),
+            wins=sum(bid.billed_ns > 0 for bid in oracle.bids.values()),
+            spend_nanos=self._spent(),
+            feasible_nanos=plan.feasible_nanos,
+            late_wins=oracle.late_wins,
+            late_nanos=sum(oracle.spend_late[name] for name in names),
+            reserve_nanos=oracle.most_reserve,
+            faults=dict(sorted(self.counts.items())),
+            violations=dict(sorted(oracle.counts.items())),
+            said=tuple(oracle.violations),
+            digest=self.scheduler.digest,
+            events=self.scheduler.events,
+            seconds=seconds,
+        )

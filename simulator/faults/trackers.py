@@ -1,0 +1,142 @@
+"""A tracker: `Tracker.handle`, then `NoticePublisher`, which answers when a notice is durable and not before."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from bidder.errors import DeliveryError, DependencyError
+from bidder.runtime.http import Reply
+from bidder.runtime.transport import Outbound, Sink
+from bidder.web.publish import NoticePublisher
+from bidder.web.track import Answer, Tracker
+from simulator.faults.broker import Broker
+from simulator.faults.dice import Dice
+from simulator.faults.loop import VirtualLoop
+from simulator.faults.machines import Machine
+from simulator.faults.plan import ACCEPT_NS, CONVERSION_NS, MS
+from simulator.faults.scheduler import Scheduler
+
+Heard = Callable[[Answer | None, int, int], None]
+"""Told what came of a call, the HTTP status (0 where no answer came), and when it came in by the tracker's clock."""
+_LONGEST_STEP_NS = 8 * MS
+
+
+class TrackerProcess(Machine):
+    """One tracker.
+
+    Args:
+        key: signs tokens. currency: of the accounts.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        scheduler: Scheduler,
+        broker: Broker,
+        dice: Dice,
+        counts: Counter[str],
+        judged: Callable[[BaseException], None],
+        key: bytes,
+    ) -> None:
+        super().__init__(name, scheduler, broker, dice, counts, judged)
+        self._key = key
+        self._waiting: dict[int, tuple[Answer | None, Heard, int]] = {}
+        self._calls = 0
+
+    def begin(self) -> None:
+        """A tracker remembers nothing: a new one is as good as the old."""
+        self._tracker = Tracker([self._key], "USD", ACCEPT_NS, CONVERSION_NS)
+        self._loop = VirtualLoop()
+        self._publisher = NoticePublisher(cast("Sink", _Sink(self, self._loop)))
+        self._loop.begin(self._publisher.run())
+
+    def ended(self) -> None:
+        """Whoever waits hears nothing."""
+        waiting, self._waiting = self._waiting, {}
+        for answer, heard, handled_ns in waiting.values():
+            heard(answer, 0, handled_ns)
+        self._loop.close()
+
+    def leave(self) -> None:
+        """Ends with the run."""
+        if self.life.alive:
+            self.life.alive = False
+            self._loop.close()
+
+    def call(self, url: str, heard: Heard) -> None:
+        """A call comes in; `heard` is told once, later."""
+        if not self.life.alive:
+            heard(None, 0, 0)
+            return
+        self._calls += 1
+        number, handled_ns = self._calls, self.now_ns
+        self._waiting[number] = (None, heard, handled_ns)
+
+        def handle() -> None:
+            self.fate()
+            answer = self._tracker.handle("GET", url, now_ns=handled_ns)
+            self._waiting[number] = (answer, heard, handled_ns)
+            if answer.notice is None:
+                self._answered(number, answer.reply)
+                return
+            outcome = self._loop.run(self._publisher.submit, answer.notice, answer.reply)
+            if isinstance(outcome, Reply):
+                self._answered(number, outcome)
+            else:
+                self._loop.run(outcome.add_done_callback, lambda done: self._answered(number, done.result()))
+
+        self.guard(handle)
+
+    def guard(self, act: Callable[[], object]) -> None:
+        """Lets the code under test do something in this life."""
+
+        def quiet() -> None:
+            act()
+            for error in self._loop.errors:
+                raise error
+
+        if self.life.alive:
+            self._guarded(quiet)
+
+    def _answered(self, number: int, reply: Reply) -> None:
+        if number in self._waiting:
+            answer, heard, handled_ns = self._waiting.pop(number)
+            heard(answer, reply.status, handled_ns)
+
+
+class _Sink:
+    """A `Sink` as the publisher sees it: what it takes is written some time after, and acknowledged after that."""
+
+    def __init__(self, machine: TrackerProcess, loop: VirtualLoop) -> None:
+        self._machine, self._loop = machine, loop
+        self._held: list[Outbound] = []
+
+    async def publish(self, messages: Sequence[Outbound]) -> None:
+        """Takes messages for delivery."""
+        self._held += messages
+
+    async def flush(self) -> None:
+        """Returns when all of them are acknowledged; raises `DeliveryError` if some were not."""
+        held, self._held = self._held, []
+        machine, done = self._machine, self._loop.create_future()
+        scheduler, life, dice = machine.scheduler, machine.life, machine.dice
+
+        def write() -> None:
+            machine.fate()
+            acknowledged = machine.send(held)
+            wait_ns = dice.between(0, _LONGEST_STEP_NS)
+            scheduler.after(
+                wait_ns, lambda: machine.guard(lambda: self._acknowledge(done, acknowledged)), life
+            )
+
+        scheduler.after(dice.between(0, _LONGEST_STEP_NS), lambda: machine.guard(write), life)
+        await done
+
+    def _acknowledge(self, done: "asyncio.Future[Any]", acknowledged: bool) -> None:
+        self._machine.fate()
+        error: DependencyError | None = None if acknowledged else DeliveryError("not acknowledged")
+        if error is None:
+            self._loop.run(done.set_result, None)
+        else:
+            self._loop.run(done.set_exception, error)

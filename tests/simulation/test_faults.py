@@ -1,0 +1,94 @@
+"""Money under faults: a seeded sample of what `clearbid faults --seeds 200 --auctions 10000` plays in full."""
+
+from functools import cache
+
+import orjson
+import pytest
+
+from simulator.faults.plan import KINDS, NO_FAULTS, Scenario, scenario
+from simulator.faults.report import Report
+from simulator.faults.run import LEAST_SPENT, Outcome, Run, play
+
+AUCTIONS = 1_500
+SEEDS = (2, 4, 7, 9, 11, 13)
+"""Each kind of market, with faults and without."""
+
+
+@cache
+def played(seed: int) -> Outcome:
+    return play(scenario(seed, AUCTIONS))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_that_is_promised_about_money_fails(seed: int) -> None:
+    outcome = played(seed)
+    assert outcome.violations == {}, outcome.said
+    assert outcome.wins > 30
+
+
+@pytest.mark.parametrize("seed", [seed for seed in SEEDS if seed % 2 == 0])
+def test_without_faults_the_budgets_bind(seed: int) -> None:
+    """Else staying within them would prove nothing."""
+    outcome = played(seed)
+    assert outcome.faults == {}
+    assert LEAST_SPENT * outcome.feasible_nanos <= outcome.spend_nanos <= outcome.feasible_nanos
+    assert outcome.late_wins == 0
+
+
+def test_the_seeds_of_the_sample_bring_faults_of_every_kind() -> None:
+    found = {name for seed in SEEDS for name, count in played(seed).faults.items() if count}
+    assert found >= {
+        "crash_bidder", "crash_tracker", "crash_bank", "crash_in_transaction", "stall", "message_delayed", "ack_lost",
+        "send_repeated", "send_torn",
+        "broker_outage", "database_outage", "rebalance", "takeover", "call_lost", "never_called", "call_repeated",
+        "reordered", "very_late", "false_loss", "invalid_call", "rogue_notice", "budget_change",
+    }  # fmt: skip
+
+
+def test_the_seeds_of_the_sample_have_late_wins() -> None:
+    assert sum(played(seed).late_wins for seed in SEEDS) > 50
+
+
+def test_the_same_seed_gives_the_same_trace() -> None:
+    first, again = played(7), play(scenario(7, AUCTIONS))
+    assert again.digest == first.digest
+    assert again.faults == first.faults
+    assert again.events == first.events
+
+
+def test_another_seed_gives_another_trace() -> None:
+    assert played(7).digest != played(9).digest
+
+
+def test_half_of_the_seeds_are_without_faults_and_every_kind_of_market_is_in_both() -> None:
+    plans = [scenario(seed, AUCTIONS) for seed in range(16)]
+    calm = {plan.kind for plan in plans if plan.faults == NO_FAULTS}
+    faulty = {plan.kind for plan in plans if plan.faults != NO_FAULTS}
+    assert calm == faulty == set(KINDS)
+    assert sum(plan.faulty for plan in plans) == 8
+
+
+def test_a_report_names_the_command_that_repeats_a_failure() -> None:
+    report = Report()
+    report.add(played(2))
+    assert orjson.loads(report.json())["again"] == []
+    plan = scenario(2, AUCTIONS)
+    report.add(play(_spending_more_than(plan)))
+    said = orjson.loads(report.json())
+    assert said["again"] == [f"clearbid faults --seed 2 --auctions {AUCTIONS}"]
+    assert said["violations"]["overspent"] > 0
+
+
+def _spending_more_than(plan: Scenario) -> Scenario:
+    """The same run, judged by half of its budgets."""
+    halves = {name: budget._replace(limit=budget.limit // 2) for name, budget in plan.budgets.items()}
+    return plan._replace(budgets=halves)
+
+
+def test_an_auction_that_nobody_saw_cannot_be_billed() -> None:
+    """The books of the exchange are its own: they hold what was written for bids that it took, and no others."""
+    run = Run(scenario(4, AUCTIONS))
+    outcome = run.play()
+    billed = [bid for bid in run.oracle.bids.values() if bid.billed_ns]
+    assert sum(bid.price_nanos for bid in billed) == outcome.spend_nanos
+    assert all(0 < bid.price_nanos <= bid.cap_nanos for bid in billed)

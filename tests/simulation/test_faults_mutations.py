@@ -1,0 +1,181 @@
+"""The fault simulation can fail: each of these mistakes, put into the bidder's own code, is found by a seeded run.
+
+The same runs without the mistake find nothing.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import pytest
+
+from bidder.core.bank import Bank
+from bidder.core.bankrules import Rule
+from bidder.core.bidbook import BidBook
+from bidder.core.engine import Engine
+from bidder.core.leasing import Leasing
+from bidder.core.messages import NOTICES, Notice, encode
+from bidder.core.wallet import Wallet
+from bidder.errors import DependencyError
+from bidder.runtime.transport import Outbound
+from bidder.store.books import Batch, Books
+from bidder.web.publish import NoticePublisher
+from bidder.web.track import Tracker
+from simulator.faults.plan import NO_FAULTS, Faults, S, scenario
+from simulator.faults.run import Outcome, play
+
+AUCTIONS = 1_000
+LATE, USUAL = "all_win_late_full", "second_price"
+CRASHES = Faults(crash_steps=300, takeover=6 * S)
+
+Patch = pytest.MonkeyPatch
+
+
+class Case(NamedTuple):
+    """A mistake, and a run that finds it by one of these violations."""
+
+    mistake: Callable[[Patch], None]
+    seed: int
+    kind: str
+    faults: Faults
+    found: frozenset[str]
+
+
+def book_twice(patch: Patch) -> None:
+    """The bank forgets that a bid's money is booked."""
+    patch.setattr(BidBook, "spent", lambda self, bid_id: False)
+
+
+def release_early(patch: Patch) -> None:
+    """A seat frees a reservation two seconds before its time."""
+
+    def expire(self: Wallet, now_ns: int) -> list[int]:
+        tags, _ = self.purse.expire_rows(now_ns + 2 * S)
+        self.sync()
+        return [tag for tag in tags.tolist() if tag]
+
+    patch.setattr(Wallet, "expire", expire)
+
+
+def end_by_own_clock(patch: Patch) -> None:
+    """A seat frees a reservation when its own clock says so, whatever the bank has not heard of yet."""
+    patch.setattr(Wallet, "hear", lambda self, heard_until_ns: setattr(self, "_heard_ns", None))
+
+
+def expire_everything(patch: Patch) -> None:
+    """A seat frees all reservations on each tick."""
+
+    def expire(self: Wallet, now_ns: int) -> list[int]:
+        self.purse.expire_rows(now_ns + 3_600 * S)
+        self.sync()
+        return []
+
+    patch.setattr(Wallet, "expire", expire)
+
+
+def answer_before_durable(patch: Patch) -> None:
+    """The tracker answers, and publishes after that."""
+
+    async def commit(self: Any, batch: list[Any]) -> None:
+        self._answer(batch, durable=True)
+        messages = [Outbound(NOTICES, one.notice.campaign_id.encode(), encode(one.notice)) for one in batch]
+        try:
+            await self._sink.publish(messages)
+            await self._sink.flush()
+        except DependencyError:
+            self.counts["undelivered"] += len(batch)
+
+    patch.setattr(NoticePublisher, "_commit", commit)
+
+
+def resume_epoch(patch: Patch) -> None:
+    """A worker that starts again says that it is the one before."""
+    begin = Engine.__init__
+
+    def again(self: Engine, settings: Any, key: bytes, model: Any, start_id: str) -> None:
+        begin(self, settings, key, model, settings.seat)
+
+    patch.setattr(Engine, "__init__", again)
+
+
+def commit_first(patch: Patch) -> None:
+    """The bank keeps the offsets in one transaction, the books in the next, and reads nothing twice."""
+    write = Books.write
+
+    def torn(self: Books, batch: Batch) -> int:
+        if batch.offsets:
+            write(self, Batch(offsets=batch.offsets))
+        return write(self, batch._replace(offsets={}))
+
+    patch.setattr(Books, "write", torn)
+    apply = Bank.apply
+
+    def once(self: Bank, messages: Any, now_ns: int, *, redelivered: bool = False) -> Any:
+        return apply(self, [] if redelivered else messages, now_ns)
+
+    patch.setattr(Bank, "apply", once)
+
+
+def free_grants_early(patch: Patch) -> None:
+    """The bank takes a grant back when its bidding ends, while its bids may still be billed."""
+    patch.setattr(Leasing, "_free_at_ns", lambda self, grant: grant.bid_until_ns)
+
+
+def trust_prices(patch: Patch) -> None:
+    """The bank books whatever price a notice states."""
+
+    def verdict(self: BidBook, notice: Notice) -> Rule | None:
+        return (
+            Rule.DUPLICATE if self.spent(notice.bid_id) else None if notice.price_nanos > 0 else Rule.NO_PRICE
+        )
+
+    patch.setattr(BidBook, "_money_verdict", verdict)
+
+
+def tracker_trusts_prices(patch: Patch) -> None:
+    """The tracker takes whatever price the exchange states."""
+    price = Tracker._price_nanos
+
+    def uncapped(self: Tracker, call: Any, *, unknown_passes: bool) -> int:
+        import msgspec
+
+        token = msgspec.structs.replace(call.token, cap_nanos=10**15)
+        return price(self, call._replace(token=token), unknown_passes=unknown_passes)
+
+    patch.setattr(Tracker, "_price_nanos", uncapped)
+
+
+CASES = (
+    Case(book_twice, 1, USUAL, Faults(repeated=0.5), frozenset({"invariant"})),
+    Case(release_early, 1, LATE, NO_FAULTS, frozenset({"overspent"})),
+    Case(end_by_own_clock, 1, LATE, NO_FAULTS, frozenset({"overspent"})),
+    Case(expire_everything, 1, LATE, NO_FAULTS, frozenset({"overspent"})),
+    Case(answer_before_durable, 1, LATE, NO_FAULTS, frozenset({"not_durable"})),
+    Case(resume_epoch, 1, USUAL, CRASHES, frozenset({"epoch_resumed"})),
+    Case(commit_first, 1, LATE, Faults(crash_steps=80), frozenset({"lost"})),
+    Case(free_grants_early, 2, LATE, Faults(crash_steps=1_200, takeover=4 * S), frozenset({"overspent"})),
+    Case(trust_prices, 1, USUAL, Faults(rogue=S), frozenset({"invented", "lost"})),
+    Case(tracker_trusts_prices, 1, USUAL, Faults(invalid=0.3), frozenset({"tracker_rule"})),
+)
+
+
+def run(case: Case) -> Outcome:
+    return play(scenario(case.seed, AUCTIONS, case.faults, case.kind))
+
+
+@cache
+def sound(seed: int, kind: str, faults: Faults) -> Outcome:
+    return play(scenario(seed, AUCTIONS, faults, kind))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.mistake.__name__)
+def test_a_mistake_in_the_code_is_found(case: Case, monkeypatch: Patch) -> None:
+    case.mistake(monkeypatch)
+    outcome = run(case)
+    assert case.found & outcome.violations.keys(), outcome.violations
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.mistake.__name__)
+def test_the_same_run_without_the_mistake_finds_nothing(case: Case) -> None:
+    outcome = sound(case.seed, case.kind, case.faults)
+    assert outcome.violations == {}, outcome.said
