@@ -135,8 +135,8 @@ def plan_of(log: Path | None, rows: int | None, training_rows: int | None, seed:
     from simulator.demo.plan import DEFAULT_ROWS, DEFAULT_TRAINING_ROWS
 
     if log is not None:
-        return logplan_of(log, seed, rows)
-    return syntheticplan_of(seed, training_rows or DEFAULT_TRAINING_ROWS, rows or DEFAULT_ROWS)
+        return log_plan(log, seed, rows)
+    return synthetic_plan(seed, training_rows or DEFAULT_TRAINING_ROWS, rows or DEFAULT_ROWS)
 
 
 def _check_rows(log: Path | None, rows: int | None, training_rows: int | None) -> None:
