@@ -132,7 +132,7 @@ def run_folder(out: Path) -> Path:
 
 def plan_of(log: Path | None, rows: int | None, training_rows: int | None, seed: int) -> "Plan":
     """What is played: a log, or the synthetic market where none is named."""
-    from simulator.demo.plan import DEFAULT_ROWS, DEFAULT_TRAINING_ROWS
+    from simulator.demo.plan import DEFAULT_ROWS, DEFAULT_TRAINING_ROWS, log_plan, synthetic_plan
 
     if log is not None:
         return log_plan(log, seed, rows)
