@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bidder.core.bank import Bank, CampaignReport
@@ -39,12 +40,23 @@ def exchange_books(books: Books) -> dict[str, ExchangeBook]:
     }
 
 
-async def settle_books(database_path: Path, books: Books, now_ns: int) -> list[str]:
-    """Waits until the bank has booked what the exchange has, and says what still differs when patience ends."""
+async def settle_books(
+    database_path: Path,
+    books: Books,
+    now_ns: int,
+    keep: Callable[[], Awaitable[None]] | None = None,
+    patience_s: float = _PATIENCE_S,
+) -> list[str]:
+    """Waits until the bank has booked what the exchange has, and says what still differs when patience ends.
+
+    `keep` is called while it waits: where processes were killed, somebody must start them again.
+    """
     theirs = exchange_books(books)
     began_s = time.monotonic()
     while True:
         left = book_mismatches(read_reports(database_path, now_ns).values(), theirs)
-        if not left or time.monotonic() - began_s > _PATIENCE_S:
+        if not left or time.monotonic() - began_s > patience_s:
             return left
+        if keep is not None:
+            await keep()
         await asyncio.sleep(0.2)

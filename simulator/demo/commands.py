@@ -81,19 +81,19 @@ def demo(
 
     _check_rows(log, rows, training_rows)
     if kafka is not None:
-        _find_broker(kafka)
+        find_kafka(kafka)
     console = Console(stderr=json)
     with LiveTable(console) as table:
         table.phase("Reading the log" if log is not None else "Drawing the market")
-        plan = _plan(log, rows, training_rows, seed)
-        folder = _run_folder(out)
-        bundle, model = _models(plan, folder, table)
+        plan = plan_of(log, rows, training_rows, seed)
+        folder = run_folder(out)
+        bundle, model = models_of(plan, folder, table)
         pace = speedup or _pace(plan, DISTRIBUTED_ROWS_PER_SECOND if kafka else NOMINAL_ROWS_PER_SECOND)
         metrics = {name: report.after for name, report in bundle.manifest.models.items()} if bundle else {}
         if kafka is None:
             result = _embedded(plan, model, metrics, folder, pace, table)
         else:
-            again = _plan_arguments(log, rows, training_rows, seed)
+            again = plan_arguments(log, rows, training_rows, seed)
             result = _distributed(plan, kafka, metrics, folder, pace, table, again)
     report = folder / "report.html"
     report.write_text(render(result), encoding="utf-8")
@@ -105,7 +105,7 @@ def demo(
     raise typer.Exit(0 if result.books_agree else 1)
 
 
-def _find_broker(kafka: str) -> None:
+def find_kafka(kafka: str) -> None:
     """Training takes a while: who named a broker that is not there must not wait for it."""
     import asyncio
 
@@ -114,7 +114,7 @@ def _find_broker(kafka: str) -> None:
     asyncio.run(find_broker(kafka, Timeouts().connect))
 
 
-def _run_folder(out: Path) -> Path:
+def run_folder(out: Path) -> Path:
     """A new folder, named by the wall's time; the next second's where another run began in the same."""
     while True:
         folder = out / time.strftime("%Y%m%d-%H%M%S")
@@ -130,7 +130,8 @@ def _run_folder(out: Path) -> Path:
             return folder
 
 
-def _plan(log: Path | None, rows: int | None, training_rows: int | None, seed: int) -> "Plan":
+def plan_of(log: Path | None, rows: int | None, training_rows: int | None, seed: int) -> "Plan":
+    """What is played: a log, or the synthetic market where none is named."""
     from simulator.demo.plan import DEFAULT_ROWS, DEFAULT_TRAINING_ROWS, log_plan, synthetic_plan
 
     if log is not None:
@@ -146,7 +147,7 @@ def _check_rows(log: Path | None, rows: int | None, training_rows: int | None) -
         check_rows(training_rows or DEFAULT_TRAINING_ROWS, rows or DEFAULT_ROWS)
 
 
-def _plan_arguments(log: Path | None, rows: int | None, training_rows: int | None, seed: int) -> list[str]:
+def plan_arguments(log: Path | None, rows: int | None, training_rows: int | None, seed: int) -> list[str]:
     """The options by which another process makes the same plan."""
     given = {"--log": log, "--rows": rows, "--training-rows": training_rows, "--seed": seed}
     return [part for name, value in given.items() if value is not None for part in (name, str(value))]
@@ -159,7 +160,7 @@ def _pace(plan: "Plan", rows_per_second: float) -> float:
     return min(span_s / (plan.row_count / rows_per_second), MAX_SPEEDUP)
 
 
-def _models(plan: "Plan", folder: Path, table: "LiveTable") -> "tuple[ModelBundle | None, Model | None]":
+def models_of(plan: "Plan", folder: Path, table: "LiveTable") -> "tuple[ModelBundle | None, Model | None]":
     """Trains on the plan's first part, through the bidder's own columns, and loads what came of it."""
     if plan.training is None:
         return None, None
@@ -265,6 +266,10 @@ def exchange(
     speedup: Annotated[
         float | None, typer.Option(min=1e-6, help="Shared clock: seconds for each of the wall.", metavar="N")
     ] = None,
+    tracker: Annotated[
+        list[str] | None,
+        typer.Option(help="A tracker to call, again for each; else the public address.", metavar="HOST:PORT"),
+    ] = None,
 ) -> None:
     """Run an exchange: offers the rows of a log over Kafka, decides the auctions, calls the tracker."""
     from bidder.cli.running import run_until_stopped
@@ -273,8 +278,8 @@ def exchange(
     from simulator.demo.exchange_process import serve_exchange
 
     settings = configured(config, kafka=kafka)
-    plan = _plan(log, rows, training_rows, seed)
+    plan = plan_of(log, rows, training_rows, seed)
     pace = speedup or _pace(plan, DISTRIBUTED_ROWS_PER_SECOND)
     clock = AffineClock(clock_origin_ns or plan.start_ns, clock_wall_ns or time.time_ns(), pace)
     log_warnings()
-    run_until_stopped(lambda stop: serve_exchange(plan, settings, clock, books, stop))
+    run_until_stopped(lambda stop: serve_exchange(plan, settings, clock, books, stop, tracker or ()))

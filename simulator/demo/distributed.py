@@ -74,19 +74,9 @@ async def run_distributed(
     """
     with Database(folder / DATABASE) as database:
         CampaignStore(database).put(plan.campaigns.values(), at_ns=plan.start_ns, actor="demo")
-    config = folder / CONFIG
-    config.touch(mode=0o600)
-    config.write_text(_config(plan, kafka, folder, speedup), encoding="utf-8")
+    config = write_config(plan, kafka, folder, times_for(speedup))
     wall_ns = time.time_ns() + int(START_S * 1e9)
-    clock = [
-        "--clock-origin-ns",
-        str(plan.start_ns),
-        "--clock-wall-ns",
-        str(wall_ns),
-        "--speedup",
-        repr(speedup),
-    ]
-    common = ["--config", str(config), *clock]
+    common = ["--config", str(config), *clock_options(plan, wall_ns, speedup)]
     model = [] if plan.external_scores else ["--model", str(folder / "model")]
     async with _Processes(folder) as processes:
         # Else the parent would end alone, and four processes would go on without it.
@@ -128,10 +118,27 @@ def write_exchange(path: Path, figures: ExchangeFigures) -> None:
     beside.replace(path)
 
 
-def _config(plan: Plan, kafka: str, folder: Path, speedup: float) -> str:
-    """The configuration of all four processes; prefix, port and secret are this run's own."""
-    seconds = times_for(speedup)
-    port = _free_port()
+def clock_options(plan: Plan, wall_ns: int, speedup: float) -> list[str]:
+    """The options that let processes share one clock, which starts when the wall shows `wall_ns`."""
+    origin = ["--clock-origin-ns", str(plan.start_ns)]
+    return [*origin, "--clock-wall-ns", str(wall_ns), "--speedup", repr(speedup)]
+
+
+def write_config(plan: Plan, kafka: str, folder: Path, seconds: float) -> Path:
+    """Writes the configuration of all processes; prefix, port and secret are this run's own.
+
+    Args:
+        plan: what is played. kafka: `host:port`. folder: of the run.
+        seconds: of the shared clock that leases and reservations last.
+    """
+    path = folder / CONFIG
+    path.touch(mode=0o600)
+    path.write_text(_config(plan, kafka, folder, seconds), encoding="utf-8")
+    return path
+
+
+def _config(plan: Plan, kafka: str, folder: Path, seconds: float) -> str:
+    port = free_port()
     lines = [
         "[kafka]",
         f'bootstrap = "{kafka}"',
@@ -163,7 +170,8 @@ def _config(plan: Plan, kafka: str, folder: Path, speedup: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from simulator.demo.distributed import ExchangeFigures, write_exchange
 from simulator.demo.exchange_shell import ExchangeShell
 from simulator.demo.http_client import NoticeClient
 from simulator.demo.plan import Plan
+from simulator.demo.spread import SpreadClient
 from simulator.exchange.exchange import Exchange
 
 _WRITE_S = 0.5
@@ -25,26 +27,30 @@ _MAX_OPEN = 2_000
 
 
 async def serve_exchange(
-    plan: Plan, config: Config, clock: AffineClock, books: Path | None, stop: asyncio.Event
+    plan: Plan,
+    config: Config,
+    clock: AffineClock,
+    books: Path | None,
+    stop: asyncio.Event,
+    trackers: Sequence[str] = (),
 ) -> None:
     """Plays a plan from the clock's start on, and returns when all that follows from it has happened.
 
     Args:
         plan: what to offer. config: where the broker and the tracker are. clock: the shared clock.
         books: file that is kept up to date with its books, or None.
-        stop: ends it before its time.
+        stop: ends it before its time. trackers: `host:port` of several, called in turn; else the public address.
 
     Raises:
         DependencyError: no broker or no tracker.
     """
     place = KafkaPlace(config.kafka.bootstrap, config.kafka.prefix)
-    address = urlsplit(config.track.public_url)
     async with AsyncExitStack() as stack:
         await place.ensure_topics(dict.fromkeys(TOPICS, config.kafka.partitions), (LEASES, CAMPAIGNS))
         responses = await started(stack, place.source((BID_RESPONSES,), None, "clearbid-exchange"))
         sink = await started(stack, place.sink("clearbid-exchange", acks=1))
         await asyncio.sleep(max(0.0, clock.wall_origin_ns / 1e9 - time.time()))
-        client = NoticeClient(address.hostname or "127.0.0.1", address.port or 80)
+        client = _client(config.track.public_url, trackers)
         await client.start()
         stack.push_async_callback(client.close)
         shell = ExchangeShell(
@@ -75,6 +81,16 @@ async def serve_exchange(
     typer.echo(
         f"exchange: {found.books.offered:,} offered, {found.books.timeouts:,} timeouts, {billed:,} billed"
     )
+
+
+def _client(public_url: str, trackers: Sequence[str]) -> NoticeClient | SpreadClient:
+    """Calls the public address, or trackers behind it in turn."""
+    if not trackers:
+        address = urlsplit(public_url)
+        return NoticeClient(address.hostname or "127.0.0.1", address.port or 80)
+    pairs = [tracker.rpartition(":") for tracker in trackers]
+    clients = [NoticeClient(host, int(port), retries=0, timeout_s=5.0) for host, _, port in pairs]
+    return SpreadClient(public_url.rstrip("/"), clients)
 
 
 def figures_of(shell: ExchangeShell, *, done: bool) -> ExchangeFigures:

@@ -16,6 +16,7 @@ from bidder.runtime.clock import Clock
 from bidder.runtime.transport import Outbound, Sink, Source
 from simulator.demo.http_client import NoticeClient
 from simulator.demo.plan import TMAX_MS
+from simulator.demo.spread import SpreadClient
 from simulator.exchange.books import Call
 from simulator.exchange.exchange import Exchange
 from simulator.logs.requests import message_key
@@ -64,7 +65,7 @@ class ExchangeShell:
         *,
         responses: Source,
         sink: Sink,
-        client: NoticeClient,
+        client: NoticeClient | SpreadClient,
         clock: Clock,
         speedup: float,
         max_open: int = 128,
