@@ -35,8 +35,11 @@ _KEY_BYTES = 32
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of the demo."""
+    from simulator.demo.kills_command import kills
+
     app.command()(demo)
     app.command()(exchange)
+    app.command()(kills)
 
 
 LogOption = Annotated[

@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from simulator.demo.kills import KillReport
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command()(kills)
-
-
 def kills(
     kafka: Annotated[str, typer.Option(help="An Apache Kafka.", metavar="HOST:PORT")],
     times: Annotated[
