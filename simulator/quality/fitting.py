@@ -65,24 +65,29 @@ def auctions_of(series: Series, worth_nanos: int, slots: Slots | None = None, *,
 
 def fitted(name: str, market: Market) -> Tuned:
     """Parameters of a policy for a market."""
-    if name in ("const", "rand"):
-        top = float(market.series.cap_nanos) * (2.0 if name == "rand" else 1.0)
-        return _best(name, market, [Tuned(a=float(a)) for a in np.geomspace(top / 1e3, top, _STEPS)])
     if name == "mcpc":
         clicks = int(market.series.click.sum()) + 1
         return Tuned(a=market.series.cost_nanos / clicks / market.worth_nanos)
-    if name == "lin":
-        return _best(name, market, [Tuned(a=float(a)) for a in _around(market)])
-    if name == "ortb":
-        c = win_constant(market.series)
-        return _best(name, market, [Tuned(a=float(a), b=c) for a in _around(market, 1e4)])
-    if name == "pid":
-        return _best(name, market, [Tuned(p, i, d) for p, i, d in _PID_GAINS])
-    if name == "waterlevel":
-        return _best(name, market, [Tuned(gain) for gain in _WATERLEVEL_GAINS])
     if name == "rlb":
         return rlb(market.series, market.worth_nanos, market.share)
-    return Tuned()
+    return _best(name, market)
+
+
+def candidates(name: str, market: Market) -> list[Tuned]:
+    """Parameters to choose from."""
+    if name in ("const", "rand"):
+        top = float(market.series.cap_nanos) * (2.0 if name == "rand" else 1.0)
+        return [Tuned(a=float(a)) for a in np.geomspace(top / 1e3, top, _STEPS)]
+    if name == "lin":
+        return [Tuned(a=float(a)) for a in _around(market)]
+    if name == "ortb":
+        c = win_constant(market.series)
+        return [Tuned(a=float(a), b=c) for a in _around(market, 1e4)]
+    if name == "pid":
+        return [Tuned(p, i, d) for p, i, d in _PID_GAINS]
+    if name == "waterlevel":
+        return [Tuned(gain) for gain in _WATERLEVEL_GAINS]
+    return [Tuned()]
 
 
 def optimal_multiplier(value: Floats, price: NDArray[np.int64], budget: int) -> float:
@@ -97,7 +102,10 @@ def _around(market: Market, width: float = 100.0) -> Floats:
     return np.geomspace(best / width, best * 10.0, _STEPS)
 
 
-def _best(name: str, market: Market, candidates: list[Tuned]) -> Tuned:
+def _best(name: str, market: Market) -> Tuned:
+    found = candidates(name, market)
+    if len(found) == 1:
+        return found[0]
     auctions = auctions_of(market.series, market.worth_nanos, truth=False)
     n = len(auctions.price)
     best = optimal_multiplier(market.value, market.series.price, market.budget_nanos)
@@ -108,7 +116,7 @@ def _best(name: str, market: Market, candidates: list[Tuned]) -> Tuned:
             play(state_of(name, tuned, market.budget_nanos, n, start), auctions).value for start in starts
         )
 
-    return max(candidates, key=won)
+    return max(found, key=won)
 
 
 def win_constant(series: Series) -> float:

@@ -17,6 +17,7 @@ Ints = NDArray[np.int64]
 
 _TOLERANCE = 1e-13
 _FAR = 1e18
+_LEAST = 1e-9
 
 
 class Optimum(NamedTuple):
@@ -102,7 +103,7 @@ def budget_and_return(score: Floats, value: Floats, price: Floats, budget: float
         low, high = 0.0, 1.0
         while _inner(score, price, slack, budget, high)[1] < 0.0 and high < _FAR:
             high *= 4.0
-    while high - low > _TOLERANCE * high:
+    while high - low > _TOLERANCE * max(high, _LEAST):
         middle = (low + high) / 2.0
         low, high = (low, middle) if _inner(score, price, slack, budget, middle)[1] >= 0.0 else (middle, high)
     money, _ = _inner(score, price, slack, budget, high)
@@ -123,7 +124,7 @@ def _inner(
     low, high = 0.0, 1.0
     while taken(score, price, slack, high, ros_price)[1] > budget and high < _FAR:
         high *= 4.0
-    while high - low > _TOLERANCE * high:
+    while high - low > _TOLERANCE * max(high, _LEAST):
         middle = (low + high) / 2.0
         low, high = (middle, high) if taken(score, price, slack, middle, ros_price)[1] > budget else (low, middle)
     _, less, poor = taken(score, price, slack, high, ros_price)
