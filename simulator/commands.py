@@ -1,6 +1,7 @@
 """`clearbid replay`: a worker's decisions made again from its journal, and compared byte by byte.
 
 `clearbid export`: the bids of a run, with what was seen and what became of them, as a training table.
+`clearbid quality` is `simulator.quality.commands`.
 """
 
 import sys
@@ -30,8 +31,11 @@ _LEFT_OUT = {
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of the simulator."""
+    from simulator.quality.commands import quality
+
     app.command()(replay)
     app.command()(export)
+    app.command()(quality)
 
 
 def replay(

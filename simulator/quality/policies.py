@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bidder.core.settings import PacingSettings
 from simulator.quality import policy_kernels as kernels
 
 Floats = NDArray[np.float64]
@@ -14,7 +15,7 @@ NAMES = ("dual", "const", "rand", "mcpc", "lin", "ortb", "pid", "waterlevel", "p
 """In the order of their numbers in `policy_kernels`."""
 STARTED = frozenset({"dual", "pid", "waterlevel", "ptr", "bslb"})
 """Policies that begin with a multiplier and correct it; the others bid by what was fitted beforehand."""
-DEFAULT_ETA = 0.001
+DEFAULT_ETA = PacingSettings().eta
 WINDOW = 500
 EPISODE = 1_000
 _NO_TABLE: Floats = np.zeros((1, 1))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.quality.fitting import STARTS, Market, auctions_of, fitted, optimal_multiplier
 from simulator.quality.hindsight import by_slots, chosen_by, knapsack
@@ -13,9 +14,11 @@ from simulator.quality.series import Series, Slots, slots_of
 BUDGET_SHARES = (1 / 32, 1 / 8, 1 / 2)
 DELAYS = (0, 100, 1_000)
 STEPS = 200
-"""Points of a spend curve, and slots of the plan that smoothness is priced with."""
+"""Slots of the plan that smoothness is priced with."""
 WORTH_OVER_MARGINAL = 16
 """Worth of a click over what the last one costs at the optimum: a start of four times the optimum is below 1."""
+CURVES = frozenset({"dual", "pid"})
+"""Policies whose spend curves are kept."""
 Progress = Callable[[str], None]
 
 
@@ -117,7 +120,7 @@ class Case:
     def __init__(self, earlier: Series, later: Series, share: float, seed: int) -> None:
         self.series, self.share, self._seed = later, share, seed
         self.budget_nanos = int(later.cost_nanos * share)
-        self.worth_nanos = _worth(later, self.budget_nanos)
+        self.worth_nanos = worth_of(later, self.budget_nanos)
         self.market = Market(earlier, self.worth_nanos, share)
         self.slots: Slots = slots_of(later, STEPS)
         self.auctions: Auctions = auctions_of(later, self.worth_nanos, self.slots, truth=False)
@@ -173,11 +176,17 @@ class Case:
             deviation=done.deviation,
             hourly=slots.hourly_error(done.slots, budget) if slots.hours else None,
             overspend_nanos=done.overspend_nanos,
-            curve=tuple(np.round(np.cumsum(slots.by_step(done.slots)) / max(budget, 1), 5).tolist()),
+            curve=self._curve(done.slots) if name in CURVES else (),
         )
 
 
-def _worth(series: Series, budget_nanos: int) -> int:
+    def _curve(self, spent: NDArray[np.int64]) -> tuple[float, ...]:
+        """Spend over budget after each fiftieth of the traffic."""
+        points = np.cumsum(self.slots.by_step(spent))[STEPS // 50 - 1 :: STEPS // 50]
+        return tuple(np.round(points / max(self.budget_nanos, 1), 5).tolist())
+
+
+def worth_of(series: Series, budget_nanos: int) -> int:
     """Whole nanos that a click is worth, see `WORTH_OVER_MARGINAL`."""
     scale = 1e9
     multiplier = optimal_multiplier(series.theta * scale, series.price, budget_nanos)
