@@ -62,7 +62,9 @@ def _check_quotes(state: State, auctions: Auctions) -> None:
         over = float(auctions.over[min(count, _AUCTIONS - 1)])
         scratch = now.copy()
         kernels.quotes(now.number, values, over, cap, now.s, now.k, now.table, scratch.s, scratch.k, out)
-        assert (np.diff(out) >= 0).all(), f"bids fall where values rise, after {count} auctions: {out.tolist()}"
+        assert (np.diff(out) >= 0).all(), (
+            f"bids fall where values rise, after {count} auctions: {out.tolist()}"
+        )
         assert out.max() <= cap, f"bids {out.max()} above the cap of {cap}"
         assert out.min() >= 0, f"bids {out.min()}"
 

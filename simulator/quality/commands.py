@@ -21,7 +21,9 @@ def quality(
     log: Annotated[
         Path | None,
         typer.Option(
-            help="iPinYou auctions (Parquet) instead of the synthetic market.", metavar="PARQUET", show_default=False
+            help="iPinYou auctions (Parquet) instead of the synthetic market.",
+            metavar="PARQUET",
+            show_default=False,
         ),
     ] = None,
     engine: Annotated[
@@ -32,7 +34,9 @@ def quality(
     rows: Annotated[
         int, typer.Option(min=10_000, help="Auctions of the largest synthetic campaign.", metavar="N")
     ] = 80_000,
-    out: Annotated[Path, typer.Option(help="Folder for page and figures.", metavar="DIR")] = Path("clearbid-quality"),
+    out: Annotated[Path, typer.Option(help="Folder for page and figures.", metavar="DIR")] = Path(
+        "clearbid-quality"
+    ),
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure bidding: value over hindsight by campaign, budget, start, delay and policy, with a page."""

@@ -2,7 +2,7 @@
 
 | policy | fitted | how |
 |---|---|---|
-| const, rand | the bid, its bound | most value within the budget share, of 40 geometric steps up to the highest price |
+| const, rand | the bid, its bound | most value within the budget, of 40 geometric steps up to the highest price |
 | mcpc | bid over value | the log's own cost per click (with one click added) |
 | lin | bid over value | most value within the budget share, of 40 geometric steps |
 | ortb | c, lambda | c by least squares of b / (c + b) on the share of prices below b; lambda as for lin |
@@ -53,7 +53,9 @@ class Market(NamedTuple):
         return self.series.theta * self.worth_nanos
 
 
-def auctions_of(series: Series, worth_nanos: int, slots: Slots | None = None, *, truth: bool = True) -> Auctions:
+def auctions_of(
+    series: Series, worth_nanos: int, slots: Slots | None = None, *, truth: bool = True
+) -> Auctions:
     """A series as the loop plays it, on an even plan; value won is the true one where it is known and asked for."""
     n = len(series.price)
     value = series.theta * worth_nanos
@@ -120,7 +122,7 @@ def _best(name: str, market: Market) -> Tuned:
 
 
 def win_constant(series: Series) -> float:
-    """c of b / (c + b) nearest to the share of prices below b, over whole steps of price; in nanos."""
+    """The c of b / (c + b) that is nearest to the share of prices below b, over whole steps of price; in nanos."""
     bids = np.arange(1, series.cap_nanos // series.unit_nanos + 1, dtype=np.float64)
     if len(bids) > _RLB_UNITS:
         bids = np.linspace(1.0, len(bids), _RLB_UNITS)

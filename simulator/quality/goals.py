@@ -10,6 +10,7 @@ from simulator.quality.through_engine import EngineRow
 
 VALUE = {1 / 32: 0.97, 1 / 8: 0.985, 1 / 2: 0.995}
 """Least value over hindsight without delay, by budget share."""
+SMOOTH = 0.985
 SPENT, DEVIATION = 0.995, 0.01
 LOSS_AT_100 = 0.005
 VALUE_AT_1000, SPENT_AT_1000 = 0.97, 0.99
@@ -46,9 +47,17 @@ def goals(table: Table, regimes: Sequence[RegimeRow], engine: Sequence[EngineRow
         _goal(f"value / hindsight, budget {_share(share)}, no delay", bound, True, _ratios(ours, share, 0))
         for share, bound in VALUE.items()
     ]
-    found.append(_goal("spend / budget, no delay", SPENT, True, [(r.spent, _where(r)) for r in ours if not r.delay]))
+    found.append(_goal("value / hindsight that spends evenly, no delay", SMOOTH, True, _smooth(table)))
     found.append(
-        _goal("curve deviation, no delay", DEVIATION, False, [(r.deviation, _where(r)) for r in ours if not r.delay])
+        _goal("spend / budget, no delay", SPENT, True, [(r.spent, _where(r)) for r in ours if not r.delay])
+    )
+    found.append(
+        _goal(
+            "curve deviation, no delay",
+            DEVIATION,
+            False,
+            [(r.deviation, _where(r)) for r in ours if not r.delay],
+        )
     )
     at_once = {_where(r): r.ratio for r in ours if not r.delay}
     found.append(
@@ -56,9 +65,15 @@ def goals(table: Table, regimes: Sequence[RegimeRow], engine: Sequence[EngineRow
               [(at_once[_where(r)] - r.ratio, _where(r)) for r in ours if r.delay == 100 and _where(r) in at_once])
     )  # fmt: skip
     late = [r for r in ours if r.delay == 1_000]
-    found.append(_goal("value / hindsight, delay 1,000", VALUE_AT_1000, True, [(r.ratio, _where(r)) for r in late]))
-    found.append(_goal("spend / budget, delay 1,000", SPENT_AT_1000, True, [(r.spent, _where(r)) for r in late]))
-    hours = [(r.hourly, f"{_where(r)}, delay {r.delay}") for r in ours if r.hourly is not None and r.delay < 1_000]
+    found.append(
+        _goal("value / hindsight, delay 1,000", VALUE_AT_1000, True, [(r.ratio, _where(r)) for r in late])
+    )
+    found.append(
+        _goal("spend / budget, delay 1,000", SPENT_AT_1000, True, [(r.spent, _where(r)) for r in late])
+    )
+    hours = [
+        (r.hourly, f"{_where(r)}, delay {r.delay}") for r in ours if r.hourly is not None and r.delay < 1_000
+    ]
     found.append(_goal("hourly delivery error, delay up to 100", DELIVERY, False, hours))
     quarters = [(r.quarters, f"{r.scenario}, delay {r.delay}") for r in regimes if r.policy == OURS]
     found.append(_goal("15-minute delivery error, synthetic days", DELIVERY, False, quarters))
@@ -69,12 +84,21 @@ def goals(table: Table, regimes: Sequence[RegimeRow], engine: Sequence[EngineRow
     return found
 
 
-def _goal(name: str, bound: float, at_least: bool, cases: Iterable[tuple[float, str]]) -> Goal:  # noqa: FBT001
+def _goal(name: str, bound: float, at_least: bool, cases: Iterable[tuple[float, str]]) -> Goal:
     ordered = sorted(cases, reverse=not at_least)
     if not ordered:
         return Goal(name, bound, at_least, None, "no case", None, 0, 0)
     met = sum(value >= bound if at_least else value <= bound for value, _ in ordered)
-    return Goal(name, bound, at_least, *ordered[0], ordered[len(ordered) // 2][0], met, len(ordered))
+    worst, where = ordered[0]
+    middle = ordered[len(ordered) // 2][0]
+    return Goal(name, bound, at_least, worst, where if met < len(ordered) else "", middle, met, len(ordered))
+
+
+def _smooth(table: Table) -> list[tuple[float, str]]:
+    """Value over the best with even spending, without delay."""
+    best = {(bound.campaign, bound.share): bound.smoothness for bound in table.bounds}
+    ours = [row for row in table.rows if row.policy == OURS and not row.delay]
+    return [(row.ratio / best[row.campaign, row.share], _where(row)) for row in ours]
 
 
 def _ratios(rows: Iterable[Row], share: float, delay: int) -> list[tuple[float, str]]:

@@ -34,7 +34,7 @@ class Optimum(NamedTuple):
     rate: float
 
 
-def knapsack(value: Floats, price: Ints, budget: float) -> Optimum:
+def knapsack(value: Floats, price: Ints | Floats, budget: float) -> Optimum:
     """Second price, one slot: fractional knapsack, the rows of most value for their price first. O(n log n).
 
     Args:
@@ -48,8 +48,8 @@ def knapsack(value: Floats, price: Ints, budget: float) -> Optimum:
     return Optimum(bought, spend, float(value[row] / price[row]) if share >= 0.0 else 0.0)
 
 
-def by_return(value: Floats, price: Ints) -> NDArray[np.int64]:
-    """Rows worth something in order of value over price, those that cost nothing first; of equals the earlier first."""
+def by_return(value: Floats, price: Ints | Floats) -> NDArray[np.int64]:
+    """Rows worth something, most value over price first, free ones before all; of equals the earlier first."""
     rows = np.flatnonzero(value > 0.0)
     with np.errstate(divide="ignore"):
         ratio = value[rows] / price[rows]
@@ -62,7 +62,9 @@ def by_slots(value: Floats, price: Ints, budget: float, slot: NDArray[np.int32],
     order = np.argsort(slot, kind="stable")
     ends = np.cumsum(counts)
     parts = [order[end - count : end] for count, end in zip(counts, ends, strict=True) if count]
-    return float(sum(knapsack(value[part], price[part], budget * len(part) / len(value)).value for part in parts))
+    return float(
+        sum(knapsack(value[part], price[part], budget * len(part) / len(value)).value for part in parts)
+    )
 
 
 def chosen_by(guess: Floats, truth: Floats, price: Ints, budget: float) -> float:
@@ -90,7 +92,8 @@ def budget_and_return(score: Floats, value: Floats, price: Floats, budget: float
     """Most score where spend is within budget and value at least `target` times spend, by nested bisection.
 
     The dual: min over mu, nu >= 0 of mu B + sum max(0, score + nu (value - target price) - mu price). It is convex,
-    and its slopes are what is left of the budget and the surplus of the return. The inner bisection finds mu for a nu.
+    and its slopes are what is left of the budget and the surplus of the return. The inner bisection finds the mu of
+    a nu.
 
     Args:
         score: float64[n], what is to be most. value, price: float64[n], nanos. budget: nanos, >= 0.
@@ -126,7 +129,9 @@ def _inner(
         high *= 4.0
     while high - low > _TOLERANCE * max(high, _LEAST):
         middle = (low + high) / 2.0
-        low, high = (middle, high) if taken(score, price, slack, middle, ros_price)[1] > budget else (low, middle)
+        low, high = (
+            (middle, high) if taken(score, price, slack, middle, ros_price)[1] > budget else (low, middle)
+        )
     _, less, poor = taken(score, price, slack, high, ros_price)
     _, more, rich = taken(score, price, slack, low, ros_price)
     part = (budget - less) / (more - less) if more > less else 0.0

@@ -32,20 +32,22 @@ _SHARES_SHOWN = 3
 _HOW = {
     "Hindsight": "the most expected clicks that the budget buys for one who knows all prices and probabilities: "
     "fractional knapsack, the auctions of most probability for their price first",
-    "Value / hindsight": "expected clicks of the auctions that were won over those of hindsight, by the probabilities that "
-    "the bidder believed",
-    "Smooth": "hindsight where each two hundredth of the traffic has its share of the budget, over hindsight: what even "
-    "spending costs, whoever does it",
+    "Value / hindsight": "expected clicks of the auctions that were won over those of hindsight, by the "
+    "probabilities that the bidder believed",
+    "Smooth": "hindsight where each two hundredth of the traffic has its share of the budget, over hindsight: what "
+    "even spending costs, whoever does it",
     "Model": "true worth of what hindsight picks by believed probabilities over hindsight by true ones",
     "Deviation": "largest distance of spend / budget from the share of traffic that is over",
     "Hourly error": "mean distance of the hours' spend from their share of traffic, over the mean",
-    "Start": "multiplier at the begin over the one that hindsight would bid; the others were fitted on earlier auctions",
+    "Start": "multiplier at the begin over the one that hindsight would bid; the others were fitted on earlier "
+    "auctions",
     "Delay": "auctions until the outcome of a bid is known; its money is set aside until then",
     "Refused": "bids that the guard stopped: budget, less known spend, less bids under way, did not cover them",
-    "Recovery": "minutes after noon, or after the outage, until half an hour's spend is within a tenth of what would use "
-    "up the budget evenly",
+    "Recovery": "minutes after noon, or after the outage, until half an hour's spend is within a tenth of what would "
+    "use up the budget evenly",
     "Regret after": "1 - value from noon on over what the oracle makes of the same remaining money",
-    "Best linear": "expected value of the best bid in proportion to value over the oracle's: what a constant share leaves",
+    "Best linear": "expected value of the best bid in proportion to value over the oracle's: what a constant share "
+    "leaves",
 }
 
 
@@ -104,7 +106,9 @@ def _goals(goals: Sequence[Goal]) -> Markup:
         for goal in goals
     ]
     columns = [Column(name) for name in ("Goal", "Bound", "Median", "Worst", "Kept in", "Worst case")]
-    return section("Goals", "Of our policy, over all campaigns and starts.", card(table("Goals", columns, rows)))
+    return section(
+        "Goals", "Of our policy, over all campaigns and starts.", card(table("Goals", columns, rows))
+    )
 
 
 def _policies(found: Quality, ids: ChartIds) -> Markup:
@@ -119,7 +123,14 @@ def _policies(found: Quality, ids: ChartIds) -> Markup:
         title = f"Value over hindsight, budget {_share(share)}"
         cards.append(card(bar_chart(ids, title, "A bar for each delay, 0 first.", rows), _caption(title)))
     body = [
-        [one.policy, _share(one.share), count(one.delay), _ratio(one.ratio), _ratio(one.least), percent(one.spent, 2)]
+        [
+            one.policy,
+            _share(one.share),
+            count(one.delay),
+            _ratio(one.ratio),
+            _ratio(one.least),
+            percent(one.spent, 2),
+        ]
         for one in summary
     ]
     columns = [Column("Policy"), Column("Budget"), Column("Delay", _HOW["Delay"]), Column("Mean"), Column("Worst"),
@@ -140,7 +151,7 @@ def _curves(found: Quality, ids: ChartIds) -> Markup:
         if row.policy == OURS and row.start == 4.0 and row.curve:
             groups[row.campaign, row.share].append(row)
     cards = [_curve(ids, name, share, rows) for (name, share), rows in groups.items() if share == 1 / 8]
-    note = "Spend over budget against the share of traffic that is over; budget 1/8, started at four times the optimum."
+    note = "Spend over budget by the share of traffic that is over; budget 1/8, started at four times the optimum."
     return section("Spend curves", note, grid(*cards))
 
 
@@ -167,8 +178,9 @@ def _bounds(bounds: Sequence[Bound]) -> Markup:
         for bound in bounds
     ]  # fmt: skip
     columns = [Column("Campaign"), Column("Budget share"), Column("Auctions"), Column("Budget"),
-               Column("Hindsight", _HOW["Hindsight"]), Column("Smooth", _HOW["Smooth"]), Column("Model", _HOW["Model"])]  # fmt: skip
-    note = "What explains a loss beside control: the price of even spending, and of the model where the truth is known."
+               Column("Hindsight", _HOW["Hindsight"]), Column("Smooth", _HOW["Smooth"]),
+               Column("Model", _HOW["Model"])]  # fmt: skip
+    note = "What explains a loss beside control: the price of even spending, and of the model where truth is known."
     return section("What could be had", note, card(table("What could be had", columns, rows)))
 
 
@@ -187,8 +199,10 @@ def _episodes(rows: Sequence[EpisodeRow]) -> Markup:
     columns = [Column("Campaign"), Column("Budget"), *(Column(f"{name}, clicks") for name in names),
                *(Column(f"{name}, expected") for name in names), Column("Published"), Column("Rows")]  # fmt: skip
     sources = "; ".join(dict.fromkeys(row.source for row in rows if row.source))
-    note = "Episodes of 1,000 auctions with a budget each, by the published protocol; `dual_whole` has all money at once."
-    return section("Clicks by the published protocol", f"{note} {sources}", card(table("Clicks", columns, body)))
+    note = "Episodes of 1,000 auctions with a budget each, as published; `dual_whole` has all money at once."
+    return section(
+        "Clicks by the published protocol", f"{note} {sources}", card(table("Clicks", columns, body))
+    )
 
 
 def _regimes(rows: Sequence[RegimeRow], ids: ChartIds) -> Markup:
@@ -228,9 +242,9 @@ def _regime(ids: ChartIds, name: str, rows: Sequence[RegimeRow]) -> Markup:
 def _engine(found: Quality) -> Markup:
     body: list[list[Content]] = [
         [
-            row.campaign, _share(row.share), f"x {row.start:g}", count(row.delay), count(row.auctions), _ratio(row.ratio),
-            _ratio(row.kernel), "yes" if row.same else "NO", percent(row.spend_nanos / max(row.budget_nanos, 1), 2),
-            percent(row.deviation), ratio(row.us, 0),
+            row.campaign, _share(row.share), f"x {row.start:g}", count(row.delay), count(row.auctions),
+            _ratio(row.ratio), _ratio(row.kernel), "yes" if row.same else "NO",
+            percent(row.spend_nanos / max(row.budget_nanos, 1), 2), percent(row.deviation), ratio(row.us, 0),
         ]
         for row in found.engine
     ]  # fmt: skip
@@ -250,7 +264,9 @@ def _rows(rows: Iterable[Row]) -> Markup:
                Column("Refused", _HOW["Refused"]), Column("Deviation", _HOW["Deviation"]),
                Column("Hourly error", _HOW["Hourly error"])]  # fmt: skip
     parts = [
-        data_details(f"{name}: {count(len(group))} runs", table(f"Runs of {name}", columns, [_row(r) for r in group]))
+        data_details(
+            f"{name}: {count(len(group))} runs", table(f"Runs of {name}", columns, [_row(r) for r in group])
+        )
         for name, group in groups.items()
     ]
     return section("Every run", None, pair(*(card(part) for part in parts)))
@@ -274,8 +290,9 @@ def _conditions(found: Quality) -> Markup:
                 [
                     ("Seed", str(found.seed)),
                     ("Step of our policy", f"{found.eta:g}"),
-                    ("Auctions", "a campaign's own, in order of time; the first quarter fits the baselines, the rest is "
-                     "measured; prices do not answer to bids; second price, except under Changes"),
+                    ("Auctions", "a campaign's own in order of time; prices do not answer to bids"),
+                    ("Split", "the first quarter fits the baselines, the rest is measured"),
+                    ("Price", "second, except under Changes"),
                     ("Ties", "go to the rival; by the published protocol a tie wins, so RLB bids a nano more"),
                     ("Worth of a click", "sixteen times what the last one costs at the optimum"),
                 ]

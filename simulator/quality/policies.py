@@ -160,7 +160,11 @@ class Run:
         return Played(
             float(self._sums[kernels.S_VALUE]),
             spend,
-            *totals[kernels.T_WINS : kernels.T_MOST_RESERVED + 1],
+            totals[kernels.T_WINS],
+            totals[kernels.T_CLICKS],
+            totals[kernels.T_BIDS],
+            totals[kernels.T_REFUSED],
+            totals[kernels.T_MOST_RESERVED],
             float(self._sums[kernels.S_DEVIATION]),
             max(0, spend - int(self.state.k[kernels.K_BUDGET])),
             self._slots.copy(),

@@ -21,7 +21,9 @@ from bidder.core.pacing_kernels import drift_of, expected_traffic, lifted, lower
 DUAL, CONST, RAND, MCPC, LIN, ORTB, PID, WATERLEVEL, PTR, BSLB, RLB = range(11)
 """Policies; names are in `simulator.quality.policies`."""
 
-F_START, F_MULTIPLIER, F_DRIFT, F_EXPECTED, F_PLANNED, F_ETA, F_A, F_B, F_C, F_PHI, F_SUM, F_LAST, F_OVER = range(13)
+F_START, F_MULTIPLIER, F_DRIFT, F_EXPECTED, F_PLANNED, F_ETA, F_A, F_B, F_C, F_PHI, F_SUM, F_LAST, F_OVER = (
+    range(13)
+)
 F_COLUMNS = 13
 """Multiplier at the start; of `dual` its multiplier, drift, expected and planned traffic, and step; parameters of
 baselines; exponent, sum and last error of controllers; the plan at the last window."""
@@ -80,7 +82,7 @@ def rand_step(s, k):
 
 @njit(cache=True)
 def linear_step(s, value):
-    """mcpc and LIN: value times a number fixed beforehand."""
+    """LIN and mcpc: value times a number fixed beforehand."""
     return value * s[F_A]
 
 

@@ -1,12 +1,12 @@
 """Changes that a day brings, on a first-price market whose truth is known: who finds his way back, and how soon.
 
-The market. Click probabilities are log-normal, the highest rival bid is log-normal and independent of them, the winner
-pays his bid. Auctions come evenly over a day; the plan knows that and nothing of the change. At noon traffic doubles,
-prices rise by half, nothing comes for an hour, or the budget is raised by half or cut by a quarter.
+The market. Click probabilities are log-normal, the highest rival bid is log-normal and independent of them, the
+winner pays his bid. Auctions come evenly over a day; the plan knows that and nothing of the change. At noon traffic
+doubles, prices rise by half, nothing comes for an hour, or the budget is raised by half or cut by a quarter.
 
-The oracle knows the laws and the change, not the draws: it bids argmax (v - lambda b) P(win | b), one lambda a day such
-that the expected spend is the budget, and its expected value bounds what can be expected of anyone. Policies bid a
-constant share of what they wish, as the engine does at first price.
+The oracle knows the laws and the change, not the draws: it bids argmax (v - lambda b) P(win | b), one lambda a day
+such that the expected spend is the budget, and its expected value bounds what can be expected of anyone. Policies
+bid a constant share of what they wish, as the engine does at first price.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,10 +65,10 @@ SCENARIOS = (
 class RegimeRow(msgspec.Struct, frozen=True):
     """One policy in one scenario.
 
-    ratio: value over the oracle's, of the day. linear: the best bid in proportion to value over the oracle's. after: value from noon on over what the oracle makes of the same
-    remaining money from noon on; 1 - after is the regret of the change. recovery: minutes from noon until spend is
-    back, None where it never is. quarters: mean error of spend in quarters of an hour that have auctions, over what
-    was to be spent in one.
+    ratio: value over the oracle's, of the day. linear: that of the best bid in proportion to value. after: value from
+    noon on over what the oracle makes of the same remaining money from noon on; 1 - after is the regret of the
+    change. recovery: minutes from noon until spend is back, None where it never is. quarters: mean error of spend in
+    quarters of an hour that have auctions, over what was to be spent in one.
     """
 
     scenario: str
@@ -168,7 +168,9 @@ def proportional(parts: Sequence[tuple[float, float]], budget: float) -> float:
     def clicks_and_spend(factor: float) -> tuple[float, float]:
         bids = factor * theta
         wins = [count * ndtr(np.log(bids / (_MEDIAN_NANOS * scale)) / _SIGMA_PRICE) for count, scale in parts]
-        return float(sum((theta * won).mean() for won in wins)), float(sum((bids * won).mean() for won in wins))
+        return float(sum((theta * won).mean() for won in wins)), float(
+            sum((bids * won).mean() for won in wins)
+        )
 
     low, high = 1e3, 1e15
     for _ in range(100):
@@ -266,7 +268,9 @@ class Day:
     def _quarters(self, spent: NDArray[np.int64]) -> float:
         """Error of spend by quarters of an hour: of the budget's even share, from noon on of what was left then."""
         by = spent.reshape(-1, _QUARTER).sum(axis=1)
-        there = np.add.reduceat(np.bincount(self._minute, minlength=MINUTES), np.arange(0, MINUTES, _QUARTER)) > 0
+        there = (
+            np.add.reduceat(np.bincount(self._minute, minlength=MINUTES), np.arange(0, MINUTES, _QUARTER)) > 0
+        )
         half = NOON // _QUARTER
         planned = np.full(len(by), self.budget_nanos / len(by))
         planned[half:] = (self.last_budget_nanos - by[:half].sum()) / max(int(there[half:].sum()), 1)

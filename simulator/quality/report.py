@@ -73,7 +73,15 @@ def means(rows: Sequence[Row]) -> list[Mean]:
 
 def print_quality(found: Quality, console: Console) -> None:
     """Goals, then policies by their mean value over hindsight."""
-    grid = Grid("goal", "bound", "median", "worst", "cases", "where it is worst", title=f"{found.log}, seed {found.seed}")
+    grid = Grid(
+        "goal",
+        "bound",
+        "median",
+        "worst",
+        "cases",
+        "where it is worst",
+        title=f"{found.log}, seed {found.seed}",
+    )
     for goal in found.goals:
         sign, tone = (">=" if goal.at_least else "<="), ("green" if goal.holds else "red")
         grid.add_row(
@@ -86,7 +94,9 @@ def print_quality(found: Quality, console: Console) -> None:
         by[one.policy][one.share, one.delay] = one
     keys = sorted({key for cells in by.values() for key in cells})
     heads = [f"1/{round(1 / share)}\n{delay:,}" for share, delay in keys]
-    grid = Grid("policy", *heads, title="value / hindsight by budget and delay, mean over campaigns and starts")
+    grid = Grid(
+        "policy", *heads, title="value / hindsight by budget and delay, mean over campaigns and starts"
+    )
     for policy, cells in by.items():
         grid.add_row(policy, *(f"{cells[key].ratio:.3f}" if key in cells else "" for key in keys))
     console.print(grid)

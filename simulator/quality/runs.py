@@ -26,8 +26,8 @@ class Bound(msgspec.Struct, frozen=True):
     """What could be had of one campaign and budget.
 
     clicks: expected clicks of the optimum for the believed probabilities. smoothness: the optimum where each of 200
-    slots of traffic has its share of the budget, over the optimum. model: what the choice by believed probabilities is
-    truly worth over the optimum by true ones; None where the truth is not known. multiplier: the optimum's.
+    slots of traffic has its share of the budget, over the optimum. model: what the choice by believed probabilities
+    is truly worth over the optimum by true ones; None where the truth is not known. multiplier: the optimum's.
     """
 
     campaign: str
@@ -44,11 +44,11 @@ class Bound(msgspec.Struct, frozen=True):
 class Row(msgspec.Struct, frozen=True):
     """One policy on one campaign.
 
-    share: budget over the cost of all auctions. start: of its multiplier over the optimum's, None where it was fitted.
-    delay: auctions until a notice is heard. value: expected clicks won, by the believed probabilities, which hindsight
-    is of too; true_value by the true ones, None where not known. deviation: largest distance of the spend curve from
-    the plan, over the budget. hourly: mean error of the hours' spend over what was planned, None where hours are not
-    known.
+    share: budget over the cost of all auctions. start: of its multiplier over the optimum's, None where it was
+    fitted. delay: auctions until a notice is heard. value: expected clicks won, by the believed probabilities, as
+    hindsight is; true_value by the true ones, None where not known. deviation: largest distance of the spend curve
+    from the plan, over the budget. hourly: mean error of the hours' spend over what was planned, None where hours are
+    not known. curve: spend over budget after each fiftieth of the traffic, of a few policies.
     """
 
     campaign: str
@@ -178,7 +178,6 @@ class Case:
             overspend_nanos=done.overspend_nanos,
             curve=self._curve(done.slots) if name in CURVES else (),
         )
-
 
     def _curve(self, spent: NDArray[np.int64]) -> tuple[float, ...]:
         """Spend over budget after each fiftieth of the traffic."""

@@ -80,13 +80,18 @@ def log_series(path: Path) -> list[Series]:
         InputError: the file is not there, is no such log, or has no piece of enough rows.
     """
     if detect(path) is not Kind.AUCTIONS:
-        raise InputError(f"--log must be iPinYou auctions with click probabilities, was {path}, iPinYou features")
+        raise InputError(
+            f"--log must be iPinYou auctions with click probabilities, was {path}, iPinYou features"
+        )
     table = pa.concat_tables(ParquetLog(path).batches(_TYPES))
     keys = np.array(table["campaign"].to_pylist(), dtype=object) + "\t"
     keys = keys + np.array(table["source"].to_pylist(), dtype=object)
     click = table["click"].to_numpy(zero_copy_only=False).astype(np.float64)
     fen = table["market_price"].to_numpy(zero_copy_only=False).astype(np.float64)
-    both = [table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in ("pctr_lr_sam", "pctr_lr_insample")]
+    both = [
+        table[name].to_numpy(zero_copy_only=False).astype(np.float64)
+        for name in ("pctr_lr_sam", "pctr_lr_insample")
+    ]
     theta = np.where(np.isnan(both[0]), both[1], both[0])
     hour = table["local_hour"].cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False) // 3_600_000_000
     good = (fen >= 0) & (theta >= 0) & (theta <= 1) & np.isin(click, (0, 1))
@@ -104,7 +109,9 @@ def log_series(path: Path) -> list[Series]:
                 None,
                 np.rint(fen[rows] * MICROS_PER_FEN_CPM).astype(np.int64),
                 click[rows].astype(np.uint8),
-                (hours - hours[0]).astype(np.int32) if (np.diff(hours) >= 0).all() and hours[0] >= 0 else _NO_HOURS,
+                (hours - hours[0]).astype(np.int32)
+                if (np.diff(hours) >= 0).all() and hours[0] >= 0
+                else _NO_HOURS,
                 MICROS_PER_FEN_CPM,
             )
         )
@@ -186,7 +193,15 @@ def synthetic_series(seed: int, campaigns: int = 4, rows: int = 80_000) -> Itera
         usd = np.exp(0.2 + 0.6 * (share * quality + np.sqrt(1 - share**2) * other) + evening)
         cents = np.maximum(np.rint(usd * 100), 1.0)
         click = (rng.random(n) < truth).astype(np.uint8)
-        yield Series(f"synthetic {number + 1}", theta, truth, (cents * _CENT_CPM).astype(np.int64), click, hour, _CENT_CPM)
+        yield Series(
+            f"synthetic {number + 1}",
+            theta,
+            truth,
+            (cents * _CENT_CPM).astype(np.int64),
+            click,
+            hour,
+            _CENT_CPM,
+        )
 
 
 _CENT_CPM = 10_000

@@ -9,6 +9,7 @@ and comes to the same multiplier bit by bit: `twin` does that.
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -54,7 +55,9 @@ class EngineRun:
         self._series, self._delay, self._budget = series, delay, budget_nanos
         n = len(series.price)
         pacing = PacingSettings(eta=eta, start=start, weekly_opportunities=float(_WEEKLY))
-        rules = ExchangeRules(result_seconds=_WAIT_S, billing_seconds=_WAIT_S, dedupe_seconds=0.0, no_bid="none")
+        rules = ExchangeRules(
+            result_seconds=_WAIT_S, billing_seconds=_WAIT_S, dedupe_seconds=0.0, no_bid="none"
+        )
         settings = EngineSettings(
             external_scores=True, pacing=pacing, seat=_SEAT, exchanges={"*": rules}, funnel=False
         )
@@ -94,7 +97,13 @@ class EngineRun:
                     spent[slots[t]] += price[t]
                 kind, amount = (SettlementKind.POSTED, price[t]) if won else (SettlementKind.VOIDED, 0)
                 told = Settlement(
-                    kind=kind, bid_id=row["bid_id"], amount_nanos=amount, seat=_SEAT, epoch=1, campaign_id=_ID, late=False
+                    kind=kind,
+                    bid_id=row["bid_id"],
+                    amount_nanos=amount,
+                    seat=_SEAT,
+                    epoch=1,
+                    campaign_id=_ID,
+                    late=False,
                 )
                 self._due.append((t, told))
                 reserved_most = max(reserved_most, engine.wallet.books_of(0)[1])
@@ -111,7 +120,7 @@ class EngineRun:
             self.engine.settle(told, now_ns)
 
 
-def _bid_of(engine: Engine, number: int, theta: float, now_ns: int) -> dict[str, object] | None:
+def _bid_of(engine: Engine, number: int, theta: float, now_ns: int) -> dict[str, Any] | None:
     body = orjson.dumps(
         {
             "id": f"q{number}",
@@ -128,7 +137,7 @@ def _bid_of(engine: Engine, number: int, theta: float, now_ns: int) -> dict[str,
     )
     (answer,) = engine.decide([body], [0], now_ns)
     row = orjson.loads(answer.decisions)
-    return row if row["reason"] == 0 else None
+    return dict(row) if row["reason"] == 0 else None
 
 
 def _campaign(worth_nanos: int, budget_nanos: int, cap_nanos: int, end_ns: int) -> Campaign:
@@ -152,9 +161,7 @@ def plan_of(auctions: int) -> tuple[Floats, float]:
     return np.clip((shape.weeks(times) - begin) / total, 0.0, 1.0), float((total * float(_WEEKLY))[0])
 
 
-def twin(
-    auctions: Auctions, budget_nanos: int, start: float, delay: int, eta: float
-) -> tuple[Played, State]:
+def twin(auctions: Auctions, budget_nanos: int, start: float, delay: int, eta: float) -> tuple[Played, State]:
     """The kernel of `dual` on the plan that the engine has."""
     n = len(auctions.price)
     over, planned = plan_of(n)
