@@ -4,8 +4,8 @@
 
 A seeded second-price campaign with a budget of an eighth of its cost, the plan solved again at every auction, a
 multiplier from a quarter of the optimum; notices at once and after 1,000 auctions. Policies are timed in turns, in
-CPU time, and the median of the rounds is told, with the best and the worst. *plain* is the least that a loop can do: a
-fixed multiplier, compare, add. *Engine*: the same auctions as requests, one by one, to the real engine.
+CPU time, and the median of the rounds is told, with the best and the worst. *plain* is the least that a loop can do:
+a fixed multiplier, compare, add. *Engine*: the same auctions as requests, one by one, to the real engine.
 """
 
 import argparse

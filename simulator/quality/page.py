@@ -19,7 +19,7 @@ from models.pages.blocks import (
     table,
 )
 from models.pages.charts import Axis, Bar, BarRow, ChartIds, Series, bar_chart, legend, plane_chart
-from models.pages.markup import Content, Markup
+from models.pages.markup import Content, Markup, el
 from models.pages.text import DASH, count, duration, percent, ratio
 from simulator.quality.episodes import EpisodeRow
 from simulator.quality.goals import OURS, Goal
@@ -142,7 +142,7 @@ def _policies(found: Quality, ids: ChartIds) -> Markup:
 
 
 def _caption(text: str) -> Markup:
-    return facts([(text, "")])
+    return el("p", text, class_="note")
 
 
 def _curves(found: Quality, ids: ChartIds) -> Markup:

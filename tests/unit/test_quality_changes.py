@@ -122,9 +122,9 @@ def test_the_table_of_episodes_stays_below_each_optimum() -> None:
 
 
 def test_published_figures_keep_their_sums() -> None:
-    """The paper tells the means of its table: 37, 114, 157, 170."""
+    """The paper tells the means of its table, cut to whole clicks: 37, 114, 157, 170."""
     table = np.array(list(CLICKS[1 / 16].values()))
-    assert np.round(table.mean(axis=0)).tolist() == [37, 114, 157, 170]
+    assert np.floor(table.mean(axis=0)).tolist() == [37, 114, 157, 170]
     assert CLICKS[1 / 32].keys() == CLICKS[1 / 16].keys()
 
 
