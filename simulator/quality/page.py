@@ -22,13 +22,14 @@ from models.pages.charts import Axis, Bar, BarRow, ChartIds, Series, bar_chart, 
 from models.pages.markup import Content, Markup, el
 from models.pages.text import DASH, count, duration, percent, ratio
 from simulator.quality.episodes import EpisodeRow
+from simulator.quality.fitting import STARTS
 from simulator.quality.goals import OURS, Goal
 from simulator.quality.regimes import NOON, RegimeRow
 from simulator.quality.report import Quality, means
 from simulator.quality.runs import Bound, Row
 from simulator.report.text import money
 
-_SHARES_SHOWN = 3
+_SHARE_SHOWN = 1 / 8
 _HOW = {
     "Hindsight": "the most expected clicks that the budget buys for one who knows all prices and probabilities: "
     "fractional knapsack, the auctions of most probability for their price first",
@@ -146,25 +147,31 @@ def _caption(text: str) -> Markup:
 
 
 def _curves(found: Quality, ids: ChartIds) -> Markup:
-    groups: dict[tuple[str, float], list[Row]] = defaultdict(list)
+    groups: dict[str, list[Row]] = defaultdict(list)
     for row in found.rows:
-        if row.policy == OURS and row.start == 4.0 and row.curve:
-            groups[row.campaign, row.share].append(row)
-    cards = [_curve(ids, name, share, rows) for (name, share), rows in groups.items() if share == 1 / 8]
-    note = "Spend over budget by the share of traffic that is over; budget 1/8, started at four times the optimum."
-    return section("Spend curves", note, grid(*cards))
+        if row.policy == OURS and row.start == STARTS[-1] and row.share == _SHARE_SHOWN and row.curve:
+            groups[row.campaign].append(row)
+    cards = [_curve(ids, name, rows) for name, rows in groups.items()]
+    note = (
+        f"Spend over budget less the share of traffic that is over; budget {_share(_SHARE_SHOWN)}, "
+        f"started at {STARTS[-1]:g} times the optimum."
+    )
+    return section("How far spend is from the plan", note, grid(*cards))
 
 
-def _curve(ids: ChartIds, name: str, share: float, rows: Sequence[Row]) -> Markup:
-    tones = ("spend", "value", "drop")
-    lines = [Series("plan", ((0.0, 0.0), (1.0, 1.0)), "plan")]
-    for row, tone in zip(rows, tones, strict=False):
-        points = [(0.0, 0.0), *((place / len(row.curve), y) for place, y in enumerate(row.curve, 1))]
+def _curve(ids: ChartIds, name: str, rows: Sequence[Row]) -> Markup:
+    lines = [Series("plan", ((0.0, 0.0), (1.0, 0.0)), "plan")]
+    most = 0.01
+    for row, tone in zip(rows, ("spend", "value", "fault"), strict=False):
+        ends = [place / len(row.curve) for place in range(1, len(row.curve) + 1)]
+        points = [(0.0, 0.0), *((end, y - end) for end, y in zip(ends, row.curve, strict=True))]
+        most = max(most, *(abs(y) for _, y in points))
         lines.append(Series(f"delay {count(row.delay)}", tuple(points), tone))
-    ticks = ((0.0, "0"), (0.5, "0.5"), (1.0, "1"))
+    down = ((-most, f"-{percent(most)}"), (0.0, "0"), (most, percent(most)))
+    across = ((0.0, "0"), (0.5, "0.5"), (1.0, "1"))
     chart = plane_chart(
-        ids, f"Spend of {name}", f"Budget {_share(share)} of cost.", Axis("traffic", 0.0, 1.0, ticks),
-        Axis(name, 0.0, 1.0, ticks), lines,
+        ids, f"Spend less plan of {name}", f"At most {percent(most)} of the budget from the plan.",
+        Axis("traffic", 0.0, 1.0, across), Axis(name, -most, most, down), lines,
     )  # fmt: skip
     return card(chart, legend(lines))
 
