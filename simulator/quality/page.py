@@ -81,8 +81,10 @@ def _header(found: Quality) -> Markup:
 
 
 def _figures(found: Quality) -> list[Figure]:
-    ours = [one for one in means(found.rows) if one.policy == OURS]
-    return [
+    summary = means(found.rows)
+    ours = [one for one in summary if one.policy == OURS and one.delay in (0, 1_000)]
+    others = [one for one in summary if one.policy != OURS and (one.share, one.delay) == (_SHARE_SHOWN, 0)]
+    shown = [
         Figure(
             f"Budget {_share(one.share)}, delay {count(one.delay)}",
             _ratio(one.ratio),
@@ -90,8 +92,13 @@ def _figures(found: Quality) -> list[Figure]:
             _HOW["Value / hindsight"],
         )
         for one in sorted(ours, key=lambda one: (one.delay, one.share))
-        if one.delay in (0, 1_000)
     ]
+    if others:
+        best = max(others, key=lambda one: one.ratio)
+        name = f"Best baseline, {_share(_SHARE_SHOWN)}, delay 0"
+        shown.append(Figure(name, _ratio(best.ratio), f"{best.policy}, worst {_ratio(best.least)}", None))
+    over = max((row.overspend_nanos for row in found.rows), default=0)
+    return [*shown, Figure("Overspend, nanos", count(over), f"most of {count(len(found.rows))} runs", None)]
 
 
 def _goals(goals: Sequence[Goal]) -> Markup:

@@ -12,6 +12,7 @@ from simulator.quality.fitting import Market, auctions_of, fitted, optimal_multi
 from simulator.quality.hindsight import knapsack
 from simulator.quality.policies import NAMES, Auctions, Run, Tuned, even_plan, play, state_of
 from simulator.quality.series import Series, synthetic_series
+from tests.support.naive_quality import naive_play
 
 WORTH = 1_000_000_000
 
@@ -201,3 +202,24 @@ def test_dual_reaches_the_optimum_of_a_stationary_market() -> None:
         done = play(state_of("dual", Tuned(), budget, len(one.price), factor / best.rate), auctions)
         assert done.value >= 0.99 * best.value
         assert 0.999 * budget <= done.spend_nanos <= budget
+
+
+@pytest.mark.parametrize("policy", ["dual", "bslb", "waterlevel"])
+@pytest.mark.parametrize("delay", [0, 1, 30])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_loop_is_its_slow_twin(policy: str, delay: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 1_300
+    values, prices = rng.lognormal(6, 1, n), rng.integers(0, 900, n)
+    over = np.sort(rng.random(n))
+    budget, start = int(prices.sum() // (4 + seed)), 0.7
+    tuned = Tuned(a=0.3, eta=0.01)
+    state = state_of(policy, tuned, budget, n, start)
+    done = play(state, lot(values.tolist(), prices.tolist(), over=over), delay)
+    slow = naive_play(policy, values.tolist(), prices.tolist(), over.tolist(), budget, 1_000, delay, start)
+    assert (done.spend_nanos, done.wins, done.bids, done.refused) == slow[1:5]
+    assert done.value == pytest.approx(slow.value)
+    assert done.deviation == pytest.approx(slow.deviation)
+    last = kernels.F_MULTIPLIER if policy == "dual" else kernels.F_PHI
+    assert float(state.s[last]) == pytest.approx(slow.last, rel=1e-12)
+    assert done.wins > 50
