@@ -43,18 +43,25 @@ S_VALUE, S_DEVIATION = range(2)
 SUMS = 2
 """Value won, and the largest distance of spend over budget from the plan."""
 
+# Factors of 32 bits, so that no product passes 64 bits: NumPy warns of one that does where nothing is compiled.
+_M1 = np.uint64(0x9E37_79B1)
+_M2 = np.uint64(0x85EB_CA77)
+_M3 = np.uint64(0xC2B2_AE3D)
+_LOW = np.uint64(0xFFFF_FFFF)
+_HALF = np.uint64(32)
 _ERROR_BOUND = 4.0
 _LEAST_PACE = 1e-3
 
 
 @njit(cache=True)
 def uniform_of(seed, number):
-    """A draw in [0, 1) that depends on seed and number alone (the mix of SplitMix64)."""
-    z = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(number) * np.uint64(0xD1B54A32D192ED03)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return float(z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+    """A draw in [0, 1) that depends on the low halves of seed and number alone."""
+    mixed = np.uint64(number & 0xFFFF_FFFF) * _M1 ^ np.uint64(seed & 0xFFFF_FFFF) * _M2
+    for _ in range(3):
+        mixed ^= mixed >> _HALF
+        mixed = (mixed & _LOW) * _M2 ^ (mixed >> _HALF) * _M3
+    mixed ^= mixed >> _HALF
+    return float(mixed & _LOW) / 4294967296.0
 
 
 @njit(cache=True)
@@ -95,10 +102,15 @@ def ortb_step(s, value):
 
 @njit(cache=True)
 def window_error(s, k, over):
-    """At the end of a window what its plan was missed by, over what was planned; NaN inside one."""
+    """At the end of a window what its plan was missed by, over what was planned; NaN inside one.
+
+    The plan of a window is its share of what was left of the budget when it began, so that controllers follow a budget
+    that changes and make good what they missed.
+    """
     if k[K_SEEN] == 0 or k[K_SEEN] % k[K_WINDOW] != 0:
         return math.nan
-    planned = max((over - s[F_OVER]) * k[K_BUDGET], 1.0)
+    left = max(k[K_BUDGET] - k[K_WINDOW_SPENT], 0)
+    planned = max(left * (over - s[F_OVER]) / max(1.0 - s[F_OVER], 1e-9), 1.0)
     error = (planned - (k[K_SPENT] - k[K_WINDOW_SPENT])) / planned
     s[F_OVER] = over
     k[K_WINDOW_SPENT] = k[K_SPENT]
@@ -281,7 +293,7 @@ def play(
                     ring[place, 1] = paid
                     spend += paid
                     wins += 1
-                    clicks += click[t]
+                    clicks += int(click[t])
                     won_value += gain[t]
                     slots[slot[t]] += paid
                 else:

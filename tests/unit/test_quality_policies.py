@@ -1,9 +1,13 @@
 """Policies: what all keep, what each does, and the loop that plays them."""
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bidder.core import pacing_kernels
 from simulator.quality import policy_kernels as kernels
@@ -12,6 +16,7 @@ from simulator.quality.fitting import Market, auctions_of, fitted, optimal_multi
 from simulator.quality.hindsight import knapsack
 from simulator.quality.policies import NAMES, Auctions, Run, Tuned, even_plan, play, state_of
 from simulator.quality.series import Series, synthetic_series
+from tests.support.data import ROOT
 from tests.support.naive_quality import naive_play
 
 WORTH = 1_000_000_000
@@ -122,6 +127,12 @@ def quotes(state: object, values: list[float], over: float = 0.0) -> list[int]:
     return out.tolist()
 
 
+def test_draws_are_even_and_of_each_other_apart() -> None:
+    draws = np.array([[kernels.uniform_of(seed, number) for number in range(4_000)] for seed in range(3)])
+    assert all(stats.kstest(row, "uniform").pvalue > 0.01 for row in draws)
+    assert np.abs(np.corrcoef(np.vstack([draws[:, 1:], draws[:, :-1]])) - np.eye(6)).max() < 0.06
+
+
 def test_bslb_bids_more_where_money_is_left() -> None:
     state = state_of("bslb", Tuned(), 1_000, 10, 0.5)
     assert quotes(state, [100.0], over=0.75) == [200]
@@ -223,3 +234,17 @@ def test_the_loop_is_its_slow_twin(policy: str, delay: int, seed: int) -> None:
     last = kernels.F_MULTIPLIER if policy == "dual" else kernels.F_PHI
     assert float(state.s[last]) == pytest.approx(slow.last, rel=1e-12)
     assert done.wins > 50
+
+
+def test_the_loop_is_its_slow_twin_without_compilation() -> None:
+    """The same once more, interpreted."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", __file__, "-k", "slow_twin and not compilation"],
+        cwd=ROOT,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
