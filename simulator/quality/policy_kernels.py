@@ -104,8 +104,8 @@ def ortb_step(s, value):
 def window_error(s, k, over):
     """At the end of a window what its plan was missed by, over what was planned; NaN inside one.
 
-    The plan of a window is its share of what was left of the budget when it began, so that controllers follow a budget
-    that changes and make good what they missed.
+    The plan of a window is its share of what was left of the budget when it began, so that controllers follow a
+    budget that changes and make good what they missed.
     """
     if k[K_SEEN] == 0 or k[K_SEEN] % k[K_WINDOW] != 0:
         return math.nan
