@@ -26,7 +26,7 @@ from simulator.quality.fitting import STARTS
 from simulator.quality.goals import OURS, Goal
 from simulator.quality.regimes import NOON, RegimeRow
 from simulator.quality.report import Quality, means
-from simulator.quality.runs import Bound, Row
+from simulator.quality.runs import DELAYS, Bound, Row
 from simulator.report.text import money
 
 _SHARE_SHOWN = 1 / 8
@@ -38,6 +38,7 @@ _HOW = {
     "Smooth": "hindsight where each two hundredth of the traffic has its share of the budget, over hindsight: what "
     "even spending costs, whoever does it",
     "Model": "true worth of what hindsight picks by believed probabilities over hindsight by true ones",
+    "Fixed": "the optimum's multiplier from begin to end, with the guard: what money under way costs alone",
     "Deviation": "largest distance of spend / budget from the share of traffic that is over",
     "Hourly error": "mean distance of the hours' spend from their share of traffic, over the mean",
     "Start": "multiplier at the begin over the one that hindsight would bid; the others were fitted on earlier "
@@ -188,13 +189,18 @@ def _bounds(bounds: Sequence[Bound]) -> Markup:
         [
             bound.campaign, _share(bound.share), count(bound.auctions), money(bound.budget_nanos),
             ratio(bound.clicks, 1), _ratio(bound.smoothness), _ratio(bound.model),
+            *(_ratio(value) for value in bound.waiting or (None,) * len(DELAYS)),
         ]
         for bound in bounds
     ]  # fmt: skip
     columns = [Column("Campaign"), Column("Budget share"), Column("Auctions"), Column("Budget"),
                Column("Hindsight", _HOW["Hindsight"]), Column("Smooth", _HOW["Smooth"]),
-               Column("Model", _HOW["Model"])]  # fmt: skip
-    note = "What explains a loss beside control: the price of even spending, and of the model where truth is known."
+               Column("Model", _HOW["Model"]),
+               *(Column(f"Fixed, delay {count(delay)}", _HOW["Fixed"]) for delay in DELAYS)]  # fmt: skip
+    note = (
+        "What explains a loss beside control: the price of even spending, of the model where truth is known, and of "
+        "money that waits for notices."
+    )
     return section("What could be had", note, card(table("What could be had", columns, rows)))
 
 

@@ -142,6 +142,8 @@ def test_bounds_are_those_of_the_later_part() -> None:
     assert case.bound.clicks == pytest.approx(best.value, rel=1e-6)
     assert case.bound.multiplier == pytest.approx(1 / 16, rel=1e-3)
     assert 0.9 < case.bound.smoothness < 1.0
+    assert 0.99 < case.bound.waiting[0] <= 1.0
+    assert case.bound.waiting[0] > case.bound.waiting[1] > case.bound.waiting[2]
     assert case.bound.model is not None
     assert 0.5 < case.bound.model < 1.0
 
