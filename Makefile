@@ -32,4 +32,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) clearbid-demo
+	rm -rf $(VENV) clearbid-demo clearbid-quality

@@ -11,6 +11,7 @@ from numba import njit
 
 from bidder.core.creative_kernels import choose_creative, creative_fault
 from bidder.core.frequency_kernels import C_OWNER, first_refusal_marked, mark_of, pend_one
+from bidder.core.pacing_kernels import lifted
 from bidder.core.price_kernels import MILLION, fees_of, times_quantity
 from bidder.core.targeting_kernels import eligible, shows
 from models.kernels import and_rows, calibrated, feature_row, lightgbm_raw, raw_score, raw_score_pair
@@ -358,7 +359,7 @@ def decide_rows(
                 multiplier = multipliers[group]
                 if not test:
                     seen[group] += 1
-                    multipliers[group] = min(1.0, multiplier * drift[group])
+                    multipliers[group] = lifted(multiplier, drift[group])
                 value = pctr * columns[c, VALUE_NANOS]
                 if columns[c, GOAL] == 1:
                     value *= pcvr

@@ -9,10 +9,10 @@ multiplicatively (Balseiro, Lu and Mirrokni 2022, dual mirror descent with the e
 T is the expected number of eligible opportunities of the flight, so that spending at the rate of the plan
 leaves m where it is. r is solved again from what is left (a practical variant outside the proof), and m is
 never above 1: a bid never passes the expected value. The plan follows the traffic's shape by hour of the week.
-Line items that share a budget share its multiplier: they are one *group*.
+Line items that share a budget share its multiplier: they are one *group*. The steps themselves are
+`bidder.core.pacing_kernels`.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,15 +21,11 @@ from numpy.typing import NDArray
 
 from bidder.core.lines import Line
 from bidder.core.opportunity import HOURS_PER_WEEK, NS_PER_HOUR
+from bidder.core.pacing_kernels import lowered, refresh_groups
 
 _WEEK_NS = HOURS_PER_WEEK * NS_PER_HOUR
 _MONDAY_NS = -72 * NS_PER_HOUR
 """A Monday 00:00 UTC at or before the epoch, so that phases count from it."""
-_MAX_RATE = 4.0
-_MAX_SPEND_STEP = 0.5
-_MIN_MULTIPLIER = 1e-6
-_PRIOR_SHARE = 0.02
-"""Weight of the expected traffic, as a share of the flight, against the traffic counted so far."""
 
 
 class TrafficShape:
@@ -94,7 +90,6 @@ class Pacer:
         self.index = {(group.account_id, group.asap): number for number, group in enumerate(groups)}
         self._shape = shape
         self._eta = eta
-        self._weekly = weekly_opportunities
         self.multipliers = np.full(len(groups), start, dtype=np.float64)
         self.drift = np.ones(len(groups), dtype=np.float64)
         self.seen = np.zeros(len(groups), dtype=np.int64)
@@ -103,7 +98,8 @@ class Pacer:
         self._begin = shape.weeks(np.array([group.start_ns for group in groups], dtype=np.int64))
         ends = shape.weeks(np.array([group.end_ns for group in groups], dtype=np.int64))
         self._total = np.maximum(ends - self._begin, 1e-12)
-        self._expected = self._total * weekly_opportunities
+        self._planned = self._total * weekly_opportunities
+        self._expected = self._planned.copy()
 
     def adopt(self, old: "Pacer") -> None:
         """Takes over what `old` learned of the groups that go on."""
@@ -126,15 +122,15 @@ class Pacer:
             budgets: int64[groups], whole budgets in nanos; 0 where not known yet.
             spent: int64[groups], spend over all seats in nanos.
         """
-        over = self.plan(now_ns)
-        self._expected = (self._total * self._weekly * _PRIOR_SHARE + self.seen) / (_PRIOR_SHARE + over)
-        left = np.maximum(budgets - spent, 0) / np.maximum(budgets, 1)
-        rate = np.minimum(left / np.maximum(1.0 - over, 1e-9), _MAX_RATE)
-        self.drift = np.where(self.asap, 1.0, np.exp(self._eta * rate))
+        refresh_groups(
+            self._eta, budgets, spent, self.plan(now_ns), self.asap, self._planned, self.seen, self.drift,
+            self._expected,
+        )  # fmt: skip
 
     def spend(self, group: int, nanos: int, budget_nanos: int) -> None:
         """Moves a multiplier down for a spend of `nanos`."""
         if self.asap[group] or budget_nanos <= 0:
             return
-        step = min(self._eta * nanos * float(self._expected[group]) / budget_nanos, _MAX_SPEND_STEP)
-        self.multipliers[group] = max(self.multipliers[group] * math.exp(-step), _MIN_MULTIPLIER)
+        self.multipliers[group] = lowered(
+            self.multipliers[group], self._eta, nanos, float(self._expected[group]), budget_nanos
+        )

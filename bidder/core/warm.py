@@ -5,6 +5,7 @@ import msgspec
 from bidder.core.campaigns import Campaign, Creative
 from bidder.core.engine import Engine
 from bidder.core.messages import Lease
+from bidder.core.pacing_kernels import lowered
 from bidder.core.scoring import Model
 from bidder.core.settings import EngineSettings
 from bidder.errors import InvariantError
@@ -31,6 +32,7 @@ def warm_kernels(model: Model | None) -> None:
     scored = {"ext": {"clearbid": {"campaign": _ID, "pctr": 0.5}}}
     body = msgspec.json.encode({"id": _ID, "imp": [{"id": "1", "banner": {"w": 300, "h": 250}} | scored]})
     engine.decide([body], [0], 1)
+    lowered(1.0, 0.1, 1, 1.0, 1)  # a notice of the first win must not wait for it
     if not engine.reasons.keys() <= {Reason.BID, Reason.NO_VALUE}:
         raise InvariantError(f"warming up must end in a bid, ended in {engine.reasons}")
 

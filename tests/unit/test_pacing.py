@@ -35,6 +35,14 @@ def week(campaign_id: str = "c1", **changes: Any) -> Campaign:
     return campaign(campaign_id, **({"start_ns": MONDAY_NS, "end_ns": MONDAY_NS + WEEK_NS} | changes))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compiled() -> None:
+    """So that the first example of a property does not wait for a compiler."""
+    made = pacer()
+    made.refresh(MONDAY_NS, money(S), money(0))
+    made.spend(0, S, S)
+
+
 def money(nanos: int) -> Any:
     return np.array([nanos], dtype=np.int64)
 

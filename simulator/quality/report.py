@@ -1,0 +1,106 @@
+"""All that was measured, as one JSON object and as tables of a console."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import msgspec
+from rich.console import Console
+from rich.table import Table as Grid
+
+from simulator.quality.episodes import EpisodeRow
+from simulator.quality.goals import Goal
+from simulator.quality.policies import NAMES
+from simulator.quality.regimes import RegimeRow
+from simulator.quality.runs import Bound, Row
+from simulator.quality.through_engine import EngineRow
+
+
+class Quality(msgspec.Struct, frozen=True):
+    """One measurement.
+
+    log: what was played. seed: of all that is drawn. eta: step of our policy. seconds: that it took.
+    """
+
+    log: str
+    seed: int
+    eta: float
+    seconds: float
+    goals: Sequence[Goal]
+    bounds: Sequence[Bound]
+    rows: Sequence[Row]
+    episodes: Sequence[EpisodeRow]
+    regimes: Sequence[RegimeRow]
+    engine: Sequence[EngineRow]
+
+
+def json_object(found: Quality) -> bytes:
+    """Everything, with the ratios that follow from it."""
+    plain = msgspec.to_builtins(found)
+    for row, out in zip(found.rows, plain["rows"], strict=True):
+        out |= {"ratio": row.ratio, "spent": row.spent}
+    for goal, out in zip(found.goals, plain["goals"], strict=True):
+        out["holds"] = goal.holds
+    return msgspec.json.encode(plain)
+
+
+class Mean(msgspec.Struct, frozen=True):
+    """A policy over all campaigns and starts: mean and least value over hindsight, least spend over budget."""
+
+    policy: str
+    share: float
+    delay: int
+    ratio: float
+    least: float
+    spent: float
+
+
+def means(rows: Sequence[Row]) -> list[Mean]:
+    """By policy, budget and delay, in the order of policies."""
+    groups: dict[tuple[str, float, int], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.policy, row.share, row.delay].append(row)
+    ordered = sorted(groups.items(), key=lambda item: (NAMES.index(item[0][0]), *item[0][1:]))
+    return [
+        Mean(
+            *key,
+            sum(row.ratio for row in group) / len(group),
+            min(row.ratio for row in group),
+            min(row.spent for row in group),
+        )
+        for key, group in ordered
+    ]
+
+
+def print_quality(found: Quality, console: Console) -> None:
+    """Goals, then policies by their mean value over hindsight."""
+    grid = Grid(
+        "goal",
+        "bound",
+        "median",
+        "worst",
+        "cases",
+        "where it is worst",
+        title=f"{found.log}, seed {found.seed}",
+    )
+    for goal in found.goals:
+        sign, tone = (">=" if goal.at_least else "<="), ("green" if goal.holds else "red")
+        grid.add_row(
+            goal.name, f"{sign} {goal.bound:g}", _number(goal.median), f"[{tone}]{_number(goal.worst)}[/{tone}]",
+            f"{goal.met} of {goal.cases}", goal.where,
+        )  # fmt: skip
+    console.print(grid)
+    by: dict[str, dict[tuple[float, int], Mean]] = defaultdict(dict)
+    for one in means(found.rows):
+        by[one.policy][one.share, one.delay] = one
+    keys = sorted({key for cells in by.values() for key in cells})
+    heads = [f"1/{round(1 / share)}\n{delay:,}" for share, delay in keys]
+    grid = Grid(
+        "policy", *heads, title="value / hindsight by budget and delay, mean over campaigns and starts"
+    )
+    for policy, cells in by.items():
+        grid.add_row(policy, *(f"{cells[key].ratio:.3f}" if key in cells else "" for key in keys))
+    console.print(grid)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
