@@ -1,12 +1,13 @@
 """`clearbid replay`: a worker's decisions made again from its journal, and compared byte by byte.
 
 `clearbid export`: the bids of a run, with what was seen and what became of them, as a training table.
-<<<<<<< HEAD
+    from simulator.faults.commands import faults
+    from simulator.quality.commands import quality
 
-`clearbid faults` (`simulator.faults.commands`): the promises about money, tried with everything that can go wrong.
-=======
-`clearbid quality` is `simulator.quality.commands`.
->>>>>>> i6-quality
+    app.command()(replay)
+    app.command()(export)
+    app.command()(faults)
+    app.command()(quality)
 """
 
 import sys
@@ -36,19 +37,13 @@ _LEFT_OUT = {
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of the simulator."""
-<<<<<<< HEAD
     from simulator.faults.commands import faults
-
-    app.command()(replay)
-    app.command()(export)
-    app.command()(faults)
-=======
     from simulator.quality.commands import quality
 
     app.command()(replay)
     app.command()(export)
+    app.command()(faults)
     app.command()(quality)
->>>>>>> i6-quality
 
 
 def replay(
