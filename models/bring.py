@@ -21,6 +21,7 @@ from models.dataset import TrainingTable, read_table
 from models.errors import ArtifactError, TableError
 from models.evaluate import evaluate
 from models.paths import no_file
+from models.saying import few_said
 from models.schema import FeatureSpec, check_servable
 from models.scorer import score_rows
 from models.training.sample import weight_of
@@ -56,7 +57,7 @@ def bring_model(
     for path in dict.fromkeys(paths.values()):
         report = check_file(path, spec=spec)
         if not report.fits:
-            raise ArtifactError(f"model file {path} does not fit this bidder: {'; '.join(report.faults)}")
+            raise ArtifactError(f"model file {path} does not fit this bidder: {few_said(report.faults)}")
     rows = read_table(table, features.declarations())
     cut = int(np.searchsorted(rows.at_ns, rows.at_ns[len(rows) // 2], side="left"))
     if min(cut, len(rows) - cut) < MIN_ROWS:

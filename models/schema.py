@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from models.errors import ArtifactError, TableError
 from models.paths import no_file
+from models.saying import few, few_said
 from models.texts import TextLists, Texts
 
 SEGMENTS_COLUMN = "segments"
@@ -92,18 +93,25 @@ SERVED: dict[Side, dict[str, str]] = {
 
 
 def serving_faults(features: Sequence[Feature]) -> list[str]:
-    """Why a bidder cannot serve these features as they are: a sentence each; empty where it can."""
+    """Why a bidder cannot serve these features as they are, in sentences; empty where it can."""
     found = []
+    unknown: dict[Side, list[str]] = {"request": [], "campaign": []}
     for feature in features:
         own = SERVED[feature.side]
         is_segment = feature.side == "request" and feature.name.startswith(SEGMENT_PREFIX)
         kind = "numeric" if is_segment else own.get(feature.name)
         if kind is None:
-            extra = " or segment:ID" if feature.side == "request" else ""
-            found.append(f"{feature.side} feature must be one of {', '.join(own)}{extra}, was {feature.name}")
+            unknown[feature.side].append(feature.name)
         elif feature.kind != kind:
             found.append(f"feature {feature.name} must be {kind}, was {feature.kind}")
-    return found
+    return [*(_unknown_said(side, names) for side, names in unknown.items() if names), *found]
+
+
+def _unknown_said(side: Side, names: Sequence[str]) -> str:
+    served = ", ".join(SERVED[side]) + (" or segment:ID" if side == "request" else "")
+    if len(names) == 1:
+        return f"{side} feature must be one of {served}, was {names[0]}"
+    return f"{side} features must be of {served}, were {few(names)}"
 
 
 class _DeclarationFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -159,7 +167,7 @@ def check_servable(spec: "FeatureSpec") -> None:
     """
     if faults := serving_faults(spec.features):
         raise ArtifactError(
-            f"features of a model that bids must be those that a bidder serves: {'; '.join(faults)}; train it "
+            f"features of a model that bids must be those that a bidder serves: {few_said(faults)}; train it "
             f"without them, or declare them as they are served (--features of `clearbid models train`)"
         )
 
