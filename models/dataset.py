@@ -231,7 +231,8 @@ def _check_present(arrow: Any, required: Sequence[str], source: str) -> None:
         if name not in arrow.column_names:
             raise TableError(
                 f"training table {source} must have the column {name}, has {few(arrow.column_names, 12)}: "
-                f"export it with that column, or name the columns that it has with --features"
+                f"take a table that has it, as `clearbid export` writes one, or train on the columns of this one "
+                f"(--features of `clearbid models train`)"
             )
     if arrow.num_rows == 0:
         raise TableError(f"training table {source} must have rows, had none")

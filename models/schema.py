@@ -245,7 +245,10 @@ class FeatureSpec:
         names = dict.fromkeys(_column_of(name) for name in self.names)
         for name in names:
             if name not in columns:
-                raise TableError(f"table must have the column {name}, has {', '.join(columns) or 'none'}")
+                raise TableError(
+                    f"table must have the column {name}, has {few(list(columns), 12) or 'none'}: take a table with "
+                    f"the columns that the model learned from"
+                )
         lengths = {name: len(columns[name]) for name in names}
         if len(set(lengths.values())) > 1:
             raise TableError(f"columns must be of one length, were {lengths}")
@@ -348,7 +351,10 @@ def fit_spec(
         if item.name not in columns:
             if item.optional:
                 continue
-            raise TableError(f"table must have the declared column {item.name}, has {', '.join(columns)}")
+            raise TableError(
+                f"table must have the declared column {item.name}, has {few(list(columns), 12)}: declare it "
+                f"optional, or take a table that has it"
+            )
         values = columns[item.name]
         if item.kind == "numeric":
             features.append(Feature(item.name, "numeric", item.side))

@@ -23,9 +23,9 @@ from models.segments.response import Cell, Rate
 from models.segments.words import structure_words, taken_trial, value_words
 
 _MOST_CAMPAIGNS = 12
-_LIFT = "click rate by that of all other users, 95 % interval with users as the unit"
+_LIFT = "click rate by that of all other users; interval of 95 %, normal on the log, with users as the unit"
 _RATE = "events by trials; Jeffreys interval of 95 % for as many trials as users' likeness leaves"
-_VALUE = "units of the account's currency for a thousand impressions; interval of 95 %, normal on the log, users as the unit"
+_VALUE = "units of the account's currency for a thousand impressions, with an interval as that of the lift"
 _NANOS_CPM = 1e6  # nanos an impression to units a thousand
 
 

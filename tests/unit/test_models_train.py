@@ -115,7 +115,7 @@ def test_few_conversions_make_a_prior_of_one_leaf(tmp_path):
 def test_table_without_a_click_still_gives_a_bundle_that_scores(tmp_path):
     table = load(make_table(300, click_rate=1e-12))
     assert table.click.sum() == 0
-    with pytest.raises(TableError, match=r"there are no click: give more rows, or .* --allow-prior"):
+    with pytest.raises(TableError, match=r"there is no click: give more rows, or .* --allow-prior"):
         train_bundle(table, DECLARATIONS, tmp_path / "m", params=PARAMS)
     params = msgspec.structs.replace(PARAMS, allow_prior=True)
     bundle = train_bundle(table, DECLARATIONS, tmp_path / "m", params=params)
