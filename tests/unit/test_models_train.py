@@ -193,6 +193,15 @@ def test_one_altered_byte_is_found(copied, name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.97])
+@pytest.mark.parametrize("name", ["spec.json", "ctr.txt", "calibration.json"])
+def test_a_file_that_was_cut_is_told_from_one_that_was_altered(copied, name, share):
+    data = (copied / name).read_bytes()
+    (copied / name).write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ArtifactError, match=rf"{name} must be whole, was cut short at [\d,]+ bytes?: copy"):
+        load_bundle(copied)
+
+
 def test_altered_metric_in_the_manifest_is_found(copied):
     manifest = json.loads((copied / "manifest.json").read_text())
     manifest["models"]["ctr"]["after"]["auc"] = 0.99
