@@ -93,8 +93,8 @@ def _row_section(ids: ChartIds, one: Attribution) -> Markup:
         ids, f"{title}: from the base to the probability", _described(one), _walk(one), one.base
     )
     note = (
-        "From the average training row down to this one, in log odds; the line stands at the base. Probabilities "
-        "on the right depend on the order of the rows, contributions do not."
+        "From the average training row down to this one, in log odds; the line stands at the base. The "
+        "probability after a row depends on the order of the rows, its contribution does not."
     )
     return section(title, note, el("div", card(chart), card(_row_table(one)), class_="pair"))
 
