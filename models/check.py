@@ -116,7 +116,7 @@ def check_file(
     widths = {forest.n_features for forest in forests.values()}
     if features is not None and widths - {len(features)}:
         faults.append(
-            f"{path} must be trained on the {len(features)} features of the spec, was on {max(widths)}: "
+            f"the model must be trained on the {len(features)} features of the spec, was on {max(widths)}: "
             f"name the spec that it was trained with"
         )
         features = None
