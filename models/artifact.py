@@ -25,6 +25,7 @@ import msgspec
 from models.aliases import champion_hash
 from models.calibration import CalibrationTable, check_table
 from models.errors import ArtifactError
+from models.pages.text import counted
 from models.paths import no_folder
 from models.reports import ModelReport, TrainingReport
 from models.schema import FeatureSpec
@@ -268,12 +269,33 @@ def _read_checked(path: Path, name: str, manifest: Manifest) -> bytes:
         raise ArtifactError(f"{path / MANIFEST_FILE} must name {name} among its files: train the model again")
     data = _read(path / name)
     was = hashlib.sha256(data).hexdigest()
+    if was != expected and _is_cut_short(name, data):
+        raise ArtifactError(
+            f"model file {path / name} must be whole, was cut short at {counted(len(data), 'byte')}: "
+            f"copy the directory again, or train the model again"
+        )
     if was != expected:
         raise ArtifactError(
             f"model file {path / name} must have sha256 {expected}, was {was}: "
             f"it was altered after training; restore it or train the model again"
         )
     return data
+
+
+def _is_cut_short(name: str, data: bytes) -> bool:
+    """Whether a file that is not as it was sealed ends before what every whole one ends with."""
+    if name.endswith(".txt"):
+        begun = b"\nparameters:" in data
+        if not b"tree\n".startswith(data[:5]):
+            return False  # another text, not a part of this one
+        return b"\nend of trees" not in data or (begun and b"\nend of parameters" not in data)
+    try:
+        msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        return "truncated" in str(error)
+    except UnicodeDecodeError:
+        return False
+    return False
 
 
 def _read_calibration(path: Path, data: bytes) -> dict[str, CalibrationTable]:

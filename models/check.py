@@ -21,6 +21,7 @@ from models.compile import LeafMaskTable, compile_boosters
 from models.errors import ArtifactError, MismatchError, TableError
 from models.needs import Need, TextCheck, names_in, needs_of, text_check
 from models.paths import no_file
+from models.saying import few
 from models.schema import (
     SERVED,
     Feature,
@@ -105,13 +106,17 @@ def check_file(
     if table is not None and features is None:
         raise TableError(f"table {table} needs the features of {path}: name their spec.json with --spec")
     faults: list[str] = []
-    forests = _forests(texts, faults)
+    forests = _forests(texts, faults, kind)
+    if len(forests) < len(texts):
+        # What was not read is not spoken of: neither what it needs, nor what its splits would be.
+        checks = [text_check(name, text, forests.get(name)) for name, text in texts.items()]
+        return Report(path=str(path), kind=kind, fits=False, faults=faults, notes=[], models=checks, needs=[])
     checks = [text_check(name, text, forests.get(name)) for name, text in texts.items()]
     in_text = names_in(next(iter(texts.values())))
     widths = {forest.n_features for forest in forests.values()}
     if features is not None and widths - {len(features)}:
         faults.append(
-            f"{path} must be trained on the {len(features)} features of the spec, was on {max(widths)}: "
+            f"the model must be trained on the {len(features)} features of the spec, was on {max(widths)}: "
             f"name the spec that it was trained with"
         )
         features = None
@@ -122,13 +127,13 @@ def check_file(
             "a bidder takes a directory: `clearbid models import` makes one of a text, a spec and a table"
         )
     if features is not None:
-        faults += _feature_faults(texts, features, needs)
+        faults += _feature_faults(texts, features, needs, kind)
     elif not faults:
         faults += _faults_without_spec(needs, in_text)
     shell = Report(
         path=str(path), kind=kind, fits=not faults, faults=faults, notes=notes, models=checks, needs=needs
     )
-    if len(forests) < len(texts) or len(widths) != 1:
+    if len(widths) != 1:
         return shell
     progress("compile")
     try:
@@ -210,12 +215,17 @@ def _read(path: Path, spec: Path | None) -> tuple[dict[str, str], FeatureSpec | 
     return {path.name: text}, given
 
 
-def _forests(texts: dict[str, str], faults: list[str]) -> dict[str, Forest]:
+def _called(name: str, kind: str) -> str:
+    """A text in faults: of a bundle one of several; a file alone is named where the faults stand."""
+    return name if kind == "bundle" else "the model"
+
+
+def _forests(texts: dict[str, str], faults: list[str], kind: str) -> dict[str, Forest]:
     """The texts that can be compiled; why the others can not goes to `faults`."""
     found = {}
     for name, text in texts.items():
         try:
-            found[name] = parse_forest(text, name)
+            found[name] = parse_forest(text, _called(name, kind))
         except ArtifactError as error:
             faults.append(str(error))
     return found
@@ -224,7 +234,7 @@ def _forests(texts: dict[str, str], faults: list[str]) -> dict[str, Forest]:
 # -- whether it fits ----------------------------------------------------------------------------------------------
 
 
-def _feature_faults(texts: dict[str, str], features: FeatureSpec, needs: list[Need]) -> list[str]:
+def _feature_faults(texts: dict[str, str], features: FeatureSpec, needs: list[Need], kind: str) -> list[str]:
     """Why the features are not those that a bidder serves, or not those of the texts."""
     found = []
     try:
@@ -235,9 +245,16 @@ def _feature_faults(texts: dict[str, str], features: FeatureSpec, needs: list[Ne
         names = names_in(text)
         if len(names) != len(features):  # no model at all, which was said before
             continue
-        for place, (own, wanted) in enumerate(zip(names, features.names, strict=True)):
-            if not _is_number(own) and own != wanted.replace(" ", "_"):
-                found.append(f"feature {place} of {name} must be {wanted} as in the spec, was {own}")
+        other = [
+            f"{own} where the spec has {wanted}"
+            for own, wanted in zip(names, features.names, strict=True)
+            if not _is_number(own) and own != wanted.replace(" ", "_")
+        ]
+        if other:
+            found.append(
+                f"features of {_called(name, kind)} must be named as in the spec, in its order, has {few(other)}: "
+                f"name the spec that it was trained with, or train it on the columns of this one"
+            )
     by_name = {feature.name: feature for feature in features.features}
     return found + [fault for need in needs if (fault := _need_fault(need, by_name[need.name]))]
 
@@ -268,13 +285,14 @@ def _faults_without_spec(needs: list[Need], names: tuple[str, ...]) -> list[str]
     served = {**SERVED["campaign"], **SERVED["request"]}
     unknown = [need.name for need in needs if need.name not in served]
     found = [
-        f"{need.name} must be {served[need.name]}, its splits are {need.kind}"
+        f"{need.name} must be {served[need.name]}, its splits are {need.kind}: train it as that kind"
         for need in needs
         if need.kind != served.get(need.name, need.kind)
     ]
     if unknown:
         found.append(
-            f"features must be of {', '.join(served)} or segment:ID, were {', '.join(unknown)}: no request has them"
+            f"features must be of {', '.join(served)} or segment:ID, were {few(unknown)}: no request has them; "
+            f"train it without them, or name columns as they are served"
         )
     if any(need.kind != "numeric" for need in needs):
         found.append(
@@ -287,13 +305,17 @@ def _notes(texts: dict[str, str], features: FeatureSpec | None, needs: list[Need
     found = []
     used = {need.name for need in needs}
     if features is not None and (idle := [name for name in features.names if name not in used]):
-        found.append(f"no split asks for {', '.join(idle)}")
+        found.append(f"no split asks for {few(idle)}")
     by_name = {feature.name: feature for feature in features.features} if features is not None else {}
-    found += [
-        f"splits on {need.name} take its codes for numbers: was it meant as categorical_feature?"
+    ordered = [
+        need.name
         for need in needs
         if need.kind == "numeric" and need.name in by_name and by_name[need.name].kind == "categorical"
     ]
+    if ordered:
+        found.append(
+            f"splits on {few(ordered)} take codes for numbers: were they meant as categorical_feature?"
+        )
     if any("\npandas_categorical:[[" in text for text in texts.values()):
         found.append(
             "it was trained on pandas categories, whose codes begin at 0: ours are place in the vocabulary plus one"

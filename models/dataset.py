@@ -28,10 +28,14 @@ from numpy.typing import NDArray
 from models import columns
 from models.errors import TableError
 from models.extras import NUMBERS, TEXTS, TIMES, UNKNOWN_NS, Extra
+from models.pages.text import lag
 from models.paths import no_file
+from models.saying import few
 from models.schema import Declaration, check_declarations
 
 TIME, CLICK, CONVERSION = "at_ns", "click", "conversion"
+FILE_ROW = "file_row"
+"""int64[N] of a table that was read with labels from the future: where in its file each row stands, from 0."""
 
 CLICK_TIME, CONVERSION_TIME, OBSERVED_UNTIL = TIMES
 
@@ -182,7 +186,7 @@ def table_from_arrow(
         declarations: which columns are features, and of what kind.
         source: what messages and the manifest call it.
         sha256: of its bytes; made from the content where empty.
-        any_times: let labels from the future pass, for who counts them.
+        any_times: let labels from the future pass, for who counts them; `FILE_ROW` tells where each row was.
         lost: as `read_table`.
         goal: as `read_table`.
         keep: as `read_table`.
@@ -203,7 +207,9 @@ def table_from_arrow(
     _check_lost(click, won, source)
     conversion = columns.labels(arrow[goal], goal, source, may_be_null=True)
     extras = _extras(arrow, goal, source)
-    if not any_times:
+    if any_times:
+        extras[FILE_ROW] = np.arange(arrow.num_rows, dtype=np.int64)  # who counts what is wrong says where
+    else:
         _check_times(at_ns, click, conversion, extras, goal, source)
     order = np.argsort(at_ns, kind="stable")
     if won is not None and not lost:
@@ -224,7 +230,9 @@ def _check_present(arrow: Any, required: Sequence[str], source: str) -> None:
     for name in required:
         if name not in arrow.column_names:
             raise TableError(
-                f"training table {source} must have the column {name}, has {', '.join(arrow.column_names)}"
+                f"training table {source} must have the column {name}, has {few(arrow.column_names, 12)}: "
+                f"take a table that has it, as `clearbid export` writes one, or train on the columns of this one "
+                f"(--features of `clearbid models train`)"
             )
     if arrow.num_rows == 0:
         raise TableError(f"training table {source} must have rows, had none")
@@ -314,9 +322,9 @@ def _check_order(early: str, before: Instants, late: str, after: Instants, sourc
     wrong = (before != UNKNOWN_NS) & (after != UNKNOWN_NS) & (after < before)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        gap_s = float(before[row] - after[row]) / 1e9
+        gap = lag(int(before[row] - after[row]))
         raise TableError(
-            f"{late} must not be before {early}, was {gap_s:g} s before it (row {row + 1}, {source}): "
+            f"{late} must not be before {early}, was {gap} before it (row {row + 1}, {source}): "
             f"a label from the future; mend the clocks or the join that made the table"
         )
 

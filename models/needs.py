@@ -25,6 +25,7 @@ class TextCheck(msgspec.Struct, frozen=True):
     Attributes:
         name: `ctr`, `cvr` or the file's name. objective: as LightGBM wrote it. output: what a raw score of it is.
         features: columns it was trained on. trees: how many. leaves: of the largest tree. bytes: of the text.
+        read: whether all of it could be; else nothing but `bytes` is sure.
     """
 
     name: str
@@ -34,6 +35,7 @@ class TextCheck(msgspec.Struct, frozen=True):
     trees: int
     leaves: int
     bytes: int
+    read: bool = True
 
 
 def text_check(name: str, text: str, forest: Forest | None) -> TextCheck:
@@ -48,6 +50,7 @@ def text_check(name: str, text: str, forest: Forest | None) -> TextCheck:
         trees=len(forest.trees) if forest is not None else text.count("\nTree="),
         leaves=max((len(tree.leaf_values) for tree in forest.trees), default=0) if forest is not None else 0,
         bytes=len(text.encode()),
+        read=forest is not None,
     )
 
 

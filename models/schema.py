@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from models.errors import ArtifactError, TableError
 from models.paths import no_file
+from models.saying import few, few_said
 from models.texts import TextLists, Texts
 
 SEGMENTS_COLUMN = "segments"
@@ -92,18 +93,25 @@ SERVED: dict[Side, dict[str, str]] = {
 
 
 def serving_faults(features: Sequence[Feature]) -> list[str]:
-    """Why a bidder cannot serve these features as they are: a sentence each; empty where it can."""
+    """Why a bidder cannot serve these features as they are, in sentences; empty where it can."""
     found = []
+    unknown: dict[Side, list[str]] = {"request": [], "campaign": []}
     for feature in features:
         own = SERVED[feature.side]
         is_segment = feature.side == "request" and feature.name.startswith(SEGMENT_PREFIX)
         kind = "numeric" if is_segment else own.get(feature.name)
         if kind is None:
-            extra = " or segment:ID" if feature.side == "request" else ""
-            found.append(f"{feature.side} feature must be one of {', '.join(own)}{extra}, was {feature.name}")
+            unknown[feature.side].append(feature.name)
         elif feature.kind != kind:
             found.append(f"feature {feature.name} must be {kind}, was {feature.kind}")
-    return found
+    return [*(_unknown_said(side, names) for side, names in unknown.items() if names), *found]
+
+
+def _unknown_said(side: Side, names: Sequence[str]) -> str:
+    served = ", ".join(SERVED[side]) + (" or segment:ID" if side == "request" else "")
+    if len(names) == 1:
+        return f"{side} feature must be one of {served}, was {names[0]}"
+    return f"{side} features must be of {served}, were {few(names)}"
 
 
 class _DeclarationFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -159,7 +167,7 @@ def check_servable(spec: "FeatureSpec") -> None:
     """
     if faults := serving_faults(spec.features):
         raise ArtifactError(
-            f"features of a model that bids must be those that a bidder serves: {'; '.join(faults)}; train it "
+            f"features of a model that bids must be those that a bidder serves: {few_said(faults)}; train it "
             f"without them, or declare them as they are served (--features of `clearbid models train`)"
         )
 
@@ -237,7 +245,10 @@ class FeatureSpec:
         names = dict.fromkeys(_column_of(name) for name in self.names)
         for name in names:
             if name not in columns:
-                raise TableError(f"table must have the column {name}, has {', '.join(columns) or 'none'}")
+                raise TableError(
+                    f"table must have the column {name}, has {few(list(columns), 12) or 'none'}: take a table with "
+                    f"the columns that the model learned from"
+                )
         lengths = {name: len(columns[name]) for name in names}
         if len(set(lengths.values())) > 1:
             raise TableError(f"columns must be of one length, were {lengths}")
@@ -340,7 +351,10 @@ def fit_spec(
         if item.name not in columns:
             if item.optional:
                 continue
-            raise TableError(f"table must have the declared column {item.name}, has {', '.join(columns)}")
+            raise TableError(
+                f"table must have the declared column {item.name}, has {few(list(columns), 12)}: declare it "
+                f"optional, or take a table that has it"
+            )
         values = columns[item.name]
         if item.kind == "numeric":
             features.append(Feature(item.name, "numeric", item.side))

@@ -64,16 +64,25 @@ def parse_forest(text: str, name: str = "model") -> Forest:
     """
     head, *blocks = text.split("\nTree=")
     if not head.startswith("tree\n"):
-        raise ArtifactError(f"{name} must be a LightGBM model text (first line 'tree'), was {head[:40]!r}")
+        raise ArtifactError(
+            f"{name} must be a LightGBM model text (first line 'tree'), was {head[:40]!r}: "
+            f"save it with Booster.save_model"
+        )
     fields = _fields(head)
+    if not blocks or "\nend of trees" not in blocks[-1]:
+        raise ArtifactError(_cut_short(name, fields, len(blocks)))
     lines = head.splitlines()
     if "average_output" in lines:
-        raise ArtifactError(f"{name} must be a sum of trees (boosting gbdt or dart), was a random forest")
+        raise ArtifactError(
+            f"{name} must be a sum of trees, was a random forest, which is their mean: "
+            f"train it again with boosting=gbdt or dart"
+        )
     for key in ("num_class", "num_tree_per_iteration"):
         if fields.get(key) != "1":
-            raise ArtifactError(f"{name} must have {key}=1 (one output), was {fields.get(key)}")
-    if not blocks or "\nend of trees" not in blocks[-1]:
-        raise ArtifactError(f"{name} must hold trees up to 'end of trees', was cut short: train it again")
+            raise ArtifactError(
+                f"{name} must have {key}=1 (one output), was {fields.get(key)}: "
+                f"train one model for each output, with objective=binary"
+            )
     n_features = _number(fields, "max_feature_idx", name) + 1
     trees = tuple(
         _parse_tree(_fields(block.split("\nend of trees")[0]), n_features, f"tree {place} of {name}")
@@ -85,6 +94,16 @@ def parse_forest(text: str, name: str = "model") -> Forest:
 def header_of(text: str) -> dict[str, str]:
     """What stands above the first tree of a model text, by key."""
     return _fields(text.split("\nTree=", 1)[0])
+
+
+def _cut_short(name: str, fields: dict[str, str], begun: int) -> str:
+    """What to say of a text without its end; its header tells how many trees there were."""
+    told = len(fields.get("tree_sizes", "").split())
+    where = f"in tree {begun} of {told}" if begun and told else "before its first tree"
+    return (
+        f"{name} must hold trees up to the line 'end of trees', was cut short {where}: "
+        f"copy the whole file, or save the model again with Booster.save_model"
+    )
 
 
 def _fields(block: str) -> dict[str, str]:

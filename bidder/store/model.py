@@ -45,12 +45,15 @@ def load_model(directory: Path, *, native: bool = False) -> Model:
     from models.artifact import MODEL_NAMES, load_bundle
     from models.compile import compile_bundle
     from models.errors import MismatchError
+    from models.saying import few_said
     from models.schema import serving_faults
     from models.scorer import check_native, check_table
 
     bundle = load_bundle(directory)
     if faults := serving_faults(bundle.spec.features):
-        raise InputError(f"model {directory} does not fit this bidder: {'; '.join(faults)}")
+        raise InputError(
+            f"model {directory} does not fit this bidder: {few_said(faults)}; train it without them"
+        )
     texts = [bundle.texts[name] for name in MODEL_NAMES]
     table = compile_bundle(bundle)
     try:

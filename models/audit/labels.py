@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.audit.findings import DayFacts, Finding, LabelFacts, Severity
-from models.dataset import TrainingTable
+from models.dataset import FILE_ROW, TrainingTable
 from models.extras import UNKNOWN_NS
-from models.pages.text import counted
+from models.pages.text import counted, duration, lag, moment
 
 NS_PER_DAY = 86_400 * 10**9
 NS_PER_HOUR = 3_600 * 10**9
@@ -142,7 +142,12 @@ def order(table: TrainingTable) -> list[Finding]:
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             rows = counted(int(wrong.sum()), "row has", "rows have")
-            said = f"{rows} {after} before {before}, the first at at_ns {table.at_ns[row]}"
+            gap = lag(int(first[row] - second[row]))
+            place = int(np.asarray(table.extras.get(FILE_ROW, np.arange(len(table))))[row]) + 1
+            said = (
+                f"{rows} {after} before {before}, the first by {gap}: row {place} of {table.source}, shown at "
+                f"{moment(int(table.at_ns[row]))}"
+            )
             do = "A label cannot come from the future: mend the join or the clocks."
             found.append(Finding(severity="block", check="time order", column=after, said=said, do=do))
     return found
@@ -159,8 +164,10 @@ def delay(table: TrainingTable) -> list[Finding]:
     waits = np.sort(converted[both] - clicked[both])
     p90 = int(waits[int(len(waits) * 0.9)])
     late = float((waits > NS_PER_HOUR).mean())
-    hours = p90 / NS_PER_HOUR
-    said = f"{late:.0%} of conversions come more than an hour after the click, one in ten after {hours:.1f} h"
+    said = (
+        f"{late:.0%} of conversions come more than an hour after the click, one in ten after "
+        f"{duration(p90 / 1e9)}"
+    )
     if "observed_until_ns" not in table.extras:
         do = "Add observed_until_ns, so that training knows which clicks are too young to be judged."
         severity: Severity = "care" if late > 0.1 else "note"

@@ -103,7 +103,7 @@ def _findings(findings: list[Finding]) -> Markup:
     ]
     columns = [Column("Severity"), Column("Where"), Column("Found"), Column("What to do")]
     note = "What blocks first, then what needs care."
-    return section("What was found", note, card(_wide(table("What was found", columns, rows))))
+    return section("What was found", note, card(_wide(table("What was found", columns, rows, stacks=True))))
 
 
 def _text(said: str) -> Markup:

@@ -10,6 +10,7 @@ from models.commands.drift import drift
 from models.commands.evaluate import evaluate
 from models.commands.explain import explain
 from models.commands.landscape import landscape
+from models.commands.params import params
 from models.commands.registry import app as registry
 from models.commands.renew import renew
 from models.commands.segments import segments
@@ -18,6 +19,7 @@ from models.commands.train import show, train
 COMMANDS = (
     ("audit", audit),
     ("train", train),
+    ("params", params),
     ("show", show),
     ("evaluate", evaluate),
     ("landscape", landscape),

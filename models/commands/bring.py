@@ -36,6 +36,9 @@ def import_model(
     from models.scorer import Scorer
 
     check_out(out, folder=True)
-    bring_model(file, spec, table, out, conversion)
+    warnings: list[str] = []
+    bring_model(file, spec, table, out, conversion, warnings.append)
     Scorer(load_bundle(out))  # a model that the bidder would refuse must fail here, not there
     show(out, json=json)
+    for said in warnings:
+        typer.secho(f"warning: {said}", fg="yellow", err=True)

@@ -72,15 +72,16 @@ def _summary(report: "Report") -> "RenderableType":
 
     grid = Table.grid(padding=(0, 2))
     rows = [("model", f"{report.path} ({report.kind})")]
+    rows.append(("verdict", "fits" if report.fits else "does not fit"))
+    rows += [("fault", fault) for fault in report.faults]
     rows += [(one.name, _text(one)) for one in report.models]
-    rows.append(("needs", _needs(report)))
+    if all(one.read for one in report.models):
+        rows.append(("needs", _needs(report)))
     if report.rows:
         rows.append(("compiled", f"{report.table_bytes / 1e6:,.1f} MB"))
         found = f"{report.differing:,} of {counted(report.rows, 'row')} differ in a bit"
         rows.append(("LightGBM", f"{found}, by at most {report.largest_difference:g} ({report.rows_from})"))
     rows += [("note", note) for note in report.notes]
-    rows += [("fault", fault) for fault in report.faults]
-    rows.append(("verdict", "fits" if report.fits else "does not fit"))
     for name, value in rows:
         style = "red" if name == "fault" or (name == "verdict" and not report.fits) else ""
         grid.add_row(name, Text(value, style=style))
@@ -90,6 +91,8 @@ def _summary(report: "Report") -> "RenderableType":
 def _text(one: "TextCheck") -> str:
     from models.pages.text import counted
 
+    if not one.read:
+        return "not read to its end"
     size = counted(one.trees, "tree") + (
         f" of at most {counted(one.leaves, 'leaf', 'leaves')}" if one.leaves else ""
     )

@@ -65,7 +65,7 @@ def landscape(
     from models.landscape.curves import check_is_new, fit_landscape, grid_of, landscape_of, shares
     from models.landscape.measure import errors_on, on_later_rows
     from models.landscape.observations import observe
-    from models.landscape.page import render
+    from models.landscape.page import render, shown_span
     from models.landscape.store import load_landscape, save_landscape
     from models.pages.write import check_page, write_page
     from models.spans import span_ns
@@ -104,7 +104,8 @@ def landscape(
     curves = _curves(fit, rows, seen, top=top, draws=0 if old else draws, seed=seed, quiet=json)
     if page:
         won = float((seen.won * seen.weight).sum() / seen.weight.sum())
-        write_page(page, render(fit, curves, shares(seen), won, later, seen.dropped, _window(seen)))
+        html = render(fit, curves, shares(seen), won, later, seen.dropped, _window(seen), shown_span(seen))
+        write_page(page, html)
     _print(out, digest, fit, curves, shares(seen), later, seen, json=json)
     if page and not json:
         typer.echo(f"Page: {page}")

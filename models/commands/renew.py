@@ -51,7 +51,12 @@ def renew(
         typer.Option(metavar="COMMAND", help="Run before each round, to write the table anew."),
     ] = None,
     params: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Parameters of a round, TOML; options win over it.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Parameters of a round, TOML, with those of training in its table [train]; options win over it. "
+            "`clearbid models params renew` lists the keys.",
+        ),
     ] = None,
     features: Features = None,
     page: Annotated[

@@ -32,7 +32,11 @@ def train(
     ],
     features: Features = None,
     params: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Training parameters, TOML; options win over it.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Training parameters, TOML; options win over it. `clearbid models params` lists the keys.",
+        ),
     ] = None,
     goal: Annotated[
         str, typer.Option(metavar="COLUMN", help="Column of 0 and 1 whose ones count as conversions.")

@@ -25,6 +25,7 @@ def listed(sentences: Sequence[str]) -> Markup:
 
 PART_COLUMNS = (
     Column("Part"),
+    Column("Off", FORMULAS["Off"]),
     Column("Rows"),
     Column("Events"),
     Column("Rate", FORMULAS["Rate"]),
@@ -32,7 +33,6 @@ PART_COLUMNS = (
     Column("Calibration", FORMULAS["Calibration"]),
     Column("AUC", FORMULAS["AUC"]),
     Column("NE", FORMULAS["NE"]),
-    Column("Off", FORMULAS["Off"]),
 )
 
 
@@ -42,6 +42,7 @@ def part_row(part: SliceReport) -> list[Content]:
     state = "off" if part.flagged else "not tested" if part.p_value is None else "no"
     return [
         part.label,
+        state,
         count(judged.rows),
         count(judged.positives),
         shown_percent(judged.rate),
@@ -49,7 +50,6 @@ def part_row(part: SliceReport) -> list[Content]:
         shown(judged.calibration_ratio, 2),
         shown(judged.auc),
         shown(judged.normalized_entropy),
-        state,
     ]
 
 
@@ -134,7 +134,10 @@ def fairness_section(fairness: Fairness, ids: ChartIds) -> Markup:
         0.0,
     )
     numbers = table(
-        f"Groups of {fairness.column}", _GROUP_COLUMNS, [_group_row(group) for group in fairness.groups]
+        f"Groups of {fairness.column}",
+        _GROUP_COLUMNS,
+        [_group_row(group) for group in fairness.groups],
+        stacks=True,
     )
     rates = card(el("h3", "Click rates against the whole"), legend(series), chart)
     limits = card(el("h3", "What these numbers can not say"), listed(fairness.limits))

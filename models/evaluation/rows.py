@@ -73,7 +73,9 @@ class Rows:
         if column in {HOUR, DAY}:
             return _time_parts(self.table.at_ns, column)
         has = ", ".join(dict.fromkeys((*self.table.columns, *self.table.extras, HOUR, DAY)))
-        raise TableError(f"table {self.table.source} must have the column {column} to part it by, has {has}")
+        raise TableError(
+            f"table {self.table.source} must have the column {column} to part it by, has {has}: name one of these"
+        )
 
 
 def read_rows(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from models.evaluation.compare import Comparison
 from models.evaluation.intervals import MIN_CLUSTERS, MIN_EVENTS, Interval, Judged
-from models.evaluation.leaning import EVENTS, fault, predicts
+from models.evaluation.leaning import EVENTS, fault, predicts, too
 from models.evaluation.report import Evaluation
 from models.evaluation.slices import MIN_EXPECTED, ColumnReport
 from models.pages.text import DASH, count, counted, percent
@@ -51,7 +51,7 @@ def calibration_said(name: str, judged: Judged) -> str:
         return (
             f"{said}, with fewer than {MIN_EVENTS} {EVENTS[name]} or rows without, too few for an interval."
         )
-    return f"{said} (95% interval {_signed(ratio.low)} to {_signed(ratio.high)})."
+    return f"{said} (95% interval {_between(ratio.low, ratio.high)})."
 
 
 def ranking_said(judged: Judged) -> str:
@@ -75,7 +75,8 @@ def verdict(evaluation: Evaluation) -> tuple[str, bool]:
         return "✗ Judged by rows of its training window: too kind to rely on", False
     problems = [said for name, model in evaluation.models.items() if (said := _problem(name, model.judged))]
     if problems:
-        return f"✗ {'; '.join(problems)}", False
+        rest = [said[:1].lower() + said[1:] for said in problems[1:]]
+        return f"✗ {'; '.join([problems[0], *rest])}", False
     flagged = sum(len(column.flagged) for model in evaluation.models.values() for column in model.columns)
     if flagged:
         parts = counted(flagged, "part is", "parts are")
@@ -174,5 +175,10 @@ def shown_percent(interval: Interval | None, decimals: int = 2) -> str:
     return f"{percent(interval.value, decimals)} ({low:.{decimals}f}{DASH}{high:.{decimals}f})"
 
 
-def _signed(ratio: float) -> str:
-    return f"{(ratio - 1.0) * 100:+.1f}%"
+def _between(low: float, high: float) -> str:
+    """An interval of ratios in the words of the sentence before it, what is nearer to right first."""
+    ends = sorted((low, high), key=lambda end: abs(end - 1.0))
+    near, far = (percent(abs(end - 1.0)) for end in ends)
+    if (low > 1.0) == (high > 1.0):
+        return f"{near} to {far} {too(low)}"
+    return f"{percent(abs(low - 1.0))} {too(low)} to {percent(abs(high - 1.0))} {too(high)}"

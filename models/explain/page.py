@@ -93,8 +93,8 @@ def _row_section(ids: ChartIds, one: Attribution) -> Markup:
         ids, f"{title}: from the base to the probability", _described(one), _walk(one), one.base
     )
     note = (
-        "From the average training row down to this one, in log odds; the line stands at the base. Probabilities "
-        "on the right depend on the order of the rows, contributions do not."
+        "From the average training row down to this one, in log odds; the line stands at the base. The "
+        "probability after a row depends on the order of the rows, its contribution does not."
     )
     return section(title, note, el("div", card(chart), card(_row_table(one)), class_="pair"))
 
@@ -122,19 +122,19 @@ def _amounts(one: Attribution) -> list[tuple[str, float]]:
 def _row_table(one: Attribution) -> Markup:
     columns = [
         Column("Feature and what the row shows"),
+        Column("Probability after"),
         Column("Contribution", _FORMULAS["Contribution"]),
         Column("On the odds", _FORMULAS["Factor on the odds"]),
-        Column("Probability after"),
     ]
     base = _named(BASE, "average training row")
-    rows: list[list[Content]] = [[base, added(one.base), "", chance(one.base_probability)]]
+    rows: list[list[Content]] = [[base, chance(one.base_probability), added(one.base), ""]]
     for step in one.steps:
-        amounts = added(step.contribution), times(step.odds_factor), chance(step.probability)
+        amounts = chance(step.probability), added(step.contribution), times(step.odds_factor)
         rows.append([_named(step.name, step.value), *amounts])
     if one.rest_groups:
-        rows.append([_named(REST, rest_words(one)), added(one.rest), "", chance(one.raw_probability)])
-    rows.append([CALIBRATION, added(one.calibration), "", chance(one.probability)])
-    return table(f"Contributions, {one.title}", columns, rows, [TOTAL, "", "", chance(one.probability)])
+        rows.append([_named(REST, rest_words(one)), chance(one.raw_probability), added(one.rest), ""])
+    rows.append([CALIBRATION, chance(one.probability), added(one.calibration), ""])
+    return table(f"Contributions, {one.title}", columns, rows, [TOTAL, chance(one.probability), "", ""])
 
 
 def _named(name: str, value: str) -> Markup:
@@ -212,15 +212,15 @@ def _shuffled(one: ModelOverview) -> Markup:
     if one.shuffled_note:
         return el("p", f"Not told: {one.shuffled_note}.", class_="note")
     columns = [
-        Column("Shuffled group"), Column("Log loss", _FORMULAS["Loss where shuffled"]), Column("95 % interval"),
-        Column("Matters"),
+        Column("Shuffled group"), Column("Matters"), Column("Log loss", _FORMULAS["Loss where shuffled"]),
+        Column("95 % interval"),
     ]  # fmt: skip
     rows = [
         [
             shuffle.name,
+            verdict(shuffle),
             f"{shuffle.loss_increase:+.2%}",
             f"{shuffle.low:+.2%} to {shuffle.high:+.2%}",
-            verdict(shuffle),
         ]
         for shuffle in one.shuffled
     ]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.landscape.curves import Landscape
-from models.landscape.grid import Grid
 from models.landscape.measure import LaterRows
+from models.landscape.observations import EXACT, Observations
 from models.pages.blocks import (
     Column,
     Figure,
@@ -31,7 +31,9 @@ Floats = NDArray[np.float64]
 
 _MICROS = 1_000_000
 _FEW = 16
-_FIRST_WINS = 0.001
+SHOWN_SHARE = 0.99
+"""Of prices and of bids, by weight: what the axis of prices spans."""
+_DECADE = 10.0
 _HOW = {
     "P(win | bid)": "share of auctions whose price to beat is at most the bid: product limit of Kaplan and Meier "
     "where wins show their price, self-consistent estimate of Turnbull where some hide it; shrunk to the wider "
@@ -64,6 +66,7 @@ def render(
     later: LaterRows | None,
     dropped: dict[str, int],
     window_ns: tuple[int, int],
+    span_cpm_micros: tuple[float, float],
 ) -> str:
     """The whole page.
 
@@ -74,9 +77,10 @@ def render(
         later: errors on later rows, None where none could be held out.
         dropped: rows that said nothing, by reason.
         window_ns: times of the first and the last bid.
+        span_cpm_micros: prices between which the curves are drawn, see `shown_span`.
     """
     ids = ChartIds()
-    begin = first_shown(curves[0].win_probability)
+    low, high = span_cpm_micros
     return document(
         f"Bid landscape of {landscape.source}",
         _header(landscape, curves[0], window_ns),
@@ -84,9 +88,10 @@ def render(
         section(
             "Chance to win by bid",
             f"{shown_words(len(curves) - 1, landscape)} The band holds 95 of 100 fits to rows drawn again. Where a "
-            f"curve ends level, nothing higher was bid. The axis begins at {cpm(landscape.grid[begin])} CPM, where "
-            f"the first {percent(_FIRST_WINS)} of auctions are won; lower bids are among the numbers.",
-            grid(*(_curve_card(ids, landscape, curve, begin) for curve in curves)),
+            f"curve ends level, nothing higher was bid. The axis, of logarithms, runs from {cpm(low)} to {cpm(high)} "
+            f"CPM: the middle {SHOWN_SHARE:.0%} of the bids, and of the prices seen as far as they lie within ten "
+            f"times of these bids. What lies outside is among the numbers.",
+            grid(*(_curve_card(ids, landscape, curve, span_cpm_micros) for curve in curves)),
         ),
         _later(ids, later) if later else None,
         _dropped(dropped) if dropped else None,
@@ -133,15 +138,30 @@ def _figures(
     )
 
 
-def first_shown(win: Floats) -> int:
-    """Where the axis of prices begins: the last point below which hardly any auction is won.
+def shown_span(seen: Observations) -> tuple[float, float]:
+    """Prices between which curves are drawn, micros of CPM: the middle of the bids, and of the prices seen near them.
 
-    One price of a millionth would otherwise leave most of the drawing to prices that nobody asks.
+    Auctions without a floor and a rival cost a millionth; they would leave most of a drawing to prices that nobody
+    bids. So prices widen what bids span by a decade at most, either way.
 
     Args:
-        win: float64[G], chance to win of all.
+        seen: N rows, at least one.
     """
-    return min(max(int(np.searchsorted(win, _FIRST_WINS, side="right")) - 1, 0), len(win) - 2)
+    known = seen.kind == EXACT
+    low, high = _middle(seen.bid_cpm_micros, seen.weight)
+    if known.any():
+        cheap, dear = _middle(seen.cpm_micros[known], seen.weight[known])
+        low, high = min(low, max(cheap, low / _DECADE)), max(high, min(dear, high * _DECADE))
+    return (low, high) if high > low else (low / 2.0, high * 2.0)
+
+
+def _middle(values: Floats, weights: Floats) -> tuple[float, float]:
+    """Both ends of the middle `SHOWN_SHARE` of values, by weight."""
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order])
+    tails = np.array([(1.0 - SHOWN_SHARE) / 2.0, (1.0 + SHOWN_SHARE) / 2.0]) * reached[-1]
+    low, high = values[order][np.minimum(np.searchsorted(reached, tails), len(order) - 1)].tolist()
+    return low, high
 
 
 def shown_words(shown: int, landscape: Landscape) -> str:
@@ -156,12 +176,14 @@ def shown_words(shown: int, landscape: Landscape) -> str:
     return f"{shown:,} of {counted(there, 'stratum', 'strata')} are shown, the largest of each level in turn."
 
 
-def _curve_card(ids: ChartIds, landscape: Landscape, curve: Curve, begin: int) -> Markup:
-    x = [math.log10(point) for point in landscape.grid[begin:].tolist()]
-    axis = _price_axis(landscape.grid[begin:])
+def _curve_card(ids: ChartIds, landscape: Landscape, curve: Curve, span: tuple[float, float]) -> Markup:
+    axis = _price_axis(span)
+    points = np.log10(landscape.grid.astype(np.float64))
+    inside = points[(points > axis.low) & (points < axis.high)]
+    x = np.concatenate([[axis.low], inside, [axis.high]])
 
     def line(name: str, values: Floats, tone: str) -> Series:
-        return Series(name, tuple(zip(x, values[begin:].tolist(), strict=True)), tone)
+        return Series(name, tuple(zip(x.tolist(), np.interp(x, points, values).tolist(), strict=True)), tone)
 
     ends = [values for values in (curve.low, curve.high) if values is not None]
     lines = (
@@ -201,8 +223,8 @@ def _curve_table(landscape: Landscape, curve: Curve) -> Markup:
     return table(f"Chance to win by bid, {curve.name}", columns, rows)
 
 
-def _price_axis(points: Grid) -> Axis:
-    low, high = math.log10(points[0]), math.log10(points[-1])
+def _price_axis(span: tuple[float, float]) -> Axis:
+    low, high = math.log10(span[0]), math.log10(span[1])
     ticks = tuple(
         (math.log10(value), cpm(value))
         for value in (10.0 ** np.linspace(low, high, 5)[:-1]).tolist()

@@ -96,20 +96,39 @@ def pair(*cards: Markup) -> Markup:
 
 
 def table(
-    caption: str, columns: Sequence[Column], rows: Sequence[Sequence[Content]], foot: Sequence[Content] = ()
+    caption: str,
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Content]],
+    foot: Sequence[Content] = (),
+    *,
+    stacks: bool = False,
 ) -> Markup:
     """A table whose first column names the row, in a frame that scrolls sideways by touch and by keyboard.
 
     The caption is heard, not seen: a heading above says the same to the eye.
+
+    Args:
+        caption: what it is. columns: their heads. rows: cells of each, as many as columns. foot: a last row, or none.
+        stacks: on a phone each row is a block, each cell a line with its head: for few rows of many columns, or
+            where what decides stands last. What stays a table there must have what decides next to the name.
     """
+    heads = [column.header for column in columns] if stacks else None
     body = el(
         "table",
         el("caption", caption, class_="unseen"),
         el("thead", el("tr", *(_header(column) for column in columns))),
-        el("tbody", *(_row(row) for row in rows)),
-        el("tfoot", _row(foot)) if foot else None,
+        el("tbody", *(_row(row, heads) for row in rows)),
+        el("tfoot", _row(foot, heads)) if foot else None,
+        role="table" if stacks else None,  # laid out as blocks it would no longer be heard as a table
     )
-    return el("div", body, class_="scroll", tabindex=0, role="region", aria_label=caption)
+    return el(
+        "div",
+        body,
+        class_="scroll stacks" if stacks else "scroll",
+        tabindex=0,
+        role="region",
+        aria_label=caption,
+    )
 
 
 def data_details(summary: str, body: Markup) -> Markup:
@@ -132,5 +151,11 @@ def _header(column: Column) -> Markup:
     return el("th", named, scope="col")
 
 
-def _row(cells: Sequence[Content]) -> Markup:
-    return el("tr", el("th", cells[0], scope="row"), *(el("td", cell) for cell in cells[1:]))
+def _row(cells: Sequence[Content], heads: Sequence[str] | None = None) -> Markup:
+    if heads is None:
+        return el("tr", el("th", cells[0], scope="row"), *(el("td", cell) for cell in cells[1:]))
+    named = [
+        el("td", el("span", cell), role="cell", data_label=head)
+        for cell, head in zip(cells[1:], heads[1:], strict=True)
+    ]
+    return el("tr", el("th", cells[0], scope="row", role="rowheader"), *named, role="row")

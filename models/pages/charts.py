@@ -45,7 +45,7 @@ class Series(NamedTuple):
     """Points of a plane in the order in which a line joins them.
 
     tone: class that colours it (`spend`, `value`, `plan` is dashed). marked: dots at the points. joined: the line.
-    bars: low and high end of each point, where it is uncertain.
+    bars: low and high end of each point, where it is uncertain; one that goes beyond the axis ends in an arrow.
     """
 
     name: str
@@ -102,6 +102,10 @@ def plane_chart(
         for (left, _), (low, high) in zip(places, line.bars, strict=False):
             ends = at((x.low, low))[1], at((x.low, high))[1]
             drawn.append(el("path", d=path([(left, ends[0]), (left, ends[1])]), class_=f"line {line.tone}"))
+            if high > y.high:
+                drawn.append(_arrow(left, _TOP, 6.0, line.tone))
+            if low < y.low:
+                drawn.append(_arrow(left, _BOTTOM, -6.0, line.tone))
         if line.marked:
             drawn += [el("circle", cx=cx, cy=cy, r=3, class_=line.tone) for cx, cy in places]
     return svg(ids, (_PLANE_WIDTH, _PLANE_HEIGHT), title, description, *drawn)
@@ -123,6 +127,11 @@ def legend(series: Sequence[Series]) -> Markup:
         for line in series
     ]
     return el("div", *keys, class_="legend")
+
+
+def _arrow(x: float, y: float, back: float, tone: str) -> Markup:
+    """The tip of a bar that goes on beyond the edge; `back` is how far its wings reach, down or up."""
+    return el("path", d=path([(x - 4, y + back), (x, y), (x + 4, y + back)]), class_=f"line {tone} beyond")
 
 
 def _within(value: float, axis: Axis) -> float:

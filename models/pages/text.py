@@ -65,6 +65,11 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
+def lag(ns: int) -> str:
+    """How much one event was before another, as `duration`; what rounds to no time is still some."""
+    return "less than 0.1 s" if abs(ns) < 5 * 10**7 else duration(abs(ns) / _NS_PER_S)
+
+
 def moment(at_ns: int, form: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
     """A time on the run's clock, UTC."""
     return datetime.fromtimestamp(at_ns // _NS_PER_S, UTC).strftime(form)

@@ -26,6 +26,7 @@ from models.reliability.report import PREDICTION, ModelReliability
 
 LOW, HIGH = 0.95, 1.05
 _MICROS = 1_000_000
+_TEN = math.log2(10.0)
 _EVENTS = {"ctr": "Clicks", "cvr": "Conversions"}
 _HOW = {
     "Ratio": "sum of probabilities over number of events; 1 is right, above 1 promises too much",
@@ -216,13 +217,15 @@ def _mean(tenth: Tenth) -> float:
 
 def _by_value(ids: ChartIds, name: str, key: str, tenths: Sequence[Tenth]) -> Markup:
     known = [(place, tenth.plain) for place, tenth in enumerate(tenths, start=1) if tenth.plain.ratio]
-    reach, ticks = _doublings([value for _, group in known for value in (group.ratio, group.low, group.high)])
+    reach, ticks = _reach(
+        [group.ratio for _, group in known], [end for _, group in known for end in (group.low, group.high)]
+    )
 
     def log(value: float | None) -> float:
-        return reach if value is None else math.log2(value)
+        return reach + 1.0 if value is None else math.log2(value)
 
     points = tuple((float(place), log(group.ratio)) for place, group in known)
-    # What happened may be 0: the ratio has no upper end then, and the bar goes to the edge.
+    # What happened may be 0: the ratio has no upper end then, and the bar goes beyond the edge.
     bars = tuple((log(group.low), log(group.high)) for _, group in known)
     lines = (
         Series("right", ((0.5, 0.0), (len(tenths) + 0.5, 0.0)), "plan"),
@@ -243,7 +246,27 @@ def _by_value(ids: ChartIds, name: str, key: str, tenths: Sequence[Tenth]) -> Ma
         y,
         lines,
     )
-    return Markup(legend(lines) + drawn)
+    beyond = any(high > reach or low < -reach for low, high in bars)
+    note = el(
+        "p", "An arrow: the interval goes on beyond the axis; its ends are among the numbers.", class_="note"
+    )
+    return Markup(legend(lines) + drawn + (note if beyond else ""))
+
+
+def _reach(
+    ratios: Sequence[float | None], ends: Sequence[float | None]
+) -> tuple[float, tuple[tuple[float, str], ...]]:
+    """How far an axis goes either way of 1, in doublings, and its ticks: as far as the ratios, and intervals to ten.
+
+    The interval of a tenth with one event goes to hundreds, and would press all others into a line.
+    """
+    reach, ticks = _doublings([*ratios, *ends])
+    far = max((abs(math.log2(value)) for value in ratios if value), default=0.0)
+    if reach <= _TEN:
+        return reach, ticks
+    if far < 0.98 * _TEN:
+        return _TEN, tuple((math.log2(tick), f"{tick:g}") for tick in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0))
+    return _doublings([2.0 ** (1.05 * far)])
 
 
 def _doublings(values: Sequence[float | None]) -> tuple[float, tuple[tuple[float, str], ...]]:

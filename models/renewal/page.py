@@ -4,6 +4,8 @@ from models.pages import blocks, charts, text
 from models.pages.markup import Markup, join
 from models.renewal.drift import Calibration, DriftReport, Shift
 
+PREDICTS = {"ctr": "Clicks", "cvr": "Conversions"}
+"""What each model predicts."""
 _SHOWN = 12
 _TONES = {"ok": "value", "notice": "drop", "alarm": "fault"}
 FORMULAS = {
@@ -71,13 +73,13 @@ def _chart(ids: charts.ChartIds, shifts: list[Shift]) -> Markup:
 
 
 def _calibration(found: tuple[Calibration, ...]) -> Markup:
-    columns = [blocks.Column(name) for name in ("", "events", "ratio", "from", "to", "")]
+    columns = [blocks.Column(name) for name in ("Predicts", "State", "Events", "Ratio", "From", "To")]
     rows = [
         (
-            one.name.removeprefix("calibration "),
+            PREDICTS.get(one.name.removeprefix("calibration "), one.name),
+            one.level if one.ratio is not None else f"{one.level}: {one.words}",
             text.count(one.positives),
             *(text.ratio(value, 3) for value in (one.ratio, one.low, one.high)),
-            one.level if one.ratio is not None else one.words,
         )
         for one in found
     ]
@@ -87,17 +89,17 @@ def _calibration(found: tuple[Calibration, ...]) -> Markup:
 def _table(shifts: list[Shift]) -> Markup:
     columns = [
         blocks.Column(name, FORMULAS.get(name))
-        for name in ("", "PSI", "limit", "KS", "KS limit", "missing before", "missing now", "")
+        for name in ("Feature", "State", "PSI", "limit", "KS", "KS limit", "missing before", "missing now")
     ]
     rows = [
         (
             join(one.name),
+            one.level,
             f"{one.psi:.3f}",
             f"{one.psi_limit:.3f}",
             text.ratio(one.ks, 3),
             text.ratio(one.ks_limit, 3),
             *(text.percent(share) for share in one.missing),
-            one.level,
         )
         for one in shifts
     ]

@@ -8,11 +8,10 @@ from models.pages.charts import Axis, ChartIds
 from models.pages.markup import Markup, el
 from models.pages.ranges import Mark, RangeRow, range_chart
 from models.renewal.gate import Check
-from models.renewal.page import FORMULAS, drift_sections
+from models.renewal.page import FORMULAS, PREDICTS, drift_sections
 from models.renewal.rounds import Round
 
 _ENTROPY = "normalized entropy"
-_NAMES = {"ctr": "Clicks", "cvr": "Conversions"}
 _FORMULAS = {
     "Difference": "normalized entropy of the challenger less that of the champion, or of always saying the mean "
     "where there is none; below 0 the challenger is better",
@@ -66,11 +65,11 @@ def _rivals(ids: ChartIds, numbers: Mapping[str, Mapping[str, Any]]) -> Markup:
     title = "Normalized entropy, challenger less champion"
     columns = [
         blocks.Column(name, _FORMULAS.get(name))
-        for name in ("Model", "Difference", "From", "To", "Better in", "Rows", "Events")
+        for name in ("Predicts", "Difference", "From", "To", "Better in", "Rows", "Events")
     ]
     rows = [
         (
-            _NAMES.get(name, name),
+            PREDICTS.get(name, name),
             *(_signed(one[key]) for key in ("difference", "low", "high")),
             text.percent(one["better_share"], 2),
             text.count(one["rows"]),
@@ -89,7 +88,7 @@ def _chart(ids: ChartIds, title: str, known: Mapping[str, Mapping[str, Any]]) ->
     ends = [abs(one[key]) for one in known.values() for key in ("difference", "low", "high") if one[key]]
     end = max([1e-4, *ends]) * 1.05
     rows = [
-        RangeRow(_NAMES.get(name, name), _signed(one["difference"]), (_mark(one),))
+        RangeRow(PREDICTS.get(name, name), _signed(one["difference"]), (_mark(one),))
         for name, one in known.items()
     ]
     ticks = tuple((at, _signed(at)) for at in (-end / 2, 0.0, end / 2))

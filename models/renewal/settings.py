@@ -1,13 +1,12 @@
 """What a renewal goes by; a TOML file may say otherwise."""
 
 import math
-import tomllib
 from pathlib import Path
 
 import msgspec
 
 from models.errors import TableError
-from models.paths import no_file
+from models.keys import load_keys
 from models.renewal.drift import Bounds
 from models.spans import span_ns
 from models.train import TrainParams
@@ -19,14 +18,15 @@ class RenewalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     Attributes:
         window: how far back from the newest row the rows of a round go.
         settle: the newest rows of this span are left out: their clicks may still come.
-        gate_share: of the window's rows, the latest, that no model is trained on and the gate judges by.
+        gate_share: share of the window's rows, the latest, that no model is trained on and the gate judges by.
         min_positives: fewest clicks among them, below which nothing is trained, and fewest events of any model
             for a comparison of entropies.
         alpha: two-sided chance that a round calls a model better that is equal: of each model, click and conversion.
-        draws: of the bootstrap, at least 2 / alpha, or they could not tell. seed: of training and draws.
+        draws: number of the bootstrap's draws, at least 2 / alpha, or they could not tell.
+        seed: of training and draws.
         calibration: bounds of predicted over happened; refused where the whole 99 % interval lies outside.
         calibration_hard: bounds of the ratio itself, however wide its interval.
-        max_slowdown: time of the challenger over the champion's to score a row, at most; or
+        max_slowdown: time of the challenger over the champion's to score a row, at most, unless it is quick enough.
         budget_ns: nanoseconds to score a row that are quick enough whatever the champion takes.
         shadow_rows: rows after the gate's that both models score before a challenger is promoted; 0 promotes at once.
         shadow_change: bounds of the challenger's mean prediction over the champion's on these rows: bids follow it.
@@ -81,12 +81,4 @@ def load_settings(path: Path) -> RenewalSettings:
     Raises:
         TableError: the file is missing, is not TOML, or holds a key or value that is not allowed.
     """
-    if why := no_file(path):
-        raise TableError(f"renewal settings {path} must be a file, {why}")
-    try:
-        found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), RenewalSettings)
-    except OSError as error:
-        raise TableError(f"renewal settings {path} must be a readable file: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise TableError(f"renewal settings {path} must be TOML as its keys ask for: {error}") from error
-    return found.check()
+    return load_keys(path, RenewalSettings, "renewal settings", "clearbid models params renew").check()

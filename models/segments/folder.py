@@ -173,6 +173,11 @@ def load_segments(path: Path) -> Before:
         raise ArtifactError(f"segments {path} must be a folder, {no_folder(path)}")
     if not path.exists() and _aside(path).is_dir():
         _aside(path).rename(path)  # cut short between its two moves
+    if (path / "spec.json").is_file():
+        raise ArtifactError(
+            f"segments {path} must be what `clearbid models segments` wrote, is the directory of a model: name the "
+            f"folder that its --out named"
+        )
     manifest = _manifest(path)
     data = {name: _checked(path, name, manifest) for name in (ASSIGNMENTS_FILE, REPORT_FILE)}
     try:

@@ -23,9 +23,9 @@ from models.segments.response import Cell, Rate
 from models.segments.words import structure_words, taken_trial, value_words
 
 _MOST_CAMPAIGNS = 12
-_LIFT = "click rate by that of all other users, 95 % interval with users as the unit"
+_LIFT = "click rate by that of all other users; interval of 95 %, normal on the log, with users as the unit"
 _RATE = "events by trials; Jeffreys interval of 95 % for as many trials as users' likeness leaves"
-_VALUE = "units of the account's currency for a thousand impressions"
+_VALUE = "units of the account's currency for a thousand impressions, with an interval as that of the lift"
 _NANOS_CPM = 1e6  # nanos an impression to units a thousand
 
 
@@ -98,7 +98,9 @@ def _answers(report: Report, ids: ChartIds) -> Markup:
         Column("Segment"), Column("Users"), Column("Impressions"), Column("CTR", _RATE),
         Column("x others", _LIFT), Column("CVR", _RATE), Column("Value CPM", _VALUE),
     ]  # fmt: skip
-    body = table("Segments and their answers", columns, [_answer_row(one) for one in report.segments])
+    body = table(
+        "Segments and their answers", columns, [_answer_row(one) for one in report.segments], stacks=True
+    )
     chart = bar_chart(
         ids,
         "Click rate of each segment by that of all other users",
@@ -107,7 +109,8 @@ def _answers(report: Report, ids: ChartIds) -> Markup:
     )
     return section(
         "How they answer",
-        f"Impressions from {moment(report.response_from_ns)} on. Green: the 95 % interval lies above all others.",
+        f"Impressions from {moment(report.response_from_ns)} on. Green: the 95 % interval lies above all others. "
+        "Intervals of values and of `x others` are normal on the log, so that none begins below 0.",
         card(chart if rows else None, body),
     )
 
@@ -164,13 +167,13 @@ def _campaigns(report: Report) -> Markup:
     by_pair = {(cell.segment, cell.campaign): cell for cell in report.cells}
     names = [one.name for one in report.segments]
     rows = [
-        (campaign, *(_cell(by_pair.get((name, campaign))) for name in names), report.best[campaign] or DASH)
+        (campaign, report.best[campaign] or DASH, *(_cell(by_pair.get((name, campaign))) for name in names))
         for campaign in campaigns
     ]
     columns = [
         Column("Campaign"),
-        *(Column(name, _LIFT) for name in names),
         Column("Best", "of those that hold, the one whose interval begins highest"),
+        *(Column(name, _LIFT) for name in names),
     ]
     held = sum(cell.holds for cell in report.cells)
     more = len(report.best) - len(campaigns)
@@ -291,6 +294,8 @@ def _lift(rate: Rate) -> str:
 
 
 def _value(rate: Rate | None) -> str:
-    if rate is None or rate.rate is None or rate.low is None or rate.high is None:
+    if rate is None or rate.rate is None:
         return DASH
+    if rate.low is None or rate.high is None:
+        return f"{rate.rate / _NANOS_CPM:,.2f}"
     return f"{rate.rate / _NANOS_CPM:,.2f} ({rate.low / _NANOS_CPM:,.2f} to {rate.high / _NANOS_CPM:,.2f})"

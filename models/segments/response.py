@@ -3,7 +3,8 @@
 The unit is the user: rates are ratios of sums over users, and their variance is that of the ratio estimator with
 users as clusters (Cochran, *Sampling Techniques*, 1977, section 6.4), never less than that of independent rows.
 Intervals of rates are Jeffreys' with the number of rows that this variance is worth (Brown, Cai & DasGupta 2001), so
-they stay sensible at few or no clicks; those of lifts are normal on the log.
+they stay sensible at few or no clicks; those of lifts and of values are normal on the log, so that none begins
+below nothing.
 
 A table of groups and campaigns asks many questions at once, so a cell holds only after Holm's correction (1979) over
 all cells that could be asked. None of it is an experiment: the bidder chose who saw what.
@@ -29,7 +30,8 @@ class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Events per trial, with 95 % intervals.
 
     Attributes:
-        trials, events: sums of weights. rate, low, high: events by trials; None without trials.
+        trials, events: sums of weights. rate, low, high: events by trials; None without trials, both ends
+            also where a value is 0.
         lift, lift_low, lift_high: the rate by that of all other users; None where there is none to compare with.
     """
 
@@ -155,8 +157,10 @@ class _Ratio:
             return None, None, None
         rate = self.events / self.trials
         if not self.share:
-            half = _Z95 * float(np.sqrt(self.variance))
-            return rate, rate - half, rate + half
+            if rate <= 0.0:
+                return rate, None, None  # nothing was earned: how much more might be, no row tells
+            factor = float(np.exp(_Z95 * np.sqrt(self.variance) / rate))
+            return rate, rate / factor, rate * factor
         from scipy.stats import beta
 
         spread = rate * (1.0 - rate)

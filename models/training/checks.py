@@ -56,8 +56,8 @@ def check_clicks(table: TrainingTable, params: TrainParams) -> None:
     clicks = int(table.click.sum())
     if 0 < clicks < len(table) or params.allow_prior:
         return
-    was = "no click" if clicks == 0 else "clicks only"
+    was = "there is no click" if clicks == 0 else "there are clicks only"
     raise TableError(
         f"click must be 0 in some and 1 in other of the {len(table)} rows of {table.source} to learn from, "
-        f"there are {was}: give more rows, or take a model that knows only the rate with --allow-prior"
+        f"{was}: give more rows, or take a model that knows only the rate with --allow-prior"
     )

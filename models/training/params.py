@@ -1,21 +1,20 @@
 """How to train: one frozen record, checked before any work is done."""
 
-import tomllib
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from models.errors import TableError
-from models.paths import no_file
+from models.keys import load_keys
 
 
 class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How to train.
 
     Attributes:
-        num_leaves: of a tree; events are rare, so that small trees and strong shrinkage generalise best (64 is
-            the limit of the scorer).
+        num_leaves: leaves of a tree, 2 to 31; events are rare, so that small trees and strong shrinkage
+            generalise best.
         learning_rate: shrinkage of each tree.
         max_rounds: most trees.
         fixed_rounds: trees where nothing can decide when to stop.
@@ -26,17 +25,17 @@ class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         min_data_per_group: fewest rows of a category that a split may single out; lowered for small tables
             to a hundredth of the rows.
         feature_fraction, bagging_fraction: share of features and of rows that each tree sees.
-        max_categories, min_count: of vocabularies, see `schema.fit_spec`.
-        num_threads: of LightGBM, which gives the same trees for any number (`deterministic`).
-        calibration_share, test_share: of the rows.
-        split_by: `time`, or a column: all rows of one value fall into one slice, see `training.split`.
-        negative_rate: share of the rows without a click that the trees of the click model are grown on, see
-            `training.sample`.
-        delay: `elapsed`, `buckets` or `none`, see `training.delay`; `auto` is `elapsed` where the table tells
+        max_categories: most values of a column that get a code of their own.
+        min_count: fewest rows that a value needs to get one.
+        num_threads: threads of LightGBM, which gives the same trees for any number.
+        calibration_share, test_share: share of the rows that calibrate, and that test.
+        split_by: `time`, or a column: all rows of one value fall into one slice.
+        negative_rate: share of the rows without a click that the trees of the click model are grown on.
+        delay: of conversions: `elapsed`, `buckets` or `none`; `auto` is `elapsed` where the table tells
             the times and holds enough conversions, else `none`.
         delay_by: a declared categorical column; each of its values with enough conversions gets a distribution
             of delays of its own.
-        value_model: `gamma`, `tweedie` or `lognormal`, see `training.value`; `auto` takes the best on held-out
+        value_model: of a conversion: `gamma`, `tweedie` or `lognormal`; `auto` takes the best on held-out
             rows, `none` makes none.
         allow_prior: make a click model of one leaf where the rows hold no click at all, or nothing else.
         drop_missing: leave out declared columns of which every value is missing, instead of refusing the table.
@@ -74,14 +73,7 @@ def load_params(path: Path) -> TrainParams:
     Raises:
         TableError: the file is missing, is not TOML, or holds a key or value that is not allowed.
     """
-    if why := no_file(path):
-        raise TableError(f"training parameters {path} must be a file, {why}")
-    try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), TrainParams)
-    except OSError as error:
-        raise TableError(f"training parameters {path} must be a readable file: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise TableError(f"training parameters {path} must be keys of TOML as documented: {error}") from error
+    return load_keys(path, TrainParams, "training parameters", "clearbid models params train")
 
 
 def check_params(params: TrainParams) -> None:

@@ -26,6 +26,7 @@ from models.segments.folder import Before, load_segments, save_segments
 from models.segments.report import FOUND, Report
 from simulator.broker.server import EmbeddedBroker
 from tests.support import factories as make
+from tests.support.bundles import make_bundle
 from tests.support.factories import S
 
 NOW_NS = 1_772_409_600 * S
@@ -52,6 +53,15 @@ def run(*arguments: object) -> Any:
     app = typer.Typer()
     cli.register(app)
     return CliRunner().invoke(app, ["profiles", "publish", *map(str, arguments)])
+
+
+def test_the_directory_of_a_model_is_told_to_be_one(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "m", 3)
+    done = run(tmp_path / "m", "--check")
+    assert isinstance(done.exception, ArtifactError)
+    assert "must be what `clearbid models segments` wrote, is the directory of a model: name" in str(
+        done.exception
+    )
 
 
 def test_a_profile_is_made_for_each_user_and_an_empty_one_for_who_left(found: Before) -> None:

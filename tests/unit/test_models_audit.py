@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ET
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,20 @@ def _times(click_after: int, convert_after: int, until: int) -> dict[str, Any]:
 def _no_event_after(day: int) -> list[int]:
     at, click = np.asarray(sound()["at_ns"]), clicks()
     return np.where(at - at[0] > day * DAY_NS, 0, click).tolist()
+
+
+def test_a_label_from_the_future_is_told_with_its_row_its_time_and_how_much_too_early(tmp_path):
+    table = sound()
+    at = np.asarray(table["at_ns"])
+    early = [None] * ROWS
+    early[40] = int(at[40]) - 3 * DAY_NS - 5 * HOUR_NS
+    table = table.append_column("click_at_ns", pa.array(early, pa.int64()))
+    backwards = table.take(pa.array(np.arange(ROWS)[::-1]))  # the row is that of the file, whatever its order
+    (fault,) = [one for one in audited(tmp_path, backwards).findings if one.check == "time order"]
+    when = datetime.fromtimestamp(int(at[40]) // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    assert fault.said == (
+        f"1 row has click_at_ns before at_ns, the first by 3 d 5 h: row {ROWS - 40} of t.parquet, shown at {when}"
+    )
 
 
 RANDOM = np.random.default_rng(9)

@@ -1,6 +1,7 @@
 """`clearbid models import`: a LightGBM text that was trained elsewhere becomes a bundle that bids."""
 
 import json
+import re
 
 import lightgbm as lgb
 import numpy as np
@@ -144,6 +145,64 @@ def test_table_that_is_too_small_is_refused(brought, tmp_path):
     small = write_parquet(tmp_path / "small.parquet", make_table(150))
     with pytest.raises(TableError, match="must have 100 rows in each half by time, had 75 and 75"):
         bring(brought, tmp_path / "m", table=small)
+
+
+def warned(folder, out, **changes):
+    said = []
+    bring(folder, out, warn=said.append, **changes)
+    return said
+
+
+def test_a_model_that_ranks_well_and_is_calibrated_on_steady_rows_is_not_warned_of(brought, tmp_path):
+    assert warned(brought, tmp_path / "m") == []
+
+
+def test_a_model_that_ranks_by_chance_is_warned_of_and_made(brought, tmp_path):
+    table = make_table(4000)
+    shuffled = np.random.default_rng(2).permutation(table["click"].to_numpy())
+    place = table.column_names.index("click")
+    table = table.set_column(place, "click", pa.array(shuffled))
+    table = table.set_column(
+        table.column_names.index("conversion"),
+        "conversion",
+        pa.array([0 if one else None for one in shuffled], pa.int8()),
+    )
+    path = write_parquet(tmp_path / "chance.parquet", table)
+    said = warned(brought, tmp_path / "m", table=path)
+    assert re.match(r"ctr: on the later half of the table its AUC is 0\.[45]\d+ \(0\.4.* to 0\.5", said[0])
+    assert "not shown to be above .5" in said[0]
+    assert any("normalized entropy is 1." in each for each in said)
+    app = typer.Typer()
+    register(app)
+    given = [brought / "click.txt", path, "--spec", brought / "spec.json", "--out", tmp_path / "again"]
+    done = CliRunner().invoke(app, ["models", "import", *map(str, given)])
+    assert done.exit_code == 0
+    assert "warning: ctr: on the later half" in done.stderr
+
+
+def test_a_calibration_that_later_rows_refute_is_warned_of_with_both_numbers(brought, tmp_path):
+    """The text gives log odds that are right in the second half; the first half had half the clicks."""
+    old = read_table(brought / "rows.parquet", DECLARATIONS)
+    spec = fit_spec(old.columns, DECLARATIONS)
+    params = {"objective": "binary", "verbose": -1, "num_leaves": 8, "num_threads": 1}
+    x = spec.encode_table(old.columns)
+    data = lgb.Dataset(x, old.click, categorical_feature=[0, len(spec) - 1], params=params)
+    lgb.train(params, data, 30).save_model(tmp_path / "binary.txt")
+    (tmp_path / "spec.json").write_bytes(spec.to_json())
+    table = make_table(4000)
+    click = table["click"].to_numpy().copy()
+    click[:2000] *= np.random.default_rng(1).random(2000) < 0.5
+    table = table.set_column(table.column_names.index("click"), "click", pa.array(click))
+    path = write_parquet(tmp_path / "moved.parquet", table)
+    (said,) = warned(
+        brought, tmp_path / "m", click=tmp_path / "binary.txt", spec=tmp_path / "spec.json", table=path
+    )
+    number = r"(\d\.\d{4})"
+    found = re.search(
+        rf"log loss {number} before, {number} after; predicted over happened {number} before, {number}", said
+    )
+    assert float(found[1]) < float(found[2])
+    assert float(found[4]) < 0.7 < 0.9 < float(found[3])
 
 
 def test_command_prints_what_was_made(brought, tmp_path):

@@ -128,7 +128,10 @@ def test_report_for_people_says_needs_bits_speed_and_verdict(tmp_path, app):
     [
         ({"num_leaves": 100}, "1 to 64 leaves, had .*: train it again with num_leaves=64"),
         ({"objective": "regression", "linear_tree": True}, "train with linear_tree=false"),
-        ({"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}, "was a random forest"),
+        (
+            {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5},
+            "a random forest.*boosting=gbdt",
+        ),
         ({"objective": "multiclass", "num_class": 2}, "num_class=1"),
         ({"names": ("colour", "age")}, "colour, age|age, colour"),
         ({"names": ("Column_0", "Column_1")}, "name their spec.json with --spec"),
@@ -150,7 +153,7 @@ def test_model_that_does_not_fit_ends_with_1_and_says_why(tmp_path, app, params,
         ((Feature("floor_cpm", "numeric", "request"),), "the 1 features of the spec, was on 2"),
         (
             (Feature("floor_cpm", "numeric", "request"), Feature("age", "numeric", "request")),
-            "feature 1 of m.txt must be age as in the spec, was region",
+            "named as in the spec, in its order, has region where the spec has age: name the spec",
         ),
         (
             (Feature("floor_cpm", "numeric", "request"), Feature("region", "numeric", "request")),
@@ -218,6 +221,57 @@ def test_bad_input_ends_with_2_where_a_model_that_does_not_fit_ends_with_1(tmp_p
     done = run(app, write(tmp_path / "m.txt", num_leaves=100))
     assert done.exit_code == 1
     assert "does not fit" in done.stdout
+
+
+def broken(text):
+    return text[: int(len(text) * 0.7)]
+
+
+@pytest.mark.parametrize(
+    ("params", "alter", "fault"),
+    [
+        ({"num_leaves": 100}, str, "tree 0 of the model must have 1 to 64 leaves"),
+        ({"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}, str, "was a random forest"),
+        ({}, broken, "was cut short in tree"),
+        ({}, lambda text: text[:60], "was cut short before its first tree"),
+    ],
+)
+def test_fault_of_a_refused_text_comes_first_and_nothing_is_said_of_what_was_not_read(
+    tmp_path, app, params, alter, fault
+):
+    names = ("floor_cpm", *(f"colour{place}" for place in range(35)))
+    path = write(tmp_path / "m.txt", names, **params)
+    path.write_text(alter(path.read_text()))
+    features = [Feature(name, "numeric", "request") for name in names]
+    done = run(app, path, "--spec", spec_file(tmp_path / "spec.json", *features))
+    assert done.exit_code == 1, done.output
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line[:1].strip()]
+    assert [words[0] for words in lines] == ["model", "verdict", "fault", "m.txt"]
+    assert fault in " ".join(done.stdout.split())
+    assert not {"needs", "note"} & {words[0] for words in lines}
+    assert lines[-1][1].strip() == "not read to its end"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_many_features_that_no_request_has_are_five_and_how_many_more(tmp_path, named):
+    names = tuple(f"colour{place}" for place in range(36))
+    path = write(tmp_path / "m.txt", names, rounds=40)
+    features = [Feature(name, "numeric", "request") for name in names]
+    report = check_file(path, spec=spec_file(tmp_path / "spec.json", *features) if named else None)
+    (fault,) = report.faults
+    assert re.search(r"were (colour\d+, ){4}colour\d+ and 31 more", fault)
+    assert "train it without them" in fault
+    assert "m.txt" not in fault
+    assert len(fault) < 500
+
+
+def test_many_names_of_another_spec_are_five_and_how_many_more(tmp_path):
+    path = write(tmp_path / "m.txt", tuple(f"colour{place}" for place in range(36)))
+    features = [Feature(f"segment:{place}", "numeric", "request") for place in range(36)]
+    report = check_file(path, spec=spec_file(tmp_path / "spec.json", *features))
+    (fault,) = report.faults
+    assert "has colour0 where the spec has segment:0, " in fault
+    assert " and 31 more: name the spec that it was trained with" in fault
 
 
 def test_what_keeps_from_looking_is_an_error(tmp_path):

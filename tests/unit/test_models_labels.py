@@ -15,11 +15,11 @@ from models.artifact import load_bundle
 from models.commands import register
 from models.commands.labels import label_word
 from models.dataset import read_table
-from models.evaluation.intervals import Sample
+from models.evaluation.intervals import Interval, Sample, judge, sample_of
 from models.evaluation.leaning import fault, predicts, still_to_come
 from models.evaluation.slices import by_column, flag
 from models.evaluation.slicing import slicing_of
-from models.evaluation.words import off_said
+from models.evaluation.words import calibration_said, off_said
 from models.reports import ModelReport
 from models.train import TrainParams, train_bundle
 from tests.support.delayed import DAY_NS, DECLARATIONS, delayed_clicks
@@ -148,6 +148,27 @@ def test_headline_verdict_and_warning_lean_the_same_way(
     assert later in said[2]
     other = "too many" if ratio < 1.0 else "too few"
     assert not [one for one in said if other in one]
+
+
+@pytest.mark.parametrize(
+    ("ratios", "said"),
+    [
+        (
+            (0.61, 0.57, 0.653),
+            "39.0% too few clicks on 90 impressions (95% interval 34.7% to 43.0% too few).",
+        ),
+        (
+            (1.2, 1.1, 1.3),
+            "20.0% too many clicks on 90 impressions (95% interval 10.0% to 30.0% too many).",
+        ),
+        ((0.99, 0.97, 1.02), "(95% interval 3.0% too few to 2.0% too many)."),
+    ],
+)
+def test_the_interval_leans_as_the_headline_does(ratios: tuple[float, float, float], said: str) -> None:
+    y = np.repeat([1.0, 0.0], [20, 70])
+    judged = judge(sample_of(y, np.full(90, 0.2)), draws=50)
+    judged = msgspec.structs.replace(judged, calibration_ratio=Interval(*ratios))
+    assert said in calibration_said("ctr", judged)
 
 
 def test_what_is_right_or_not_known_leans_nowhere() -> None:

@@ -1,6 +1,7 @@
 """`clearbid models landscape` and `calibration`, as a person runs them, on good and on bad input."""
 
 import json
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -15,7 +16,8 @@ from models.artifact import load_bundle
 from models.commands import register
 from models.dataset import table_from_arrow
 from models.errors import ArtifactError, TableError
-from models.landscape.page import cpm, first_shown
+from models.landscape.observations import ABOVE, EXACT, Observations
+from models.landscape.page import cpm, shown_span
 from models.landscape.store import load_landscape
 from models.landscape.strata import Strata, Stratum, largest
 from models.reliability.store import load_factor
@@ -168,11 +170,12 @@ def test_the_same_table_is_not_added_twice(app, bids, tmp_path):
     assert not (tmp_path / "n").exists()
 
 
-def test_the_page_says_which_strata_it_shows_and_begins_where_bids_win(app, tmp_path):
+def test_the_page_says_which_strata_it_shows_and_where_its_axis_ends(app, tmp_path):
     table = market(4000)
     price = table["price_cpm_micros"].to_pylist()
-    lowest = next(place for place, value in enumerate(price) if value is not None)
-    price[lowest] = 1.0  # one price of a millionth of a unit
+    paid = [place for place, value in enumerate(price) if value is not None]
+    for place in paid[::20]:
+        price[place] = 1.0  # one in twenty has no floor and no rival: a millionth of a unit
     place = table.column_names.index("price_cpm_micros")
     bids = write_market(
         tmp_path / "low.parquet", table.set_column(place, "price_cpm_micros", pa.array(price))
@@ -185,11 +188,34 @@ def test_the_page_says_which_strata_it_shows_and_begins_where_bids_win(app, tmp_
     shown = f"5 of {len(fit.strata) - 1} strata are shown, the largest of each level in turn"
     assert shown in " ".join(text.split())
     assert shown in " ".join(done.stdout.split())
-    begin = first_shown(1.0 - fit.survival[0])
-    assert fit.grid[begin] > 20_000  # the lowest price but one is near 0.1
+    bid = np.array(table["bid_cpm_micros"].to_pylist())
+    low, high = np.quantile(bid, [0.005, 0.995], method="inverted_cdf")
+    said = re.search(r"runs from (\S+) to (\S+) CPM", text)
+    assert said[2] == cpm(high)
+    assert float(said[1]) == pytest.approx(low / 10 / 1e6, rel=0.06)  # prices widen it by a decade at most
     ticks = [node.text for node in ET.fromstring(text.removeprefix("<!DOCTYPE html>")).iter("text")]
-    assert cpm(fit.grid[begin]) in ticks
+    assert said[1] in ticks
     assert "1e-06" not in ticks
+
+
+def observed(kinds, prices, bids, weights=None):
+    rows = np.arange(len(bids))
+    weight = np.ones(len(bids)) if weights is None else np.array(weights)
+    return Observations(
+        rows, np.array(kinds, np.int8), np.array(prices), np.array(bids), rows >= 0, weight, rows, {}
+    )
+
+
+def test_the_axis_spans_the_middle_of_bids_and_of_the_prices_near_them():
+    bids = np.geomspace(1e6, 1e7, 1001)
+    prices = bids / 2.0
+    low, high = shown_span(observed([EXACT] * 1001, prices, bids))
+    assert (low, high) == (prices[5], bids[995])
+    far = np.where(np.arange(1001) < 40, 1.0, prices)
+    assert shown_span(observed([EXACT] * 1001, far, bids))[0] == bids[5] / 10.0
+    assert shown_span(observed([ABOVE] * 1001, bids, bids)) == (bids[5], bids[995])
+    heavy = shown_span(observed([ABOVE] * 3, [1e6, 2e6, 3e6], [1e6, 2e6, 3e6], [0.001, 1.0, 0.001]))
+    assert heavy == (1e6, 4e6)  # one bid holds all of the middle: a doubling to either side
 
 
 def test_the_largest_strata_are_chosen_level_by_level():

@@ -157,7 +157,7 @@ def test_tables_of_every_page_scroll_in_a_frame_of_their_own(
         run(*arguments, "--page", page)
         text = page.read_text(encoding="utf-8")
         tree = ET.fromstring(text.removeprefix("<!DOCTYPE html>\n"))
-        frames = [node for node in tree.iter("div") if node.get("class") == "scroll"]
+        frames = [node for node in tree.iter("div") if "scroll" in (node.get("class") or "").split()]
         framed = sum(len(frame.findall("table")) for frame in frames)
         assert framed == len(list(tree.iter("table")))
         assert re.search(r"\.scroll \{[^}]*overflow-x: auto", text)

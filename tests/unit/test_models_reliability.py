@@ -19,7 +19,7 @@ from models.landscape.grid import price_grid
 from models.reliability.change import change_of, change_words
 from models.reliability.factor import Knots, PriceFactor, factor_of_bids, fit_price_factor
 from models.reliability.page import Shown, render
-from models.reliability.ratios import Tenth, by_tenths, events_interval, ratio_of, worst
+from models.reliability.ratios import Ratio, Tenth, by_tenths, events_interval, ratio_of, worst
 from models.reliability.report import ModelReliability, Sample
 from models.reliability.store import load_factor, save_factor
 from models.reliability.won import won_weights
@@ -503,3 +503,20 @@ def test_every_ratio_and_interval_is_inside_its_drawing(ratios):
     grid = [float(y) for y in re.findall(r'<line[^>]* y1="([\d.]+)"', drawing)]
     assert 3 <= len(grid) <= 7
     assert (min(grid), max(grid)) == (14.0, 196.0)
+
+
+def test_one_huge_interval_ends_in_an_arrow_instead_of_ruling_the_axis():
+    huge = Ratio(rows=1000, positives=1, predicted=2.0, happened=1.0, ratio=2.0, low=0.0019, high=500.0)
+    plain = ratio_of(np.full(1000, 0.05), np.repeat([1.0, 0.0], [50, 950]))
+    tenths = tuple(
+        Tenth(begin=k, end=k + 0.5, plain=one, weighted=None) for k, one in enumerate((plain, huge))
+    )
+    found = ModelReliability(name="ctr", overall=plain, weighted=None, won=None, tenths={"price": tenths})
+    page = render("t", "w", [[Shown("as it is", found)]], ())
+    drawing = page.split("<svg")[-1].split("</svg>")[0]
+    ticks = re.findall(r'class="end">([\d.]+)<', drawing)
+    assert ticks == ["0.1", "0.2", "0.5", "1", "2", "5", "10"]
+    assert drawing.count("beyond") == 2  # of the huge one, both ends
+    assert "An arrow: the interval goes on beyond the axis" in page
+    steady = render("t", "w", shown((1.0, 1.1)), ())
+    assert "An arrow" not in steady

@@ -175,6 +175,27 @@ def answers_fast(clicks: list[list[int]]) -> Rate:
     return _ByUser(user, labels, 2).rates(events, ones, ones > 0)[0]
 
 
+def test_interval_of_a_value_begins_above_nothing_and_holds_the_truth() -> None:
+    from models.segments.response import _ByUser
+
+    random = np.random.default_rng(4)
+    users, truth, held, drawn = 400, 0.05 * np.exp(0.5), 0, 300
+    labels, ones = np.zeros(users, dtype=np.int64), np.ones(users)
+    for _ in range(drawn):
+        worth = random.lognormal(0.0, 1.0, users) * (random.random(users) < 0.05)
+        (rate,) = _ByUser(np.arange(users), labels, 1).rates(worth, ones, ones > 0, share=False)
+        assert 0.0 < rate.low < rate.rate < rate.high
+        held += rate.low < truth < rate.high
+    assert 0.85 < held / drawn <= 1.0
+    few = np.where(
+        np.arange(users) == 3, 1.0, 0.0
+    )  # one user brought it all: normal, it would begin at -0.96 of it
+    (rate,) = _ByUser(np.arange(users), labels, 1).rates(few, ones, ones > 0, share=False)
+    assert rate.low > 0.0
+    (none,) = _ByUser(np.arange(users), labels, 1).rates(0.0 * few, ones, ones > 0, share=False)
+    assert (none.rate, none.low, none.high) == (0.0, None, None)
+
+
 def test_holm_takes_the_steps_of_the_paper() -> None:
     p = np.array([0.01, 0.04, 0.03, 0.005])
     assert holm_corrected(p).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])

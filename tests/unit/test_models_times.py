@@ -34,13 +34,13 @@ def test_times_in_order_are_read():
     [
         (
             {"click_at_ns": [9 * S, None, 33 * S]},
-            r"click_at_ns must not be before at_ns, was 1 s before it \(row 1, t\)",
+            r"click_at_ns must not be before at_ns, was 1.0 s before it \(row 1, t\)",
         ),
         (
             {"conversion_at_ns": [10 * S + 1, None, None]},
             r"conversion_at_ns must not be before click_at_ns, .* \(row 1",
         ),
-        ({"click_at_ns": None, "conversion_at_ns": [5 * S, None, None]}, r"before at_ns, was 5 s before"),
+        ({"click_at_ns": None, "conversion_at_ns": [5 * S, None, None]}, r"before at_ns, was 5.0 s before"),
         (
             {"observed_until_ns": [90 * S, 19 * S, 90 * S]},
             r"observed_until_ns must not be before at_ns, .* \(row 2",
@@ -51,7 +51,7 @@ def test_times_in_order_are_read():
         ),
         (
             {"observed_until_ns": [14 * S, 90 * S, 90 * S]},
-            r"before conversion_at_ns, was 1 s .*a label from the future",
+            r"before conversion_at_ns, was 1.0 s .*a label from the future",
         ),
         (
             {"conversion_at_ns": [15 * S, None, 40 * S]},

@@ -115,7 +115,7 @@ def test_few_conversions_make_a_prior_of_one_leaf(tmp_path):
 def test_table_without_a_click_still_gives_a_bundle_that_scores(tmp_path):
     table = load(make_table(300, click_rate=1e-12))
     assert table.click.sum() == 0
-    with pytest.raises(TableError, match=r"there are no click: give more rows, or .* --allow-prior"):
+    with pytest.raises(TableError, match=r"there is no click: give more rows, or .* --allow-prior"):
         train_bundle(table, DECLARATIONS, tmp_path / "m", params=PARAMS)
     params = msgspec.structs.replace(PARAMS, allow_prior=True)
     bundle = train_bundle(table, DECLARATIONS, tmp_path / "m", params=params)
@@ -191,6 +191,15 @@ def test_one_altered_byte_is_found(copied, name):
     ) as caught:
         load_bundle(copied)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.97])
+@pytest.mark.parametrize("name", ["spec.json", "ctr.txt", "calibration.json"])
+def test_a_file_that_was_cut_is_told_from_one_that_was_altered(copied, name, share):
+    data = (copied / name).read_bytes()
+    (copied / name).write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ArtifactError, match=rf"{name} must be whole, was cut short at [\d,]+ bytes?: copy"):
+        load_bundle(copied)
 
 
 def test_altered_metric_in_the_manifest_is_found(copied):

@@ -1,5 +1,6 @@
 """Steps of training beside the models: slices, checks of the table, parameters, the search for better ones."""
 
+import re
 import sys
 
 import msgspec
@@ -10,6 +11,8 @@ import pytest
 from models.artifact import load_bundle
 from models.dataset import TrainingTable, table_from_arrow
 from models.errors import ArtifactError, TableError
+from models.keys import keys_listed, load_keys
+from models.renewal.settings import RenewalSettings, load_settings
 from models.schema import Declaration
 from models.scorer import Scorer
 from models.train import TrainParams, train_bundle
@@ -125,12 +128,51 @@ def test_parameters_of_a_file(tmp_path):
     path = tmp_path / "p.toml"
     path.write_text('num_leaves = 16\ndelay = "none"\n')
     assert load_params(path) == TrainParams(num_leaves=16, delay="none")
-    for text, said in (("leaves = 3", "leaves"), ('delay = "later"', "delay"), ("num_leaves = ", "TOML")):
+    for text, said in (
+        (
+            "rounds = 3",
+            r"unknown key rounds in .*p\.toml; nearest: max_rounds, .*; allowed: num_leaves, learn",
+        ),
+        ("colour = 3", r"unknown key colour in .*p\.toml; allowed: num_leaves, "),
+        ('delay = "later"', "delay"),
+        ("num_leaves = ", "TOML"),
+    ):
         path.write_text(text)
         with pytest.raises(TableError, match=said):
             load_params(path)
     with pytest.raises(TableError, match=r"none\.toml must be a file, is not there"):
         load_params(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("kind", [TrainParams, RenewalSettings])
+def test_the_list_of_keys_is_a_file_of_all_of_them_at_their_defaults_each_with_its_words(kind, tmp_path):
+    text = keys_listed(kind)
+    path = tmp_path / "p.toml"
+    path.write_text(text)
+    assert load_keys(path, kind, "these", "this") == kind()
+    for name in (field.name for field in msgspec.structs.fields(kind)):
+        assert re.search(rf"^(# )?{name} =|^\[{name}\]$", text, re.M), name
+    assert all(len(line) > 6 for line in text.splitlines() if line.startswith("# "))
+    assert "# most trees.\nmax_rounds = 400\n" in text or kind is not TrainParams
+
+
+def test_a_key_of_renewal_that_stands_in_no_table_or_the_wrong_one_is_told_where_it_belongs(tmp_path):
+    path = tmp_path / "p.toml"
+    for text, said in (
+        (
+            "num_leaves = 8",
+            r"unknown key num_leaves in renewal settings .*; it is a key of its table \[train\]",
+        ),
+        ("[train]\nnumleaves = 8", r"unknown key numleaves in \[train\] of .*; nearest: num_leaves, "),
+        (
+            "[drift]\npsy = 8",
+            r"unknown key psy in \[drift\] of .*; nearest: psi; allowed: psi, ks, calibration",
+        ),
+        ("train = 8", "Expected `object`, got `int` at `train`"),
+    ):
+        path.write_text(text)
+        with pytest.raises(TableError, match=said):
+            load_settings(path)
 
 
 def test_search_begins_with_the_defaults_and_finds_the_same_again(tmp_path):
