@@ -375,11 +375,13 @@ class Leasing:
         Returns:
             Whether it knows all there is to tell.
         """
-        terms = (grant.granted, grant.bid_until_ns, account.limit)
-        if grant.sent is not None and grant.sent.terms == terms:
-            if grant.sent.spent == account.booked:
+        terms, sent = (grant.granted, grant.bid_until_ns, account.limit), grant.sent
+        if sent is not None and grant.granted < sent.terms[0] and grant.bid_until_ns == sent.terms[1]:
+            return True  # handed on after its end: a seat takes less only with a later end, which it is told then
+        if sent is not None and sent.terms == terms:
+            if sent.spent == account.booked:
                 return True
-            if now_ns - grant.sent.at_ns < self._rules.spent_refresh_ns:
+            if now_ns - sent.at_ns < self._rules.spent_refresh_ns:
                 return False
         grant.tell(terms, account.booked, now_ns)
         draft.leases.append(self._lease(account, grant, seats))

@@ -126,11 +126,11 @@ async def test_a_resume_reaches_a_running_bidder_within_a_second(tmp_path: Path)
 
 
 async def test_a_raised_budget_is_bid_with_within_a_second(tmp_path: Path) -> None:
-    """Ten bids take all the money there is."""
+    """Nine bids take all the money there is: of the tenth a part is kept back for late wins."""
     async with market(tmp_path, budget_nanos=10 * BID_NANOS) as it:
         await it.until_bids(True)
         more = [await it.bids() for _ in range(20)]
-        assert sum(more) == 9
+        assert sum(more) == 8
         assert not more[-1]
         began_s = time.monotonic()
         await it.change("set-budget", "c1", "1.00")

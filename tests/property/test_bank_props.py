@@ -65,13 +65,15 @@ class Worker:
     bid_until_ns: int = 0
     reserved: dict[str, Bid] = field(default_factory=dict)
 
-    def take(self, lease: Lease) -> None:
+    def take(self, lease: Lease, now_ns: int) -> None:
         if lease.seat != self.seat or lease.start_id != self.start_id:
             return
         assert self.epoch in {0, lease.epoch}
         assert lease.bid_until_ns >= self.bid_until_ns, "leases come in order"
         if lease.granted_nanos < self.granted:
-            assert lease.bid_until_ns > self.bid_until_ns, "a grant only grows within a lease"
+            if lease.bid_until_ns == self.bid_until_ns:
+                assert lease.bid_until_ns < now_ns, "a grant only grows within a lease that may be bid on"
+                return  # less is taken with a later end only, as `Wallet.lease` has it
             assert lease.granted_nanos >= self.granted - self.free, "only free money is taken back"
         self.epoch, self.granted, self.bid_until_ns = lease.epoch, lease.granted_nanos, lease.bid_until_ns
 
@@ -124,7 +126,7 @@ class World(RuleBasedStateMachine):
         self.books.write(Batch(steps=[effects.rows]))
         for lease in effects.leases:
             for worker in self.workers:
-                worker.take(lease)
+                worker.take(lease, self.now_ns)
 
     def _book(self, notices: Sequence[Notice]) -> None:
         effects = self.bank.apply(notices, self.now_ns)
@@ -288,7 +290,7 @@ def test_a_feasible_budget_is_granted_and_spent_to_the_last_nano() -> None:
         bank.apply([worker.report(now_ns) for worker in workers], now_ns)
         for lease in bank.tick(now_ns).leases:
             for worker in workers:
-                worker.take(lease)
+                worker.take(lease, now_ns)
         for worker in workers:
             price = min(3, worker.free)
             if price > 0:
@@ -322,7 +324,7 @@ def test_a_budget_cut_below_what_is_committed_is_still_spent_to_the_last_nano(
         bank.apply([worker.report(now_ns) for worker in workers], now_ns)
         for lease in bank.tick(now_ns).leases:
             for worker in workers:
-                worker.take(lease)
+                worker.take(lease, now_ns)
         (report,) = bank.report()
         if report.spend_nanos >= 500 and not budget and report.leased_nanos > cut:
             budget = report.spend_nanos + report.leased_nanos - cut

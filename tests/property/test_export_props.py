@@ -165,7 +165,7 @@ def test_exported_features_are_what_the_engine_scored_at_length(request: pytest.
 def test_the_markets_hold_all_that_could_differ() -> None:
     """Deals, apps, each media, floors in other currencies, what the law takes away, and what is unknown."""
     met: Counter[str] = Counter()
-    for seed in range(24):
+    for seed in range(48):
         _, bodies = _open(seed)
         by_id = {(request := orjson.loads(body))["id"]: request for body in bodies}
         run = _check(seed)
@@ -210,7 +210,7 @@ def test_the_markets_hold_all_that_could_differ() -> None:
 @pytest.mark.parametrize("name", RAW_FEATURES)
 def test_a_table_with_one_feature_changed_is_noticed(name: str) -> None:
     """The control: what compares must see each feature, else that nothing differs would say nothing."""
-    run = _run(3)
+    run = _run(8)
     assert run.table is not None
     feature = next(one for one in run.model.spec.features if one.name == name)
     other: object = 77.5 if feature.kind == "numeric" else "not seen"
@@ -228,7 +228,7 @@ def test_a_table_with_one_feature_changed_is_noticed(name: str) -> None:
 
 
 def test_a_segment_left_out_is_noticed() -> None:
-    run = _run(3)
+    run = _run(8)
     assert run.table is not None
     place = next(n for n, ids in enumerate(run.table.columns["segments"]) if ids)
     segments = list(run.table.columns["segments"])

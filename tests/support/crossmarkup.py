@@ -14,6 +14,9 @@ _VERSIONS = {2: "2.0", 3: "3.0", 7: "4.0", 11: "4.1", 13: "4.2", 15: "4.3"}
 _ENDINGS = {"png": "image/png", "gif": "image/gif", "webp": "image/webp", "svg": "image/svg+xml"}
 _CLOCK = re.compile(r"(\d\d):(\d\d):(\d\d)\Z")
 
+_SHOWN = 1
+"""Event of an impression (native 1.2, section 7.6)."""
+
 
 def markup_faults(
     bid: dict[str, Any], creative: Any, medium: str, slot: dict[str, Any], *, secure: bool
@@ -120,13 +123,18 @@ def _native(bid: dict[str, Any], creative: Any, slot: dict[str, Any]) -> tuple[l
     urls = [one["img"]["url"] for one in given.values() if "img" in one] + [
         answer.get("link", {}).get("url", "")
     ]
-    pixels = [one["url"] for one in answer.get("eventtrackers", ())]
-    if pixels and not _takes_pixels(order):
-        found.append("eventtrackers not asked for")
+    trackers = answer.get("eventtrackers", ())
+    for event in {one["event"] for one in trackers}:
+        if not _takes_pixels(order, event):
+            found.append(f"eventtracker {event} not asked for")
+    pixels = [one["url"] for one in trackers if one["event"] == _SHOWN]
+    views = [one["url"] for one in trackers if one["event"] != _SHOWN]
     pixels += answer.get("imptrackers", [])
     if len(pixels) != 1:
         found.append(f"pixels {pixels}")
-    return found, urls + pixels
+    if len(views) > 1:
+        found.append(f"views {views}")
+    return found, urls + pixels + views
 
 
 def _key(value: Any) -> str:
@@ -141,9 +149,10 @@ def _required(asset: dict[str, Any]) -> bool:
         return True
 
 
-def _takes_pixels(order: dict[str, Any]) -> bool:
+def _takes_pixels(order: dict[str, Any], event: int) -> bool:
     return any(
-        read.soft(read.whole, one.get("event")) == 1 and 1 in read.soft_list(read.whole, one.get("methods"))
+        read.soft(read.whole, one.get("event")) == event
+        and 1 in read.soft_list(read.whole, one.get("methods"))
         for one in read.soft_list(read.record, order.get("eventtrackers"))
     )
 

@@ -113,7 +113,7 @@ def test_the_parts_allow_each_other_the_same_patience_on_the_wall(speedup: float
 def test_settings_of_any_speed_are_allowed_ones(plan: Plan, speedup: float, tmp_path: Path) -> None:
     assert 60.0 <= times_for(speedup) <= LONGEST_S
     path = tmp_path / "clearbid.toml"
-    path.write_text(_config(plan, "127.0.0.1:9092", tmp_path, speedup))
+    path.write_text(_config(plan, "127.0.0.1:9092", tmp_path, times_for(speedup)))
     load_config(path, env={})
 
 
@@ -126,7 +126,7 @@ def test_four_processes_have_the_rules_of_one(plan: Plan, tmp_path: Path) -> Non
     """But for where they are, and how often a seat hears of spend alone."""
     speedup = 20_000.0
     path = tmp_path / "clearbid.toml"
-    path.write_text(_config(plan, "127.0.0.1:9092", tmp_path, speedup))
+    path.write_text(_config(plan, "127.0.0.1:9092", tmp_path, times_for(speedup)))
     config = load_config(path, env={})
     one = settings_for(plan, speedup, config.track.public_url)
     several = config.engine_settings()
@@ -138,7 +138,7 @@ def test_four_processes_have_the_rules_of_one(plan: Plan, tmp_path: Path) -> Non
 
 
 def test_two_runs_on_one_broker_share_no_topic(plan: Plan, tmp_path: Path) -> None:
-    texts = [_config(plan, "127.0.0.1:9092", tmp_path, 1.0) for _ in range(2)]
+    texts = [_config(plan, "127.0.0.1:9092", tmp_path, times_for(1.0)) for _ in range(2)]
     one, two = (tomllib.loads(text) for text in texts)
     assert one["kafka"]["prefix"] != two["kafka"]["prefix"]
     assert one["track"]["secret"] != two["track"]["secret"]
@@ -163,7 +163,7 @@ def test_figures_that_are_not_there_yet_are_none(tmp_path: Path) -> None:
 
 
 def test_two_runs_in_one_second_have_a_folder_each(tmp_path: Path) -> None:
-    one, two = (commands._run_folder(tmp_path / "runs") for _ in range(2))
+    one, two = (commands.run_folder(tmp_path / "runs") for _ in range(2))
     assert one != two
     assert one.is_dir()
     assert two.is_dir()
@@ -172,4 +172,4 @@ def test_two_runs_in_one_second_have_a_folder_each(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_wrong_input(tmp_path: Path) -> None:
     (tmp_path / "file").touch(mode=stat.S_IRUSR)
     with pytest.raises(InputError, match=r"--out must be a folder to write to, was .*file"):
-        commands._run_folder(tmp_path / "file")
+        commands.run_folder(tmp_path / "file")
