@@ -12,7 +12,7 @@ import msgspec
 
 from bidder.core.campaigns import Advertiser, Campaign, Status, check_campaigns
 from bidder.core.creatives import Words
-from bidder.core.engine import Engine, Prepared
+from bidder.core.engine import Engine
 from bidder.core.exposures import Exposure
 from bidder.core.messages import (
     CAMPAIGNS,
@@ -30,6 +30,7 @@ from bidder.core.messages import (
     Settlement,
     Settlements,
 )
+from bidder.core.prepared import Prepared
 from bidder.core.profiles import Profile
 from bidder.core.table import LineTable
 from bidder.errors import InputError

@@ -293,5 +293,5 @@ def test_exposures_profiles_and_counts_reach_the_engine(inbox: Inbox, engine: En
     )
     inbox.apply([("exposures", encode(shown)), ("exposures", b"{")], 0)
     assert engine.gate.profiles.segments(int(user, 16), 0) == ("s9",)
-    assert (float(engine._creative_shown[0]), float(engine._creative_clicked[0])) == (50.0, 5.0)
+    assert (float(engine._shown.impressions[0]), float(engine._shown.clicks[0])) == (50.0, 5.0)
     assert inbox.refused == {"unreadable": 1}
