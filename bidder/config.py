@@ -89,13 +89,16 @@ class KafkaSection(_Section, frozen=True):
     bootstrap: `host:port[,host:port...]`. prefix: before every topic and group, where several installations share
     a broker. partitions: of topics that we create; requests, exposures and profiles are keyed by user, so all three
     must have the same number. exposure_hours: how long a topic for exposures that we create keeps them; frequency
-    caps are rebuilt from it, so it must be no shorter than the longest of them.
+    caps are rebuilt from it, so it must be no shorter than the longest of them. replicas: copies of each partition of
+    topics that we create, at most as many as there are brokers; money and notices are acknowledged by all copies but
+    one. Three outlive the loss of a broker, one does not.
     """
 
     bootstrap: _Bootstrap = "127.0.0.1:9092"
     prefix: _Prefix = ""
     partitions: Annotated[int, msgspec.Meta(gt=0, le=1_000)] = 4
     exposure_hours: Annotated[int, msgspec.Meta(gt=0, le=24 * 400)] = 24 * 35
+    replicas: Annotated[int, msgspec.Meta(gt=0, le=100)] = 1
 
 
 class AccountSection(_Section, frozen=True):

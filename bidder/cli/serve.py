@@ -341,12 +341,16 @@ async def _start_metrics(stack: AsyncExitStack, config: "Config", metrics: "Metr
 
 async def connected(config: "Config") -> "KafkaPlace":
     """The broker, with every topic there."""
-    from bidder.core.messages import COMPACTED, EXPOSURES, TOPICS
+    from bidder.core.messages import COMPACTED, EXPOSURES, GUARDED, TOPICS
     from bidder.runtime.kafka_prefix import KafkaPlace
 
     place = KafkaPlace(config.kafka.bootstrap, config.kafka.prefix)
     await place.ensure_topics(
-        dict.fromkeys(TOPICS, config.kafka.partitions), COMPACTED, {EXPOSURES: config.kafka.exposure_hours}
+        dict.fromkeys(TOPICS, config.kafka.partitions),
+        COMPACTED,
+        {EXPOSURES: config.kafka.exposure_hours},
+        config.kafka.replicas,
+        GUARDED,
     )
     return place
 
