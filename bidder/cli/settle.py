@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bidder.cli.options import ConfigOption, DbOption, JsonOption, configured
+from bidder.cli.options import ConfigOption, DbOption, JsonOption, configured, existing_store
 from bidder.errors import InputError
 from bidder.money import NANOS_PER_UNIT, format_decimal, parse_decimal
 
@@ -54,7 +54,7 @@ def _settle(
 
     settings = configured(config, db=db)
     rules, now_ns = bank_rules(settings), time.time_ns()
-    with Database(_path(settings)) as database:
+    with Database(existing_store(settings.store)) as database:
         ledger, store = Ledger(database), CampaignStore(database)
         if unbilled:
             wins = [
@@ -126,7 +126,7 @@ def _reconcile(
     if exchange:
         lines = [line for line in lines if line.exchange == exchange]
     tolerance_ppm = _percent(tolerance)
-    with Database(_path(settings)) as database:
+    with Database(existing_store(settings.store)) as database:
         booked = Ledger(database).booked(time_zone, exchange)
     rows = reconcile(lines, booked, [day_number(day)] if day is not None else [])
     totals = [total(rows, name) for name in sorted({row.exchange for row in rows})]
@@ -167,13 +167,6 @@ def _percent(text: str) -> int:
     if ppm < 0:
         raise InputError(f"--tolerance must be >= 0, was {text}")
     return ppm
-
-
-def _path(settings: "Config") -> Path:
-    path = Path(settings.store.path)
-    if not path.exists():
-        raise InputError(f"database {path} must be there, was not: name it by --db")
-    return path
 
 
 def date_of(day: int) -> str:

@@ -92,7 +92,7 @@ def test_half_a_shared_clock_is_refused(clock: tuple[int | None, int | None, flo
 def test_options_win_over_the_configuration(tmp_path: Path) -> None:
     file = tmp_path / "clearbid.toml"
     file.write_text("[kafka]\nbootstrap = 'a:1'\n[store]\npath = 'a.db'\n")
-    config = configured(file, kafka="b:2", db=Path("b.db"))
+    config = configured(file, kafka="b:2", db="b.db")
     assert (config.kafka.bootstrap, config.store.path) == ("b:2", "b.db")
     with pytest.raises(ConfigError, match="bootstrap in --kafka"):
         configured(file, kafka="b")

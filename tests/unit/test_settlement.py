@@ -151,8 +151,10 @@ def test_a_win_that_nobody_billed_counts_once_its_billing_time_is_over(database:
     assert ledger.unbilled_wins(over_ns + 1, RULES.keep_ns) == []
 
 
-def test_the_command_shows_days_and_wins(path: Path, database: Database) -> None:
-    write(database, booking("a"), booking("won", WIN), booking("old", bid_at_ns=NOON_NS - 9 * DAY_NS))
+def test_the_command_shows_days_and_wins(place: str) -> None:
+    path = place
+    with Database(place) as database:
+        write(database, booking("a"), booking("won", WIN), booking("old", bid_at_ns=NOON_NS - 9 * DAY_NS))
     rows = orjson.loads(clearbid("settle", "--json", "--db", path).output)
     assert [(row["day"], row["billed"], row["unbilled_wins"], row["final"]) for row in rows] == [
         ("2024-09-25", 1, 0, True),
