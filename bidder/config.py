@@ -149,6 +149,7 @@ class BankSection(_Section, frozen=True):
     `measured`. late_quantile: that the measured share is to hold at; late_start: the share while too little was
     measured; late_floor, late_ceiling: its least and most. late_window_hours: how long what was measured counts.
     late_tail_seconds: how long after a booking others of its time may still come late.
+    metrics_host, metrics_port: where `GET /metrics` is answered; 0 for nowhere.
     """
 
     lease_seconds: Seconds = 30.0
@@ -164,6 +165,8 @@ class BankSection(_Section, frozen=True):
     late_ceiling: _PartShare = 0.25
     late_window_hours: Annotated[int, msgspec.Meta(gt=0, le=1_440)] = 168
     late_tail_seconds: Seconds = 3_600.0
+    metrics_host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
+    metrics_port: Annotated[int, msgspec.Meta(ge=0, lt=65_536)] = 0
 
 
 class BidSection(_Section, frozen=True):

@@ -228,6 +228,10 @@ class Bank:
         """Conversions that count for no bid, by advertiser and reason."""
         return self._attribution.unattributed()
 
+    def late_share_ppm(self, now_ns: int) -> int:
+        """Millionths of what may still come that are kept back for late spend."""
+        return self._lateness.share_ppm(now_ns)
+
     def accounts(self) -> list[AccountReport]:
         """Every budget on which something may still be booked, in the order of their ids."""
         locked = self._leasing.locked()
