@@ -89,13 +89,16 @@ class KafkaSection(_Section, frozen=True):
     bootstrap: `host:port[,host:port...]`. prefix: before every topic and group, where several installations share
     a broker. partitions: of topics that we create; requests, exposures and profiles are keyed by user, so all three
     must have the same number. exposure_hours: how long a topic for exposures that we create keeps them; frequency
-    caps are rebuilt from it, so it must be no shorter than the longest of them.
+    caps are rebuilt from it, so it must be no shorter than the longest of them. replicas: copies of each partition of
+    topics that we create, at most as many as there are brokers; money and notices are acknowledged by all copies but
+    one. Three outlive the loss of a broker, one does not.
     """
 
     bootstrap: _Bootstrap = "127.0.0.1:9092"
     prefix: _Prefix = ""
     partitions: Annotated[int, msgspec.Meta(gt=0, le=1_000)] = 4
     exposure_hours: Annotated[int, msgspec.Meta(gt=0, le=24 * 400)] = 24 * 35
+    replicas: Annotated[int, msgspec.Meta(gt=0, le=100)] = 1
 
 
 class AccountSection(_Section, frozen=True):
@@ -146,6 +149,7 @@ class BankSection(_Section, frozen=True):
     `measured`. late_quantile: that the measured share is to hold at; late_start: the share while too little was
     measured; late_floor, late_ceiling: its least and most. late_window_hours: how long what was measured counts.
     late_tail_seconds: how long after a booking others of its time may still come late.
+    metrics_host, metrics_port: where `GET /metrics` is answered; 0 for nowhere.
     """
 
     lease_seconds: Seconds = 30.0
@@ -161,6 +165,8 @@ class BankSection(_Section, frozen=True):
     late_ceiling: _PartShare = 0.25
     late_window_hours: Annotated[int, msgspec.Meta(gt=0, le=1_440)] = 168
     late_tail_seconds: Seconds = 3_600.0
+    metrics_host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
+    metrics_port: Annotated[int, msgspec.Meta(ge=0, lt=65_536)] = 0
 
 
 class BidSection(_Section, frozen=True):

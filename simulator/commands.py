@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bidder.cli.options import ConfigOption
+
 if TYPE_CHECKING:
     from simulator.export.run import Exported, Progress
     from simulator.replay import Replayed
@@ -134,8 +136,15 @@ def export(
         Path | None, typer.Option(metavar="FILE", help="The decision log, if it is elsewhere.")
     ] = None,
     db: Annotated[
-        Path | None, typer.Option("--db", metavar="FILE", help="The bank's database, if it is elsewhere.")
+        str | None,
+        typer.Option(
+            "--db",
+            metavar="FILE",
+            help="The bank's database, if it is elsewhere: a file, or a postgresql:// URL; else clearbid.db of the "
+            "run, else store.url of the configuration.",
+        ),
     ] = None,
+    config: ConfigOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write the bids of a run as a training table: what the bidder saw of each, and what became of it."""
@@ -148,7 +157,7 @@ def export(
     until_ns = instant_of(until, "--until") if until is not None else FAR_NS
     if since_ns >= until_ns:
         raise InputError(f"--since must be before --until, was {since}, and {until}")
-    source = source_of(run, decisions, db)
+    source = source_of(run, decisions, _store_of(run, db, config))
     with _bar(quiet=json) as progress:
         done = export_run(
             source, out, with_lost=with_lost, since_ns=since_ns, until_ns=until_ns, progress=progress
@@ -159,6 +168,16 @@ def export(
         sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
     else:
         _print_export(done)
+
+
+def _store_of(run: Path, db: str | None, config: Path | None) -> str | None:
+    """Of the database that is not the run's own: one that is named, else one at the URL of the configuration."""
+    from bidder.cli.options import configured
+    from simulator.export.run import DATABASE
+
+    if db is not None:
+        return configured(config, db=db).store.place
+    return None if (run / DATABASE).exists() else configured(config).store.url
 
 
 @contextmanager

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bidder.core.engine import Engine, Prepared, outputs_of
+from bidder.core.call import outputs_of
+from bidder.core.engine import Engine
 from bidder.core.inbox import Inbox
+from bidder.core.prepared import Prepared
 from bidder.core.scoring import NATIVE_MARK, Model
 from bidder.core.settings import EngineSettings
 from bidder.core.warm import warm_kernels

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bidder.cli.options import ConfigOption, DbOption, JsonOption, configured
+from bidder.cli.options import ConfigOption, DbOption, JsonOption, configured, existing_store
 from bidder.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _brakes(db: DbOption = None, config: ConfigOption = None, json: JsonOption =
     from bidder.store.brakes import BrakeStore
     from bidder.store.database import Database
 
-    with Database(_path(db, config)) as database:
+    with Database(existing_store(configured(config, db=db).store)) as database:
         rows = BrakeStore(database).history()
     if json:
         typer.echo(msgspec.json.encode([row._asdict() for row in rows]).decode())
@@ -104,7 +104,7 @@ def _named(everybody: bool, advertiser: str | None, campaign: str | None, line_i
 
 
 def _write(
-    db: Path | None, config: Path | None, name: str, reason: str, by: str | None, *, stopped: bool
+    db: str | None, config: Path | None, name: str, reason: str, by: str | None, *, stopped: bool
 ) -> "Brake":
     from bidder.store.brakes import BrakeStore
     from bidder.store.database import Database
@@ -114,17 +114,10 @@ def _write(
             raise InputError(
                 f"{what} must have at most {_LONGEST_TEXT} characters without NUL, had {len(text)}"
             )
-    with Database(_path(db, config)) as database:
+    with Database(existing_store(configured(config, db=db).store)) as database:
         store = BrakeStore(database)
         set_brake = store.stop if stopped else store.go
         return set_brake(name, at_ns=time.time_ns(), actor=by or _user(), reason=reason)
-
-
-def _path(db: Path | None, config: Path | None) -> Path:
-    path = Path(configured(config, db=db).store.path)
-    if not path.exists():
-        raise InputError(f"database {path} must be there, was not: import a sheet first, or name it by --db")
-    return path
 
 
 def _user() -> str:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bidder.cli.options import ConfigOption, DbOption, JsonOption, configured
+from bidder.cli.options import ConfigOption, DbOption, JsonOption, configured, existing_store, store_is_there
 from bidder.errors import InputError
 from bidder.money import NANOS_PER_UNIT, format_decimal, parse_decimal
 
 if TYPE_CHECKING:
-    from bidder.config import StoreSection
     from bidder.core.campaigns import Advertiser, Campaign, Status
     from bidder.store.campaigns import CampaignStore, PutResult
     from bidder.store.sheet import Sheet
@@ -76,7 +75,7 @@ def _check(file: _File, db: DbOption = None, config: ConfigOption = None) -> Non
     sheet = _read(file, config)
     campaigns: dict[str, Campaign] = {}
     advertisers: dict[str, Advertiser] = {}
-    if _is_there(configured(config, db=db).store):
+    if store_is_there(configured(config, db=db).store):
         with _store(db, config) as store:
             campaigns, advertisers = store.all(), store.advertisers()
     check_line_ids((campaigns | {campaign.id: campaign for campaign in sheet.campaigns}).values())
@@ -241,22 +240,13 @@ def _history(
 
 
 @contextmanager
-def _store(db: Path | None, config: Path | None, *, create: bool = False) -> "Iterator[CampaignStore]":
+def _store(db: str | None, config: Path | None, *, create: bool = False) -> "Iterator[CampaignStore]":
     from bidder.store.campaigns import CampaignStore
     from bidder.store.database import Database
 
     store = configured(config, db=db).store
-    if not create and not _is_there(store):
-        raise InputError(
-            f"database {store.path} must be there, was not: import a sheet first, or name it by --db"
-        )
-    with Database(store.place) as database:
+    with Database(store.place if create else existing_store(store)) as database:
         yield CampaignStore(database)
-
-
-def _is_there(store: "StoreSection") -> bool:
-    """Whether there is a store to read: one at a URL is made empty where it was not."""
-    return store.url is not None or Path(store.path).exists()
 
 
 def _read(file: Path, config: Path | None) -> "Sheet":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bidder.cli.compiling import compiling_told
-from bidder.cli.options import DbOption, JsonOption
+from bidder.cli.options import DbOption, JsonOption, configured, existing_store
 from bidder.cli.price_story import Reasoner, price_table
 from bidder.cli.requests import request_id_of, requests_of
 from bidder.cli.sample import (
@@ -76,7 +76,7 @@ def explain(
     from bidder.core.explain import Explainer
 
     now_ns, own = instant_of(at), settings_of(settings)
-    tree = tree_of(campaigns, db, own.currency)
+    tree = tree_of(campaigns, _place(campaigns, db, settings), own.currency)
     _check_line_item(line_item, tree)
     with compiling_told():
         engine = engine_of(tree, own, model_of(model), "clearbid", now_ns, _amount(granted))
@@ -93,6 +93,15 @@ def explain(
             typer.echo(msgspec.json.encode(found).decode())
         else:
             show(found)
+
+
+def _place(sheet: Path | None, db: str | None, settings: Path | None) -> str | None:
+    """Of the database to explain from: one that is named, else one at a URL of the settings where no sheet is."""
+    if db is None:
+        return configured(settings).store.url if sheet is None else None
+    if sheet is not None:
+        raise InputError("--campaigns and --db must not be given together")
+    return existing_store(configured(settings, db=db).store)
 
 
 def _check_line_item(line_item: str, tree: Tree) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from bidder.config import Config
+    from bidder.config import Config, StoreSection
     from bidder.runtime.clock import AffineClock, SystemClock
 
 ConfigOption = Annotated[
@@ -14,9 +14,12 @@ ConfigOption = Annotated[
     typer.Option("--config", help="TOML file of settings.", metavar="FILE", envvar="CLEARBID_CONFIG"),
 ]
 DbOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--db", help="Database file; else store.url or store.path of the configuration.", metavar="FILE"
+        "--db",
+        help="Database: a file, or a postgresql:// URL, whose password is better elsewhere; else store.url or "
+        "store.path of the configuration.",
+        metavar="FILE",
     ),
 ]
 KafkaOption = Annotated[
@@ -38,7 +41,7 @@ SpeedupOption = Annotated[
 ]
 
 
-def configured(path: Path | None, *, kafka: str | None = None, db: Path | None = None) -> "Config":
+def configured(path: Path | None, *, kafka: str | None = None, db: str | None = None) -> "Config":
     """The configuration, with what the command line says about it instead.
 
     Raises:
@@ -50,9 +53,43 @@ def configured(path: Path | None, *, kafka: str | None = None, db: Path | None =
     if kafka is not None:
         config = with_setting(config, "kafka", "bootstrap", kafka, "--kafka")
     if db is not None:
-        config = with_setting(config, "store", "path", str(db), "--db")
-        config = with_setting(config, "store", "url", None, "--db")
+        config = with_store(config, db)
     return config
+
+
+def with_store(config: "Config", db: str) -> "Config":
+    """The configuration with the database that `--db` names, a file or a URL.
+
+    Raises:
+        ConfigError: if the URL is none; it is not repeated.
+    """
+    from bidder.config import with_setting
+    from bidder.store.database import is_url
+
+    if is_url(db):
+        return with_setting(config, "store", "url", db, "--db")
+    config = with_setting(config, "store", "path", db, "--db")
+    return with_setting(config, "store", "url", None, "--db")
+
+
+def store_is_there(store: "StoreSection") -> bool:
+    """Whether there is a store to read: one at a URL is made empty where it was not."""
+    return store.url is not None or Path(store.path).exists()
+
+
+def existing_store(store: "StoreSection") -> str:
+    """What `Database` opens, where it is there; it may hold a password and is not to be printed.
+
+    Raises:
+        InputError: if a file is not there.
+    """
+    from bidder.errors import InputError
+
+    if not store_is_there(store):
+        raise InputError(
+            f"database {store.path} must be there, was not: import a sheet first, or name it by --db"
+        )
+    return store.place
 
 
 def shared_clock(origin_ns: int | None, wall_ns: int | None, speedup: float) -> "AffineClock | SystemClock":

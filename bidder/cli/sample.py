@@ -77,25 +77,24 @@ def settings_of(path: Path | None) -> "EngineSettings":
     return msgspec.structs.replace(settings, traffic=traffic)
 
 
-def tree_of(sheet: Path | None, db: Path | None, currency: str) -> Tree:
+def tree_of(sheet: Path | None, place: str | None, currency: str) -> Tree:
     """What a sheet or a database states, else the built-in campaigns.
 
+    Args:
+        sheet: its file. place: of the database, as `Database` opens it. currency: of the account.
+
     Raises:
-        InputError: both are named, or the database is not there; SheetError: a sheet with errors.
+        SheetError: a sheet with errors.
     """
     from bidder.store.campaigns import CampaignStore
     from bidder.store.database import Database
     from bidder.store.sheet import read_sheet
 
-    if sheet is not None and db is not None:
-        raise InputError("--campaigns and --db must not be given together")
     if sheet is not None:
         read = read_sheet(sheet, currency)
         return Tree({one.id: one for one in read.campaigns}, {one.id: one for one in read.advertisers})
-    if db is not None:
-        if not db.exists():
-            raise InputError(f"database {db} must be there, was not")
-        with Database(db) as database:
+    if place is not None:
+        with Database(place) as database:
             store = CampaignStore(database)
             return Tree(store.all(), store.advertisers())
     return Tree({one.id: one for one in sample_campaigns(currency)}, {})

@@ -25,6 +25,7 @@ from bidder.errors import InputError
 if TYPE_CHECKING:
     from bidder.config import Config
     from bidder.runtime.clock import Clock
+    from bidder.runtime.http import HttpServer
     from bidder.runtime.kafka_prefix import KafkaPlace
     from bidder.runtime.metrics import Metrics
     from bidder.runtime.renewal import Renewal
@@ -135,7 +136,8 @@ async def serve_bank(config: "Config", clock: "Clock", speedup: float, stop: asy
     """
     from bidder.core.messages import NOTICES, SLICES
     from bidder.runtime.bank import BANK_GROUP, bank_rules
-    from bidder.runtime.bank_loop import run_bank
+    from bidder.runtime.bank_loop import bank_thread, run_bank
+    from bidder.runtime.bank_metrics import BankMetrics, bank_metrics_server
     from bidder.runtime.bank_shards import BankSource, ShardedBank
     from bidder.store.campaigns import CampaignStore
     from bidder.store.database import Database
@@ -149,7 +151,15 @@ async def serve_bank(config: "Config", clock: "Clock", speedup: float, stop: asy
         source = await started(stack, BankSource(notices, place.source((SLICES,), None, "clearbid-bank")))
         service = ShardedBank(database, bank_rules(config, speedup), notices.partitions)
         typer.echo(f"bank: {campaigns} campaigns, database {database.name}, Kafka {place.bootstrap}")
-        await run_bank(service, source, sink, clock, stop, tick_s=config.bank.tick_seconds)
+        thread = stack.enter_context(bank_thread())
+        if config.bank.metrics_port:
+            metrics = BankMetrics(service, clock, thread)
+            await _answer_metrics(
+                stack,
+                "bank",
+                bank_metrics_server(metrics, config.bank.metrics_host, config.bank.metrics_port),
+            )
+        await run_bank(service, source, sink, clock, stop, tick_s=config.bank.tick_seconds, thread=thread)
     typer.echo("bank: stopped")
 
 
@@ -224,10 +234,16 @@ async def _start_track_metrics(
     track = config.track
     if track.metrics_port:
         metrics = TrackMetrics(tracker, publisher)
-        server = track_metrics_server(metrics, track.metrics_host, track.metrics_port)
-        await server.start()
-        stack.push_async_callback(server.stop)
-        typer.echo(f"track: metrics at http://{server.host}:{server.port}/metrics")
+        await _answer_metrics(
+            stack, "track", track_metrics_server(metrics, track.metrics_host, track.metrics_port)
+        )
+
+
+async def _answer_metrics(stack: AsyncExitStack, who: str, server: "HttpServer") -> None:
+    """Answers `GET /metrics` until the stack ends."""
+    await server.start()
+    stack.push_async_callback(server.stop)
+    typer.echo(f"{who}: metrics at http://{server.host}:{server.port}/metrics")
 
 
 async def serve_bid(
@@ -334,19 +350,21 @@ async def _start_metrics(stack: AsyncExitStack, config: "Config", metrics: "Metr
 
     if config.bid.metrics_port:
         server = metrics_server(metrics, config.bid.metrics_host, config.bid.metrics_port)
-        await server.start()
-        stack.push_async_callback(server.stop)
-        typer.echo(f"bid: metrics at http://{server.host}:{server.port}/metrics")
+        await _answer_metrics(stack, "bid", server)
 
 
 async def connected(config: "Config") -> "KafkaPlace":
     """The broker, with every topic there."""
-    from bidder.core.messages import COMPACTED, EXPOSURES, TOPICS
+    from bidder.core.messages import COMPACTED, EXPOSURES, GUARDED, TOPICS
     from bidder.runtime.kafka_prefix import KafkaPlace
 
     place = KafkaPlace(config.kafka.bootstrap, config.kafka.prefix)
     await place.ensure_topics(
-        dict.fromkeys(TOPICS, config.kafka.partitions), COMPACTED, {EXPOSURES: config.kafka.exposure_hours}
+        dict.fromkeys(TOPICS, config.kafka.partitions),
+        COMPACTED,
+        {EXPOSURES: config.kafka.exposure_hours},
+        config.kafka.replicas,
+        GUARDED,
     )
     return place
 

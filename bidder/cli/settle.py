@@ -2,22 +2,26 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from bidder.cli.options import ConfigOption, DbOption, JsonOption, configured
+from bidder.cli.options import ConfigOption, DbOption, JsonOption, configured, existing_store
 from bidder.errors import InputError
 from bidder.money import NANOS_PER_UNIT, format_decimal, parse_decimal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bidder.config import Config
+    from bidder.core.bookings import RefusalRow, UnattributedRow
     from bidder.core.reconcile import Compared
     from bidder.core.settlement import DaySum
     from bidder.store.bills import BillForm
     from bidder.store.ledger import UnbilledWin
+    from bidder.store.pruning import Pruned
+
+    _Row = TypeVar("_Row", bound="UnbilledWin | UnattributedRow | RefusalRow | Pruned")
 
 _PPM_A_PERCENT = 10_000
 _DAY_NS = 86_400_000_000_000
@@ -38,42 +42,82 @@ def _settle(
     unbilled: Annotated[
         bool, typer.Option("--unbilled", help="List wins that were never billed instead.")
     ] = False,
+    unattributed: Annotated[
+        bool, typer.Option("--unattributed", help="List conversions that count for no bid instead.")
+    ] = False,
+    refused: Annotated[
+        bool, typer.Option("--refused", help="List notices that were not taken, by rule, instead.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Take out of the books what nobody asks for any more instead.")
+    ] = False,
     db: DbOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what the bids of each day came to, by campaign and exchange, and from when that is final."""
-    import msgspec
+    """Show what the bids of each day came to, by campaign and exchange, and from when that is final.
 
+    Below, of all days: conversions that count for no bid, and notices that were not taken.
+    """
     from bidder.core.settlement import settle
     from bidder.runtime.bank import bank_rules
     from bidder.store.bills import day_number
     from bidder.store.campaigns import CampaignStore
     from bidder.store.database import Database
     from bidder.store.ledger import Ledger
+    from bidder.store.pruning import prune as pruned
 
+    if unbilled + unattributed + refused + prune > 1:
+        raise InputError("--unbilled, --unattributed, --refused and --prune must be given one at a time")
+    if prune and (day is not None or campaign is not None):
+        raise InputError(
+            "--prune must be given without --day and --campaign: it is of all days and campaigns"
+        )
     settings = configured(config, db=db)
     rules, now_ns = bank_rules(settings), time.time_ns()
-    with Database(_path(settings)) as database:
+    with Database(existing_store(settings.store)) as database:
         ledger, store = Ledger(database), CampaignStore(database)
+        if prune:
+            _tell([pruned(database, rules, now_ns)], _show_pruned, json=json)
+            return
         if unbilled:
-            wins = [
-                win
-                for win in ledger.unbilled_wins(now_ns, rules.keep_ns)
-                if campaign in (None, win.campaign_id)
-            ]
-            typer.echo(msgspec.json.encode([win._asdict() for win in wins]).decode()) if json else _show_wins(
-                wins
-            )
+            wins = ledger.unbilled_wins(now_ns, rules.keep_ns)
+            _tell([win for win in wins if campaign in (None, win.campaign_id)], _show_wins, json=json)
+            return
+        refusals = [row for row in ledger.refusals() if campaign in (None, row.campaign_id)]
+        if refused:
+            _tell(refusals, _show_refusals, json=json)
+            return
+        strays = ledger.unattributed()
+        if unattributed:
+            _tell(strays, _show_unattributed, json=json)
             return
         zones = {own.id: own.time_zone for own in store.advertisers().values()}
         days = settle(ledger.quarters(now_ns, rules.keep_ns), zones, rules, now_ns)
     wanted = day_number(day) if day is not None else None
     days = [one for one in days if wanted in (None, one.day) and campaign in (None, one.campaign_id)]
     if json:
-        typer.echo(msgspec.json.encode([{**one._asdict(), "day": date_of(one.day)} for one in days]).decode())
+        typer.echo(_json([{**one._asdict(), "day": date_of(one.day)} for one in days]))
+        return
+    _show_days(days)
+    if campaign is None and strays:
+        _show_unattributed(strays)
+    if refusals:
+        _show_refusals(refusals)
+
+
+def _json(rows: object) -> str:
+    import msgspec
+
+    return msgspec.json.encode(rows).decode()
+
+
+def _tell(rows: "Sequence[_Row]", show: "Callable[[Sequence[_Row]], None]", *, json: bool) -> None:
+    """Rows of one kind, as JSON or as `show` prints them."""
+    if json:
+        typer.echo(_json([row._asdict() for row in rows]))
     else:
-        _show_days(days)
+        show(rows)
 
 
 def _reconcile(
@@ -126,7 +170,7 @@ def _reconcile(
     if exchange:
         lines = [line for line in lines if line.exchange == exchange]
     tolerance_ppm = _percent(tolerance)
-    with Database(_path(settings)) as database:
+    with Database(existing_store(settings.store)) as database:
         booked = Ledger(database).booked(time_zone, exchange)
     rows = reconcile(lines, booked, [day_number(day)] if day is not None else [])
     totals = [total(rows, name) for name in sorted({row.exchange for row in rows})]
@@ -169,13 +213,6 @@ def _percent(text: str) -> int:
     return ppm
 
 
-def _path(settings: "Config") -> Path:
-    path = Path(settings.store.path)
-    if not path.exists():
-        raise InputError(f"database {path} must be there, was not: name it by --db")
-    return path
-
-
 def date_of(day: int) -> str:
     """The date of a day since 1970-01-01; empty where it is not known."""
     from bidder.store.columns_cells import format_instant
@@ -207,41 +244,56 @@ def _print(table: Any) -> None:
 
 
 def _show_days(days: "Sequence[DaySum]") -> None:
-    from rich.text import Text
-
     from bidder.store.columns_cells import format_instant
 
     table = _table("day", "campaign", "exchange", "billed", "cost", "fees", "late", "unbilled", "final")
-    for one in days:
-        final = "final" if one.final else f"on {format_instant(one.final_ns)[:10]}"
-        table.add_row(
-            *map(
-                Text,
-                (
-                    date_of(one.day),
-                    one.campaign_id,
-                    one.exchange,
-                    str(one.billed),
-                    _money(one.amount_nanos),
-                    _money(one.fees_nanos),
-                    str(one.late),
-                    str(one.unbilled_wins),
-                    final,
-                ),
-            )
+    rows = [
+        (
+            date_of(one.day),
+            one.campaign_id,
+            one.exchange,
+            str(one.billed),
+            _money(one.amount_nanos),
+            _money(one.fees_nanos),
+            str(one.late),
+            str(one.unbilled_wins),
+            "final" if one.final else f"on {format_instant(one.final_ns)[:10]}",
         )
-    _print(table)
+        for one in days
+    ]
+    _fill(table, rows)
 
 
 def _show_wins(wins: "Sequence[UnbilledWin]") -> None:
-    from rich.text import Text
-
     from bidder.store.columns_cells import format_instant
 
     table = _table("bid", "campaign", "line item", "exchange", "bid at")
-    for win in wins:
-        cells = (win.bid_id, win.campaign_id, win.line_item_id, win.exchange, format_instant(win.bid_at_ns))
-        table.add_row(*map(Text, cells))
+    _fill(table, [(*win[:4], format_instant(win.bid_at_ns)) for win in wins])
+
+
+def _show_unattributed(rows: "Sequence[UnattributedRow]") -> None:
+    table = _table("advertiser", "conversions that count for no bid", "times", "value")
+    _fill(table, [(one.advertiser_id, one.reason, str(one.times), _money(one.value_nanos)) for one in rows])
+
+
+def _show_refusals(rows: "Sequence[RefusalRow]") -> None:
+    table = _table("campaign", "notices that were not taken", "times")
+    _fill(table, [(one.campaign_id or "unknown", one.rule, str(one.times)) for one in rows])
+
+
+def _show_pruned(rows: "Sequence[Pruned]") -> None:
+    for one in rows:
+        typer.echo(
+            f"taken out: {one.lateness:,} hours of lateness, users of {one.users:,} bookings, {one.orders:,} orders, "
+            f"{one.held:,} conversions that waited"
+        )
+
+
+def _fill(table: Any, rows: "Sequence[Sequence[str]]") -> None:
+    from rich.text import Text
+
+    for row in rows:
+        table.add_row(*map(Text, row))
     _print(table)
 
 

@@ -14,6 +14,7 @@ and the consumed offsets in one transaction, then publishes the messages (`runti
 | `core.lateness` | which share of spend comes uncovered, and what is to be kept back for it |
 | `core.leasing` | seats, epochs, chunks, renewal, and when what was granted comes back |
 | `core.guard` | what is stopped, and what spends too fast |
+| `core.creative_book` | what is counted of creatives |
 | `core.tally` | what came of the bids of a line item and of a creative, and the reports |
 
 Each bid's money event books once, by bid id, whichever URL or kind repeats: the kind of notice that the token
@@ -33,10 +34,11 @@ from bidder.core.account import Account
 from bidder.core.attribution import Attribution, Credit
 from bidder.core.bankrules import BankRules, Rule
 from bidder.core.bidbook import BidBook
-from bidder.core.bookings import BankState, Booking, CreativeRow, UnattributedRow
+from bidder.core.bookings import BankState, Booking, UnattributedRow
 from bidder.core.budgets import Unit
 from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.chart import Chart
+from bidder.core.creative_book import CreativeBook
 from bidder.core.effects import Draft, Effects, PlacedExposure
 from bidder.core.exposures import Exposure
 from bidder.core.guard import Guard
@@ -61,7 +63,6 @@ from bidder.core.tally import (
     AccountReport,
     CampaignBook,
     CampaignReport,
-    CreativeTally,
     LineItemReport,
     Tally,
     account_report,
@@ -103,8 +104,7 @@ class Bank:
         self._unknown: dict[str, int] = {}
         self._chart = Chart(rules, campaigns, advertisers or {}, state.accounts, state.grants)
         self._books = _recover_books(campaigns, state, self._chart)
-        self._creatives = {row[:2]: CreativeTally(row) for row in state.creatives}
-        self._untold: dict[tuple[str, str], CreativeTally] = {}
+        self._creatives = CreativeBook(state.creatives, rules.spent_refresh_ns)
         for refusal in state.refusals:
             self._refusals_of(self._books.get(refusal.campaign_id))[refusal.rule] = refusal.times
         self._attribution = Attribution(rules, campaigns, self._bids, state)
@@ -191,7 +191,7 @@ class Bank:
             self._leasing.look_again()
         self._leasing.stopped = self._guard.stopped(now_ns)
         self._leasing.serve(now_ns, seen_ns, self._draft, self._lateness.share_ppm(now_ns))
-        self._tell_creatives(now_ns)
+        self._creatives.tell(now_ns, self._draft)
         return self._close()
 
     def count_malformed(self, messages: int) -> Effects:
@@ -210,7 +210,7 @@ class Bank:
 
     def creative_counts(self) -> tuple[CreativeCounts, ...]:
         """What is counted of every creative, to be told again after a start."""
-        return tuple(creative.counts() for creative in self._creatives.values())
+        return self._creatives.counts()
 
     def report(self) -> list[CampaignReport]:
         """The books by campaign, in the order of their ids."""
@@ -227,6 +227,10 @@ class Bank:
     def unattributed(self) -> list[UnattributedRow]:
         """Conversions that count for no bid, by advertiser and reason."""
         return self._attribution.unattributed()
+
+    def late_share_ppm(self, now_ns: int) -> int:
+        """Millionths of what may still come that are kept back for late spend."""
+        return self._lateness.share_ppm(now_ns)
 
     def accounts(self) -> list[AccountReport]:
         """Every budget on which something may still be booked, in the order of their ids."""
@@ -332,10 +336,10 @@ class Bank:
             self._show(book, notice)
         elif kind is NoticeKind.CLICK:
             tally.clicks += 1
-            self._count_creative(notice, clicks=1)
+            self._creatives.count(notice, self._draft, clicks=1)
         elif kind is NoticeKind.VIEW:
             tally.views += 1
-            self._count_creative(notice, views=1)
+            self._creatives.count(notice, self._draft, views=1)
         else:
             tally.wins += not self._bids.won(notice.bid_id)
             if kind is NoticeKind.WIN and not spent:
@@ -372,7 +376,7 @@ class Bank:
         """Counts a bid's impression once: for its creative, and for the caps of its user."""
         if self._bids.shown(notice.bid_id):
             return
-        self._count_creative(notice, impressions=1)
+        self._creatives.count(notice, self._draft, impressions=1)
         if notice.user and book.advertiser:
             exposure = Exposure(
                 bid_id=notice.bid_id,
@@ -383,29 +387,6 @@ class Bank:
                 at_ns=notice.at_ns,
             )
             self._draft.exposures.append(PlacedExposure(exposure, notice.partition))
-
-    def _count_creative(
-        self, notice: Notice, *, impressions: int = 0, clicks: int = 0, views: int = 0
-    ) -> None:
-        if not notice.creative_id:
-            return
-        key = (notice.campaign_id, notice.creative_id)
-        creative = self._creatives.get(key)
-        if creative is None:
-            creative = self._creatives[key] = CreativeTally(CreativeRow(*key))
-        creative.impressions += impressions
-        creative.clicks += clicks
-        creative.views += views
-        self._untold[key] = self._draft.creatives[key] = creative
-
-    def _tell_creatives(self, now_ns: int) -> None:
-        """Tells of creatives whose counts changed, of each at most every `spent_refresh_ns`."""
-        before_ns = now_ns - self.rules.spent_refresh_ns
-        due = [key for key, creative in self._untold.items() if creative.told_ns <= before_ns]
-        for key in due:
-            creative = self._untold.pop(key)
-            creative.told_ns = now_ns
-            self._draft.creative_counts.append(creative.counts())
 
     def _settle(self, notice: Notice, kind: SettlementKind, amount_nanos: int) -> None:
         self._draft.settlements.append(

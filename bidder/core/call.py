@@ -1,5 +1,6 @@
 """One request body on its way through `Engine.decide`, and what comes of it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -51,6 +52,11 @@ class Answer(NamedTuple):
     response: bytes
     decisions: bytes
     bid: bool
+
+
+def outputs_of(answers: Sequence[Answer]) -> list[bytes]:
+    """The exact bytes of one `decide`, for a digest: the same inputs must give the same."""
+    return [part for answer in answers for part in (answer.response, answer.decisions)]
 
 
 SOMEWHERE = "$.*"

@@ -7,23 +7,21 @@ calls of the same time changes nothing.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bidder.core.batch import CAPACITY, Batch, Opportunity
-from bidder.core.brakes import Brakes, Watched
+from bidder.core.brakes import Brakes
 from bidder.core.call import Answer, Call
-from bidder.core.campaigns import Advertiser, Campaign, check_campaigns
+from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.caps import CapBook
-from bidder.core.charges import Charges
 from bidder.core.delays import DelayHistogram
 from bidder.core.exposures import Exposure
 from bidder.core.funnel import STAGES, Funnel
 from bidder.core.gate import Gate
 from bidder.core.kernels import KNOWN, O_AMOUNT, O_REASON, R_FLAGS, R_QUANTITY, R_RESULT_NS, decide_rows
-from bidder.core.matches import encode_match, fingerprint
+from bidder.core.matches import encode_match
 from bidder.core.messages import (
     Brake,
     CreativeCounts,
@@ -36,13 +34,15 @@ from bidder.core.messages import (
 )
 from bidder.core.opportunity import hour_of_week
 from bidder.core.pacing import Pacer, TrafficShape
+from bidder.core.prepared import Prepared
 from bidder.core.profiles import Profile
 from bidder.core.scoring import Model, empty_table, native_arrays
 from bidder.core.settings import EngineSettings
 from bidder.core.showing import Showing
+from bidder.core.shown import Shown
 from bidder.core.specs import SlotBook
 from bidder.core.status import Status, statuses
-from bidder.core.table import FAR_NS, LineTable
+from bidder.core.table import FAR_NS
 from bidder.core.waits import Waits
 from bidder.core.wallet import Wallet, tag_of
 from bidder.core.writer import Writer
@@ -54,21 +54,6 @@ from models.kernels import Masks
 FUNNEL = STAGES
 _TICKS_A_WHOLE_REPORT = 100
 _DUPLICATE = int(Reason.DUPLICATE)
-
-
-def outputs_of(answers: Sequence[Answer]) -> list[bytes]:
-    """The exact bytes of one `decide`, for a digest: the same inputs must give the same."""
-    return [part for answer in answers for part in (answer.response, answer.decisions)]
-
-
-class Prepared(NamedTuple):
-    """A table and all that is made of it alone; making it may be done beside the loop, adopting it is quick."""
-
-    table: LineTable
-    line_masks: Masks
-    charges: Charges
-    watched: Watched
-    fingerprint: int
 
 
 class Engine:
@@ -110,7 +95,7 @@ class Engine:
         self._buyer_json = json_text(settings.buyer)
         self._shades = np.array(self.gate.shades, dtype=np.float64)
         self._discrepancies = np.array(self.gate.discrepancies, dtype=np.int64)
-        self._shown: dict[tuple[str, str], tuple[int, int]] = {}
+        self._shown = Shown()
         self._pacer: Pacer | None = None
         self._edge_ns = FAR_NS
         self._turned_ns = 0
@@ -241,9 +226,9 @@ class Engine:
             batch.values(), columns, batch.record(), batch.external, batch.row_blocks(),
             table.active, self._base, table.rows, table.refusals, table.columns, table.caps, wallet.pace,
             table.modifier_rows, table.modifier_factors, self._shades, self._discrepancies, self.brakes.reasons,
-            creatives.columns, creatives.starts, creatives.rows, creatives.blocks, self._creative_shown,
-            self._creative_clicked, slots.columns, slots.lists, slots.durations, slots.native_ok,
-            *self._model_arrays, self._line_masks,
+            creatives.columns, creatives.starts, creatives.rows, creatives.blocks, self._shown.impressions,
+            self._shown.clicks, slots.columns, slots.lists, slots.durations, slots.native_ok,
+            *self._model_arrays, self._prepared.line_masks,
             wallet.available, wallet.lease_until, purse.unit, wallet.chains, purse.chain_start, purse.chain_accounts,
             *self.caps.arrays(),
             pacer.multipliers, pacer.drift, pacer.seen, funnel.stages, funnel.counters, counting,
@@ -282,7 +267,9 @@ class Engine:
         elif asked:
             counted = [n for n, row in enumerate(rows) if not row.call.test and out[n][2] != _DUPLICATE]
             record = batch.record_of(counted)
-            self.matches.append(encode_match(table, self._fingerprint, self._base[0], asked, record, now_ns))
+            self.matches.append(
+                encode_match(table, self._prepared.fingerprint, self._base[0], asked, record, now_ns)
+            )
         if reserved:
             self._reserve(reserved, tags, ids, now_ns)
         batch.clear()
@@ -371,13 +358,7 @@ class Engine:
 
     def count_creatives(self, counts: Sequence[CreativeCounts]) -> None:
         """Takes how often creatives were shown and clicked, for the choice between them."""
-        creatives = self.table.creatives
-        for one in counts:
-            key = (one.campaign_id, one.creative_id)
-            self._shown[key] = (one.impressions, one.clicks)
-            row = creatives.index(*key)
-            if row >= 0:
-                self._creative_shown[row], self._creative_clicked[row] = one.impressions, one.clicks
+        self._shown.take(counts)
 
     def tick(self, now_ns: int) -> SliceReport:
         """Ends what time ends, solves the plan again, and says how this seat's slices stand."""
@@ -436,14 +417,7 @@ class Engine:
         Raises:
             InputError: a campaign that this engine cannot serve.
         """
-        check_campaigns(campaigns, self.settings.currency)
-        table = LineTable(campaigns, version, self.settings, advertisers)
-        model = self._model
-        masks = (
-            model.line_masks(table.lines) if model is not None else np.zeros((len(table), 0), dtype=np.uint32)
-        )
-        watched = Watched.of(table.lines, self.settings.brakes)
-        return Prepared(table, masks, Charges(table), watched, fingerprint(table))
+        return Prepared.of(campaigns, version, advertisers, self.settings, self._model)
 
     def adopt_campaigns(
         self,
@@ -470,14 +444,12 @@ class Engine:
     def adopt_model(self, model: Model, now_ns: int, line_masks: Masks | None = None) -> None:
         """Goes on with other models; the campaigns stay. `line_masks` are its own, where they are made."""
         self._use_model(model)
-        masks = model.line_masks(self.table.lines) if line_masks is None else line_masks
-        self._install(Prepared(self.table, masks, self._charges, self._watched, self._fingerprint), now_ns)
+        self._install(self._prepared.scored_by(model, line_masks), now_ns)
 
     def _install(self, prepared: Prepared, now_ns: int) -> None:
         table = prepared.table
         pacing = self.settings.pacing
-        self._charges, self._fingerprint = prepared.charges, prepared.fingerprint
-        self._watched = prepared.watched
+        self._prepared = prepared
         self.brakes.install(prepared.watched, now_ns)
         self.wallet.install(table, prepared.charges, now_ns)
         pacer = Pacer(
@@ -487,7 +459,6 @@ class Engine:
             pacer.adopt(self._pacer)
         self._pacer = pacer
         self.table = table
-        self._line_masks = prepared.line_masks
         self._slots = SlotBook(table)
         self._batch.adopt(table, self._slots, Showing(table, self._slots))
         self._writer.adopt(table)
@@ -496,13 +467,7 @@ class Engine:
         self._base = table.base.copy()
         self._wake(now_ns)
         self._scratch_left: NDArray[np.uint64] = np.zeros(table.words, dtype=np.uint64)
-        count = max(1, len(table.creatives))
-        self._creative_shown: NDArray[np.float64] = np.zeros(count, dtype=np.float64)
-        self._creative_clicked: NDArray[np.float64] = np.zeros(count, dtype=np.float64)
-        for (campaign_id, creative_id), (shown, clicked) in self._shown.items():
-            row = table.creatives.index(campaign_id, creative_id)
-            if row >= 0:
-                self._creative_shown[row], self._creative_clicked[row] = shown, clicked
+        self._shown.install(table.creatives)
         self._refresh(now_ns)
 
     # -- what it knows, for reports -------------------------------------------------------------------------

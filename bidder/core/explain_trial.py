@@ -171,7 +171,7 @@ class Stage:
         self._of_engine = engine.table
         self._forest = engine._model_arrays  # noqa: SLF001
         self._trees = self._forest[7].shape[1]
-        self._line_masks = engine._line_masks  # noqa: SLF001
+        self._line_masks = engine._prepared.line_masks  # noqa: SLF001
         self._shades = engine._shades  # noqa: SLF001
         self._discrepancies = engine._discrepancies  # noqa: SLF001
         pacer = engine._pacer  # noqa: SLF001
@@ -180,7 +180,7 @@ class Stage:
         creatives = self.table.creatives
         self.creatives = Creatives(
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks,
-            engine._creative_shown, engine._creative_clicked,  # noqa: SLF001
+            engine._shown.impressions, engine._shown.clicks,  # noqa: SLF001
             self.slots.columns, self.slots.lists, self.slots.durations, self.slots.native_ok,
         )  # fmt: skip
         words, count = self.table.words, len(self.table)

@@ -1,7 +1,8 @@
 """Control messages to the engine, in the order of their arrival; live and in replay alike.
 
 A message that cannot be read or served is counted and left out, never guessed: a campaign that is not adopted
-does not bid, a lease that is not taken is not spent.
+does not bid, a lease that is not taken is not spent. A change of a campaign or advertiser that is older than what
+was heard of it is left out too: a bank that lost its shard and does not know it yet may still send one.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import msgspec
 
 from bidder.core.campaigns import Advertiser, Campaign, Status, check_campaigns
 from bidder.core.creatives import Words
-from bidder.core.engine import Engine, Prepared
+from bidder.core.engine import Engine
 from bidder.core.exposures import Exposure
 from bidder.core.messages import (
     CAMPAIGNS,
@@ -30,6 +31,7 @@ from bidder.core.messages import (
     Settlement,
     Settlements,
 )
+from bidder.core.prepared import Prepared
 from bidder.core.profiles import Profile
 from bidder.core.table import LineTable
 from bidder.errors import InputError
@@ -64,6 +66,7 @@ class Inbox:
         self._lines: dict[str, str] = {}
         self._words = Words()
         self._version = 0
+        self._heard: dict[tuple[str, str], int] = {}
         self._decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)
         # Most messages are of these; a decoder of one type is three times as fast as one that must choose.
         self._settlements = msgspec.json.Decoder(Settlements)
@@ -154,6 +157,8 @@ class Inbox:
         if change.version <= 0 or (change.campaign is not None and change.campaign.id != change.campaign_id):
             self._refuse("inconsistent", f"change of campaign {change.campaign_id} contradicts itself")
             return False
+        if self._is_old("campaign", change.campaign_id, change.version):
+            return False
         if change.campaign is None:
             return self._drop(change.campaign_id, change.version)
         try:
@@ -165,6 +170,19 @@ class Inbox:
         self._campaigns[change.campaign_id] = change.campaign
         self._lines.update(dict.fromkeys(_line_ids(change.campaign), change.campaign_id))
         return self._changed(change.version)
+
+    def _is_old(self, kind: str, name: str, version: int) -> bool:
+        """Whether a newer version was heard of, be it that there is none any more; else notes this one."""
+        heard = self._heard.get((kind, name), 0)
+        if version < heard:
+            self._refuse(
+                "older",
+                f"change of {kind} {name} must have version {heard} or later, was {version}: "
+                "start bidders again if the store was replaced",
+            )
+            return True
+        self._heard[kind, name] = version
+        return False
 
     def _changed(self, version: int) -> bool:
         """Notes that the campaigns are those of a version. One that changes nothing must leave no trace either.
@@ -214,6 +232,8 @@ class Inbox:
             change.advertiser is not None and change.advertiser.id != change.advertiser_id
         ):
             self._refuse("inconsistent", f"change of advertiser {change.advertiser_id} contradicts itself")
+            return False
+        if self._is_old("advertiser", change.advertiser_id, change.version):
             return False
         if change.advertiser is None:
             gone = self._advertisers.pop(change.advertiser_id, None) is not None

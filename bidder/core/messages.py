@@ -76,6 +76,8 @@ TOPICS = (
 )  # fmt: skip
 COMPACTED = (LEASES, CAMPAIGNS, CREATIVES)
 """Topics that keep the last message of each key: what stands there is how it is."""
+GUARDED = (NOTICES, SETTLEMENTS, LEASES)
+"""Topics of money: a message of theirs that was acknowledged must outlive the loss of a broker."""
 
 ONE_IMPRESSION = 1_000_000
 """Impressions are counted in millionths: one bid may buy a fraction of them (`imp.qty.multiplier`)."""

@@ -23,12 +23,14 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from bidder.core import purse_columns as columns
+from bidder.core import purse_index_kernels as index_kernels
 from bidder.core import purse_kernels as kernels
 from bidder.errors import InvariantError
 from bidder.money import MAX_NANOS
 
 BID_ID_BYTES = 12
-ONE_IMPRESSION = kernels.ONE_IMPRESSION
+ONE_IMPRESSION = columns.ONE_IMPRESSION
 """Micro-impressions of an ordinary impression; `imp.qty.multiplier` makes more or less of it."""
 
 _RECORD_WORDS = 8
@@ -62,12 +64,12 @@ class Result(IntEnum):
 
 _RESULTS = tuple(Result)
 _FAULTS = {
-    kernels.F_SHAPE: "arrays of a batch must be as long as its ids, and an id 12 bytes",
-    kernels.F_AMOUNT: "amount and impressions must be > 0",
-    kernels.F_CHAIN: "chain must be registered",
-    kernels.F_KIND: "kind must be 1 (won), 2 (posted) or 3 (voided)",
-    kernels.F_BOOKS: "free, reserved and posted must add up to what was granted",
-    kernels.F_SPENT: f"what is posted must be at most {MAX_NANOS}",
+    columns.F_SHAPE: "arrays of a batch must be as long as its ids, and an id 12 bytes",
+    columns.F_AMOUNT: "amount and impressions must be > 0",
+    columns.F_CHAIN: "chain must be registered",
+    columns.F_KIND: "kind must be 1 (won), 2 (posted) or 3 (voided)",
+    columns.F_BOOKS: "free, reserved and posted must add up to what was granted",
+    columns.F_SPENT: f"what is posted must be at most {MAX_NANOS}",
     Result.EXISTS: "bid must be new, was reserved or booked before",
     Result.EXCEEDS: "every account must have free what is reserved",
 }
@@ -140,10 +142,10 @@ class Purse:
         self._records: NDArray[np.int64] = _records(slots * 3 // 5)
         self._wheel: NDArray[np.int32] = np.full(_WHEEL_TICKS, -1, dtype=np.int32)
         self._control: NDArray[np.int64] = np.zeros(10, dtype=np.int64)
-        self._control[kernels.C_FREE] = -1
-        self._control[kernels.C_KEEP] = keep_ns
+        self._control[columns.C_FREE] = -1
+        self._control[columns.C_KEEP] = keep_ns
         # A turn of the wheel is then longer than what is remembered: few records are met before their time.
-        self._control[kernels.C_SHIFT] = (keep_ns // _WHEEL_TICKS).bit_length()
+        self._control[columns.C_SHIFT] = (keep_ns // _WHEEL_TICKS).bit_length()
 
     def _take_views(self) -> None:
         self.available: NDArray[np.int64] = self._available.view
@@ -200,7 +202,7 @@ class Purse:
         more = self._checked(account, granted) - self.granted(account)
         if more <= 0:
             return Result.EXISTS
-        self.books[account, kernels.B_GRANTED] = granted
+        self.books[account, columns.B_GRANTED] = granted
         self.available[account] += more
         return Result.OK
 
@@ -215,7 +217,7 @@ class Purse:
             return Result.EXISTS
         if granted < self.posted(account) + self.reserved(account):
             return Result.EXCEEDS
-        self.books[account, kernels.B_GRANTED] = granted
+        self.books[account, columns.B_GRANTED] = granted
         self.available[account] -= less
         return Result.OK
 
@@ -228,19 +230,19 @@ class Purse:
 
     def granted(self, account: int) -> int:
         """Granted to the account in all."""
-        return int(self.books[account, kernels.B_GRANTED])
+        return int(self.books[account, columns.B_GRANTED])
 
     def reserved(self, account: int) -> int:
         """Set aside for bids without a result."""
-        return int(self.books[account, kernels.B_RESERVED])
+        return int(self.books[account, columns.B_RESERVED])
 
     def posted(self, account: int) -> int:
         """Spent."""
-        return int(self.books[account, kernels.B_POSTED])
+        return int(self.books[account, columns.B_POSTED])
 
     def late(self, account: int) -> int:
         """Spent by wins that came after their reservation had ended; part of `posted`."""
-        return int(self.books[account, kernels.B_LATE])
+        return int(self.books[account, columns.B_LATE])
 
     # -- batches --------------------------------------------------------------------------------------------
 
@@ -248,7 +250,7 @@ class Purse:
         """Which of these ids, uint8[n, 12], have a reservation that is open or ended lately; bool[n]."""
         out = np.empty(len(ids), dtype=np.bool_)
         if ids.shape[1] != BID_ID_BYTES:
-            self._fail(kernels.F_SHAPE)
+            self._fail(columns.F_SHAPE)
         kernels.known(self._index, self._records, ids, out)
         return out
 
@@ -256,7 +258,7 @@ class Purse:
         """Of which of these ids, uint8[n, 12], nothing was heard yet, though their time may be over; bool[n]."""
         out = np.empty(len(ids), dtype=np.uint8)
         kernels.states(self._index, self._records, ids, out)
-        awaited: NDArray[np.bool_] = (out == kernels.RESERVED) | (out == kernels.EXPIRED)
+        awaited: NDArray[np.bool_] = (out == columns.RESERVED) | (out == columns.EXPIRED)
         return awaited
 
     def reserve_rows(
@@ -338,10 +340,10 @@ class Purse:
             self._fail(-count)
         rows = self._records[ended[:count, 0]]
         halves = rows.view(np.int32)
-        tails, heads = halves[:, kernels.H_TAIL].view(np.uint32), rows[:, kernels.HEAD].view(np.uint64)
+        tails, heads = halves[:, columns.H_TAIL].view(np.uint32), rows[:, columns.HEAD].view(np.uint64)
         order = np.lexsort((tails, heads, ended[:count, 1]))
-        tags = rows[order, kernels.TAG].view(np.uint64)
-        return tags, halves[order, kernels.H_MARK] >> 3
+        tags = rows[order, columns.TAG].view(np.uint64)
+        return tags, halves[order, columns.H_MARK] >> 3
 
     def _reserve(
         self,
@@ -362,26 +364,26 @@ class Purse:
         return done
 
     def _make_room(self, more: int) -> None:
-        need = int(self._control[kernels.C_USED]) + more
+        need = int(self._control[columns.C_USED]) + more
         if need <= len(self._records):
             return
         slots = len(self._index)
         while slots * 3 // 5 < need:
             slots *= 2
         index = np.zeros(slots, dtype=np.int64)
-        kernels.rehash(self._index, index)
+        index_kernels.rehash(self._index, index)
         records = _records(slots * 3 // 5)
-        used = int(self._control[kernels.C_TOP])
+        used = int(self._control[columns.C_TOP])
         records[:used] = self._records[:used]
         self._index, self._records = index, records
 
     def _fail(self, done: int, ids: Any = None, chains: Any = None, amounts: Any = None) -> NoReturn:
         """Raises what went wrong in a kernel."""
         message = _FAULTS[done]
-        row = int(self._control[kernels.C_ROW])
-        if done in (kernels.F_BOOKS, kernels.F_SPENT):
-            message += f" in account {self._names[int(self._control[kernels.C_ACCOUNT])]}"
-        if ids is not None and done != kernels.F_SHAPE:
+        row = int(self._control[columns.C_ROW])
+        if done in (columns.F_BOOKS, columns.F_SPENT):
+            message += f" in account {self._names[int(self._control[columns.C_ACCOUNT])]}"
+        if ids is not None and done != columns.F_SHAPE:
             message += (
                 f": row {row}, bid {ids[row].tobytes().hex()}, chain {chains[row]}, amount {amounts[row]}"
             )
@@ -392,7 +394,7 @@ class Purse:
     @property
     def open_reservations(self) -> int:
         """How many bids have something set aside now."""
-        return int(self._control[kernels.C_OPEN])
+        return int(self._control[columns.C_OPEN])
 
     def knows(self, bid_id: bytes) -> bool:
         """Whether a reservation of this id is open or ended lately."""
@@ -401,7 +403,7 @@ class Purse:
     def tag(self, bid_id: bytes) -> int:
         """What the caller kept with a bid; 0 where it is not known."""
         record = self._record(bid_id)
-        return int(self._records[record, kernels.TAG].view(np.uint64)) if record >= 0 else 0
+        return int(self._records[record, columns.TAG].view(np.uint64)) if record >= 0 else 0
 
     def _record(self, bid_id: bytes) -> int:
         return int(kernels.record_of(self._index, self._records, _row(bid_id)))
@@ -435,7 +437,7 @@ class Purse:
 
     def win(self, bid_id: bytes) -> Result:
         """Keeps a won bid's reservation until the end of waiting for its billing: a win is not a spend."""
-        return self._settle(bid_id, kernels.K_WON, 0, 0, 0, 0)
+        return self._settle(bid_id, columns.K_WON, 0, 0, 0, 0)
 
     def post(self, bid_id: bytes, chain: int, amount_nanos: int, now_ns: int, impressions: int = 0) -> Result:
         """Books what a bid cost; the rest of its reservation is free again.
@@ -448,11 +450,11 @@ class Purse:
             impressions: micro-impressions that a late post is charged; 0 for what was reserved, or for one
                 impression where that is not known.
         """
-        return self._settle(bid_id, kernels.K_POSTED, chain, amount_nanos, now_ns, impressions)
+        return self._settle(bid_id, columns.K_POSTED, chain, amount_nanos, now_ns, impressions)
 
     def void(self, bid_id: bytes, now_ns: int) -> Result:
         """Frees what a bid that lost had set aside."""
-        return self._settle(bid_id, kernels.K_VOIDED, 0, 0, now_ns, 0)
+        return self._settle(bid_id, columns.K_VOIDED, 0, 0, now_ns, 0)
 
     def expire(self, now_ns: int) -> int:
         """Frees reservations whose time is over, forgets those long ended; returns how many were freed."""

@@ -1,18 +1,7 @@
 """The compiled loops of the purse: reservations in a hash table, their ends on a wheel, money in chains of accounts.
 
-State is four arrays, made and grown by `bidder.core.purse`:
-
-    records  int64[n, 8]     one reservation a row, one line of the cache: the columns below
-    index    int64[2**k]     open addressing: stamp << 32 | record + 1, 0 where empty
-    wheel    int32[2**14]    first record of each tick's list, -1 where empty
-    control  int64[10]       counters, by C_ column
-
-and the accounts: `books` int64[accounts, 4] by B_ column, `available` int64[accounts] free amounts, `unit`
-uint8[accounts], `chain_start` int32[chains + 1] into `chain_accounts` int32[].
-
-*Index.* The stamp, 31 bits of the id's hash, stands in the entry: most probes, all moves and a growth of the index
-look at no record. Entries of a chain move up where one is forgotten (Knuth, The Art of Computer Programming
-volume 3, section 6.4, algorithm R), so there are no tombstones.
+State is the arrays of `core.purse_columns`, made and grown by `core.purse`; the hash table is
+`core.purse_index_kernels`.
 
 *Wheel* (Varghese and Lauck, Hashed and Hierarchical Timing Wheels, SOSP 1987, scheme 6). A record hangs in one list,
 under a time that is never after its due time. A due time that moves to later moves nothing: the record is hung
@@ -24,131 +13,57 @@ anew when its list is visited. What ends early is thus touched once, and the ord
 import numpy as np
 from numba import njit
 
+from bidder.core.purse_columns import (
+    AMOUNT,
+    B_GRANTED,
+    B_LATE,
+    B_POSTED,
+    B_RESERVED,
+    C_ACCOUNT,
+    C_CURSOR,
+    C_FREE,
+    C_KEEP,
+    C_OPEN,
+    C_ROW,
+    C_SHIFT,
+    C_TOP,
+    C_USED,
+    DUE,
+    EXCEEDS,
+    EXISTS,
+    EXPIRED,
+    F_AMOUNT,
+    F_BOOKS,
+    F_CHAIN,
+    F_KIND,
+    F_SHAPE,
+    F_SPENT,
+    H_MARK,
+    H_NEXT,
+    H_PREV,
+    H_TAIL,
+    HEAD,
+    IMPRESSION,
+    IMPRESSIONS,
+    K_POSTED,
+    K_VOIDED,
+    K_WON,
+    LATE,
+    NOT_FOUND,
+    OK,
+    ONE_IMPRESSION,
+    POSTED,
+    RESERVED,
+    SIDE,
+    TAG,
+    VOIDED,
+    WON,
+)
+from bidder.core.purse_index_kernels import fetch, number_of, seek, stamp_of, vacate
 from bidder.money import MAX_NANOS
-
-HEAD, IDENTITY, AMOUNT, IMPRESSIONS, DUE, SIDE, TAG, LINKS = range(8)
-"""Columns of a record, int64.
-
-HEAD: bytes 0 to 7 of the id, the first is the highest. IDENTITY: H_TAIL and H_MARK. AMOUNT: nanos. IMPRESSIONS: in
-micros. DUE: when time ends it; once ended, when it is forgotten. SIDE: while RESERVED the end of waiting for the
-billing of a win, after that the time under which it hangs. TAG: the caller's. LINKS: H_NEXT and H_PREV; in a row
-that is free, H_NEXT is the next free one.
-"""
-
-H_TAIL, H_MARK, H_NEXT, H_PREV = 2, 3, 14, 15
-"""Columns of the same rows seen as int32: bytes 8 to 11 of the id, chain << 3 | state, neighbours in the list.
-
-H_PREV of the first record in the list of tick t is -1 - t.
-"""
-
-RESERVED, WON, POSTED, VOIDED, EXPIRED = range(5)
-"""States; money stands reserved up to WON."""
-
-C_USED, C_TOP, C_FREE, C_OPEN, C_CURSOR, C_SHIFT, C_KEEP, C_ROW, C_ACCOUNT, C_FETCHED = range(10)
-"""Records in use; rows ever used; first free row below those, or -1; reservations with money set aside; tick up to
-which time is over; log2 of a tick's nanoseconds; how long an end is remembered, ns; row and account of a fault; what
-was looked up last, there for the compiler not to leave the looking up out.
-"""
-
-B_GRANTED, B_RESERVED, B_POSTED, B_LATE = range(4)
-"""Columns of the books."""
-
-MONEY, IMPRESSION = range(2)
-"""`bidder.core.purse.Unit`."""
-
-K_WON, K_POSTED, K_VOIDED = 1, 2, 3
-"""Kinds of a settlement, `bidder.core.messages.SettlementKind`."""
-
-OK, EXISTS, NOT_FOUND, EXCEEDS, LATE = range(5)
-"""`bidder.core.purse.Result`."""
-
-F_SHAPE, F_AMOUNT, F_CHAIN, F_KIND, F_BOOKS, F_SPENT = range(16, 22)
-"""Faults of ours: arrays of different lengths or without room; an amount of nothing; a chain or a kind that there is
-not; books that do not add up; more spent than an account can hold."""
-
-ONE_IMPRESSION = 1_000_000
 
 _NONE = -1
 _M32 = 0xFFFF_FFFF
-_STAMP = 0x7FFF_FFFF
-
-
-@njit(cache=True)
-def number_of(ids, row, first, last):
-    """Bytes `first` to `last` of an id as a number, the first is the highest."""
-    number = np.int64(0)
-    for k in range(first, last):
-        number = number << 8 | np.int64(ids[row, k])
-    return number
-
-
-@njit(cache=True)
-def stamp_of(upper, lower, tail):
-    """31 bits of hash of an id's three words: their products stay below 2**63, so nothing wraps."""
-    mixed = (upper * 0x45D9F3B) ^ (lower * 0x27D4EB2F) ^ (tail * 0x165667B1)
-    return (mixed ^ mixed >> 32) & _STAMP
-
-
-@njit(cache=True)
-def seek(index, records, halves, ids, row):
-    """Where an id stands in the index: its slot and record, or the slot to put it in and -1; and its stamp."""
-    upper = number_of(ids, row, 0, 4)
-    lower = number_of(ids, row, 4, 8)
-    tail = number_of(ids, row, 8, 12)
-    stamp = stamp_of(upper, lower, tail)
-    head = upper << 32 | lower
-    mask = index.shape[0] - 1
-    slot = stamp & mask
-    while True:
-        entry = index[slot]
-        if entry == 0:
-            return slot, _NONE, stamp
-        if entry >> 32 == stamp:
-            record = (entry & _M32) - 1
-            if records[record, HEAD] == head and np.int64(halves[record, H_TAIL]) & _M32 == tail:
-                return slot, record, stamp
-        slot = slot + 1 & mask
-
-
-@njit(cache=True)
-def fetch(index, records, halves, control, ids):
-    """Looks up all ids of a batch, so that the cache gets their lines side by side, not one after another.
-
-    Without it a settlement took 0.54 us of a million reservations, with it 0.28.
-    """
-    for i in range(ids.shape[0]):
-        _, record, _ = seek(index, records, halves, ids, i)
-        control[C_FETCHED] = record
-
-
-@njit(cache=True)
-def vacate(index, hole):
-    """Empties a slot of the index; entries that had to go past it move up."""
-    mask = index.shape[0] - 1
-    at = hole
-    while True:
-        at = at + 1 & mask
-        entry = index[at]
-        if entry == 0:
-            break
-        home = entry >> 32 & mask
-        if at - home & mask >= at - hole & mask:
-            index[hole] = entry
-            hole = at
-    index[hole] = 0
-
-
-@njit(cache=True)
-def rehash(old, new):
-    """Puts the entries of one index into another, empty and larger."""
-    mask = new.shape[0] - 1
-    for at in range(old.shape[0]):
-        entry = old[at]
-        if entry != 0:
-            slot = entry >> 32 & mask
-            while new[slot] != 0:
-                slot = slot + 1 & mask
-            new[slot] = entry
 
 
 @njit(cache=True)

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Protocol, TypeVar
 
 from bidder.core.messages import NOTICES
@@ -64,6 +65,11 @@ class Banking(Protocol):
         ...
 
 
+def bank_thread() -> ThreadPoolExecutor:
+    """The one thread in which a bank's calls are made."""
+    return ThreadPoolExecutor(1, thread_name_prefix="bank")
+
+
 async def run_bank(
     service: Banking,
     source: SharedSource,
@@ -72,6 +78,7 @@ async def run_bank(
     stop: asyncio.Event,
     *,
     tick_s: float = 0.1,
+    thread: ThreadPoolExecutor | None = None,
 ) -> None:
     """Runs a bank on a started source and sink until told to stop; the batch under way is finished.
 
@@ -83,13 +90,14 @@ async def run_bank(
         clock: the shared clock.
         stop: ends the run.
         tick_s: wall seconds between ticks.
+        thread: for the service's calls, of one thread, where others look into its books too; else one of its own.
 
     Raises:
         DependencyError: if the database or the broker fails for good.
         InvariantError: if the books do not add up.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="bank") as thread:
-        loop = _BankLoop(service, source, sink, clock, thread)
+    with nullcontext(thread) if thread is not None else bank_thread() as own:
+        loop = _BankLoop(service, source, sink, clock, own)
         try:
             await loop.restate()
             while not stop.is_set():

@@ -172,7 +172,8 @@ async def ensure_topics(
     compacted: Collection[str] = (),
     *,
     retention_hours: Mapping[str, int] | None = None,
-    replication_factor: int = 1,
+    replicas: int = 1,
+    guarded: Collection[str] = (),
     timeouts: Timeouts | None = None,
 ) -> list[str]:
     """Creates the topics that are missing and waits until they can be used; leaves others as they are.
@@ -182,7 +183,9 @@ async def ensure_topics(
         partitions: topic -> number of partitions, > 0.
         compacted: those of them that keep the last message of each key for ever.
         retention_hours: how long others keep their messages, where it is not as the broker has it.
-        replication_factor: copies of each partition; aiokafka cannot ask for the broker's default.
+        replicas: copies of each partition, > 0; aiokafka cannot ask for the broker's default.
+        guarded: those that take a message only when all copies but one have it (`min.insync.replicas`): what was
+            acknowledged outlives the loss of a broker, and one broker that is away stops nobody.
         timeouts: how long to wait.
 
     Returns:
@@ -193,18 +196,16 @@ async def ensure_topics(
         DependencyError: the broker refused, or a topic got no leader in time.
     """
     timeouts = timeouts or Timeouts()
-    kept = retention_hours or {}
     known = await partition_counts(bootstrap, timeouts)
     missing = [topic for topic in partitions if topic not in known]
     if not missing:
         return []
+    hours = retention_hours or {}
+    configs = {topic: _kept(topic in compacted, hours.get(topic)) for topic in missing}
+    for topic in configs.keys() & set(guarded):
+        configs[topic]["min.insync.replicas"] = str(max(1, replicas - 1))
     wanted = [
-        NewTopic(
-            topic,
-            partitions[topic],
-            replication_factor,
-            topic_configs=_topic_configs(topic in compacted, kept.get(topic)),
-        )
+        NewTopic(topic, partitions[topic], replicas, topic_configs=configs[topic] or None)
         for topic in missing
     ]
     async with _admin(bootstrap, timeouts) as client:
@@ -214,16 +215,16 @@ async def ensure_topics(
             if code and error is not TopicAlreadyExistsError:
                 raise DependencyError(
                     f"Kafka at {bootstrap} did not create topic {topic} with {partitions[topic]} "
-                    f"partitions and {replication_factor} replicas: {describe(error())}"
+                    f"partitions and {replicas} replicas ([kafka] replicas): {describe(error())}"
                 )
         await _await_leaders(client, missing)
     return missing
 
 
-def _topic_configs(compacted: bool, retention_hours: int | None) -> dict[str, str] | None:
+def _kept(compacted: bool, retention_hours: int | None) -> dict[str, str]:
     if compacted:
         return {"cleanup.policy": "compact"}
-    return {"retention.ms": str(retention_hours * 3_600_000)} if retention_hours is not None else None
+    return {"retention.ms": str(retention_hours * 3_600_000)} if retention_hours is not None else {}
 
 
 async def _await_leaders(client: AIOKafkaAdminClient, topics: list[str]) -> None:

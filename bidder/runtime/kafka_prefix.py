@@ -24,6 +24,8 @@ class KafkaPlace:
         partitions: Mapping[str, int],
         compacted: Collection[str] = (),
         retention_hours: Mapping[str, int] | None = None,
+        replicas: int = 1,
+        guarded: Collection[str] = (),
     ) -> None:
         """Creates topics that are missing; see `kafka_link.ensure_topics`."""
         await ensure_topics(
@@ -31,6 +33,8 @@ class KafkaPlace:
             {self.prefix + topic: count for topic, count in partitions.items()},
             [self.prefix + topic for topic in compacted],
             retention_hours={self.prefix + topic: n for topic, n in (retention_hours or {}).items()},
+            replicas=replicas,
+            guarded=[self.prefix + topic for topic in guarded],
         )
 
     def source(self, topics: Sequence[str], group: str | None, client_id: str) -> "PlacedSource":

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from bidder.core.engine import Engine, Prepared, outputs_of
+from bidder.core.call import outputs_of
+from bidder.core.engine import Engine
 from bidder.core.inbox import Inbox
 from bidder.core.messages import (
     BID_RESPONSES,
@@ -15,6 +16,7 @@ from bidder.core.messages import (
     SLICES,
     encode,
 )
+from bidder.core.prepared import Prepared
 from bidder.core.scoring import Model
 from bidder.runtime.hours import FunnelHours
 from bidder.runtime.latency import LatencyHistogram

@@ -2,10 +2,12 @@
 
 from typing import NamedTuple
 
+from bidder.core.bookings import RefusalRow, UnattributedRow
 from bidder.core.budgets import day_of
 from bidder.core.reconcile import Booked
 from bidder.core.settlement import QUARTER_NS, QuarterSum
 from bidder.store.database import Database
+from bidder.store.loading import select
 
 # Kinds are numbers of NoticeKind: WIN 1.
 _UNBILLED = """
@@ -73,6 +75,18 @@ class Ledger:
                 (now_ns + keep_ns,),
             ).fetchall()
         return [UnbilledWin(*row) for row in rows]
+
+    def unattributed(self) -> list[UnattributedRow]:
+        """Conversions that count for no bid, by advertiser and reason."""
+        query = select("unattributed", UnattributedRow) + " ORDER BY advertiser_id, reason"
+        with self._database.reading() as session:
+            return [UnattributedRow._make(row) for row in session.execute(query)]
+
+    def refusals(self) -> list[RefusalRow]:
+        """Notices that were not taken, by campaign, empty where it is not known, and rule."""
+        query = select("refusals", RefusalRow) + " ORDER BY campaign_id, rule"
+        with self._database.reading() as session:
+            return [RefusalRow._make(row) for row in session.execute(query)]
 
     def booked(self, time_zone: str, exchange: str = "") -> list[Booked]:
         """Every bid that was paid, at one exchange or at all; days are those of a time zone."""

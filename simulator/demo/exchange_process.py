@@ -9,12 +9,11 @@ from urllib.parse import urlsplit
 
 import typer
 
-from bidder.cli.serve import started
+from bidder.cli.serve import connected, started
 from bidder.config import Config
-from bidder.core.messages import BID_RESPONSES, CAMPAIGNS, LEASES, TOPICS
+from bidder.core.messages import BID_RESPONSES
 from bidder.errors import DependencyError
 from bidder.runtime.clock import AffineClock
-from bidder.runtime.kafka_prefix import KafkaPlace
 from simulator.demo.distributed import ExchangeFigures, write_exchange
 from simulator.demo.exchange_shell import ExchangeShell
 from simulator.demo.http_client import NoticeClient
@@ -44,9 +43,8 @@ async def serve_exchange(
     Raises:
         DependencyError: no broker or no tracker.
     """
-    place = KafkaPlace(config.kafka.bootstrap, config.kafka.prefix)
     async with AsyncExitStack() as stack:
-        await place.ensure_topics(dict.fromkeys(TOPICS, config.kafka.partitions), (LEASES, CAMPAIGNS))
+        place = await connected(config)
         responses = await started(stack, place.source((BID_RESPONSES,), None, "clearbid-exchange"))
         sink = await started(stack, place.sink("clearbid-exchange", acks=1))
         await asyncio.sleep(max(0.0, clock.wall_origin_ns / 1e9 - time.time()))

@@ -11,7 +11,7 @@ import msgspec
 
 from bidder.core.hindsight import Hindsight
 from bidder.errors import InputError
-from bidder.store.database import Database
+from bidder.store.database import Database, is_url
 from bidder.store.journal import read_journal
 from bidder.store.seat import JOURNAL
 from simulator.export.columns import TableFile
@@ -31,12 +31,13 @@ class Source(NamedTuple):
     """Where a run's parts are.
 
     Attributes:
-        folder: with its journals. decisions: the decision log. database: of the bank.
+        folder: with its journals. decisions: the decision log. place: of the bank's database, a file or the
+            URL of a PostgreSQL, as `Database` opens it; not to be printed.
     """
 
     folder: Path
     decisions: Path
-    database: Path
+    place: str
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,15 +70,16 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-def source_of(folder: Path, decisions: Path | None = None, database: Path | None = None) -> Source:
+def source_of(folder: Path, decisions: Path | None = None, place: str | None = None) -> Source:
     """Where the parts of a run are: in its folder, but for those that are named.
 
     Raises:
         InputError: one is not there.
     """
-    source = Source(folder, decisions or folder / DECISION_LOG, database or folder / DATABASE)
+    source = Source(folder, decisions or folder / DECISION_LOG, place or str(folder / DATABASE))
+    files = [source.decisions] if is_url(source.place) else [source.decisions, Path(source.place)]
     missing = [] if journals_of(folder) else [JOURNAL]
-    missing += [path.name for path in source[1:] if not path.is_file()]
+    missing += [path.name for path in files if not path.is_file()]
     if missing:
         raise InputError(
             f"{folder} must be the folder of a run, with {JOURNAL}, {DECISION_LOG} and {DATABASE}, has no "
@@ -109,7 +111,7 @@ def export_run(
     began_s = time.monotonic()
     _check_out(out)
     tally = Tally()
-    with Database(source.database) as database, source.decisions.open("rb") as log:
+    with Database(source.place) as database, source.decisions.open("rb") as log:
         events = BookedEvents(database)
         bids = _Joining(source, progress)
         join = Join(read_bids(log, tally.left_out, since_ns, until_ns), tally.left_out)

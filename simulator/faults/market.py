@@ -13,7 +13,7 @@ from bidder.core.token import bid_id_text, read
 from bidder.money import MICROS_PER_UNIT, format_decimal, parse_decimal
 from bidder.runtime.partitioner import Partitioner
 from bidder.runtime.transport import Outbound
-from bidder.web.track import Answer
+from bidder.web.calls import Answer
 from simulator.faults.broker import Broker, Consumer
 from simulator.faults.dice import Dice
 from simulator.faults.oracle import Bid, Oracle

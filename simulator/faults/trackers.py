@@ -8,8 +8,9 @@ from typing import Any, cast
 from bidder.errors import DeliveryError, DependencyError
 from bidder.runtime.http import Reply
 from bidder.runtime.transport import Outbound, Sink
+from bidder.web.calls import Answer
 from bidder.web.publish import NoticePublisher
-from bidder.web.track import Answer, Tracker
+from bidder.web.track import Tracker
 from simulator.faults.broker import Broker
 from simulator.faults.dice import Dice
 from simulator.faults.loop import VirtualLoop

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from bidder.cli.main import build_app
 from bidder.core.bankrules import BankRules
+from bidder.core.bookings import Booking
 from bidder.core.messages import NOTICES, Conversion, encode
 from bidder.errors import ClearbidError, InputError
 from bidder.runtime.bank import BankService
@@ -309,6 +310,27 @@ def test_a_run_that_cannot_be_exported_is_refused_and_no_table_is_left(
         export(folder, tmp_path / "t.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert not {DATABASE, JOURNAL, DECISION_LOG} & {path.name for path in folder.iterdir()} - set(before)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("named", ["--db", "[store] url"])
+def test_books_of_a_postgresql_give_the_same_table(
+    embedded_run: Path, won: Path, tmp_path: Path, postgres_place: str, named: str
+) -> None:
+    folder = copied(embedded_run, tmp_path / "run")
+    columns = ", ".join(Booking._fields)
+    marks = ", ".join("?" * len(Booking._fields))
+    with Database(folder / DATABASE) as ours, Database(postgres_place) as theirs:
+        with ours.reading() as session:
+            rows = session.execute(f"SELECT {columns} FROM bookings").fetchall()
+        with theirs.transaction() as session:
+            session.executemany(f"INSERT INTO bookings ({columns}) VALUES ({marks})", rows)
+    (folder / DATABASE).unlink()
+    (tmp_path / "c.toml").write_text(f"[store]\nurl = '{postgres_place}'\n")
+    place = ("--db", postgres_place) if named == "--db" else ("--config", tmp_path / "c.toml")
+    done = export_command(folder, "--out", tmp_path / "t.parquet", *place)
+    assert (done.exit_code, done.exception) == (0, None)
+    assert rows_of(tmp_path / "t.parquet") == rows_of(won)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bidder.cli.main import build_app
-from bidder.core.engine import outputs_of
+from bidder.core.call import outputs_of
 from bidder.core.messages import LEASES, SETTLEMENTS
 from bidder.core.scoring import NATIVE_MARK
 from bidder.errors import InputError

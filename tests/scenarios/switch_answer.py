@@ -21,7 +21,8 @@ from bidder.core.messages import NoticeKind
 from bidder.money import MAX_NANOS, NANOS_PER_UNIT
 from bidder.openrtb.macros import Price, PriceOutcome
 from bidder.runtime.http import Reply
-from bidder.web.track import Answer, Outcome, Tracker
+from bidder.web.calls import Answer, Outcome
+from bidder.web.track import Tracker
 from tests.scenarios.switch_tools import Switch, around, bids, facts, instead, kernel, responses
 
 _TRACK, _URLS, _BOOK = bidder.web.track, bidder.core.urls, bidder.core.templatebook

@@ -303,8 +303,10 @@ def clearbid(*arguments: object) -> Any:
     return CliRunner().invoke(build_app(), [str(each) for each in arguments])
 
 
-def test_the_commands_write_who_when_and_why(tmp_path: Path, database: Database) -> None:
-    path = tmp_path / "a.db"
+def test_the_commands_write_who_when_and_why(place: str) -> None:
+    path = place
+    with Database(path, durable=False) as database:
+        CampaignStore(database).put([make.campaign()], at_ns=0)
     done = clearbid("stop", "--advertiser", "shop", "--reason", "wrong price", "--by", "ann", "--db", path)
     assert (done.exit_code, done.output) == (0, "advertiser shop: stopped\n")
     assert clearbid("go", "--advertiser", "shop", "--by", "bob", "--db", path).output.endswith(

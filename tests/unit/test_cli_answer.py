@@ -5,6 +5,7 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import orjson
 import pytest
 
@@ -13,6 +14,8 @@ from bidder.cli.sample import engine_of, instant_of, model_of, sample_campaigns,
 from bidder.core.engine import Engine
 from bidder.errors import InputError
 from bidder.money import MICROS_PER_UNIT, format_decimal
+from bidder.store.campaigns import CampaignStore
+from bidder.store.database import Database
 from bidder.store.sheet import to_json
 from tests.support.commands import Ended, assert_one_line, clearbid, command_line
 
@@ -148,8 +151,6 @@ def test_campaigns_of_a_sheet_take_the_place_of_the_built_in_ones(tmp_path: Path
     sheet.write_text(to_json(sample_campaigns()[:1]))
     tree = tree_of(sheet, None, "USD")
     assert [*tree.campaigns] == ["sample-banner"]
-    with pytest.raises(InputError, match="must not be given together"):
-        tree_of(sheet, tmp_path / "x.db", "USD")
 
 
 @pytest.mark.parametrize("text", ["2026-05-01", "2026-05-01T12:00:00", "noon", "1960-01-01T00:00:00Z"])
@@ -263,12 +264,37 @@ def test_explain_tells_a_request_that_cannot_be_read_once_and_with_its_id(tmp_pa
     assert "request r1 of" in done.out
 
 
+@pytest.mark.parametrize("named", ["--db", "[store] url", "CLEARBID_STORE_URL"])
+def test_explain_takes_the_campaigns_of_a_store(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    if named != "--db" and not place.startswith("postgresql"):
+        pytest.skip("a file has no URL")
+    own = msgspec.structs.replace(sample_campaigns()[0], id="own", name="own")
+    with Database(place) as database:
+        CampaignStore(database).put([own], at_ns=1, actor="test")
+    requests = tmp_path / "r.jsonl"
+    requests.write_bytes(BANNER)
+    given: tuple[object, ...] = ("--db", place)
+    if named == "[store] url":
+        (tmp_path / "s.toml").write_text(f"[store]\nurl = '{place}'\n")
+        given = ("--settings", tmp_path / "s.toml")
+    elif named != "--db":
+        monkeypatch.setenv(named, place)
+        given = ()
+    done = clearbid("explain", "--line-item", "own", "--at", AT, "--request", requests, *given)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("own, request ")
+    assert "The bidder would bid" in done.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--line-item", "nobody"), "line item must be one of"),
         (("--line-item", "sample-banner", "--granted", "much"), "--granted"),
         (("--line-item", "sample-banner", "--db", "nowhere.db"), "must be there"),
+        (("--line-item", "x", "--db", "a.db", "--campaigns", "a.csv"), "must not be given together"),
     ],
 )
 def test_explain_says_what_is_wrong(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:

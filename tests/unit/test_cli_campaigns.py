@@ -68,7 +68,7 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.db = folder / "a.db"
+        self.db: Path | str = folder / "a.db"
 
     def run(self, *arguments: str) -> str:
         """Standard output of a command that succeeds; its error is raised."""
@@ -107,6 +107,14 @@ def test_import_says_what_became_of_each_campaign(desk: Desk) -> None:
     changed = desk.sheet(SHEET.replace("500.00", "600.00"))
     assert desk.run("import", changed) == "sheet.csv: 0 added, 1 changed, 1 as they were\n"
     assert desk.campaigns()["spring"].budget_nanos == 600 * 10**9
+
+
+def test_campaigns_go_into_the_store_that_is_named_and_come_out_of_it(desk: Desk, place: str) -> None:
+    desk.db = place
+    assert desk.run("import", desk.sheet()) == "sheet.csv: 2 added, 0 changed, 0 as they were\n"
+    assert all(name in desk.run("list") for name in desk.campaigns())
+    assert desk.run("set-budget", "spring", "600")
+    assert "600" in desk.run("history", "spring")
 
 
 def test_a_sheet_with_an_error_changes_nothing(desk: Desk) -> None:

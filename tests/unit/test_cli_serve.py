@@ -5,17 +5,19 @@ import os
 import signal
 import socket
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from bidder.cli.options import configured, shared_clock
 from bidder.cli.running import run_until_stopped
-from bidder.cli.serve import serve_track
+from bidder.cli.serve import connected, serve_track
 from bidder.config import load_config, with_setting
-from bidder.core.messages import CAMPAIGNS, LEASES, SLICES, CampaignChange, Lease, encode
+from bidder.core.messages import CAMPAIGNS, LEASES, SLICES, TOPICS, CampaignChange, Lease, encode
 from bidder.errors import ConfigError, DependencyError, InputError
 from bidder.runtime.clock import AffineClock, SystemClock
 from bidder.runtime.kafka import KafkaSink, KafkaSource
@@ -90,7 +92,7 @@ def test_half_a_shared_clock_is_refused(clock: tuple[int | None, int | None, flo
 def test_options_win_over_the_configuration(tmp_path: Path) -> None:
     file = tmp_path / "clearbid.toml"
     file.write_text("[kafka]\nbootstrap = 'a:1'\n[store]\npath = 'a.db'\n")
-    config = configured(file, kafka="b:2", db=Path("b.db"))
+    config = configured(file, kafka="b:2", db="b.db")
     assert (config.kafka.bootstrap, config.store.path) == ("b:2", "b.db")
     with pytest.raises(ConfigError, match="bootstrap in --kafka"):
         configured(file, kafka="b")
@@ -180,3 +182,34 @@ async def test_notices_are_acknowledged_by_all_replicas(
     stop.set()
     await serving
     await broker.stop()
+
+
+@pytest.mark.parametrize(("replicas", "in_sync"), [(1, "1"), (2, "1"), (3, "2")])
+async def test_topics_of_money_are_asked_for_with_the_copies_that_are_configured(
+    monkeypatch: pytest.MonkeyPatch, replicas: int, in_sync: str
+) -> None:
+    asked: dict[str, NewTopic] = {}
+    create = AIOKafkaAdminClient.create_topics
+
+    async def noted(self: AIOKafkaAdminClient, topics: list[NewTopic]) -> Any:
+        asked.update({topic.name: topic for topic in topics})
+        return await create(self, topics)
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "create_topics", noted)
+    broker = EmbeddedBroker({})
+    settings = {"bootstrap": await broker.start(), "replicas": replicas, "prefix": "a-"}
+    config = load_config(None, {})
+    for name, value in settings.items():
+        config = with_setting(config, "kafka", name, value, "a test")
+    try:
+        # The embedded broker is one alone, so it has no room for a second copy.
+        with nullcontext() if replicas == 1 else pytest.raises(DependencyError, match=r"\[kafka\] replicas"):
+            await connected(config)
+    finally:
+        await broker.stop()
+    assert asked.keys() == {"a-" + topic for topic in TOPICS}
+    assert {topic.replication_factor for topic in asked.values()} == {replicas}
+    key = "min.insync.replicas"
+    floors = {name: one.topic_configs[key] for name, one in asked.items() if key in (one.topic_configs or {})}
+    assert floors == dict.fromkeys(("a-notices", "a-settlements", "a-leases"), in_sync)
+    assert asked["a-leases"].topic_configs["cleanup.policy"] == "compact"

@@ -270,5 +270,5 @@ def test_a_wrong_secret_in_the_environment_is_not_shown(name: str, value: str) -
 def test_a_file_named_on_the_command_line_wins_over_a_url(tmp_path: Path) -> None:
     path = tmp_path / "clearbid.toml"
     path.write_text(f"[store]\nurl = '{STORE_URL}'\n")
-    assert configured(path, db=tmp_path / "own.db").store.place == str(tmp_path / "own.db")
+    assert configured(path, db=str(tmp_path / "own.db")).store.place == str(tmp_path / "own.db")
     assert configured(path).store.place == STORE_URL

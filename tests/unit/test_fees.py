@@ -21,7 +21,7 @@ from bidder.core.token import read
 from bidder.errors import SheetError
 from bidder.openrtb.reasons import Reason
 from bidder.store.sheet import parse_sheet, to_csv
-from bidder.web.track import _fees_nanos
+from bidder.web.rules import fees_nanos
 from tests.support import factories as make
 from tests.support.factories import Offer, S
 
@@ -63,10 +63,10 @@ def test_what_is_set_aside_covers_any_price_up_to_the_cap(
     """By the tracker's own arithmetic, which knows no bound: any price that the bank books is at most the cap."""
     price = max(1, cap * share // 10**6)
     aside = cap + int(fees_of(cap, quantity, ppm, each))
-    booked = price + _fees_nanos(Token(ppm, each, quantity), price)  # type: ignore[arg-type]
+    booked = price + fees_nanos(Token(ppm, each, quantity), price)  # type: ignore[arg-type]
     assert booked <= aside
     # At the cap not a nano more is set aside than is owed.
-    assert aside == cap + _fees_nanos(Token(ppm, each, quantity), cap)  # type: ignore[arg-type]
+    assert aside == cap + fees_nanos(Token(ppm, each, quantity), cap)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

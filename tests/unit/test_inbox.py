@@ -256,6 +256,41 @@ def test_rules_that_cannot_be_read_are_not_served(inbox: Inbox, targeting: Targe
     assert inbox.refused == {"unservable": 1}
 
 
+@pytest.mark.parametrize("together", [True, False], ids=["one batch", "two batches"])
+@pytest.mark.parametrize("newest", [None, "EUR", "USD"], ids=["taken away", "unservable", "paused"])
+def test_an_older_version_of_a_campaign_does_not_come_back(
+    inbox: Inbox, engine: Engine, newest: str | None, together: bool
+) -> None:
+    new = change(version=5, currency=newest, status=Status.PAUSED) if newest is not None else None
+    messages = [new or CampaignChange(version=5, campaign_id="c1", campaign=None), change(version=4)]
+    apply(inbox, change(version=3), change("c2", version=4))
+    for batch in [messages] if together else [[one] for one in messages]:
+        apply(inbox, *batch)
+    # Bits of what may bid: where c1 is paused it is there, as the first, and off.
+    ids, bits = (("c1", "c2"), 0b10) if newest == "USD" else (("c2",), 0b1)
+    assert (engine.table.version, engine.table.ids, int(engine.table.active[0])) == (5, ids, bits)
+    assert inbox.refused["older"] == 1
+    assert "c1 must have version 5 or later, was 4" in inbox.last_refusal
+
+
+def test_the_same_version_again_and_a_later_one_are_taken(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, change(version=5, status=Status.PAUSED))
+    apply(inbox, change(version=5, status=Status.PAUSED))
+    apply(inbox, change(version=6))
+    assert (int(engine.table.active[0]), engine.table.version, inbox.refused) == (1, 6, {})
+
+
+def test_versions_of_one_campaign_say_nothing_of_another(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, change(version=9), change("c2", version=4), stated(version=2))
+    assert (engine.table.ids, inbox.refused) == (("c1", "c2"), {})
+
+
+def test_an_older_version_of_an_advertiser_does_not_come_back(inbox: Inbox, engine: Engine) -> None:
+    apply(inbox, stated(version=3, status=Status.PAUSED), change(version=1, advertiser="shop"))
+    apply(inbox, stated(version=2))
+    assert (int(engine.table.active[0]), inbox.refused) == (0, {"older": 1})
+
+
 def stated(version: int = 1, **changes: Any) -> AdvertiserChange:
     return AdvertiserChange(
         version=version, advertiser_id="shop", advertiser=Advertiser(id="shop", **changes)
@@ -293,5 +328,5 @@ def test_exposures_profiles_and_counts_reach_the_engine(inbox: Inbox, engine: En
     )
     inbox.apply([("exposures", encode(shown)), ("exposures", b"{")], 0)
     assert engine.gate.profiles.segments(int(user, 16), 0) == ("s9",)
-    assert (float(engine._creative_shown[0]), float(engine._creative_clicked[0])) == (50.0, 5.0)
+    assert (float(engine._shown.impressions[0]), float(engine._shown.clicks[0])) == (50.0, 5.0)
     assert inbox.refused == {"unreadable": 1}

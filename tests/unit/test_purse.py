@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bidder.core import purse_kernels as kernels
+from bidder.core import purse_columns as columns
+from bidder.core import purse_index_kernels as index_kernels
 from bidder.core.messages import SettlementKind
 from bidder.core.purse import ONE_IMPRESSION, Purse, Result, Unit
 from bidder.errors import InvariantError
@@ -404,8 +405,8 @@ def test_a_batch_settles_each_of_its_rows() -> None:
 
 def test_the_kinds_of_a_settlement_are_those_of_its_messages() -> None:
     kinds = {
-        SettlementKind.WON: kernels.K_WON,
-        SettlementKind.POSTED: kernels.K_POSTED,
+        SettlementKind.WON: columns.K_WON,
+        SettlementKind.POSTED: columns.K_POSTED,
         SettlementKind.VOIDED: 3,
     }
     assert all(kind == number for kind, number in kinds.items())
@@ -414,9 +415,9 @@ def test_the_kinds_of_a_settlement_are_those_of_its_messages() -> None:
 
 def test_results_and_units_have_the_numbers_of_the_kernels() -> None:
     assert [result.name for result in Result] == ["OK", "EXISTS", "NOT_FOUND", "EXCEEDS", "LATE"]
-    numbers = kernels.OK, kernels.EXISTS, kernels.NOT_FOUND, kernels.EXCEEDS, kernels.LATE
+    numbers = columns.OK, columns.EXISTS, columns.NOT_FOUND, columns.EXCEEDS, columns.LATE
     assert tuple(Result) == numbers
-    assert tuple(Unit) == (kernels.MONEY, kernels.IMPRESSION)
+    assert tuple(Unit) == (columns.MONEY, columns.IMPRESSION)
 
 
 def test_known_rows_are_those_open_or_ended_lately() -> None:
@@ -569,7 +570,7 @@ def test_more_spent_than_an_account_can_hold_is_a_fault() -> None:
         made.post(B, 0, 1, 1)
 
 
-@pytest.mark.parametrize("column", [kernels.B_GRANTED, kernels.B_RESERVED, kernels.B_POSTED])
+@pytest.mark.parametrize("column", [columns.B_GRANTED, columns.B_RESERVED, columns.B_POSTED])
 def test_books_that_do_not_add_up_are_a_fault_that_names_the_account(column: int) -> None:
     made = purse()
     reserve(made, A)
@@ -591,7 +592,7 @@ def test_a_fault_in_the_books_is_found_by_time_too() -> None:
 def test_money_from_nowhere_is_a_fault_where_the_sum_is_right() -> None:
     made = purse()
     reserve(made, A)
-    made.books[0, kernels.B_RESERVED] -= 100
+    made.books[0, columns.B_RESERVED] -= 100
     made.available[0] += 100
     with pytest.raises(InvariantError, match="must add up"):
         reserve(made, B, 1)
@@ -653,7 +654,9 @@ def test_ids_that_share_their_hash_are_told_apart(place: int) -> None:
     """Ids that differ in four bytes, from `place` on: among so many some pairs have one stamp."""
     numbers = np.unique(np.random.default_rng(place).integers(0, 2**32, 300_000))
     words = {4: np.zeros_like(numbers), 8: np.zeros_like(numbers), place: numbers}
-    stamps = getattr(kernels.stamp_of, "py_func", kernels.stamp_of)(words[4] * 0, words[4], words[8])
+    stamps = getattr(index_kernels.stamp_of, "py_func", index_kernels.stamp_of)(
+        words[4] * 0, words[4], words[8]
+    )
     order = np.argsort(stamps, kind="stable")
     at = int(np.flatnonzero(np.diff(stamps[order]) == 0)[0])
     one, two = (

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from bidder.cli.main import build_app
 from bidder.core.bankrules import HOUR_NS, BankRules
-from bidder.core.bookings import Booking, Rows
+from bidder.core.bookings import Booking, HeldRow, LateRow, OrderRow, RefusalRow, Rows, UnattributedRow
 from bidder.core.reconcile import (
     NO_DAY,
     BillLine,
@@ -32,6 +32,8 @@ from bidder.errors import InputError
 from bidder.store.books import Batch, Books
 from bidder.store.database import Database
 from bidder.store.ledger import Ledger
+from bidder.store.loading import KEEP_HOURS
+from bidder.store.pruning import Pruned, prune
 from tests.support.banking import S, bid_id
 
 DAY_NS = 24 * HOUR_NS
@@ -151,8 +153,10 @@ def test_a_win_that_nobody_billed_counts_once_its_billing_time_is_over(database:
     assert ledger.unbilled_wins(over_ns + 1, RULES.keep_ns) == []
 
 
-def test_the_command_shows_days_and_wins(path: Path, database: Database) -> None:
-    write(database, booking("a"), booking("won", WIN), booking("old", bid_at_ns=NOON_NS - 9 * DAY_NS))
+def test_the_command_shows_days_and_wins(place: str) -> None:
+    path = place
+    with Database(place) as database:
+        write(database, booking("a"), booking("won", WIN), booking("old", bid_at_ns=NOON_NS - 9 * DAY_NS))
     rows = orjson.loads(clearbid("settle", "--json", "--db", path).output)
     assert [(row["day"], row["billed"], row["unbilled_wins"], row["final"]) for row in rows] == [
         ("2024-09-25", 1, 0, True),
@@ -164,6 +168,109 @@ def test_the_command_shows_days_and_wins(path: Path, database: Database) -> None
     assert win["bid_id"] == bid_id("won")
     assert "final" in clearbid("settle", "--db", path).output
     assert bid_id("won") in clearbid("settle", "--unbilled", "--db", path).output
+
+
+def test_the_command_shows_conversions_without_a_bid_and_notices_that_were_refused(place: str) -> None:
+    with Database(place) as database:
+        books = Books(database)
+        books.claim()
+        rows = Rows(
+            unattributed=(UnattributedRow("acme", "no_touch", 3, 7_500_000_000),),
+            refusals=(RefusalRow("c1", "above_cap", 2), RefusalRow("", "malformed", 1)),
+        )
+        books.write(Batch([rows]))
+    found = orjson.loads(clearbid("settle", "--unattributed", "--json", "--db", place).output)
+    assert found == [
+        {"advertiser_id": "acme", "reason": "no_touch", "times": 3, "value_nanos": 7_500_000_000}
+    ]
+    assert orjson.loads(clearbid("settle", "--refused", "--json", "--db", place).output) == [
+        {"campaign_id": "", "rule": "malformed", "times": 1},
+        {"campaign_id": "c1", "rule": "above_cap", "times": 2},
+    ]
+    lines = [line.split() for line in clearbid("settle", "--db", place).output.splitlines()]
+    assert ["acme", "no_touch", "3", "7.5"] in lines
+    assert ["unknown", "malformed", "1"] in lines
+    lines = [
+        line.split() for line in clearbid("settle", "--campaign", "c1", "--db", place).output.splitlines()
+    ]
+    assert ["c1", "above_cap", "2"] in lines
+    assert not any("acme" in line or "unknown" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--unbilled", "--refused"), ("--prune", "--day", "2024-10-04"), ("--prune", "--unattributed")],
+)
+def test_lists_that_cannot_be_asked_for_together(place: str, arguments: tuple[str, ...]) -> None:
+    Database(place).close()
+    done = clearbid("settle", *arguments, "--db", place)
+    assert isinstance(done.exception, InputError)
+    assert "must be given" in str(done.exception)
+
+
+# -- pruning --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_over_is_taken_out_and_nothing_else(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bidder.store.pruning.SLICE", 2)
+    hour, end_ns = NOON_NS // HOUR_NS, NOON_NS - RULES.keep_ns
+    old = [booking(f"old{n}", user_key="u1", keep_until_ns=NOON_NS - 1) for n in range(5)]
+    # A bid with bookings on both sides of the time, and one that has no user.
+    both = [
+        booking("both", WIN, user_key="u2", keep_until_ns=NOON_NS - 1),
+        booking("both", user_key="u2", keep_until_ns=NOON_NS),
+    ]
+    nobody = booking("nobody", keep_until_ns=0)
+    lateness = [LateRow("acme", hour - KEEP_HOURS + n, 1, 0, 1) for n in (-1, 0)]
+    orders = [OrderRow("acme", f"o{n}", bid_id("a"), NOON_NS + n) for n in (-1, 0)]
+    held = [HeldRow(f"m{n}", end_ns + n) for n in (-1, 0)]
+    with Database(place) as database:
+        books = Books(database)
+        books.claim()
+        rows = Rows((*old, *both, nobody), lateness=(*lateness,), orders=(*orders,), held=(*held,))
+        books.write(Batch([rows]))
+        assert prune(database, RULES, NOON_NS) == Pruned(lateness=1, users=6, orders=1, held=1)
+        with database.reading() as session:
+            users = session.execute(
+                "SELECT bid_id, kind, user_key FROM bookings WHERE user_key <> ''"
+            ).fetchall()
+            counts = [
+                session.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
+                for name in ("bookings", "lateness", "orders", "held")
+            ]
+        assert [tuple(row) for row in users] == [(bid_id("both"), BILLING, "u2")]
+        assert counts == [8, 1, 1, 1]
+        assert (
+            sum(one.billed for one in settle(Ledger(database).quarters(NOON_NS, 0), {}, RULES, NOON_NS)) == 7
+        )
+        assert prune(database, RULES, NOON_NS) == Pruned(0, 0, 0, 0)
+
+
+def test_a_bank_starts_alike_on_books_that_were_pruned(place: str) -> None:
+    rows = Rows(
+        (booking("a", user_key="u", keep_until_ns=NOON_NS - 1), booking("b", user_key="u")),
+        lateness=(LateRow("acme", 1, 1, 0, 1), LateRow("acme", NOON_NS // HOUR_NS, 1, 0, 1)),
+        orders=(
+            OrderRow("acme", "o1", bid_id("a"), NOON_NS - 1),
+            OrderRow("acme", "o2", bid_id("b"), NOON_NS),
+        ),
+        held=(HeldRow("m", NOON_NS),),
+    )
+    with Database(place) as database:
+        books = Books(database)
+        books.claim()
+        books.write(Batch([rows]))
+        before = books.load(NOON_NS)
+        assert prune(database, RULES, NOON_NS) != Pruned(0, 0, 0, 0)
+        assert books.load(NOON_NS) == before
+
+
+def test_the_command_prunes(place: str) -> None:
+    with Database(place) as database:
+        write(database, booking("a", user_key="u", keep_until_ns=1))
+    (found,) = orjson.loads(clearbid("settle", "--prune", "--json", "--db", place).output)
+    assert found == {"lateness": 0, "users": 1, "orders": 0, "held": 0}
+    assert "users of 0 bookings" in clearbid("settle", "--prune", "--db", place).output
 
 
 # -- reconciliation -------------------------------------------------------------------------------------------------

@@ -12,11 +12,10 @@ from bidder.core.token import Scope, TokenFields, bid_id_text, sign, sign_landin
 from bidder.core.urls import TrackingUrls
 from bidder.errors import ConfigError, InputError
 from bidder.money import MAX_NANOS
+from bidder.web.calls import Answer, Outcome
 from bidder.web.track import (
     DEFAULT_CONVERSION_WINDOW_NS,
     DEFAULT_GRACE_NS,
-    Answer,
-    Outcome,
     Tracker,
 )
 

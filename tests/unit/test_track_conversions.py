@@ -14,7 +14,8 @@ from bidder.core.token import Scope, TokenFields, sign, sign_landing
 from bidder.core.urls import CLICK_ID, TrackingUrls
 from bidder.core.users import key_text, user_key
 from bidder.privacy.permissions import PrivacyPolicy
-from bidder.web.track import Answer, Outcome, Tracker
+from bidder.web.calls import Answer, Outcome
+from bidder.web.track import Tracker
 
 KEY, OLD = b"0123456789abcdef0123456789abcdef", b"another key that is long enough!"
 S = 1_000_000_000

@@ -14,8 +14,9 @@ from bidder.runtime.bus import Bus
 from bidder.runtime.clock import VirtualClock
 from bidder.runtime.http import Reply
 from bidder.runtime.transport import Outbound, Sink
+from bidder.web.calls import Answer, Outcome
 from bidder.web.publish import NoticePublisher, run_tracker
-from bidder.web.track import Answer, Outcome, Tracker
+from bidder.web.track import Tracker
 from simulator.demo.http_client import NoticeClient, Response
 
 KEY = b"0123456789abcdef0123456789abcdef"

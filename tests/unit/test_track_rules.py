@@ -12,7 +12,8 @@ from bidder.core.messages import Notice, NoticeKind
 from bidder.core.token import Scope, TokenFields, sign, sign_landing
 from bidder.errors import InputError
 from bidder.openrtb.encrypted import PriceCipher
-from bidder.web.track import Outcome, Tracker
+from bidder.web.calls import Outcome
+from bidder.web.track import Tracker
 from tests.support.banking import S, campaign
 
 KEY, OLD, STRANGER = b"k" * 32, b"o" * 32, b"s" * 32

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bidder.core.engine import Engine, outputs_of
+from bidder.core.call import outputs_of
+from bidder.core.engine import Engine
 from bidder.core.messages import (
     BID_REQUESTS,
     BID_RESPONSES,
