@@ -16,6 +16,7 @@ What is simulated is the world around them:
 | `plan` | what is played and what goes wrong, drawn from the seed |
 | `oracle` | what must hold, by the scheduler's clock and never by the ledger under test |
 | `run` | puts them together |
+| `late` | apart from these: a stated law of late billings, long enough for the bank to learn it |
 
 Nothing here reads a clock, waits or starts a thread: the same seed gives the same trace.
 """
