@@ -55,6 +55,10 @@ class SimulatedDisk:
         """Makes a file what it is told."""
         self._written[name] = self._synced[name] = data
 
+    def holds(self, data: bytes) -> bool:
+        """Whether some file has these bytes where a power cut would not take them."""
+        return any(data in synced for synced in self._synced.values())
+
     # --- as `bidder.web.spool.Files`
 
     def sizes(self) -> dict[str, int]:

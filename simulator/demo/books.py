@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from bidder.core.bank import Bank, CampaignReport
 from bidder.core.bankrules import BankRules
@@ -16,9 +17,36 @@ from simulator.report import ExchangeBook, book_mismatches
 _PATIENCE_S = 15.0
 
 
-def read_reports(database_path: Path, now_ns: int) -> dict[str, CampaignReport]:
-    """What the bank has booked, by campaign id; raises `InvariantError` where it does not add up."""
-    with Database(database_path) as database:
+class Passed(NamedTuple):
+    """A budget of which more was spent than its limit, in its own unit; of that, what nothing stood for any more."""
+
+    account_id: str
+    limit: int
+    booked: int
+    uncovered: int
+
+
+def passed_budgets(place: Path | str) -> list[Passed]:
+    """All budgets of every level that were passed; `place` is a file, or the URL of a PostgreSQL.
+
+    Where no budget was lowered `booked <= limit + uncovered` must hold of each (`core.account`).
+    """
+    with Database(place) as database:
+        rows = BankBooks(database).accounts()
+    return [
+        Passed(row.account_id, row.limit_units, row.booked, row.uncovered)
+        for row in rows
+        if row.booked > row.limit_units
+    ]
+
+
+def read_reports(place: Path | str, now_ns: int) -> dict[str, CampaignReport]:
+    """What the bank has booked, by campaign id; raises `InvariantError` where it does not add up.
+
+    Args:
+        place: file of a SQLite, or the URL of a PostgreSQL. now_ns: the time.
+    """
+    with Database(place) as database:
         books = BankBooks(database)
         books.verify()
         bank = Bank(BankRules(), CampaignStore(database).all(), books.load(now_ns))
@@ -41,7 +69,7 @@ def exchange_books(books: Books) -> dict[str, ExchangeBook]:
 
 
 async def settle_books(
-    database_path: Path,
+    place: Path | str,
     books: Books,
     now_ns: int,
     keep: Callable[[], Awaitable[None]] | None = None,
@@ -54,7 +82,7 @@ async def settle_books(
     theirs = exchange_books(books)
     began_s = time.monotonic()
     while True:
-        left = book_mismatches(read_reports(database_path, now_ns).values(), theirs)
+        left = book_mismatches(read_reports(place, now_ns).values(), theirs)
         if not left or time.monotonic() - began_s > patience_s:
             return left
         if keep is not None:

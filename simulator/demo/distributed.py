@@ -124,20 +124,21 @@ def clock_options(plan: Plan, wall_ns: int, speedup: float) -> list[str]:
     return [*origin, "--clock-wall-ns", str(wall_ns), "--speedup", repr(speedup)]
 
 
-def write_config(plan: Plan, kafka: str, folder: Path, seconds: float) -> Path:
+def write_config(plan: Plan, kafka: str, folder: Path, seconds: float, store: str | None = None) -> Path:
     """Writes the configuration of all processes; prefix, port and secret are this run's own.
 
     Args:
         plan: what is played. kafka: `host:port`. folder: of the run.
         seconds: of the shared clock that leases and reservations last.
+        store: URL of a PostgreSQL; else a SQLite in the folder.
     """
     path = folder / CONFIG
     path.touch(mode=0o600)
-    path.write_text(_config(plan, kafka, folder, seconds), encoding="utf-8")
+    path.write_text(_config(plan, kafka, folder, seconds, store), encoding="utf-8")
     return path
 
 
-def _config(plan: Plan, kafka: str, folder: Path, seconds: float) -> str:
+def _config(plan: Plan, kafka: str, folder: Path, seconds: float, store: str | None) -> str:
     port = free_port()
     lines = [
         "[kafka]",
@@ -146,7 +147,7 @@ def _config(plan: Plan, kafka: str, folder: Path, seconds: float) -> str:
         "[account]",
         f'currency = "{plan.currency}"',
         "[store]",
-        f'path = "{folder / DATABASE}"',
+        f'url = "{store}"' if store else f'path = "{folder / DATABASE}"',
         "[bank]",
         f"lease_seconds = {seconds}",
         f"margin_seconds = {seconds / 10}",

@@ -25,7 +25,7 @@ import msgspec
 from bidder.errors import DependencyError
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
-from simulator.demo.books import read_reports, settle_books
+from simulator.demo.books import passed_budgets, read_reports, settle_books
 from simulator.demo.distributed import (
     BOOKS,
     ExchangeFigures,
@@ -42,6 +42,8 @@ START_S = 25.0
 _LOOK_S = 0.2
 _STOP_S = 20.0
 _DRAIN_S = 60.0
+_BOUND = 0.95
+"""Share of a budget from which on it counts as one that bound."""
 _EXCHANGE = "exchange"
 
 
@@ -51,6 +53,7 @@ class KillSettings(msgspec.Struct, frozen=True, kw_only=True):
     kills: how many. seed: of moments and victims. every_s: mean wall seconds between two kills; down_s: the most
     that a victim stays away. bidders, trackers, banks: how many of each. patience_s: wall seconds that leases and
     reservations last. rows_per_second: pace of the log. budget_share: of the plan's budgets, so that they bind.
+    store: URL of an empty PostgreSQL; else a SQLite in the folder of the run.
     """
 
     kills: int = 50
@@ -62,7 +65,8 @@ class KillSettings(msgspec.Struct, frozen=True, kw_only=True):
     banks: int = 1
     patience_s: float = 10.0
     rows_per_second: float = 150.0
-    budget_share: float = 0.15
+    budget_share: float = 0.04
+    store: str | None = None
 
     def speedup(self, plan: Plan) -> float:
         """Seconds of the plan's time for each of the wall."""
@@ -73,16 +77,20 @@ class KillReport(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a run.
 
     kills: by process. own_exits: how often a process ended by itself, with what it said last; each was started
-    again. unanswered: calls of the exchange that no tracker took. mismatches: where the books differ. overspent:
-    nanos above budget and uncovered spend, by campaign. uncovered_nanos: by campaign. spend_nanos, budget_nanos: in
-    all. bids, wins: at the exchange.
+    again. unanswered: calls of the exchange that no tracker took. mismatches: where the books differ. over: what of
+    each budget was spent above its limit, which only uncovered spend may be; overspent: what of that was not.
+    campaigns, bound_campaigns: how many, and of how many at least 95 % of the budget was spent. uncovered_nanos,
+    spend_nanos, budget_nanos: in all. bids, wins: at the exchange.
     """
 
     kills: Mapping[str, int]
     own_exits: Sequence[str]
     unanswered: int
     mismatches: Sequence[str]
+    over: Mapping[str, int]
     overspent: Mapping[str, int]
+    campaigns: int
+    bound_campaigns: int
     uncovered_nanos: int
     spend_nanos: int
     budget_nanos: int
@@ -127,15 +135,16 @@ async def run_kills(
     """
     began_s = time.monotonic()
     speedup = settings.speedup(plan)
-    with Database(folder / DATABASE) as database:
+    place = settings.store or folder / DATABASE
+    with Database(place) as database:
         CampaignStore(database).put(plan.campaigns.values(), at_ns=plan.start_ns, actor="kills")
-    config = write_config(plan, kafka, folder, settings.patience_s * speedup)
+    config = write_config(plan, kafka, folder, settings.patience_s * speedup, settings.store)
     ports = [free_port() for _ in range(settings.trackers)]
     wall_ns = time.time_ns() + int(START_S * 1e9)
     common = ["--config", str(config), *clock_options(plan, wall_ns, speedup)]
     books = folder / BOOKS
     calling = [part for port in ports for part in ("--tracker", f"127.0.0.1:{port}")]
-    parts = _parts(settings, ports, common, None if plan.external_scores else folder / "model")
+    parts = _parts(settings, ports, common, folder, has_model=not plan.external_scores)
     async with _Supervisor(folder, parts, watch) as supervisor:
         await supervisor.start_all()
         exchange = await supervisor.start_alone(
@@ -146,9 +155,9 @@ async def run_kills(
         found = read_exchange(books)
         if exchange.returncode or found is None or not found.done:
             raise DependencyError(f"exchange must come to its end, did not: see {folder / 'exchange.log'}")
-        left = await settle_books(folder / DATABASE, found.books, plan.end_ns, supervisor.mend, _DRAIN_S)
+        left = await settle_books(place, found.books, plan.end_ns, supervisor.mend, _DRAIN_S)
         await supervisor.stop()
-    return _report(plan, folder, found, left, supervisor, time.monotonic() - began_s)
+    return _report(plan, place, found, left, supervisor, time.monotonic() - began_s)
 
 
 async def _kill_and_mend(
@@ -170,16 +179,18 @@ async def _kill_and_mend(
 
 
 def _parts(
-    settings: KillSettings, ports: Sequence[int], common: Sequence[str], model: Path | None
+    settings: KillSettings, ports: Sequence[int], common: Sequence[str], folder: Path, *, has_model: bool
 ) -> dict[str, tuple[list[str], dict[str, str]]]:
     """By name, the command and the environment of each process that is killed."""
-    bid = ["bid", *common, *(["--model", str(model)] if model is not None else [])]
+    bid = ["bid", *common, *(["--model", str(folder / "model")] if has_model else [])]
     parts: dict[str, tuple[list[str], dict[str, str]]] = {}
     for number in range(settings.banks):
         parts[f"bank-{number + 1}"] = (["bank", *common], {})
     for number, port in enumerate(ports):
-        spool = {"CLEARBID_TRACK_PORT": str(port)}
-        parts[f"track-{number + 1}"] = (["track", *common], spool)
+        name = f"track-{number + 1}"
+        # What a killed tracker had spooled it sends in its next life: two may not share a folder.
+        own = {"CLEARBID_TRACK_PORT": str(port), "CLEARBID_TRACK_SPOOL_DIR": str(folder / f"{name}.spool")}
+        parts[name] = (["track", *common], own)
     for number in range(settings.bidders):
         parts[f"bid-{number + 1}"] = (bid, {"CLEARBID_BID_SEAT": f"seat-{number + 1}"})
     return parts
@@ -187,27 +198,33 @@ def _parts(
 
 def _report(
     plan: Plan,
-    folder: Path,
+    place: Path | str,
     found: ExchangeFigures,
     left: list[str],
     supervisor: "_Supervisor",
     seconds: float,
 ) -> KillReport:
-    reports = read_reports(folder / DATABASE, plan.end_ns)
-    over = {
-        name: report.spend_nanos - report.uncovered_nanos - plan.campaigns[name].budget_nanos
-        for name, report in reports.items()
-    }
+    reports = read_reports(place, plan.end_ns)
+    passed = passed_budgets(place)
+    budgets = {name: campaign.budget_nanos for name, campaign in plan.campaigns.items()}
+    bound = [name for name, report in reports.items() if report.spend_nanos >= _BOUND * budgets[name]]
     campaigns = found.books.campaigns.values()
     return KillReport(
         kills=dict(sorted(supervisor.kills.items())),
         own_exits=supervisor.own_exits,
         unanswered=found.failed_calls,
         mismatches=left,
-        overspent={name: nanos for name, nanos in over.items() if nanos > 0},
+        over={each.account_id: each.booked - each.limit for each in passed},
+        overspent={
+            each.account_id: each.booked - each.limit - each.uncovered
+            for each in passed
+            if each.booked > each.limit + each.uncovered
+        },
+        campaigns=len(budgets),
+        bound_campaigns=len(bound),
         uncovered_nanos=sum(report.uncovered_nanos for report in reports.values()),
         spend_nanos=sum(report.spend_nanos for report in reports.values()),
-        budget_nanos=sum(campaign.budget_nanos for campaign in plan.campaigns.values()),
+        budget_nanos=sum(budgets.values()),
         bids=sum(own.bids for own in campaigns),
         wins=sum(own.wins for own in campaigns),
         offered=found.books.offered,

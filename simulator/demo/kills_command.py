@@ -24,6 +24,10 @@ def kills(
     banks: Annotated[int, typer.Option(min=1, help="Bank processes.", metavar="N")] = 1,
     bidders: Annotated[int, typer.Option(min=1, help="Bidder processes, a seat each.", metavar="N")] = 2,
     trackers: Annotated[int, typer.Option(min=1, help="Tracker processes.", metavar="N")] = 2,
+    store: Annotated[
+        str | None,
+        typer.Option(help="An empty PostgreSQL; else a SQLite in the folder of the run.", metavar="URL"),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for runs.", metavar="DIR")] = Path("clearbid-kills"),
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object last.")] = False,
 ) -> None:
@@ -41,7 +45,9 @@ def kills(
     from simulator.demo.kills import KillSettings, run_kills, with_budgets
     from simulator.demo.live import LiveTable
 
-    settings = KillSettings(kills=times, seed=seed, banks=banks, bidders=bidders, trackers=trackers)
+    settings = KillSettings(
+        kills=times, seed=seed, banks=banks, bidders=bidders, trackers=trackers, store=store
+    )
     # As long as the kills take, and a while after the last.
     rows = rows or int(settings.rows_per_second * (settings.every_s * (times + 4)))
     training_rows = max(2_000, rows // 10)
@@ -62,16 +68,21 @@ def kills(
 
 def _say_kills(console: "Console", report: "KillReport") -> None:
     """A kill run in words."""
+    from simulator.report.text import exact, money
+
     killed = ", ".join(f"{name} {times}" for name, times in report.kills.items())
     console.print(
         f"Killed: {killed or 'nothing'}; {report.seconds:.0f} s, {report.bids:,} bids, {report.wins:,} wins."
     )
     for line in report.own_exits:
         console.print(f"Started again: {line}")
-    spend, budget = report.spend_nanos / 1e9, report.budget_nanos / 1e9
-    console.print(f"Spend {spend:,.2f} of {budget:,.2f}; uncovered {report.uncovered_nanos} nanos.")
     console.print(
-        f"Calls without an answer: {report.unanswered}. Campaigns above their bound: {len(report.overspent)}."
+        f"Spend {money(report.spend_nanos)} of {money(report.budget_nanos)}, 95 % of the budget or more in "
+        f"{report.bound_campaigns} of {report.campaigns} campaigns; uncovered {exact(report.uncovered_nanos)}."
+    )
+    console.print(
+        f"Calls without an answer: {report.unanswered}. Budgets passed: {len(report.over)}, by more than was "
+        f"uncovered: {len(report.overspent)}."
     )
     for line in report.mismatches:
         console.print(f"[red]{line}[/red]")

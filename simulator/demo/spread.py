@@ -32,9 +32,16 @@ class SpreadClient:
         self.retried = 0
 
     async def start(self) -> None:
-        """Connects; raises `DependencyError` where a tracker is not there."""
+        """Connects; raises `DependencyError` where a tracker is not there, and does not come in as many rounds."""
         for client in self._clients:
-            await client.start()
+            for left in reversed(range(self._rounds)):
+                try:
+                    await client.start()
+                    break
+                except DependencyError:
+                    if not left:
+                        raise
+                await asyncio.sleep(self._every_s)
 
     async def get(self, url: str) -> Response:
         """Calls `url` at one tracker after the other until one answers by something else than 503.

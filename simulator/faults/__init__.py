@@ -1,7 +1,7 @@
 """Money under faults: the bidder's own code on virtual time, with whatever can go wrong, drawn from one seed.
 
-What is driven is what runs: `Worker`, `BankService` on a SQLite database, `Tracker` and `NoticePublisher`. What is
-simulated is the world around them:
+What is driven is what runs: `Worker`, `ShardedBank` on a SQLite database, `Tracker`, `NoticePublisher` and `Spool`.
+What is simulated is the world around them:
 
 | file | what it is |
 |---|---|
@@ -9,13 +9,14 @@ simulated is the world around them:
 | `scheduler` | virtual time, and what happens when |
 | `loop` | the event loop on which the tracker's publisher runs |
 | `broker` | topics, partitions, consumer groups; sends that fail, repeat or come late |
-| `disk` | the database that survives crashes; transactions that are cut off |
+| `disk` | the database that survives crashes; transactions that are cut off (`simulator.disk` is a tracker's) |
 | `machines` | the life of a process: steps, crashes, stalls, a clock that is wrong |
 | `bidders`, `trackers`, `banks` | one process each: the order of calls of its shell |
-| `market` | the exchange: auctions, calls of tracking URLs, and its own books |
+| `market` | exchanges, each with a notice that books money: auctions, calls of tracking URLs, and their own books |
 | `plan` | what is played and what goes wrong, drawn from the seed |
 | `oracle` | what must hold, by the scheduler's clock and never by the ledger under test |
 | `run` | puts them together |
+| `late` | apart from these: a stated law of late billings, long enough for the bank to learn it |
 
 Nothing here reads a clock, waits or starts a thread: the same seed gives the same trace.
 """

@@ -144,6 +144,7 @@ class Group:
             own = self._places[number :: len(self.members)]
             member.positions = {place: self.committed[place] for place in own}
             member.unmark()
+            member.generation += 1
 
 
 class Consumer:
@@ -151,6 +152,9 @@ class Consumer:
 
     Args:
         broker: to read. topics: which. group: its name, or none.
+
+    Attributes:
+        positions: what to read next of the partitions that are its own. generation: grows with each sharing-out.
     """
 
     def __init__(self, broker: Broker, topics: Sequence[str], group: str | None = None) -> None:
@@ -160,6 +164,7 @@ class Consumer:
         self._ends = {place: broker.end(place) for place in places}
         self._marks: dict[Place, int] | None = None
         self.positions: dict[Place, int] = {}
+        self.generation = 0
         if self._group is not None:
             self._group.join(self)
         else:
@@ -199,6 +204,11 @@ class Consumer:
     def lag(self) -> int:
         """How many messages are there that it has not read."""
         return sum(self._broker.end(place) - position for place, position in self.positions.items())
+
+    def rewind(self, offsets: Mapping[Place, int]) -> None:
+        """See `SharedSource`: goes back to an offset, where it is further."""
+        for place, offset in offsets.items():
+            self.positions[place] = min(self.positions[place], offset)
 
     def mark(self) -> None:
         """See `MarkedSource`; the ends become known when the broker next answers."""

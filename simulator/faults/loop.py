@@ -1,7 +1,7 @@
 """An event loop on virtual time, for the one part whose real code is a coroutine: the tracker's publisher.
 
-It has no sockets, threads or clock. Who calls into the loop's code does so by `run`; what that makes ready runs
-before `run` returns, in order.
+It has no sockets, threads or clock; its timers are the scheduler's. Who calls into the loop's code does so by `run`;
+what that makes ready runs before `run` returns, in order.
 """
 
 import asyncio
@@ -11,12 +11,18 @@ from contextvars import Context, copy_context
 from typing import Any, TypeVar, cast
 
 _Result = TypeVar("_Result")
+_NS = 1e9
 
 
 class VirtualLoop:
-    """A loop that runs only while it is asked to: as much of one as futures and tasks need."""
+    """A loop that runs only while it is asked to: as much of one as futures, tasks and timers need.
 
-    def __init__(self) -> None:
+    Args:
+        now_ns: the time. plan: lets a call be made so many ns later, while the process lives.
+    """
+
+    def __init__(self, now_ns: Callable[[], int], plan: Callable[[int, Callable[[], None]], None]) -> None:
+        self._now_ns, self._plan = now_ns, plan
         self._as_loop = cast("asyncio.AbstractEventLoop", self)
         self._ready: deque[tuple[asyncio.Handle, Callable[..., object], tuple[Any, ...], Context]] = deque()
         self._tasks: list[asyncio.Task[Any]] = []
@@ -64,11 +70,41 @@ class VirtualLoop:
         self._ready.append((handle, callback, args, context))
         return handle
 
+    def time(self) -> float:
+        """See `asyncio`."""
+        return self._now_ns() / _NS
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See `asyncio`; a timer that is cancelled comes, and does nothing."""
+        wait_ns = max(0, round(delay * _NS))
+        context = context if context is not None else copy_context()
+        when = (self._now_ns() + wait_ns) / _NS
+        handle = asyncio.TimerHandle(when, callback, args, self._as_loop, context)
+
+        def ring() -> None:
+            if not handle.cancelled():
+                self.run(self._ready.append, (handle, callback, args, context))
+
+        self._plan(wait_ns, ring)
+        return handle
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See `asyncio`."""
+        return self.call_later(when - self.time(), callback, *args, context=context)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """What a handle tells its loop."""
+
     def create_task(
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None
     ) -> "asyncio.Task[Any]":
         """See `asyncio`."""
         task = asyncio.Task(coro, loop=self._as_loop, name=name, context=context)
+        self._tasks = [each for each in self._tasks if not each.done()]
         self._tasks.append(task)
         return task
 

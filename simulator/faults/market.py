@@ -3,6 +3,7 @@
 A call is made again until it is answered; what of it reached the log of notices is what the exchange is owed.
 """
 
+import html
 from collections import Counter
 from collections.abc import Sequence
 
@@ -43,9 +44,9 @@ _ROGUES = ("above_cap", "no_price", "unknown_campaign", "malformed")
 class _Bid(msgspec.Struct, gc=False):
     price: msgspec.Raw
     nurl: str
-    burl: str
     lurl: str
     adm: str
+    burl: str = ""
 
 
 class _SeatBid(msgspec.Struct, gc=False):
@@ -97,6 +98,7 @@ class Market:
             dice.fork("calls"),
         )
         self._lines = list(plan.lines)
+        self._exchanges = sorted(plan.exchanges)
         self._partitioner = Partitioner()
         self._responses = Consumer(broker, (BID_RESPONSES,))
         self._decoder = msgspec.json.Decoder(_Response)
@@ -124,10 +126,11 @@ class Market:
         name = f"r{self._begun}"
         pctr = FULL_PCTR if dice.chance(0.6) else FULL_PCTR * (0.05 + 0.95 * dice.uniform())
         line = dice.pick(self._lines)
+        exchange = dice.pick(self._exchanges)
         body = (
             f'{{"id":"{name}","imp":[{{"id":"1","banner":{{"w":300,"h":250}},"ext":{{"clearbid":'
             f'{{"campaign":"{line}","pctr":{pctr:.9f}}}}}}}],"site":{{"domain":"news.example"}},"at":2,'
-            f'"tmax":{TMAX_MS},"cur":["USD"]}}'
+            f'"tmax":{TMAX_MS},"cur":["USD"],"ext":{{"exchange":"{exchange}"}}}}'
         )
         self._open[name] = now_ns + TMAX_MS * MS
         self._broker.produce([Outbound(BID_REQUESTS, name.encode(), body.encode())], self._partitioner)
@@ -143,10 +146,10 @@ class Market:
 
     def _answer(self, auction: str, answer: _Bid) -> None:
         """Takes the first bid of an auction that comes in time; of others nothing comes."""
-        token = read(_token(answer.burl), self._keys)
+        token = read(_token(answer.nurl), self._keys)
         line = token.line_item_id or token.campaign_id
-        accounts = self._plan.lines[line]
-        self._oracle.offered(token.seat, token.epoch, token.bid_at_ns, accounts)
+        accounts = self._plan.accounts(line, token.bid_at_ns)
+        self._oracle.offered(token.seat, token.epoch, token.bid_at_ns, line, accounts)
         if self._open.pop(auction, 0) < self._scheduler.now_ns:
             self._counts["answer_unused"] += 1
             return
@@ -161,7 +164,12 @@ class Market:
             token.result_until_ns - skew_ns,
             token.liable_until_ns - skew_ns,
             token.liable_until_ns,
-            {NoticeKind.WIN: answer.nurl, NoticeKind.BILLING: answer.burl, NoticeKind.LOSS: answer.lurl},
+            {
+                NoticeKind.WIN: answer.nurl,
+                NoticeKind.BILLING: answer.burl or _billing_url(answer.adm),
+                NoticeKind.LOSS: answer.lurl,
+            },
+            self._plan.charge(line, token.exchange),
         )
         assert token.cap_nanos == bid_cpm_micros, "a CPM micro is a nano an impression"
         self._oracle.bids[bid.id] = bid
@@ -189,7 +197,8 @@ class Market:
             bill_ns = bid.liable_ns + drawn.between(0, ACCEPT_NS * 13 // 10)
         self._plan_call(win_ns, bid, NoticeKind.WIN)
         self._plan_call(bill_ns, bid, NoticeKind.BILLING)
-        if drawn.chance(faults.invalid):
+        # A win may come without a price; what it would book elsewhere it may not book here.
+        if bid.charge.money is NoticeKind.BILLING and drawn.chance(faults.invalid):
             self._plan_invalid(drawn.between(now_ns, bill_ns), bid, markup)
 
     # -- calls ----------------------------------------------------------------------------------------------
@@ -248,7 +257,12 @@ class Market:
         self.pending -= 1
         if answer is not None and isinstance(answer.notice, Notice):
             self._template = answer.notice
-            self._oracle.acknowledged(call.bid, call.kind)
+            written = encode(answer.notice)
+            self._oracle.acknowledged(
+                call.bid,
+                call.kind,
+                on_disk=lambda: any(tracker.disk.holds(written) for tracker in self._trackers),
+            )
         if not call.repeats and self._faults.chance(self._broker.faults.repeated):
             self._counts["call_repeated"] += 1
             again = msgspec.structs.replace(call, repeats=True)
@@ -283,7 +297,7 @@ class Market:
         if self._template is not None:
             rule = self._faults.pick(_ROGUES)
             value = _rogue_notice(self._template, rule, self._faults.between(0, 10**8))
-            key = self._template.campaign_id.encode()
+            key = self._template.key
             if not self._broker.is_down():
                 before = self._written()
                 self._broker.produce([Outbound(NOTICES, key, value)], self._partitioner)
@@ -305,9 +319,22 @@ def _rogue_notice(template: Notice, rule: str, number: int) -> bytes:
     }[rule]  # type: ignore[assignment]
     return encode(
         msgspec.structs.replace(
-            template, kind=NoticeKind.BILLING, bid_id=f"rogue{number:011d}", fees_nanos=0, **changes
+            template,
+            kind=NoticeKind.BILLING,
+            money=NoticeKind.BILLING,
+            bid_id=f"rogue{number:011d}",
+            fees_nanos=0,
+            **changes,
         )
     )
+
+
+def _billing_url(markup: str) -> str:
+    """What who shows the markup is to call where that is what is billed."""
+    place = markup.index("/bill?")
+    begin = max(markup.rfind(mark, 0, place) for mark in "\"'") + 1
+    end = min(found for mark in "\"'" if (found := markup.find(mark, place)) >= 0)
+    return html.unescape(markup[begin:end])
 
 
 def _token(url: str) -> str:

@@ -6,19 +6,25 @@ billing by the end of liability, and no word before it that the bid lost. Any ot
 
     spend in time + what the bank says it has set aside for late wins <= budget
 
-for each budget of every level. Once all is quiet, the books of the bank are those of the exchange, bid by bid.
+for each budget of every level and unit. After a stop no bid is made but for a stated time. Once all is quiet, the
+books of the bank are those of the exchange, bid by bid.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from bidder.core.messages import LEASES, NOTICES, NoticeKind
+from bidder.core.budgets import Unit
+from bidder.core.messages import LEASES, NOTICES, ONE_IMPRESSION, NoticeKind
+from bidder.core.shards import shard_of
+from bidder.core.tally import AccountReport
 from bidder.runtime.bank import BankService
+from bidder.runtime.bank_shards import ShardedBank
 from bidder.runtime.transport import Message
+from bidder.store.books import Books
 from simulator.faults.disk import Disk
-from simulator.faults.plan import Scenario
+from simulator.faults.plan import LEASE_NS, SLACK_NS, STOPPED_NS, Charge, Scenario
 from simulator.faults.scheduler import Life, Scheduler
 
 _STEPS_A_VERIFICATION = 400
@@ -30,12 +36,13 @@ class Bid:
     Attributes:
         cap_nanos: its price as bid. price_nanos: what it is billed, 0 where it lost.
         result_ns, liable_ns: ends of its reservation. won_ns, lost_ns: when the first such word was written.
-        billed_ns: when its billing was first written; 0 before. late: whether that was out of time.
+        billed_ns: when what books its money was first written; 0 before. late: whether that was out of time.
+        charge: what books it, and what comes on top of its price.
     """
 
     __slots__ = (
-        "accounts", "billed_ns", "cap_nanos", "id", "late", "liable_ns", "line", "local_liable_ns", "lost_ns",
-        "price_nanos", "result_ns", "urls", "won_ns",
+        "accounts", "billed_ns", "cap_nanos", "charge", "id", "late", "liable_ns", "line", "local_liable_ns",
+        "lost_ns", "price_nanos", "result_ns", "urls", "won_ns",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +55,7 @@ class Bid:
         liable_ns: int,
         local_liable_ns: int,
         urls: dict[NoticeKind, str],
+        charge: Charge,
     ) -> None:
         self.id, self.line, self.accounts, self.cap_nanos = bid_id, line, accounts, cap_nanos
         self.result_ns, self.liable_ns, self.local_liable_ns, self.urls = (
@@ -58,6 +66,12 @@ class Bid:
         )
         self.price_nanos = self.won_ns = self.lost_ns = self.billed_ns = 0
         self.late = False
+        self.charge = charge
+
+    @property
+    def cost_nanos(self) -> int:
+        """What its budgets pay."""
+        return self.charge.cost_nanos(self.price_nanos)
 
 
 class _Notice(msgspec.Struct, frozen=True, gc=False):
@@ -66,6 +80,7 @@ class _Notice(msgspec.Struct, frozen=True, gc=False):
     bid_id: str
     kind: int
     price_nanos: int
+    fees_nanos: int = 0
 
 
 class _Lease(msgspec.Struct, frozen=True, gc=False):
@@ -111,7 +126,11 @@ class Oracle:
         self.most_reserve = 0
         self._noticed: set[tuple[str, int]] = set()
         self._lease_until: dict[tuple[str, int, str], int] = {}
-        self._newest_epoch: dict[str, int] = {}
+        self._newest_epoch: dict[tuple[str, int], int] = {}
+        self._promised: set[tuple[str, int]] = set()
+        self._units = {name: budget.unit for name, budget in plan.budgets.items()}
+        self._stopped = {line: plan.stopped_by(line) for line in plan.lines}
+        self.stops: dict[str, tuple[int, int]] = {}
         self._holders: dict[tuple[str, int], Life] = {}
         self._skews: dict[tuple[str, int], int] = {}
         self._steps = 0
@@ -137,8 +156,20 @@ class Oracle:
         """How much the clock was ahead that wrote the times in the tokens of an epoch."""
         return self._skews[seat, epoch]
 
-    def offered(self, seat: str, epoch: int, bid_at_ns: int, accounts: Iterable[str]) -> None:
-        """A bid reached the exchange: each of its budgets must have been leased when it was made."""
+    def stop(self, name: str, until_ns: int) -> None:
+        """Somebody was stopped now, and is let go then."""
+        self.stops[name] = (self._scheduler.now_ns, until_ns)
+
+    def offered(self, seat: str, epoch: int, bid_at_ns: int, line: str, accounts: Iterable[str]) -> None:
+        """A bid reached the exchange: its budgets must have been leased when it was made, and nobody stopped it."""
+        after_ns = LEASE_NS + SLACK_NS if self._plan.faulty else STOPPED_NS
+        made_ns = bid_at_ns - self._skews[seat, epoch]
+        for name, (begin_ns, end_ns) in self.stops.items():
+            if name in self._stopped[line] and begin_ns + after_ns < made_ns < end_ns:
+                self.violated(
+                    "bid_while_stopped",
+                    f"{line} bid {(made_ns - begin_ns) / 1e9:.3f} s after {name} was stopped",
+                )
         for account in accounts:
             until_ns = self._lease_until.get((seat, epoch, account), 0)
             if bid_at_ns >= until_ns:
@@ -165,6 +196,7 @@ class Oracle:
         if bid is None:
             return  # one that no tracker of ours wrote: whoever wrote it says what is to become of it
         key, now_ns = (bid.id, notice.kind), self._scheduler.now_ns
+        self._promised.discard(key)
         if notice.kind == NoticeKind.LOSS:
             bid.lost_ns = bid.lost_ns or now_ns
             return
@@ -173,18 +205,18 @@ class Oracle:
             return
         self._noticed.add(key)
         bid.won_ns = bid.won_ns or now_ns
-        if notice.kind == NoticeKind.BILLING:
-            self._billed(bid, notice.price_nanos, now_ns)
+        if notice.kind == bid.charge.money:
+            self._billed(bid, notice.price_nanos + notice.fees_nanos, now_ns)
 
-    def _billed(self, bid: Bid, price_nanos: int, now_ns: int) -> None:
-        if price_nanos != bid.price_nanos:
-            self.violated("price", f"notice of bid {bid.id} must say {bid.price_nanos}, said {price_nanos}")
+    def _billed(self, bid: Bid, cost_nanos: int, now_ns: int) -> None:
+        if cost_nanos != bid.cost_nanos:
+            self.violated("price", f"notice of bid {bid.id} must cost {bid.cost_nanos}, cost {cost_nanos}")
         bid.billed_ns = now_ns
         bid.late = bool(bid.lost_ns) or bid.won_ns > bid.result_ns or now_ns > bid.liable_ns
         self.late_wins += bid.late
         spend = self.spend_late if bid.late else self.spend_in_time
         for account in bid.accounts:
-            spend[account] += bid.price_nanos
+            spend[account] += bid.cost_nanos if self._units[account] is Unit.MONEY else ONE_IMPRESSION
             if not bid.late:
                 self._check_budget(account)
 
@@ -199,17 +231,22 @@ class Oracle:
     def _heard_lease(self, value: bytes) -> None:
         lease = self._read_lease.decode(value)
         key = (lease.seat, lease.epoch, lease.account_id)
+        # A shard knows of an epoch when it has read of it.
+        of = lease.seat, shard_of(self._plan.budgets[lease.account_id].advertiser_id, self._plan.shards)
         before_ns = self._lease_until.get(key, 0)
         if lease.bid_until_ns > before_ns:
             self._lease_until[key] = lease.bid_until_ns
-            if lease.epoch < self._newest_epoch.get(lease.seat, 0):
+            if lease.epoch < self._newest_epoch.get(of, 0):
                 self.violated("stale_lease", f"lease of {key} was renewed after a newer epoch began")
-        self._newest_epoch[lease.seat] = max(self._newest_epoch.get(lease.seat, 0), lease.epoch)
+        self._newest_epoch[of] = max(self._newest_epoch.get(of, 0), lease.epoch)
 
-    def acknowledged(self, bid: Bid, kind: NoticeKind) -> None:
-        """The exchange was told that its call was taken: it must be written by then."""
+    def acknowledged(self, bid: Bid, kind: NoticeKind, *, on_disk: Callable[[], bool]) -> None:
+        """The exchange was told that its call was taken: it must be written by then, or be on a tracker's disk."""
         written = bid.lost_ns > 0 if kind is NoticeKind.LOSS else (bid.id, int(kind)) in self._noticed
-        if not written:
+        if written:
+            return
+        self._promised.add((bid.id, int(kind)))
+        if not on_disk():
             self.violated("not_durable", f"{kind.name} of bid {bid.id} was acknowledged and not written")
 
     # -- the bank -------------------------------------------------------------------------------------------
@@ -218,51 +255,62 @@ class Oracle:
         """A budget was changed: where it was cut, what was leased of it before may still be spent."""
         self.limits[account] = max(self.limits[account], limit)
 
-    def banked(self, service: BankService) -> None:
+    def banked(self, sharded: ShardedBank) -> None:
         """The bank took a step: its own checks, and what it says against what was written."""
         self._steps += 1
-        service.bank.check()
-        for report in service.bank.accounts():
-            written = self.spend_in_time[report.id] + self.spend_late[report.id]
-            if report.booked > written:
-                self.violated(
-                    "invented", f"{report.id} must have booked at most {written}, was {report.booked}"
-                )
-            reserve = getattr(report, "reserve", 0)
-            if reserve != self.reserves[report.id]:
-                self.reserves[report.id] = reserve
-                self.most_reserve = max(self.most_reserve, reserve)
-                self._check_budget(report.id)
+        for service in sharded.services.values():
+            service.bank.check()
+            for report in service.bank.accounts():
+                self._check_account(report)
         if self._steps % _STEPS_A_VERIFICATION == 0:
-            service.verify()
+            sharded.verify()
 
-    def quiet(self, service: BankService, disk: Disk) -> None:
-        """All has come to rest: the bank's books and those of the exchange are the same, to the nano."""
-        service.verify()
-        owed = {bid.id: bid.price_nanos for bid in self.bids.values() if bid.billed_ns}
+    def _check_account(self, report: AccountReport) -> None:
+        written = self.spend_in_time[report.id] + self.spend_late[report.id]
+        if report.booked > written:
+            self.violated("invented", f"{report.id} must have booked at most {written}, was {report.booked}")
+        if report.reserve != self.reserves[report.id]:
+            self.reserves[report.id] = report.reserve
+            if self._units[report.id] is Unit.MONEY:
+                self.most_reserve = max(self.most_reserve, report.reserve)
+            self._check_budget(report.id)
+
+    def quiet(self, banks: Sequence[ShardedBank], disk: Disk) -> None:
+        """All has come to rest: the banks' books and those of the exchange are the same, to the nano."""
+        for bank in banks:
+            bank.verify()
+        for bid_id, kind in sorted(self._promised)[:3]:
+            self.violated("not_delivered", f"{NoticeKind(kind).name} of bid {bid_id} stayed on a disk")
         with disk.reading() as connection:
             rows = connection.execute(
                 "SELECT bid_id, amount_nanos FROM bookings WHERE amount_nanos > 0"
             ).fetchall()
+            # Each shard adds to one row what it refused of campaigns that nobody knows.
+            refused = connection.execute("SELECT rule, sum(times) FROM refusals GROUP BY rule").fetchall()
         booked = dict(rows)
         if len(booked) < len(rows):
             self.violated("doubled", f"{len(rows) - len(booked)} bids were booked twice")
+        owed = {bid.id: bid.cost_nanos for bid in self.bids.values() if bid.billed_ns}
         self._compare("lost", "bid", owed, booked)
-        lines: Counter[str] = Counter()
-        for bid in self.bids.values():
-            lines[bid.line] += bid.price_nanos if bid.billed_ns else 0
-        self._compare(
-            "books", "line item", lines, {each.id: each.spend_nanos for each in service.bank.line_items()}
-        )
         accounts = {name: self.spend_in_time[name] + self.spend_late[name] for name in self.limits}
-        self._compare("books", "budget", accounts, {each.id: each.booked for each in service.bank.accounts()})
-        campaigns: Counter[str] = Counter()
-        for line, nanos in lines.items():
-            campaigns[self._plan.campaign_of[line]] += nanos
         self._compare(
-            "books", "campaign", campaigns, {each.id: each.spend_nanos for each in service.report()}
+            "books", "budget", accounts, {row.account_id: row.booked for row in Books(disk).accounts()}
         )
-        self._compare("refused", "rule", self.expected, service.bank.refused())
+        self._compare("refused", "rule", self.expected, {rule: int(times) for rule, times in refused})
+        self._quiet_reports([service for bank in banks for service in bank.services.values()])
+
+    def _quiet_reports(self, services: Sequence[BankService]) -> None:
+        """What the banks say of line items and campaigns."""
+        lines: Counter[str] = Counter()
+        campaigns: Counter[str] = Counter()
+        for bid in self.bids.values():
+            if bid.billed_ns:
+                lines[bid.line] += bid.cost_nanos
+                campaigns[self._plan.lines[bid.line][0].id] += bid.cost_nanos
+        theirs = {each.id: each.spend_nanos for service in services for each in service.bank.line_items()}
+        self._compare("books", "line item", lines, theirs)
+        theirs = {each.id: each.spend_nanos for service in services for each in service.report()}
+        self._compare("books", "campaign", campaigns, theirs)
 
     def _compare(self, kind: str, what: str, ours: dict[str, int], theirs: dict[str, int]) -> None:
         names = {name for name in (*ours, *theirs) if ours.get(name, 0) != theirs.get(name, 0)}

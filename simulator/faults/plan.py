@@ -6,17 +6,20 @@ drawn on or off; among both are markets where every bid wins at its full price a
 
 from typing import NamedTuple
 
+import msgspec
+
 from bidder.core.bankrules import BankRules
-from bidder.core.budgets import Budget, standing_budgets
-from bidder.core.campaigns import Advertiser, Budgets, Campaign, Creative, LineItem, Pacing
+from bidder.core.budgets import Budget, accounts_of, daily_budgets, day_of, standing_budgets
+from bidder.core.campaigns import Advertiser, Budgets, Campaign, Creative, Fee, LineItem, Pacing
+from bidder.core.messages import ALL, NoticeKind
 from bidder.core.settings import EngineSettings, ExchangeRules, UserSettings
 from bidder.core.traffic import TrafficRules
 from simulator.faults.dice import Dice
 
 S = 1_000_000_000
 MS = 1_000_000
-START_NS = 1_767_225_600 * S - 30 * S
-"""Half a minute before a year begins: an hour, and a day, end inside each run."""
+NEW_YEAR_NS = 1_767_225_600 * S
+"""In the middle of each run: an hour, and a day, end there."""
 
 MAX_BID_CPM_MICROS = 2_000_000
 FULL_PCTR = 0.001
@@ -32,6 +35,17 @@ SESSION_NS = 1_500 * MS
 TMAX_MS = 2_000
 _SHARE_WITH_FAULTS = 0.4
 _MANY_AUCTIONS = 5_000
+DISCREPANCY_PPM = 20_000
+EXCHANGES = {
+    "early": ExchangeRules(money_event="win", discrepancy_ppm=DISCREPANCY_PPM),
+    "shown": ExchangeRules(money_event="impression"),
+    "usual": ExchangeRules(),
+}
+"""What books money there: the win, with what its bill exceeds our count by; the billing URL in the markup; `burl`."""
+STOPPED_NS = 500 * MS
+"""So long after a stop there is no bid where nothing goes wrong: a tick of the bank, two polls and two steps."""
+SLACK_NS = 2 * MAX_SKEW_NS + 100 * MS
+"""Else a lease longer, and what clocks differ by: no lease is renewed after a stop that the bank could read."""
 KINDS = ("second_price", "all_win_late_full", "first_price", "second_price")
 
 
@@ -57,6 +71,7 @@ class Faults(NamedTuple):
         invalid: share of calls with a price, currency, macro or signature that must not pass.
         rogue: mean time between notices in the log that no tracker of ours would write; 0 for none.
         budget_changes: mean time between changes of a budget; 0 for none.
+        tracker_disk: mean time between times in which syncs of a tracker's disk fail; 0 for none.
     """
 
     ack_lost: float = 0.0
@@ -79,9 +94,30 @@ class Faults(NamedTuple):
     invalid: float = 0.0
     rogue: int = 0
     budget_changes: int = 0
+    tracker_disk: int = 0
 
 
 NO_FAULTS = Faults()
+
+
+class Charge(NamedTuple):
+    """What a line item pays at an exchange: the notice that books it, and what comes on top of the price."""
+
+    money: NoticeKind
+    ppm: int
+    each_nanos: int
+
+    def cost_nanos(self, price_nanos: int) -> int:
+        """The price with its fees; a part of a nano of each is owed as a whole one."""
+        return price_nanos + -(-price_nanos * self.ppm // 1_000_000) + self.each_nanos
+
+
+class Stop(NamedTuple):
+    """That nobody of a name (`core.brakes`) may bid, from when until when."""
+
+    name: str
+    begin_ns: int
+    end_ns: int
 
 
 class Scenario(NamedTuple):
@@ -90,8 +126,10 @@ class Scenario(NamedTuple):
     Attributes:
         kind: of market, one of `KINDS`. faulty: whether anything may go wrong.
         auctions: how many. duration_ns: in what time.
-        seats, trackers, banks, partitions: how many. lines: line items, each with the ids of its budgets.
-        budgets: by id. feasible_nanos: what can be spent of all of them together.
+        seats, trackers, banks, partitions: how many. shards: among how many advertisers are shared out.
+        spooled: whether trackers keep notices on their disks while the broker is away. exchanges: who offers.
+        lines: line items, each with its campaign and what it is itself. budgets: by id, those of a day among them.
+        feasible_nanos: what can be spent of all of them together. stops: of what, and when.
     """
 
     seed: int
@@ -103,32 +141,66 @@ class Scenario(NamedTuple):
     trackers: int
     banks: int
     partitions: int
+    shards: int
+    spooled: bool
+    exchanges: tuple[str, ...]
+    stops: tuple[Stop, ...]
     campaigns: tuple[Campaign, ...]
     advertisers: tuple[Advertiser, ...]
-    lines: dict[str, tuple[str, ...]]
-    campaign_of: dict[str, str]
+    lines: dict[str, tuple[Campaign, LineItem | None]]
     budgets: dict[str, Budget]
     feasible_nanos: int
     faults: Faults
 
     @property
+    def start_ns(self) -> int:
+        """When it begins."""
+        return NEW_YEAR_NS - self.duration_ns // 2
+
+    @property
     def end_ns(self) -> int:
         """When the last auction begins, and faults end."""
-        return START_NS + self.duration_ns
+        return self.start_ns + self.duration_ns
+
+    def accounts(self, line: str, at_ns: int) -> tuple[str, ...]:
+        """The budgets that a bid of a line item charges."""
+        campaign, item = self.lines[line]
+        (advertiser,) = (each for each in self.advertisers if each.id == campaign.advertiser)
+        return tuple(budget.account_id for budget in accounts_of(campaign, item, advertiser, at_ns))
+
+    def charge(self, line: str, exchange: str) -> Charge:
+        """What a line item pays there."""
+        campaign, item = self.lines[line]
+        fees = campaign.fees + (item.fees if item is not None else ())
+        rules = EXCHANGES[exchange]
+        return Charge(
+            NoticeKind.WIN if rules.money_event == "win" else NoticeKind.BILLING,
+            sum(fee.ppm for fee in fees) + rules.discrepancy_ppm,
+            sum(fee.cpm_micros for fee in fees),
+        )
+
+    def stopped_by(self, line: str) -> set[str]:
+        """Names of which a stop is one of a line item."""
+        campaign, item = self.lines[line]
+        return {ALL, f"a/{campaign.advertiser}", f"c/{campaign.id}", f"l/{item.id if item else ''}"}
 
     def settings(self, seat: str) -> EngineSettings:
         """Of the engine of a seat."""
-        rules = ExchangeRules(
-            result_seconds=RESULT_S,
-            billing_seconds=BILLING_S,
-            default_tmax_ms=TMAX_MS,
-            dedupe_seconds=0,
-            first_price_shade=1.0,
-            network_margin_ms=0,
-        )
+        exchanges = {
+            name: msgspec.structs.replace(
+                rules,
+                result_seconds=RESULT_S,
+                billing_seconds=BILLING_S,
+                default_tmax_ms=TMAX_MS,
+                dedupe_seconds=0,
+                first_price_shade=1.0,
+                network_margin_ms=0,
+            )
+            for name, rules in (("default", ExchangeRules()), *EXCHANGES.items())
+        }
         return EngineSettings(
             seat=seat,
-            exchanges={"default": rules},
+            exchanges=exchanges,
             external_scores=True,
             users=UserSettings(cap_pairs=1_024, profiles=256, exposure_ids=1_024),
             traffic=TrafficRules(
@@ -149,6 +221,7 @@ class Scenario(NamedTuple):
             min_chunk_bids=2,
             accept_ns=ACCEPT_NS,
             conversion_ns=CONVERSION_NS,
+            discrepancy_ppm=DISCREPANCY_PPM,
         )
 
 
@@ -167,59 +240,84 @@ def scenario(seed: int, auctions: int, faults: Faults | None = None, kind: str |
     seats = dice.between(1, 4) if auctions >= _MANY_AUCTIONS else dice.between(1, 1 + faulty)
     campaigns, advertisers = _campaigns(dice, kind, auctions, faulty=faulty)
     of = {one.id: one for one in advertisers}
-    lines: dict[str, tuple[str, ...]] = {}
-    campaign_of: dict[str, str] = {}
+    lines: dict[str, tuple[Campaign, LineItem | None]] = {}
     budgets: dict[str, Budget] = {}
+    days = [day_of("UTC", NEW_YEAR_NS + number * 86_400 * S) for number in (-1, 0, 1)]
     for campaign in campaigns:
         for item in campaign.line_items or (None,):
-            own = standing_budgets(campaign, item, of[campaign.advertiser])
-            name = item.id if item is not None else campaign.id
-            lines[name] = tuple(budget.account_id for budget in own)
-            campaign_of[name] = campaign.id
-            budgets |= {budget.account_id: budget for budget in own}
+            whose = of[campaign.advertiser]
+            lines[item.id if item is not None else campaign.id] = (campaign, item)
+            own = standing_budgets(campaign, item, whose)
+            daily = [each.on(day) for each in daily_budgets(campaign, item, whose) for day in days]
+            budgets |= {budget.account_id: budget for budget in (*own, *daily)}
+    duration_ns = max(24 * S, auctions * S // 180)
+    banks = dice.between(1, 2)
+    trackers = dice.between(1, 2)
+    more = dice.fork("more")
     return Scenario(
         seed=seed,
         kind=kind,
         faulty=faulty,
         auctions=auctions,
-        duration_ns=max(24 * S, auctions * S // 180),
+        duration_ns=duration_ns,
         seats=seats,
-        trackers=dice.between(1, 2),
-        banks=dice.between(1, 2),
+        trackers=trackers,
+        banks=banks,
         partitions=dice.between(1, 3) + seats - 1,
         campaigns=campaigns,
         advertisers=advertisers,
+        shards=max(banks, more.between(1, 2)),
+        spooled=more.chance(0.6),
+        exchanges=tuple(EXCHANGES),
+        stops=_stops(more, duration_ns, faulty=faulty),
         lines=lines,
-        campaign_of=campaign_of,
         budgets=budgets,
         feasible_nanos=_feasible(campaigns, of),
         faults=(_drawn(dice) if faulty else NO_FAULTS) if faults is None else faults,
     )
 
 
+def _stops(dice: Dice, duration_ns: int, *, faulty: bool) -> tuple[Stop, ...]:
+    """One or two, each of another name; where leases bound them, for longer than a lease."""
+    found = []
+    for name in ("c/c1", dice.pick((ALL, "a/acme", "a/cora", "c/c2", "l/c2-a")))[: dice.between(1, 2)]:
+        begin_ns = NEW_YEAR_NS - duration_ns // 2 + 2 * S + dice.between(0, duration_ns * 7 // 10)
+        lasts_ns = dice.between(LEASE_NS + S, LEASE_NS + 3 * S) if faulty else dice.between(S, 2 * S)
+        found.append(Stop(name, begin_ns, begin_ns + lasts_ns))
+    return tuple(found)
+
+
 def _campaigns(
     dice: Dice, kind: str, auctions: int, *, faulty: bool
 ) -> tuple[tuple[Campaign, ...], tuple[Advertiser, ...]]:
-    """Three campaigns of two advertisers: one alone, one with line items, one that shares its advertiser's limit."""
+    """Three campaigns of two advertisers, with limits of every level and unit.
+
+    One alone, with so many impressions as its money may buy; one with line items and fees; one with a limit a day.
+    """
     mean_nanos = {"all_win_late_full": 1_600_000, "first_price": 1_000_000}.get(kind, 500_000)
     # Faults cost auctions, and budgets are to bind beside them.
     share_of_traffic = (0.25 + 0.1 * dice.uniform()) * (_SHARE_WITH_FAULTS if faulty else 1.0)
     whole = int(auctions * mean_nanos * share_of_traffic)
     share = whole // 3
+    impressions = share // mean_nanos
     two = (
-        _item("c2-a", share * 6 // 10),
+        msgspec.structs.replace(
+            _item("c2-a", share * 6 // 10), fees=(Fee(name="data", ppm=50_001, cpm_micros=20_003),)
+        ),
         _item("c2-b", share * 7 // 10),
     )
     campaigns = (
-        _campaign("c1", "acme", share),
+        msgspec.structs.replace(
+            _campaign("c1", "acme", share), budgets=Budgets(lifetime_impressions=impressions)
+        ),
         _campaign("c2", "acme", share, two),
-        _campaign("c3", "bold", share),
+        msgspec.structs.replace(_campaign("c3", "cora", share), budgets=Budgets(daily_nanos=share * 6 // 10)),
     )
     # Few auctions make small budgets, and what two seats hold of two levels may not match at their end.
     shared = share * 19 // 10 if auctions >= _MANY_AUCTIONS and dice.chance(0.5) else 0
     return campaigns, (
         Advertiser(id="acme", budgets=Budgets(lifetime_nanos=shared)),
-        Advertiser(id="bold"),
+        Advertiser(id="cora"),
     )
 
 
@@ -242,8 +340,8 @@ def _campaign(name: str, advertiser: str, budget_nanos: int, items: tuple[LineIt
         advertiser=advertiser,
         adomain=(f"{advertiser}.example",),
         budget_nanos=budget_nanos,
-        start_ns=START_NS - 3_600 * S,
-        end_ns=START_NS + 86_400 * S,
+        start_ns=NEW_YEAR_NS - 3_600 * S,
+        end_ns=NEW_YEAR_NS + 86_400 * S,
         value_nanos=VALUE_NANOS,
         max_bid_cpm_micros=MAX_BID_CPM_MICROS,
         pacing=Pacing.ASAP,
@@ -290,4 +388,5 @@ def _drawn(dice: Dice) -> Faults:
         invalid=share(0.1),
         rogue=every(S // 2, 4 * S),
         budget_changes=every(5 * S, 20 * S),
+        tracker_disk=every(10 * S, 30 * S),
     )

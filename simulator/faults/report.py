@@ -38,6 +38,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     reserve_short_runs: int
     kinds: tuple[KindSummary, ...]
     again: tuple[str, ...]
+    stops: int
+    spooled: int
+    seconds: float
     failed: tuple[Outcome, ...]
 
 
@@ -78,6 +81,9 @@ class Report:
                 for kind, faulty in sorted({(run.kind, run.faulty) for run in runs})
             ),
             again=tuple(f"clearbid faults --seed {run.seed} --auctions {run.auctions}" for run in failed),
+            stops=sum(run.stops for run in runs),
+            spooled=sum(run.spooled for run in runs),
+            seconds=seconds,
             failed=failed,
         )
 

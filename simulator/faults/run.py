@@ -6,7 +6,10 @@ from time import process_time
 
 import msgspec
 
-from bidder.core.messages import TOPICS
+from bidder.core.budgets import Unit
+from bidder.core.messages import NOTICES, TOPICS
+from bidder.core.purse import Unit as PurseUnit
+from bidder.store.brakes import BrakeStore
 from bidder.store.campaigns import CampaignStore
 from simulator.faults.banks import BankProcess
 from simulator.faults.bidders import Bidder
@@ -16,7 +19,7 @@ from simulator.faults.disk import Disk
 from simulator.faults.machines import Machine
 from simulator.faults.market import Market
 from simulator.faults.oracle import Broken, Oracle, Violation, watching
-from simulator.faults.plan import MS, NO_FAULTS, START_NS, S, Scenario
+from simulator.faults.plan import MS, NO_FAULTS, S, Scenario, Stop
 from simulator.faults.scheduler import Scheduler
 from simulator.faults.trackers import TrackerProcess
 
@@ -34,7 +37,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     `faults` are counted by kind, `violations` likewise; `said` holds the first few in words. Spend and what could be
     spent are nanos; the late part is what came out of its time by the scheduler's clock. `reserve_nanos` is the most
-    that stood aside for it in one budget. `seconds` are of the processor.
+    that stood aside for it in one budget. `stops` says how often somebody was
+    stopped, `spooled` how many notices a tracker's disk kept. `seconds` are of the processor.
     """
 
     seed: int
@@ -48,6 +52,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     late_wins: int
     late_nanos: int
     reserve_nanos: int
+    stops: int
+    spooled: int
     faults: dict[str, int]
     violations: dict[str, int]
     said: tuple[Violation, ...]
@@ -70,12 +76,12 @@ class Run:
 
     def __init__(self, plan: Scenario) -> None:
         self.plan = plan
-        self.scheduler = scheduler = Scheduler(START_NS)
+        self.scheduler = scheduler = Scheduler(plan.start_ns)
         self.counts: Counter[str] = Counter()
         self.oracle = oracle = Oracle(plan, scheduler)
         self._dice = Dice(plan.seed, "run")
         self._broker_down_ns = self._disk_down_ns = 0
-        topics = dict.fromkeys(TOPICS, plan.partitions)
+        topics = dict.fromkeys(TOPICS, plan.partitions) | {NOTICES: plan.shards}
         self.broker = broker = Broker(
             scheduler,
             self._dice.fork("broker"),
@@ -87,6 +93,8 @@ class Run:
         )
         self.disk = Disk(lambda: scheduler.now_ns < self._disk_down_ns)
         self._store = CampaignStore(self.disk)
+        self._brakes = BrakeStore(self.disk)
+        self._stops = 0
         self._campaigns = {campaign.id: campaign for campaign in plan.campaigns}
         self._store.put(plan.campaigns, at_ns=scheduler.now_ns, actor="faults")
         self._store.put_advertisers(plan.advertisers, at_ns=scheduler.now_ns, actor="faults")
@@ -104,12 +112,15 @@ class Run:
         self.banks = [
             BankProcess(*common(f"bank-{number}"), self.disk, plan, oracle) for number in range(plan.banks)
         ]
-        self.trackers = [TrackerProcess(*common(f"tracker-{number}"), KEY) for number in range(plan.trackers)]
+        self.trackers = [
+            TrackerProcess(*common(f"tracker-{number}"), KEY, spooled=plan.spooled)
+            for number in range(plan.trackers)
+        ]
         self.seats = [
             [common_of(f"bidder-{number}{copy}", f"seat-{number}") for copy in "ab"]
             for number in range(plan.seats)
         ]
-        self._teams: list[Sequence[Machine]] = [self.banks, *self.seats]
+        self._teams: list[Sequence[Machine]] = [*self.seats]
         for team in self._teams:
             for machine in team:
                 machine.peers = [other for other in team if other is not machine]
@@ -142,16 +153,18 @@ class Run:
 
     def _begin(self) -> None:
         scheduler, faults = self.scheduler, self.plan.faults
-        self.banks[0].start()
-        for machine in (*self.trackers, *(team[0] for team in self.seats)):
+        for machine in (*self.banks, *self.trackers, *(team[0] for team in self.seats)):
             machine.start()
         scheduler.after(S, self.market.begin)
+        for stop in self.plan.stops:
+            self._plan_stop(stop)
         for mean_ns, act in (
             (faults.broker_out, self._broker_fails),
             (faults.database_out, self._database_fails),
             (faults.takeover, self._taken_over),
             (faults.rebalance, self._rebalanced),
             (faults.budget_changes, self._budget_changes),
+            (faults.tracker_disk, self._tracker_disk_fails),
         ):
             if mean_ns:
                 self._again(mean_ns, act, self._dice.fork(act.__name__))
@@ -172,8 +185,30 @@ class Run:
         self.counts["database_outage"] += 1
         self._disk_down_ns = self.scheduler.now_ns + dice.between(100 * MS, 3 * S)
 
+    def _tracker_disk_fails(self, dice: Dice) -> None:
+        tracker = dice.pick(self.trackers)
+        self.counts["tracker_disk_outage"] += 1
+        tracker.fail_disk(failing=True)
+        self.scheduler.after(dice.between(100 * MS, 3 * S), lambda: tracker.fail_disk(failing=False))
+
+    def _plan_stop(self, stop: Stop) -> None:
+        """Somebody stops a name and lets it go; where the database is away, as soon as it is there."""
+
+        def act(*, stopped: bool) -> None:
+            if self.scheduler.now_ns < self._disk_down_ns or self.disk.cut_after is not None:
+                self.scheduler.after(100 * MS, lambda: act(stopped=stopped))
+            elif stopped:
+                self._stops += 1
+                self._brakes.stop(stop.name, at_ns=self.scheduler.now_ns, actor="faults")
+                self.oracle.stop(stop.name, stop.end_ns)
+            else:
+                self._brakes.go(stop.name, at_ns=self.scheduler.now_ns, actor="faults")
+
+        self.scheduler.at(stop.begin_ns, lambda: act(stopped=True))
+        self.scheduler.at(stop.end_ns, lambda: act(stopped=False))
+
     def _taken_over(self, dice: Dice) -> None:
-        """A second start of a bank or a seat, while the first one lives and does not know it."""
+        """A second start of a seat, while the first one lives and does not know it."""
         team = dice.pick(self._teams)
         idle = [machine for machine in team if not machine.life.alive]
         if len(idle) < len(team) and idle:
@@ -196,26 +231,24 @@ class Run:
         self._store.put([self._campaigns[name]], at_ns=self.scheduler.now_ns, actor="faults")
 
     def _calm(self) -> None:
-        """Faults end; what is down comes back, and an older bank that had nothing to write, and lives on, ends."""
+        """Faults end; what is down comes back."""
         self._broker_down_ns = self._disk_down_ns = 0
         self.broker.faults = NO_FAULTS
         self.disk.cut_after = None
         for machine in self.machines:
             machine.calm()
-        living = sorted((bank for bank in self.banks if bank.life.alive), key=lambda bank: bank.born_ns)
-        for bank in living[:-1]:
-            bank.die("retired")
+        for tracker in self.trackers:
+            tracker.fail_disk(failing=False)
 
     def _at_rest(self) -> bool:
         if not self.market.done or self.scheduler.now_ns < self.plan.end_ns + _SETTLED_NS:
             return False
-        banks = [bank for bank in self.banks if bank.life.alive]
         bidders = [next((one for one in team if one.life.alive), None) for team in self.seats]
         return (
-            len(banks) == 1
-            and banks[0].lag == 0
+            all(bank.life.alive and bank.lag == 0 for bank in self.banks)
+            and sum(bank.held for bank in self.banks) == self.plan.shards
             and all(one is not None and one.lag == 0 for one in bidders)
-            and all(tracker.life.alive for tracker in self.trackers)
+            and all(tracker.idle for tracker in self.trackers)
         )
 
     def _until(self, over: Callable[[], bool], latest_ns: int | None = None) -> None:
@@ -233,11 +266,12 @@ class Run:
     # -- the end --------------------------------------------------------------------------------------------
 
     def _judge(self) -> None:
-        service = next((bank.service for bank in self.banks if bank.service is not None), None)
-        if service is None:
-            self.oracle.violated("unrest", "no bank lives after faults had ended")
-            return
-        self.oracle.quiet(service, self.disk)
+        self.oracle.quiet([bank.service for bank in self.banks if bank.service is not None], self.disk)
+        turned_away = sum(tracker.turned_away for tracker in self.trackers)
+        if turned_away:
+            self.oracle.violated(
+                "turned_away", f"with a spool no call may be answered 503, were {turned_away}"
+            )
         for team in self.seats:
             for bidder in team:
                 self._judge_bidder(bidder)
@@ -256,7 +290,7 @@ class Run:
             ).fetchall()
         purse = engine.wallet.purse
         for account_id, posted in rows:
-            account = purse.account(account_id)
+            account = purse.account(account_id, PurseUnit(self.plan.budgets[account_id].unit))
             if purse.posted(account) != posted or purse.reserved(account):
                 self.oracle.violated(
                     "seat_books",
@@ -265,7 +299,7 @@ class Run:
                 )
 
     def _judge_calm(self) -> None:
-        oracle, feasible = self.oracle, self.plan.feasible_nanos
+        oracle, feasible = self.oracle, self._feasible()
         spent = self._spent()
         if spent < LEAST_SPENT * feasible:
             oracle.violated("underspent", f"spend without faults must be 99 % of {feasible}, was {spent}")
@@ -275,6 +309,18 @@ class Run:
     def _spent(self) -> int:
         oracle = self.oracle
         return sum(oracle.spend_in_time[name] + oracle.spend_late[name] for name in self._campaigns)
+
+    def _feasible(self) -> int:
+        """What could be spent: of a campaign whose impressions are used up, what they cost."""
+        oracle, feasible = self.oracle, self.plan.feasible_nanos
+        for budget in self.plan.budgets.values():
+            if budget.unit is Unit.IMPRESSIONS:
+                used = oracle.spend_in_time[budget.account_id] + oracle.spend_late[budget.account_id]
+                campaign = budget.account_id.split("/")[1]
+                if used >= LEAST_SPENT * budget.limit:
+                    left = self.plan.budgets[campaign].limit - oracle.spend_in_time[campaign]
+                    feasible -= max(0, left)
+        return feasible
 
     def _outcome(self, seconds: float) -> Outcome:
         plan, oracle = self.plan, self.oracle
@@ -287,10 +333,12 @@ class Run:
             bids=len(oracle.bids),
             wins=sum(bid.billed_ns > 0 for bid in oracle.bids.values()),
             spend_nanos=self._spent(),
-            feasible_nanos=plan.feasible_nanos,
+            feasible_nanos=self._feasible(),
             late_wins=oracle.late_wins,
             late_nanos=sum(oracle.spend_late[name] for name in names),
             reserve_nanos=oracle.most_reserve,
+            stops=self._stops,
+            spooled=sum(tracker.spooled for tracker in self.trackers),
             faults=dict(sorted(self.counts.items())),
             violations=dict(sorted(oracle.counts.items())),
             said=tuple(oracle.violations),

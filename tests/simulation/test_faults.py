@@ -5,12 +5,13 @@ from functools import cache
 import orjson
 import pytest
 
+from bidder.core.messages import NoticeKind
 from simulator.faults.plan import KINDS, NO_FAULTS, Scenario, scenario
 from simulator.faults.report import Report
 from simulator.faults.run import LEAST_SPENT, Outcome, Run, play
 
 AUCTIONS = 1_500
-SEEDS = (2, 4, 7, 9, 11, 13)
+SEEDS = (2, 4, 7, 9, 11, 13, 23)
 """Each kind of market, with faults and without."""
 
 
@@ -42,11 +43,43 @@ def test_the_seeds_of_the_sample_bring_faults_of_every_kind() -> None:
         "send_repeated", "send_torn",
         "broker_outage", "database_outage", "rebalance", "takeover", "call_lost", "never_called", "call_repeated",
         "reordered", "very_late", "false_loss", "invalid_call", "rogue_notice", "budget_change",
+        "tracker_disk_outage",
     }  # fmt: skip
 
 
 def test_the_seeds_of_the_sample_have_late_wins() -> None:
     assert sum(played(seed).late_wins for seed in SEEDS) > 50
+
+
+def test_the_seeds_of_the_sample_have_spools_in_use_stops_and_shards_of_two_banks() -> None:
+    assert sum(played(seed).spooled for seed in SEEDS) > 10
+    assert all(played(seed).stops for seed in SEEDS)
+    assert {(plan.banks, plan.shards) for plan in map(_plan, SEEDS)} >= {(1, 1), (2, 2)}
+
+
+def _plan(seed: int) -> Scenario:
+    return scenario(seed, AUCTIONS)
+
+
+def test_every_unit_and_time_of_budget_binds_somewhere() -> None:
+    """Of the flight, of a day and of impressions: each is nearly used up without being passed."""
+    run = Run(scenario(2, AUCTIONS))
+    run.play()
+    spent = {name: run.oracle.spend_in_time[name] / limit for name, limit in run.oracle.limits.items()}
+    assert max(spent.values()) <= 1
+    (first_day,) = (share for name, share in spent.items() if name.startswith("c/c3/money/d") and share > 0.9)
+    assert first_day > LEAST_SPENT
+    assert spent["c/c1/imps"] > LEAST_SPENT
+    assert spent["c2"] > LEAST_SPENT
+
+
+def test_all_ways_to_book_money_are_in_use() -> None:
+    """By the win, by `burl` and by what the markup calls; with fees and without."""
+    run = Run(scenario(4, AUCTIONS))
+    run.play()
+    charges = {bid.charge for bid in run.oracle.bids.values() if bid.billed_ns}
+    assert {charge.money for charge in charges} == {NoticeKind.WIN, NoticeKind.BILLING}
+    assert {charge.ppm for charge in charges} == {0, 20_000, 50_001, 70_001}
 
 
 def test_the_same_seed_gives_the_same_trace() -> None:
@@ -90,5 +123,5 @@ def test_an_auction_that_nobody_saw_cannot_be_billed() -> None:
     run = Run(scenario(4, AUCTIONS))
     outcome = run.play()
     billed = [bid for bid in run.oracle.bids.values() if bid.billed_ns]
-    assert sum(bid.price_nanos for bid in billed) == outcome.spend_nanos
+    assert sum(bid.cost_nanos for bid in billed) == outcome.spend_nanos
     assert all(0 < bid.price_nanos <= bid.cap_nanos for bid in billed)

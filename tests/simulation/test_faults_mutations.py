@@ -12,6 +12,7 @@ import pytest
 from bidder.core.bank import Bank
 from bidder.core.bankrules import Rule
 from bidder.core.bidbook import BidBook
+from bidder.core.brakes import Brakes
 from bidder.core.engine import Engine
 from bidder.core.leasing import Leasing
 from bidder.core.messages import NOTICES, Notice, encode
@@ -19,13 +20,16 @@ from bidder.core.wallet import Wallet
 from bidder.errors import DependencyError
 from bidder.runtime.transport import Outbound
 from bidder.store.books import Batch, Books
+from bidder.web import spool
 from bidder.web.publish import NoticePublisher
+from bidder.web.spool import Spool
 from bidder.web.track import Tracker
 from simulator.faults.plan import NO_FAULTS, Faults, S, scenario
 from simulator.faults.run import Outcome, play
 
 AUCTIONS = 1_000
 LATE, USUAL = "all_win_late_full", "second_price"
+OUTAGES = Faults(broker_out=3 * S, repeated=0.5)
 CRASHES = Faults(crash_steps=300, takeover=6 * S)
 
 Patch = pytest.MonkeyPatch
@@ -110,8 +114,8 @@ def commit_first(patch: Patch) -> None:
     patch.setattr(Books, "write", torn)
     apply = Bank.apply
 
-    def once(self: Bank, messages: Any, now_ns: int, *, redelivered: bool = False) -> Any:
-        return apply(self, [] if redelivered else messages, now_ns)
+    def once(self: Bank, messages: Any, now_ns: int, *, redelivered: bool = False, epochs: Any = None) -> Any:
+        return apply(self, [] if redelivered else messages, now_ns, epochs=epochs)
 
     patch.setattr(Bank, "apply", once)
 
@@ -145,6 +149,36 @@ def tracker_trusts_prices(patch: Patch) -> None:
     patch.setattr(Tracker, "_price_nanos", uncapped)
 
 
+def keep_nothing(patch: Patch) -> None:
+    """The spool says that notices are on the disk, and does not write them."""
+    patch.setattr(Spool, "append", lambda self, records: len(records))
+
+
+def forget_the_spool(patch: Patch) -> None:
+    """A tracker that starts again does not look at what its disk has."""
+    patch.setattr(spool, "_found", lambda files: [])
+
+
+def give_up_at_once(patch: Patch) -> None:
+    """The publisher has a spool, and does not use it."""
+    begin = NoticePublisher.__init__
+
+    def without(self: NoticePublisher, sink: Any, **settings: Any) -> None:
+        begin(self, sink, **settings | {"spool": None})
+
+    patch.setattr(NoticePublisher, "__init__", without)
+
+
+def drive_on(patch: Patch) -> None:
+    """A seat does not hear of stops."""
+    patch.setattr(Brakes, "take", lambda self, brakes, now_ns: None)
+
+
+def pay_no_fees(patch: Patch) -> None:
+    """The bank books the price alone."""
+    patch.setattr(Notice, "cost_nanos", property(lambda self: self.price_nanos))
+
+
 CASES = (
     Case(book_twice, 1, USUAL, Faults(repeated=0.5), frozenset({"invariant"})),
     Case(release_early, 1, LATE, NO_FAULTS, frozenset({"overspent"})),
@@ -152,9 +186,14 @@ CASES = (
     Case(expire_everything, 1, LATE, NO_FAULTS, frozenset({"overspent"})),
     Case(answer_before_durable, 1, LATE, NO_FAULTS, frozenset({"not_durable"})),
     Case(resume_epoch, 1, USUAL, CRASHES, frozenset({"epoch_resumed"})),
-    Case(commit_first, 1, LATE, Faults(crash_steps=80), frozenset({"lost"})),
+    Case(commit_first, 5, LATE, Faults(crash_steps=80), frozenset({"lost"})),
     Case(free_grants_early, 2, LATE, Faults(crash_steps=1_200, takeover=4 * S), frozenset({"overspent"})),
     Case(trust_prices, 1, USUAL, Faults(rogue=S), frozenset({"invented", "lost"})),
+    Case(keep_nothing, 1, USUAL, OUTAGES, frozenset({"not_durable"})),
+    Case(forget_the_spool, 8, LATE, OUTAGES._replace(crash_steps=200), frozenset({"not_delivered"})),
+    Case(give_up_at_once, 1, USUAL, OUTAGES, frozenset({"turned_away"})),
+    Case(drive_on, 2, USUAL, NO_FAULTS, frozenset({"bid_while_stopped"})),
+    Case(pay_no_fees, 2, USUAL, NO_FAULTS, frozenset({"lost"})),
     Case(tracker_trusts_prices, 1, USUAL, Faults(invalid=0.3), frozenset({"tracker_rule"})),
 )
 
