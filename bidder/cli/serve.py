@@ -23,17 +23,14 @@ from bidder.cli.pixel import print_pixel
 from bidder.errors import InputError
 
 if TYPE_CHECKING:
-    from bidder.config import Config
+    from bidder.config import BankSection, BidSection, Config, TrackSection
     from bidder.runtime.clock import Clock
-    from bidder.runtime.http import HttpServer
     from bidder.runtime.kafka_prefix import KafkaPlace
-    from bidder.runtime.metrics import Metrics
+    from bidder.runtime.metrics import Told
     from bidder.runtime.renewal import Renewal
     from bidder.runtime.transport import Sink
     from bidder.runtime.worker import Worker
-    from bidder.web.publish import NoticePublisher
     from bidder.web.spool import Spool
-    from bidder.web.track import Tracker
 
 
 def register(app: typer.Typer) -> None:
@@ -137,7 +134,7 @@ async def serve_bank(config: "Config", clock: "Clock", speedup: float, stop: asy
     from bidder.core.messages import NOTICES, SLICES
     from bidder.runtime.bank import BANK_GROUP, bank_rules
     from bidder.runtime.bank_loop import bank_thread, run_bank
-    from bidder.runtime.bank_metrics import BankMetrics, bank_metrics_server
+    from bidder.runtime.bank_metrics import BankMetrics
     from bidder.runtime.bank_shards import BankSource, ShardedBank
     from bidder.store.campaigns import CampaignStore
     from bidder.store.database import Database
@@ -152,13 +149,7 @@ async def serve_bank(config: "Config", clock: "Clock", speedup: float, stop: asy
         service = ShardedBank(database, bank_rules(config, speedup), notices.partitions)
         typer.echo(f"bank: {campaigns} campaigns, database {database.name}, Kafka {place.bootstrap}")
         thread = stack.enter_context(bank_thread())
-        if config.bank.metrics_port:
-            metrics = BankMetrics(service, clock, thread)
-            await _answer_metrics(
-                stack,
-                "bank",
-                bank_metrics_server(metrics, config.bank.metrics_host, config.bank.metrics_port),
-            )
+        await _answer_metrics(stack, "bank", config.bank, BankMetrics(service, clock, thread))
         await run_bank(service, source, sink, clock, stop, tick_s=config.bank.tick_seconds, thread=thread)
     typer.echo("bank: stopped")
 
@@ -170,6 +161,7 @@ async def serve_track(config: "Config", clock: "Clock", stop: asyncio.Event) -> 
         ClearbidError: if there is no secret, no broker and no spool, or the address or the spool is taken.
     """
     from bidder.core.bankrules import HOUR_NS
+    from bidder.web.metrics import TrackMetrics
     from bidder.web.publish import NoticePublisher, run_tracker
     from bidder.web.track import Tracker
 
@@ -187,7 +179,7 @@ async def serve_track(config: "Config", clock: "Clock", stop: asyncio.Event) -> 
         spool = _spool(stack, config)
         sink = await _notice_sink(stack, config, late=spool is not None)
         publisher = NoticePublisher(sink, spool=spool, patience_s=track.broker_seconds)
-        await _start_track_metrics(stack, config, tracker, publisher)
+        await _answer_metrics(stack, "track", track, TrackMetrics(tracker, publisher))
         typer.echo(f"track: http://{track.host}:{track.port}, Kafka {config.kafka.bootstrap}")
         await run_tracker(tracker, sink, clock, track.host, track.port, stop, publisher=publisher)
     typer.echo(f"track: stopped, {sum(tracker.counts.values()):,} calls")
@@ -225,25 +217,17 @@ async def _notice_sink(stack: AsyncExitStack, config: "Config", *, late: bool) -
     return sink
 
 
-async def _start_track_metrics(
-    stack: AsyncExitStack, config: "Config", tracker: "Tracker", publisher: "NoticePublisher"
+async def _answer_metrics(
+    stack: AsyncExitStack, who: str, section: "BankSection | BidSection | TrackSection", metrics: "Told"
 ) -> None:
-    """Answers `GET /metrics` of the tracker, where a port is set."""
-    from bidder.web.metrics import TrackMetrics, track_metrics_server
+    """Answers `GET /metrics` until the stack ends, where the section of a part sets a port."""
+    from bidder.runtime.metrics import metrics_server
 
-    track = config.track
-    if track.metrics_port:
-        metrics = TrackMetrics(tracker, publisher)
-        await _answer_metrics(
-            stack, "track", track_metrics_server(metrics, track.metrics_host, track.metrics_port)
-        )
-
-
-async def _answer_metrics(stack: AsyncExitStack, who: str, server: "HttpServer") -> None:
-    """Answers `GET /metrics` until the stack ends."""
-    await server.start()
-    stack.push_async_callback(server.stop)
-    typer.echo(f"{who}: metrics at http://{server.host}:{server.port}/metrics")
+    if section.metrics_port:
+        server = metrics_server(metrics, section.metrics_host, section.metrics_port)
+        await server.start()
+        stack.push_async_callback(server.stop)
+        typer.echo(f"{who}: metrics at http://{server.host}:{server.port}/metrics")
 
 
 async def serve_bid(
@@ -318,7 +302,7 @@ async def serve_bid(
             "history": history,
             "sink": sink,
         }
-        await _start_metrics(stack, config, Metrics(worker, renewal, clock, transports))
+        await _answer_metrics(stack, "bid", config.bid, Metrics(worker, renewal, clock, transports))
         typer.echo(
             f"bid: seat {settings.seat}, model {model.hash[:12] if model else 'external'}, Kafka {place.bootstrap}"
         )
@@ -342,15 +326,6 @@ def _renewal(
         else None
     )
     return Renewal(worker, clock, folder)
-
-
-async def _start_metrics(stack: AsyncExitStack, config: "Config", metrics: "Metrics") -> None:
-    """Answers `GET /metrics`, where a port is set."""
-    from bidder.runtime.metrics import metrics_server
-
-    if config.bid.metrics_port:
-        server = metrics_server(metrics, config.bid.metrics_host, config.bid.metrics_port)
-        await _answer_metrics(stack, "bid", server)
 
 
 async def connected(config: "Config") -> "KafkaPlace":

@@ -16,7 +16,7 @@ from bidder.core.tally import AccountReport, CampaignReport
 from bidder.runtime.bank import BankService
 from bidder.runtime.bank_shards import ShardedBank
 from bidder.runtime.clock import Clock
-from bidder.runtime.http import HttpServer, Reply, Request
+from bidder.runtime.http import Reply, Request
 from bidder.runtime.metrics import CONTENT_TYPE, Sample, family
 
 MOST_CAMPAIGNS = 1_000
@@ -145,8 +145,3 @@ def _refusals(services: list[BankService]) -> Iterator[str]:
         "Conversions that count for no bid, by reason.",
         [Sample({"reason": reason}, times) for reason, times in sorted(strays.items())],
     )
-
-
-def bank_metrics_server(metrics: BankMetrics, host: str, port: int) -> HttpServer:
-    """The endpoint, not started."""
-    return HttpServer(metrics.handle, host, port, methods=("GET", "HEAD"))

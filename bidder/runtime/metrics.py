@@ -5,7 +5,7 @@ single line items are left out where there are more than `MOST_LINES` of them: a
 the topic `funnel` has the same counts.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from bidder.core.delays import DelayHistogram
@@ -330,6 +330,14 @@ class Metrics:
             )
 
 
-def metrics_server(metrics: Metrics, host: str, port: int) -> HttpServer:
-    """The endpoint, not started."""
+class Told(Protocol):
+    """What answers `GET /metrics`, at once or later."""
+
+    def handle(self, request: Request) -> Reply | Awaitable[Reply]:
+        """Answers one request of the endpoint."""
+        ...
+
+
+def metrics_server(metrics: Told, host: str, port: int) -> HttpServer:
+    """The endpoint of a worker, a bank or a tracker, not started."""
     return HttpServer(metrics.handle, host, port, methods=("GET", "HEAD"))

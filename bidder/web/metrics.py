@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bidder.runtime.http import HttpServer, Reply, Request
+from bidder.runtime.http import Reply, Request
 from bidder.runtime.metrics import CONTENT_TYPE, Sample, family
 from bidder.web.publish import NoticePublisher
 from bidder.web.track import Tracker
@@ -75,8 +75,3 @@ class TrackMetrics:
         yield from family(
             "clearbid_track_spool_bytes", "gauge", "Bytes that wait in the spool.", [Sample({}, spool.bytes)]
         )
-
-
-def track_metrics_server(metrics: TrackMetrics, host: str, port: int) -> HttpServer:
-    """The endpoint, not started."""
-    return HttpServer(metrics.handle, host, port, methods=("GET", "HEAD"))

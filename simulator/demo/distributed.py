@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -185,6 +185,15 @@ def _current_task() -> asyncio.Task[object]:
     return task
 
 
+async def end_processes(processes: Iterable[asyncio.subprocess.Process]) -> None:
+    """Kills those that still run, and waits for them."""
+    for process in processes:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
 class _Processes:
     """Child processes, each with its output in a file; all ended when the block ends."""
 
@@ -197,11 +206,7 @@ class _Processes:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for process in self._running.values():
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+        await end_processes(self._running.values())
 
     async def start(self, command: str, arguments: Sequence[str]) -> asyncio.subprocess.Process:
         """Starts `clearbid COMMAND`, by this very interpreter."""

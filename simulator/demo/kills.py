@@ -30,6 +30,7 @@ from simulator.demo.distributed import (
     BOOKS,
     ExchangeFigures,
     clock_options,
+    end_processes,
     free_port,
     read_exchange,
     write_config,
@@ -258,11 +259,7 @@ class _Supervisor:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for process in self._running.values():
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+        await end_processes(self._running.values())
 
     async def start_all(self) -> None:
         """Starts every part."""

@@ -12,10 +12,11 @@ from bidder.core.bankrules import BankRules
 from bidder.core.messages import NOTICES, SLICES, Conversion, NoticeKind, SliceReport, encode
 from bidder.runtime import bank_metrics
 from bidder.runtime.bank_loop import bank_thread
-from bidder.runtime.bank_metrics import BankMetrics, bank_metrics_server
+from bidder.runtime.bank_metrics import BankMetrics
 from bidder.runtime.bank_shards import ShardedBank
 from bidder.runtime.clock import AffineClock
 from bidder.runtime.http import Request
+from bidder.runtime.metrics import metrics_server
 from bidder.runtime.transport import Message
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
@@ -104,7 +105,7 @@ async def test_the_endpoint_answers_in_the_banks_thread(
 ) -> None:
     metrics = BankMetrics(bank, AffineClock(12 * S, 2**62, 1.0), thread)
     assert (await metrics.handle(Request("GET", "/", {}, b""))).status == 404
-    server = bank_metrics_server(metrics, "127.0.0.1", 0)
+    server = metrics_server(metrics, "127.0.0.1", 0)
     await server.start()
     held = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -5,7 +5,8 @@ import asyncio
 from bidder.core.token import sign
 from bidder.runtime.bus import Bus
 from bidder.runtime.http import Request
-from bidder.web.metrics import TrackMetrics, track_metrics_server
+from bidder.runtime.metrics import metrics_server
+from bidder.web.metrics import TrackMetrics
 from bidder.web.publish import NoticePublisher
 from bidder.web.spool import Record, Spool
 from bidder.web.track import Tracker
@@ -53,7 +54,7 @@ async def test_the_endpoint_answers_on_loopback() -> None:
     publisher.submit(notice(), NO_CONTENT)
     metrics = TrackMetrics(Tracker([KEY], "USD"), publisher)
     assert metrics.handle(Request("GET", "/", {}, b"")).status == 404
-    server = track_metrics_server(metrics, "127.0.0.1", 0)
+    server = metrics_server(metrics, "127.0.0.1", 0)
     await server.start()
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
