@@ -22,8 +22,8 @@ from bidder.runtime.transport import Outbound
 from bidder.store.books import Batch, Books
 from bidder.web import spool
 from bidder.web.publish import NoticePublisher
+from bidder.web.rules import Amounts
 from bidder.web.spool import Spool
-from bidder.web.track import Tracker
 from simulator.faults.plan import NO_FAULTS, Faults, S, scenario
 from simulator.faults.run import Outcome, play
 
@@ -138,15 +138,15 @@ def trust_prices(patch: Patch) -> None:
 
 def tracker_trusts_prices(patch: Patch) -> None:
     """The tracker takes whatever price the exchange states."""
-    price = Tracker._price_nanos
+    price = Amounts.price_nanos
 
-    def uncapped(self: Tracker, call: Any, *, unknown_passes: bool) -> int:
+    def uncapped(self: Amounts, call: Any, *, unknown_passes: bool) -> int:
         import msgspec
 
         token = msgspec.structs.replace(call.token, cap_nanos=10**15)
         return price(self, call._replace(token=token), unknown_passes=unknown_passes)
 
-    patch.setattr(Tracker, "_price_nanos", uncapped)
+    patch.setattr(Amounts, "price_nanos", uncapped)
 
 
 def keep_nothing(patch: Patch) -> None:
