@@ -22,7 +22,7 @@ from typing import Self
 
 import msgspec
 
-from bidder.errors import DependencyError
+from bidder.errors import DependencyError, InputError
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
 from simulator.demo.books import passed_budgets, read_reports, settle_books
@@ -133,11 +133,16 @@ async def run_kills(
 
     Raises:
         DependencyError: a part cannot be kept running, or the exchange did not come to its end.
+        InputError: the store has campaigns already.
     """
     began_s = time.monotonic()
     speedup = settings.speedup(plan)
     place = settings.store or folder / DATABASE
     with Database(place) as database:
+        if CampaignStore(database).all():
+            raise InputError(
+                f"store must be empty, as the run is judged by all that is in it: {database.name}"
+            )
         CampaignStore(database).put(plan.campaigns.values(), at_ns=plan.start_ns, actor="kills")
     config = write_config(plan, kafka, folder, settings.patience_s * speedup, settings.store)
     ports = [free_port() for _ in range(settings.trackers)]

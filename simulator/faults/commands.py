@@ -23,8 +23,8 @@ def faults(
     """Runs bidders, trackers and banks on virtual time with faults drawn from a seed: exit code 1 on any violation.
 
     Even seeds have no faults, and their budgets must be spent; odd ones have crashes, repeats, delays, losses,
-    skew and outages. What is in time is decided by the scheduler's clock, never by the books under test. A long run
-    can be cut: `--seed 0 --seeds 50`, then `--seed 50 --seeds 50`.
+    skew and outages of broker, database and disks. What is in time is decided by the scheduler's clock, never by the
+    books under test. A long run can be cut: `--seed 0 --seeds 50`, then `--seed 50 --seeds 50`.
     """
     from simulator.faults.plan import scenario
     from simulator.faults.report import Report
@@ -60,7 +60,8 @@ def _say(outcome: "Outcome") -> None:
 def _sum_up(report: "Report") -> None:
     summary = report.summary()
     sys.stdout.write(
-        f"{len(report.outcomes)} seeds, {summary.auctions:,} auctions, {summary.auctions_per_second:,.0f} a second\n"
+        f"{len(report.outcomes)} seeds, {summary.auctions:,} auctions, {summary.auctions_per_second:,.0f} a second, "
+        f"{summary.seconds:,.0f} s of the processor, {summary.stops:,} stops, {summary.spooled:,} notices spooled\n"
         f"faults: {_listed(summary.faults)}\n"
         f"late wins: {summary.late_wins:,}, {summary.late_share:.3%} of spend\n"
         f"violations: {_listed(summary.violations)}\n"
