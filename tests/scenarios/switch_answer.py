@@ -13,6 +13,7 @@ import bidder.core.templatebook
 import bidder.core.templates
 import bidder.core.urls
 import bidder.openrtb.markup.banner
+import bidder.web.rules
 import bidder.web.track
 from bidder.core.bidbook import BidBook
 from bidder.core.devices import agent_of
@@ -22,10 +23,11 @@ from bidder.money import MAX_NANOS, NANOS_PER_UNIT
 from bidder.openrtb.macros import Price, PriceOutcome
 from bidder.runtime.http import Reply
 from bidder.web.calls import Answer, Outcome
+from bidder.web.rules import Amounts
 from bidder.web.track import Tracker
 from tests.scenarios.switch_tools import Switch, around, bids, facts, instead, kernel, responses
 
-_TRACK, _URLS, _BOOK = bidder.web.track, bidder.core.urls, bidder.core.templatebook
+_TRACK, _RULES, _URLS, _BOOK = bidder.web.track, bidder.web.rules, bidder.core.urls, bidder.core.templatebook
 
 
 # -- 51 to 58: the answer -----------------------------------------------------------------------------------
@@ -93,8 +95,8 @@ def _as_billing(old: Any, tracker: Tracker, call: Any) -> Any:
     )
 
 
-def _price_needed(old: Any, tracker: Tracker, call: Any, *, unknown_passes: bool) -> Any:
-    return old(tracker, call, unknown_passes=False)
+def _price_needed(old: Any, amounts: Amounts, call: Any, *, unknown_passes: bool) -> Any:
+    return old(amounts, call, unknown_passes=False)
 
 
 def _any_price(old: Any, text: str) -> Price:
@@ -113,8 +115,8 @@ def _tokens(**changes: Any) -> Switch:
     return around(_TRACK, "read", read)
 
 
-def _the_cap(old: Any, tracker: Tracker, call: Any, **named: Any) -> int:
-    return call.token.cap_nanos if old(tracker, call, **named) else 0
+def _the_cap(old: Any, amounts: Amounts, call: Any, **named: Any) -> int:
+    return call.token.cap_nanos if old(amounts, call, **named) else 0
 
 
 def _by_the_caller(
@@ -189,7 +191,7 @@ SWITCHES: dict[int, tuple[Switch, ...]] = {
     ),
     59: (
         around(Tracker, "_win", _as_billing),
-        around(Tracker, "_price_nanos", _price_needed),
+        around(Amounts, "price_nanos", _price_needed),
         instead(BidBook, "won", lambda *args: False),
     ),
     60: (
@@ -207,11 +209,11 @@ SWITCHES: dict[int, tuple[Switch, ...]] = {
         _said("burl"),
     ),
     62: (
-        around(_TRACK, "parse_auction_price", _any_price),
+        around(_RULES, "parse_auction_price", _any_price),
         _tokens(cap_nanos=lambda token: token.cap_nanos * 2),
         _tokens(cap_nanos=lambda token: token.cap_nanos - 1),
-        instead(_TRACK, "_check_currency", lambda call, currency: None),
-        around(Tracker, "_price_nanos", _the_cap),
+        instead(_RULES, "check_currency", lambda call, currency: None),
+        around(Amounts, "price_nanos", _the_cap),
         _tokens(rate_nanos=NANOS_PER_UNIT),
     ),
     63: (

@@ -113,7 +113,7 @@ def test_the_parts_allow_each_other_the_same_patience_on_the_wall(speedup: float
 def test_settings_of_any_speed_are_allowed_ones(plan: Plan, speedup: float, tmp_path: Path) -> None:
     assert 60.0 <= times_for(speedup) <= LONGEST_S
     path = tmp_path / "clearbid.toml"
-    path.write_text(_config(plan, "127.0.0.1:9092", tmp_path, times_for(speedup)))
+    path.write_text(_config(plan, "127.0.0.1:9092", tmp_path, times_for(speedup), None))
     load_config(path, env={})
 
 
@@ -126,7 +126,7 @@ def test_four_processes_have_the_rules_of_one(plan: Plan, tmp_path: Path) -> Non
     """But for where they are, and how often a seat hears of spend alone."""
     speedup = 20_000.0
     path = tmp_path / "clearbid.toml"
-    path.write_text(_config(plan, "127.0.0.1:9092", tmp_path, times_for(speedup)))
+    path.write_text(_config(plan, "127.0.0.1:9092", tmp_path, times_for(speedup), None))
     config = load_config(path, env={})
     one = settings_for(plan, speedup, config.track.public_url)
     several = config.engine_settings()
@@ -138,7 +138,7 @@ def test_four_processes_have_the_rules_of_one(plan: Plan, tmp_path: Path) -> Non
 
 
 def test_two_runs_on_one_broker_share_no_topic(plan: Plan, tmp_path: Path) -> None:
-    texts = [_config(plan, "127.0.0.1:9092", tmp_path, times_for(1.0)) for _ in range(2)]
+    texts = [_config(plan, "127.0.0.1:9092", tmp_path, times_for(1.0), None) for _ in range(2)]
     one, two = (tomllib.loads(text) for text in texts)
     assert one["kafka"]["prefix"] != two["kafka"]["prefix"]
     assert one["track"]["secret"] != two["track"]["secret"]

@@ -98,11 +98,11 @@ def test_table_without_any_value_in_any_column_is_refused(tmp_path):
         train_bundle(read(empty("domain", pa.string()), *only), only, tmp_path / "m", params=PARAMS)
 
 
-@pytest.mark.parametrize(("label", "said"), [(0, "no click"), (1, "clicks only")])
+@pytest.mark.parametrize(("label", "said"), [(0, "is no click"), (1, "are clicks only")])
 def test_labels_of_one_class_are_refused(label, said, tmp_path):
     arrow = make_table(600)
     arrow = arrow.set_column(1, "click", pa.array([label] * 600))
-    with pytest.raises(TableError, match=f"click must be 0 in some .* of t to learn from, there are {said}"):
+    with pytest.raises(TableError, match=f"click must be 0 in some .* of t to learn from, there {said}"):
         train_bundle(read(arrow), DECLARATIONS, tmp_path / "m", params=PARAMS)
     params = msgspec.structs.replace(PARAMS, allow_prior=True)
     bundle = train_bundle(read(arrow), DECLARATIONS, tmp_path / "m", params=params)
