@@ -300,7 +300,9 @@ class Bank:
             else:
                 self._draft.move(account, grant)
         bid_at_ns = _bid_at_ns(notice)
-        self._lateness.book(book.advertiser, bid_at_ns, notice.cost_nanos, uncovered[0], self._draft)
+        # Late spend counts whole, though a grant of the moment may still cover it: at a budget's end none does.
+        late_nanos = notice.cost_nanos if late or any(uncovered) else 0
+        self._lateness.book(book.advertiser, bid_at_ns, notice.cost_nanos, late_nanos, self._draft)
         own = (notice.campaign_id, _line_item(notice), book.advertiser)
         self._guard.spend(own, notice.cost_nanos, bid_at_ns)
         tally = book.tally(_line_item(notice))
@@ -368,8 +370,8 @@ class Bank:
         self._draft.tallies[tally.campaign_id, tally.line_item_id] = tally
 
     def _void(self, notice: Notice) -> None:
-        """A loss leaves no row: voiding twice is voiding once, and only booked spend outweighs it."""
-        if not self._bids.spent(notice.bid_id):
+        """A loss leaves no row: voiding twice is voiding once; a win that was heard of, or spend, outweighs it."""
+        if not self._bids.won(notice.bid_id):
             self._settle(notice, SettlementKind.VOIDED, 0)
 
     def _show(self, book: CampaignBook, notice: Notice) -> None:

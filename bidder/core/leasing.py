@@ -206,6 +206,8 @@ class Leasing:
             if account.closed or not self._current(grant):
                 account.drop(grant)
                 draft.drop(account, grant)
+                if account.closed:
+                    self._demand.drop(account.id)
 
     def live(self, now_ns: int) -> tuple[Lease, ...]:
         """Every lease of a current epoch that may still be bid on."""

@@ -209,17 +209,18 @@ class Purse:
     def lower(self, account: int, granted: int) -> Result:
         """Takes back what is free, so that the account was granted `granted` in all.
 
-        A total below what is posted and reserved changes nothing (`EXCEEDS`): a bid keeps what it reserved.
+        Of a total below what is posted and reserved all that is free is taken (`EXCEEDS`): a bid keeps what it
+        reserved, and nothing new may be bid with what another seat may have by now.
         """
         checked = self._checked(account, granted)
-        less = self.granted(account) - checked
-        if less <= 0:
+        before = self.granted(account)
+        if checked >= before:
             return Result.EXISTS
-        if granted < self.posted(account) + self.reserved(account):
-            return Result.EXCEEDS
-        self.books[account, columns.B_GRANTED] = granted
-        self.available[account] -= less
-        return Result.OK
+        kept = max(granted, self.posted(account) + self.reserved(account))
+        if kept < before:
+            self.books[account, columns.B_GRANTED] = kept
+            self.available[account] -= before - kept
+        return Result.OK if kept == granted else Result.EXCEEDS
 
     def _checked(self, account: int, granted: int) -> int:
         if not 0 <= account < len(self._names):

@@ -51,14 +51,15 @@ class BrakeStore:
     def all(self) -> dict[str, Brake]:
         """What was last said of each name that was ever stopped."""
         with self._database.reading() as session:
-            return _last(session)
+            return _last(session, 0)
 
     def since(self, version: int) -> list[Brake]:
         """What was last said of each name of which anything was said after `version`, in the order of its saying.
 
         Those that were let go are told too: somebody may still hold them.
         """
-        return [brake for brake in self.all().values() if brake.version > version]
+        with self._database.reading() as session:
+            return list(_last(session, version).values())
 
     def stop(self, name: str, *, at_ns: int, actor: str = "cli", reason: str = "") -> Brake:
         """Stops a name (`core.brakes`) until it is let go.
@@ -96,10 +97,11 @@ class BrakeStore:
             return _write(session, name, act)
 
 
-def _last(session: Session) -> dict[str, Brake]:
+def _last(session: Session, version: int) -> dict[str, Brake]:
     rows = session.execute(
         """SELECT version, name, stopped, at_ns, until_ns, tripped FROM brakes
-           WHERE version IN (SELECT max(version) FROM brakes GROUP BY name) ORDER BY version"""
+           WHERE version IN (SELECT max(version) FROM brakes WHERE version > ? GROUP BY name) ORDER BY version""",
+        (version,),
     )
     return {
         name: Brake(

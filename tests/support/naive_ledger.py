@@ -101,12 +101,12 @@ class NaiveLedger:
         own = self.accounts[account]
         if granted >= own.granted:
             return Result.EXISTS
-        if granted < own.posted + own.reserved:
-            return Result.EXCEEDS
-        own.free -= own.granted - granted
-        own.granted = granted
-        own.check()
-        return Result.OK
+        if own.free > 0:
+            taken = min(own.free, own.granted - granted)
+            own.free -= taken
+            own.granted -= taken
+            own.check()
+        return Result.OK if own.granted == granted else Result.EXCEEDS
 
     def knows(self, bid_id: bytes) -> bool:
         return bid_id in self.bids

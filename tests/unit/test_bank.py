@@ -167,6 +167,7 @@ def test_a_loss_after_booked_spend_voids_nothing() -> None:
 
 def test_a_billing_after_a_loss_is_still_owed() -> None:
     bank = make()
+    bank.apply([notice(WIN, "b-9"), notice(LOSS, "b-9")], 10 * S)  # a win that was heard of outweighs it
     effects = bank.apply([notice(LOSS), notice(BILLING)], 10 * S)
     assert kinds(effects) == [SettlementKind.VOIDED, SettlementKind.POSTED]
 

@@ -256,9 +256,20 @@ def test_what_is_reserved_or_spent_cannot_be_taken_back() -> None:
     reserve(made, B, 20)
     made.post(B, 0, 20, 1)
     assert made.lower(0, 100) is Result.EXISTS
+    assert made.lower(0, 60) is Result.OK
     assert made.lower(0, 49) is Result.EXCEEDS
-    assert made.lower(0, 50) is Result.OK
+    assert made.lower(0, 50) is Result.EXISTS
     assert (made.granted(0), places(made)) == (50, (0, 30, 20))
+
+
+def test_of_a_total_below_what_came_late_all_that_is_free_is_taken_back() -> None:
+    """A billing behind a false loss posts before the seat hears that its idle money went to another."""
+    made = purse(100)
+    reserve(made, A, 30)
+    made.void(A, 1)
+    assert made.post(A, 0, 30, 2) is Result.LATE
+    assert made.lower(0, 0) is Result.EXCEEDS
+    assert (made.granted(0), places(made)) == (30, (0, 0, 30))
 
 
 def test_the_largest_grant_is_kept_to_the_nano() -> None:
