@@ -181,7 +181,7 @@ async def test_two_banks_share_the_work_and_lose_and_double_nothing(
                     leases.append(msgspec.json.decode(message.value, type=Lease))
                     continue
                 rows = msgspec.json.decode(message.value, type=Settlements).each()
-                assert {row.amount_nanos for row in rows} == {PRICE}
+                assert {row.amount_nanos for row in rows} <= {PRICE}  # none where a bank says what it heard
                 paid |= {row.bid_id for row in rows}
         assert paid == {bid_id(f"b-{number}") for number in range(world.sent)}
         assert {lease.account_id for lease in leases} == {f"c-{shop}" for shop in SHOPS}
