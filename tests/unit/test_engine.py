@@ -510,4 +510,5 @@ def test_money_that_is_reserved_is_not_taken_back() -> None:
     engine = make.engine(leases=[lease(bid_until_ns=20 * S)])
     assert make.decide(engine, body(Offer()))[0]["reason"] == Reason.BID
     engine.adopt_leases([lease(bid_until_ns=90 * S, granted_nanos=0)], 1 * S)
-    assert engine.status(1 * S)["c1"].granted_nanos == 5 * S
+    after = engine.status(1 * S)["c1"]
+    assert after.granted_nanos == after.reserved_nanos > 0
