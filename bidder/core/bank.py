@@ -11,7 +11,7 @@ and the consumed offsets in one transaction, then publishes the messages (`runti
 | `core.chart` | which of them there are today, and which a line item charges |
 | `core.bidbook` | what each bid has had, and the rules by which notices are refused |
 | `core.attribution` | which bid a conversion counts for: windows, last touch, orders, and those that wait |
-| `core.lateness` | which share of spend comes uncovered, and what is to be kept back for it |
+| `core.lateness` | which share of spend comes late or uncovered, and what is to be kept back for it |
 | `core.leasing` | seats, epochs, chunks, renewal, and when what was granted comes back |
 | `core.guard` | what is stopped, and what spends too fast |
 | `core.creative_book` | what is counted of creatives |

@@ -104,7 +104,10 @@ class TallyRow(NamedTuple):
 
 
 class LateRow(NamedTuple):
-    """An advertiser's bids of one hour, absolute: money spent, the part that came uncovered, and by how many wins."""
+    """An advertiser's bids of one hour, absolute: money spent, the part that came late or uncovered, and the wins.
+
+    Late spend is in that part though a grant of the moment covered it: at a budget's end none would have.
+    """
 
     advertiser_id: str
     hour: int

@@ -1,9 +1,10 @@
-"""Which share of spend comes uncovered, measured by the hour of the bids, and what is to be kept back for it.
+"""Which share of spend comes late or uncovered, measured by the hour of the bids, and what is to be kept back for it.
 
 Spend is *uncovered* where nothing stands for it any more when it is told of (`core.account`). What is kept back for
 it is a share of all that may still come. Late notices come in clusters: an exchange's queue, a broker's outage. So no
 law of single wins is taken, but whole blocks of time are compared. A block is an hour of bids, or as many hours as
-it takes for `BLOCK_WINS` wins; its share is what of their spend came uncovered, whenever it came. With n blocks in
+it takes for `BLOCK_WINS` wins; its share is what of their spend came uncovered, or so late that only a grant that
+still stood covered it, whenever it came. With n blocks in
 the window the measured share is the k-th smallest of theirs,
 
     k = ceil((n + 1) * quantile),
@@ -53,7 +54,7 @@ class Lateness:
     def book(
         self, advertiser_id: str, bid_at_ns: int, spent_nanos: int, uncovered_nanos: int, draft: Draft
     ) -> None:
-        """Counts the spend of one win."""
+        """Counts the spend of one win; `uncovered_nanos` is all of it where it came late or uncovered, else 0."""
         hour = bid_at_ns // HOUR_NS
         key = (advertiser_id, hour)
         row = self._rows.get(key) or LateRow(*key)

@@ -180,7 +180,7 @@ async def _kill_and_mend(
             victim = draws.choice(sorted(supervisor.parts))
             await supervisor.kill(victim, down_s=draws.uniform(0.0, settings.down_s))
             next_s = time.monotonic() + draws.expovariate(1 / settings.every_s)
-        if exchange.returncode is not None and exchange.returncode != 0:
+        if exchange.returncode:
             return
 
 

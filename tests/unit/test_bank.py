@@ -111,6 +111,17 @@ def test_fees_are_booked_with_the_price_and_kept_apart() -> None:
     assert (booking.price_nanos, booking.amount_nanos, booking.fees_nanos) == (1_000_000, 1_050_001, 50_001)
 
 
+@pytest.mark.parametrize(("at_ns", "counted"), [(10 * S, 0), (101 * S, 2_000_000)])
+def test_late_spend_counts_for_the_reserve_though_a_grant_still_covers_it(at_ns: int, counted: int) -> None:
+    bank = make()
+    bank.apply([ask()], S)
+    (lease,) = bank.tick(S).leases
+    assert lease.granted_nanos > 2_000_000
+    effects = bank.apply([notice(BILLING, at_ns=at_ns)], 2 * S)
+    assert only(bank).uncovered_nanos == 0
+    assert [row.uncovered_nanos for row in effects.rows.lateness] == [counted]
+
+
 def test_a_notice_of_an_unknown_campaign_is_refused_and_counted() -> None:
     bank = make()
     effects = bank.apply([notice(BILLING, campaign_id="nobody")], 10 * S)
