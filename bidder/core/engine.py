@@ -231,7 +231,7 @@ class Engine:
             *self._model_arrays, self._prepared.line_masks,
             wallet.available, wallet.lease_until, purse.unit, wallet.chains, purse.chain_start, purse.chain_accounts,
             *self.caps.arrays(),
-            pacer.multipliers, pacer.drift, pacer.seen, funnel.stages, funnel.counters, counting,
+            pacer.rows, pacer.counts, wallet.offered, funnel.stages, funnel.counters, counting,
             batch.out, batch.logged,
             self._scratch_left, self._scratch_mask, self._scratch_rows,
         )  # fmt: skip
@@ -386,7 +386,8 @@ class Engine:
 
     def _refresh(self, now_ns: int) -> None:
         assert self._pacer is not None, "an engine has a table, and so a pacer"
-        self._pacer.refresh(now_ns, self.wallet.budgets, self.wallet.spent)
+        wallet = self.wallet
+        self._pacer.refresh(now_ns, wallet.budgets, wallet.shares, wallet.spent, wallet.group_books())
 
     def adopt_leases(self, leases: Sequence[Lease], now_ns: int) -> None:
         """Takes leases of this start; one of another seat or start is not ours to spend."""
@@ -452,9 +453,7 @@ class Engine:
         self._prepared = prepared
         self.brakes.install(prepared.watched, now_ns)
         self.wallet.install(table, prepared.charges, now_ns)
-        pacer = Pacer(
-            prepared.charges.groups, self._shape, pacing.eta, pacing.start, pacing.weekly_opportunities
-        )
+        pacer = Pacer(prepared.charges.groups, self._shape, pacing)
         if self._pacer is not None:
             pacer.adopt(self._pacer)
         self._pacer = pacer

@@ -255,9 +255,9 @@ class _Asking:
             before = state.copied() if len(group) == 1 else self._before(number, state, accounts)
             last = number == len(group) - 1
             after = state if last else state.copied()
-            multipliers = stage.drifted(number, self._line, now_ns, before, accounts)
+            paces = stage.drifted(number, self._line, now_ns, before, accounts)
             result = stage.rehearse(number + 1, now_ns, after, accounts)[number]
-            before.multipliers = multipliers
+            before.paces = paces
             asked.append(self._ask(call, pending, number, before, accounts, result, refused))
             if result.line >= 0 and not call.test:
                 self._made.add(batch.rows[number].bid_id)

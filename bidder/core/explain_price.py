@@ -39,6 +39,7 @@ from bidder.core.kernels import (
     floor_of,
 )
 from bidder.core.opportunity import RAW_FEATURES, hour_of_week, raw_features
+from bidder.core.pacing_kernels import G_MULTIPLIER
 from bidder.core.scoring import campaign_features
 from bidder.core.table import GOAL_CONVERSION, Column
 from bidder.core.targeting_kernels import shows
@@ -198,7 +199,7 @@ class Pricing:
             value *= pcvr
         for modifier in applied:
             value *= modifier.factor
-        multiplier = float(self._state.multipliers[self._stage.engine.wallet.pace[self._line]])
+        multiplier = float(self._state.paces[self._stage.engine.wallet.pace[self._line], G_MULTIPLIER])
         shade = self._stage.shade(int(row[R_EXCHANGE])) if row[R_FLAGS] & FIRST_PRICE else 1.0
         fee_ppm = int(columns[Column.FEE_PPM]) + self._stage.discrepancy(int(row[R_EXCHANGE]))
         fee_nanos = int(columns[Column.FEE_NANOS])

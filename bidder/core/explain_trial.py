@@ -78,8 +78,9 @@ class State:
     """What a decision changes."""
 
     available: Numbers
-    multipliers: Floats
-    seen: Numbers
+    paces: Floats
+    pace_counts: Numbers
+    offered: Numbers
     cap_users: Bits
     cap_rows: Numbers
     cap_state: Numbers
@@ -87,8 +88,8 @@ class State:
     def copied(self) -> "State":
         """The same, of its own memory."""
         return State(
-            self.available.copy(), self.multipliers.copy(), self.seen.copy(), self.cap_users.copy(),
-            self.cap_rows.copy(), self.cap_state.copy(),
+            self.available.copy(), self.paces.copy(), self.pace_counts.copy(), self.offered.copy(),
+            self.cap_users.copy(), self.cap_rows.copy(), self.cap_state.copy(),
         )  # fmt: skip
 
 
@@ -214,7 +215,9 @@ class Stage:
         self.base[0] = base
         self._stopped = self.engine.brakes.reasons_at(now_ns)
         users, rows, caps = self.engine.caps.arrays()
-        state = State(accounts.available, self.pacer.multipliers, self.pacer.seen, users, rows, caps)
+        # What was bid before is not asked here, but has room for as many accounts as may be charged.
+        offered = np.zeros(len(accounts.available), dtype=np.int64)
+        state = State(accounts.available, self.pacer.rows, self.pacer.counts, offered, users, rows, caps)
         return state.copied(), accounts
 
     def budgets(self, line: int, now_ns: int) -> tuple[Budget, ...]:
@@ -282,27 +285,27 @@ class Stage:
         return columns
 
     def drifted(self, r: int, line: int, now_ns: int, state: State, accounts: Accounts) -> Floats:
-        """Multipliers when the kernel comes to a line item in row `r`: those before it may share its budget."""
+        """Paces when the kernel comes to a line item in row `r`: those before it may share its budget."""
         pace = self.engine.wallet.pace
         if not (pace[:line] == pace[line]).any():
-            return state.multipliers
+            return state.paces
         before = self.table.active.copy()
         word, bit = divmod(line, 64)
         before[word] &= np.uint64((1 << bit) - 1)
         before[word + 1 :] = np.uint64(0)
         for other in self._holders(r):
             before[other // 64] &= ~(np.uint64(1) << np.uint64(other % 64))
-        # Without money nothing is bid, so nothing but multipliers and what was seen changes.
+        # Without money nothing is bid, so nothing but multipliers and counts of pacing change.
         poor = replace(
             state,
-            multipliers=state.multipliers.copy(),
-            seen=state.seen.copy(),
+            paces=state.paces.copy(),
+            pace_counts=state.pace_counts.copy(),
             available=np.full_like(state.available, -1),
         )
         offers = self._offers(r, self.alone(r))
         out, logged = _nothing_out()
         self._run(now_ns, offers, self._lines(before), poor, accounts, out, logged)
-        return poor.multipliers
+        return poor.paces
 
     def try_line(
         self, r: int, line: int, trial: Trial, now_ns: int, state: State, accounts: Accounts
@@ -392,7 +395,7 @@ class Stage:
             state.available, accounts.lease_until, accounts.unit, accounts.chains, accounts.chain_start,
             accounts.chain_accounts,
             state.cap_users, state.cap_rows, state.cap_state,
-            state.multipliers, self.pacer.drift, state.seen, self._funnel, self._counters, False,
+            state.paces, state.pace_counts, state.offered, self._funnel, self._counters, False,
             out, logged,
             self._left, self._mask, self._scratch,
         )  # fmt: skip

@@ -11,7 +11,7 @@ from numba import njit
 
 from bidder.core.creative_kernels import choose_creative, creative_fault
 from bidder.core.frequency_kernels import C_OWNER, first_refusal_marked, mark_of, pend_one
-from bidder.core.pacing_kernels import lifted
+from bidder.core.pacing_kernels import G_DRIFT, G_MULTIPLIER, N_SEEN, charged, lifted
 from bidder.core.price_kernels import MILLION, fees_of, times_quantity
 from bidder.core.targeting_kernels import eligible, shows
 from models.kernels import and_rows, calibrated, feature_row, lightgbm_raw, raw_score, raw_score_pair
@@ -156,7 +156,7 @@ def decide_rows(
     # users
     cap_users, cap_rows, cap_state,
     # state, changed
-    multipliers, drift, seen, funnel, counters, counting,
+    paces, pace_counts, offered, funnel, counters, counting,
     # out
     out, logged,
     # scratch
@@ -188,9 +188,8 @@ def decide_rows(
         lease_until: int64[accounts], end of bidding on the slice. unit, chain_start, chain_accounts: see `Purse`.
         chain_of: int32[lines].
         cap_users, cap_rows, cap_state: see `bidder.core.frequency_kernels`.
-        multipliers: float64[groups], share of the value to bid, the dual variable's inverse.
-        drift: float64[groups], factor on the multiplier for each eligible opportunity.
-        seen: int64[groups], eligible opportunities so far.
+        paces, pace_counts: float64[groups, G_COLUMNS], int64[groups, N_COLUMNS], see `bidder.core.pacing_kernels`.
+        offered: int64[accounts], all that was bid so far; raised by each bid.
         funnel: int64[lines, 12], counts by F_ column. counters: see `funnel_kernels`.
         out: int64[n, 7], by O_ column. logged: float64[n, 3], by P_ column.
         left, mask, scratch: uint64[words], [trees] of the type of `masks`, int64[request features].
@@ -356,10 +355,10 @@ def decide_rows(
                     continue
                 # -- value, pace, price
                 group = pace[c]
-                multiplier = multipliers[group]
+                multiplier = paces[group, G_MULTIPLIER]
                 if not test:
-                    seen[group] += 1
-                    multipliers[group] = lifted(multiplier, drift[group])
+                    pace_counts[group, N_SEEN] += 1
+                    paces[group, G_MULTIPLIER] = lifted(multiplier, paces[group, G_DRIFT])
                 value = pctr * columns[c, VALUE_NANOS]
                 if columns[c, GOAL] == 1:
                     value *= pcvr
@@ -480,7 +479,10 @@ def decide_rows(
         chain = chain_of[best]
         for k in range(chain_start[chain], chain_start[chain + 1]):
             account = chain_accounts[k]
-            available[account] -= out[r, O_AMOUNT] if unit[account] == 0 else quantity
+            need = out[r, O_AMOUNT] if unit[account] == 0 else quantity
+            available[account] -= need
+            offered[account] += need
+        charged(paces[pace[best]], out[r, O_AMOUNT])
         if user != _ZERO:
             begin, end = columns[best, CAP_START], columns[best, CAP_END]
             for k in range(begin, end):

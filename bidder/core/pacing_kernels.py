@@ -1,7 +1,8 @@
 """The scalar steps of dual pacing, compiled once: the engine, the pacer and the measuring of quality call these.
 
-One group, one number at a time; `bidder.core.pacing` has the formulas and where they come from. Exponentials are
-the C library's, one at a time, so that a step gives the same bits wherever it is called from.
+One group is one row `f`, float64[G_COLUMNS], and one row `k`, int64[N_COLUMNS]; `bidder.core.pacing` has the formulas
+and where they come from. Numbers go one at a time, so that a step gives the same bits wherever it is called from.
+Nothing is allocated; divisions are few, as they and exponentials are most of what a step costs.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -10,11 +11,66 @@ import math
 
 from numba import njit
 
+(G_MULTIPLIER, G_DRIFT, G_UNIT, G_PULL, G_CHARGED, G_TRAFFIC, G_PLANNED, G_OVER, G_GAP, G_RECENT_SEEN,
+ G_RECENT_OVER, G_ENDED, G_POSTED, G_OFFERED, G_TURNS) = range(15)  # fmt: skip
+G_COLUMNS = 15
+"""Multiplier; its factor at each opportunity; exponents of a nano spent and of one set aside, and the exponent that
+it is lowered by for bids under way; opportunities of a whole plan at the recent rate, and those foreseen; the plan at
+the last tick and since the last opportunity; decayed sums of opportunities and of the plan that went by with them; of
+amounts of bids that ended, of what was spent on them, of amounts that were bid, and of opportunities."""
+KEPT = (G_MULTIPLIER, G_UNIT, G_PULL, G_CHARGED, G_ENDED, G_POSTED, G_OFFERED, G_TURNS)
+"""What goes on where a flight or its foreseen traffic changes: all but what is counted in shares of the plan."""
+
+N_SEEN, N_TOLD_SEEN, N_TOLD_ENDED, N_TOLD_POSTED, N_TOLD_OFFERED = range(5)
+N_COLUMNS = 5
+"""Opportunities so far; those, and nanos of bids that ended, spend and bids, at the last tick."""
+
 MAX_RATE = 4.0
 MAX_SPEND_STEP = 0.5
+MAX_CHARGE = 3.0
+"""Bids under way lower a multiplier by a factor of e^3 at most."""
 MIN_MULTIPLIER = 1e-6
 PRIOR_SHARE = 0.02
 """Weight of the expected traffic, as a share of the flight, against the traffic counted so far."""
+RECENT = 2_000.0
+"""Opportunities that the recent rate of traffic is of: its error is some 2 %, and minutes at ordinary rates."""
+LONGEST_GAP = 200.0
+"""Mean distances of opportunities; no chance makes a longer gap, so what lies beyond is an outage and no rate."""
+MAX_CHANGE = 20.0
+"""Bound of the recent rate of traffic over its mean from the begin, and of the mean over it."""
+SETTLED = 10_000.0
+"""Opportunities that the share of bids' amounts which is spent is learned over."""
+PRIOR_RATIO, PRIOR_TURNS = 0.3, 200.0
+"""That share before a bid has ended, and its weight: in opportunities, at the mean amount of one."""
+FIRST_HALF = 300.0
+"""Opportunities with known results after which half of the first steps' addition is left."""
+STEP_TIMES_LAG = 0.5
+"""A loop with dead time is stable only where step times delay is small."""
+_RECENT_ONE, _SETTLED_ONE = RECENT / (RECENT + 1.0), SETTLED / (SETTLED + 1.0)
+_1_6, _1_24, _1_120, _1_720, _1_5040, _1_40320 = 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5_040, 1 / 40_320
+
+
+@njit(cache=True)
+def power_of_e(x):
+    """E to the power of x: near 0, where most steps lie, by its series to within the rounding of doubles."""
+    if -0.0625 < x < 0.0625:
+        tail = _1_6 + x * (_1_24 + x * (_1_120 + x * (_1_720 + x * (_1_5040 + x * _1_40320))))
+        return 1.0 + x * (1.0 + x * (0.5 + x * tail))
+    return math.exp(x)
+
+
+@njit(cache=True)
+def begin_group(f, k, start, planned):
+    """A group without history: its first multiplier, and the opportunities that are foreseen in its flight."""
+    f[:] = 0.0
+    k[:] = 0
+    f[G_MULTIPLIER] = start
+    f[G_DRIFT] = 1.0
+    f[G_OVER] = -1.0
+    f[G_PLANNED] = f[G_TRAFFIC] = planned
+    weight = min(PRIOR_SHARE * planned, RECENT)
+    f[G_RECENT_SEEN] = weight
+    f[G_RECENT_OVER] = weight / planned if planned > 0.0 else 1.0
 
 
 @njit(cache=True)
@@ -24,39 +80,135 @@ def lifted(multiplier, drift):
 
 
 @njit(cache=True)
-def lowered(multiplier, eta, nanos, expected, budget):
-    """The multiplier after a spend of `nanos`, where a flight of `expected` opportunities has `budget` > 0 nanos."""
-    step = min(eta * nanos * expected / budget, MAX_SPEND_STEP)
-    return max(multiplier * math.exp(-step), MIN_MULTIPLIER)
+def spent_on(f, nanos):
+    """Lowers the multiplier for a spend of `nanos`."""
+    step = min(f[G_UNIT] * nanos, MAX_SPEND_STEP)
+    f[G_MULTIPLIER] = max(f[G_MULTIPLIER] * power_of_e(-step), MIN_MULTIPLIER)
 
 
 @njit(cache=True)
-def expected_traffic(planned, seen, over):
+def set_aside(f, reserved):
+    """Lowers the multiplier for what bids under way, `reserved` nanos in all, are expected to cost; or lifts it."""
+    charge = min(f[G_PULL] * reserved, MAX_CHARGE)
+    if charge != f[G_CHARGED]:
+        moved = f[G_MULTIPLIER] * power_of_e(f[G_CHARGED] - charge)
+        f[G_MULTIPLIER] = max(min(1.0, moved), MIN_MULTIPLIER)
+        f[G_CHARGED] = charge
+
+
+@njit(cache=True)
+def charged(f, nanos):
+    """Lowers the multiplier for what a new bid of `nanos` is expected to cost."""
+    charge = min(f[G_CHARGED] + f[G_PULL] * nanos, MAX_CHARGE)
+    if charge != f[G_CHARGED]:
+        f[G_MULTIPLIER] = max(f[G_MULTIPLIER] * power_of_e(f[G_CHARGED] - charge), MIN_MULTIPLIER)
+        f[G_CHARGED] = charge
+
+
+@njit(cache=True)
+def mean_traffic(planned, seen, over):
     """Opportunities of the whole flight, of the `planned` ones and those `seen` by the share `over` of the plan."""
     return (planned * PRIOR_SHARE + seen) / (PRIOR_SHARE + over)
 
 
 @njit(cache=True)
-def drift_of(eta, budget, spent, over):
-    """The factor of each opportunity: the rate that is left over the rate of the plan, bounded, in exponents of eta.
-
-    Args:
-        eta: step. budget, spent: nanos, 0 where not known. over: share of the plan's traffic that is over.
-    """
-    left = max(budget - spent, 0) / max(budget, 1)
-    rate = min(left / max(1.0 - over, 1e-9), MAX_RATE)
-    return math.exp(eta * rate)
+def count_traffic(f, k, over):
+    """Counts opportunities and plan since the last tick, and solves what a plan would see at the recent rate."""
+    if f[G_OVER] < 0.0:
+        f[G_OVER] = over
+    more = float(k[N_SEEN] - k[N_TOLD_SEEN])
+    f[G_GAP] += max(over - f[G_OVER], 0.0)
+    f[G_OVER] = over
+    if more > 0.0:
+        kept = _RECENT_ONE if more == 1.0 else RECENT / (RECENT + more)
+        longest = (LONGEST_GAP + more) * f[G_RECENT_OVER]
+        if f[G_GAP] * f[G_RECENT_SEEN] > longest:
+            f[G_GAP] = longest / f[G_RECENT_SEEN]
+        f[G_RECENT_SEEN] = f[G_RECENT_SEEN] * kept + more
+        f[G_RECENT_OVER] = f[G_RECENT_OVER] * kept + f[G_GAP]
+        f[G_GAP] = 0.0
+    mean = mean_traffic(f[G_PLANNED], k[N_SEEN], over)
+    recent = f[G_RECENT_SEEN] / max(f[G_RECENT_OVER], 1e-300)
+    f[G_TRAFFIC] = min(max(recent, mean * (1.0 / MAX_CHANGE)), mean * MAX_CHANGE)
 
 
 @njit(cache=True)
-def refresh_groups(eta, budgets, spent, over, asap, planned, seen, drift, expected):
+def count_money(f, k, reserved, posted, offered):
+    """Counts what was bid, ended and spent since the last tick."""
+    ended = offered - reserved
+    more = float(k[N_SEEN] - k[N_TOLD_SEEN])
+    kept = _SETTLED_ONE if more == 1.0 else SETTLED / (SETTLED + more)
+    f[G_ENDED] = f[G_ENDED] * kept + max(ended - k[N_TOLD_ENDED], 0)
+    f[G_POSTED] = f[G_POSTED] * kept + max(posted - k[N_TOLD_POSTED], 0)
+    f[G_OFFERED] = f[G_OFFERED] * kept + max(offered - k[N_TOLD_OFFERED], 0)
+    f[G_TURNS] = f[G_TURNS] * kept + more
+    k[N_TOLD_SEEN], k[N_TOLD_ENDED], k[N_TOLD_POSTED], k[N_TOLD_OFFERED] = k[N_SEEN], ended, posted, offered
+
+
+@njit(cache=True)
+def solve(f, k, eta, first_eta, fixed, budget, share, spent, reserved, posted, offered, over):
+    """Solves the plan of a group again, from what is left of money and traffic.
+
+    Args:
+        f, k: the group. eta: step. first_eta: what is added to it at first. fixed: whether the plan stays as it is.
+        budget, share: nanos, whole and this seat's part, 0 where not known. spent: nanos, over all seats.
+        reserved, posted, offered: nanos of this seat: of bids under way, spent, and bid since it began.
+        over: share of the plan's traffic that is over.
+    """
+    count_traffic(f, k, over)
+    count_money(f, k, reserved, posted, offered)
+    if budget <= 0 or share <= 0:
+        f[G_UNIT], f[G_PULL], f[G_DRIFT] = 0.0, 0.0, 1.0
+        set_aside(f, 0)
+        return
+    if fixed:
+        f[G_UNIT], f[G_PULL] = eta * f[G_PLANNED] / share, 0.0
+        f[G_DRIFT] = power_of_e(eta)
+        set_aside(f, 0)
+        return
+    # Both over what an opportunity bids, which is `offered / turns`.
+    prior = PRIOR_TURNS * f[G_OFFERED]
+    weight = f[G_ENDED] * f[G_TURNS] + prior
+    ratio = PRIOR_RATIO
+    if weight > 0.0:
+        ratio = min((f[G_POSTED] * f[G_TURNS] + PRIOR_RATIO * prior) / weight, 1.0)
+    lag = reserved * f[G_TURNS] / f[G_OFFERED] if reserved > 0 and f[G_OFFERED] > 0.0 else 0.0
+    step = eta + first_eta * FIRST_HALF / (FIRST_HALF + max(k[N_SEEN] - lag, 0.0))
+    if step * lag > STEP_TIMES_LAG:
+        step = STEP_TIMES_LAG / lag
+    each = 1.0 / share
+    unit = step * f[G_TRAFFIC] * each
+    # In another unit the same bids are charged another exponent: that alone moves nothing.
+    if f[G_CHARGED] > 0.0:
+        f[G_CHARGED] = min(f[G_CHARGED] * (unit / f[G_UNIT]), MAX_CHARGE) if f[G_UNIT] > 0.0 else 0.0
+    f[G_UNIT], f[G_PULL] = unit, unit * ratio
+    set_aside(f, reserved)
+    whole = each if budget == share else 1.0 / budget
+    left = max((budget - spent) * whole - ratio * reserved * each, 0.0)
+    f[G_DRIFT] = power_of_e(step * min(left / max(1.0 - over, 1e-9), MAX_RATE))
+
+
+@njit(cache=True)
+def refresh_groups(f, k, eta, first_eta, fixed, asap, budgets, shares, spent, books, over):
     """Solves the plan of each group again.
 
     Args:
-        eta: step. budgets, spent: int64[groups], nanos. over: float64[groups]. asap: bool[groups], not paced.
-        planned: float64[groups], opportunities foreseen. seen: int64[groups], opportunities so far.
-        drift, expected: float64[groups], written.
+        f, k: float64[groups, G_COLUMNS], int64[groups, N_COLUMNS]. eta, first_eta, fixed: see `solve`.
+        asap: bool[groups], not paced. budgets, shares, spent: int64[groups], nanos.
+        books: int64[groups, 3], reserved, posted and offered nanos. over: float64[groups].
     """
-    for group in range(drift.shape[0]):
-        expected[group] = expected_traffic(planned[group], seen[group], over[group])
-        drift[group] = 1.0 if asap[group] else drift_of(eta, budgets[group], spent[group], over[group])
+    for group in range(f.shape[0]):
+        if asap[group]:
+            continue
+        solve(
+            f[group], k[group], eta, first_eta, fixed, budgets[group], shares[group], spent[group], books[group, 0],
+            books[group, 1], books[group, 2], over[group],
+        )  # fmt: skip
+
+
+@njit(cache=True)
+def release_groups(f, asap, reserved):
+    """Takes over what bids under way hold: `reserved`, int64[groups], nanos."""
+    for group in range(f.shape[0]):
+        if not asap[group]:
+            set_aside(f[group], reserved[group])

@@ -92,11 +92,17 @@ class BrakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How multipliers move, see `bidder.core.pacing`.
 
-    eta: step for one opportunity. start: multiplier without history. weekly_opportunities: expected at this
-    seat. traffic_shape: 168 weights by hour of the week from Monday 00:00 UTC, or none for an even week.
+    eta: step for one opportunity at the planned rate. first_eta: added to it at the first opportunity; half of that
+    is left after 300 with known results, and so on. Both are less where results are late. target: `left` steers to
+    what is left of budget and traffic and lowers the multiplier for bids under way; `fixed` to the budget over the
+    foreseen traffic, with `eta` alone, which is what proofs of regret cover. start: multiplier without history.
+    weekly_opportunities: expected at this seat. traffic_shape: 168 weights by hour of the week from Monday 00:00
+    UTC, or none for an even week.
     """
 
     eta: Annotated[float, msgspec.Meta(gt=0, le=0.1)] = 0.001
+    first_eta: Annotated[float, msgspec.Meta(ge=0, le=0.1)] = 0.015
+    target: Literal["left", "fixed"] = "left"
     start: Share = 0.5
     weekly_opportunities: Annotated[float, msgspec.Meta(gt=0)] = 1e6
     traffic_shape: tuple[float, ...] = ()

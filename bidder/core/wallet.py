@@ -61,7 +61,8 @@ class Wallet:
 
     Attributes:
         purse: the amounts. available: int64[accounts], the kernel's own view of what is free.
-        lease_until: int64[accounts]. chains: int32[lines] of the table. pace: int32[lines], pacing groups.
+        lease_until: int64[accounts]. offered: int64[accounts], all that was bid so far; the kernel raises it.
+        chains: int32[lines] of the table. pace: int32[lines], pacing groups.
         budgets, shares, spent: int64[groups], for pacing: whole budget, this seat's part of it, spend of all seats.
     """
 
@@ -76,6 +77,7 @@ class Wallet:
         self._told: NDArray[np.int64] = np.zeros((0, 4), dtype=np.int64)
         self.available: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self.lease_until: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self.offered: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._next_day_ns = FOREVER_NS
         self._ids: tuple[str, ...] = ()
         self._charges: list[Charge] = []
@@ -84,6 +86,7 @@ class Wallet:
         self._chains: dict[str, int] = {}
         self._chain_of_keys: dict[AccountKeys, int] = {}
         self._group_accounts: list[int] = []
+        self._group_rows: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._groups_of: dict[str, list[int]] = {}
 
     # -- budgets of line items ------------------------------------------------------------------------------
@@ -112,6 +115,7 @@ class Wallet:
         self._chains.update(zip(table.ids, chains, strict=True))
         groups = charges.groups
         self._group_accounts = [self.purse.account(group.account_id) for group in groups]
+        self._group_rows = np.array(self._group_accounts, dtype=np.int64)
         self.budgets: NDArray[np.int64] = np.zeros(len(groups), dtype=np.int64)
         self.shares: NDArray[np.int64] = np.zeros(len(groups), dtype=np.int64)
         self.spent: NDArray[np.int64] = np.zeros(len(groups), dtype=np.int64)
@@ -151,7 +155,9 @@ class Wallet:
         """Makes room for accounts that were opened, and for as many again: they are opened one by one."""
         accounts, room = len(self.purse.available), len(self.lease_until)
         if accounts > room:
-            self.lease_until = np.append(self.lease_until, np.zeros(2 * accounts - room, dtype=np.int64))
+            more = np.zeros(2 * accounts - room, dtype=np.int64)
+            self.lease_until = np.append(self.lease_until, more)
+            self.offered = np.append(self.offered, more)
 
     def sync(self) -> None:
         """Lets the kernel see what is free now."""
@@ -194,6 +200,12 @@ class Wallet:
         granted, reserved, posted, late = self.purse.books[self._group_accounts[group]].tolist()
         return granted, reserved, posted, late
 
+    def group_books(self) -> NDArray[np.int64]:
+        """Reserved, posted and bid nanos of the budget of each pacing group, int64[groups, 3]."""
+        books = self.purse.books[self._group_rows, 1:]
+        books[:, 2] = self.offered[self._group_rows]
+        return books
+
     def rows(self, now_ns: int, *, whole: bool) -> tuple[bool, tuple[SliceRow, ...]]:
         """Whether these are all, and how leased accounts stand: all, or those that changed since they were told.
 
@@ -235,8 +247,8 @@ class Wallet:
         """Takes over what the bank booked, in order.
 
         Args:
-            rows: of this seat and epoch. index: rows of the table by line item. pacer: hears of spend.
-            now_ns: the time.
+            rows: of this seat and epoch. index: rows of the table by line item. now_ns: the time.
+            pacer: hears of spend, and of what is under way no more.
         """
         count = len(rows)
         ids = np.frombuffer(b"".join([bid_id_bytes(row.bid_id) for row in rows]), dtype=np.uint8)
@@ -262,6 +274,7 @@ class Wallet:
                     settled.posted_tags.append(tag)
             elif tag and result == Result.OK:
                 (settled.freed_tags if row.kind is SettlementKind.VOIDED else settled.won_tags).append(tag)
+        pacer.release(self.purse.books[self._group_rows, 1])
         self.sync()
         return settled
 
@@ -273,7 +286,7 @@ class Wallet:
             return
         settled.spent.append((place, row.amount_nanos, row.bid_at_ns))
         group = int(self.pace[place])
-        pacer.spend(group, row.amount_nanos, int(self.shares[group]))
+        pacer.spend(group, row.amount_nanos)
         self.spent[group] = max(self.spent[group], self.purse.posted(self._group_accounts[group]))
 
     def _chain_of(self, row: Settlement | SettlementRow, index: dict[str, int]) -> int:

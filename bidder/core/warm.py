@@ -1,13 +1,14 @@
 """Compiles every kernel of the decision path before traffic comes, by one throw-away decision."""
 
 import msgspec
+import numpy as np
 
 from bidder.core.campaigns import Campaign, Creative
 from bidder.core.engine import Engine
 from bidder.core.messages import Lease
-from bidder.core.pacing_kernels import lowered
+from bidder.core.pacing import Group, Pacer, TrafficShape
 from bidder.core.scoring import Model
-from bidder.core.settings import EngineSettings
+from bidder.core.settings import EngineSettings, PacingSettings
 from bidder.errors import InvariantError
 from bidder.openrtb.reasons import Reason
 
@@ -32,7 +33,9 @@ def warm_kernels(model: Model | None) -> None:
     scored = {"ext": {"clearbid": {"campaign": _ID, "pctr": 0.5}}}
     body = msgspec.json.encode({"id": _ID, "imp": [{"id": "1", "banner": {"w": 300, "h": 250}} | scored]})
     engine.decide([body], [0], 1)
-    lowered(1.0, 0.1, 1, 1.0, 1)  # a notice of the first win must not wait for it
+    pacer = Pacer([Group(_ID, False, 0, _FAR_NS)], TrafficShape(), PacingSettings())
+    pacer.spend(0, 1)  # notices of the first bids must not wait for a compiler
+    pacer.release(np.zeros(1, dtype=np.int64))
     if not engine.reasons.keys() <= {Reason.BID, Reason.NO_VALUE}:
         raise InvariantError(f"warming up must end in a bid, ended in {engine.reasons}")
 

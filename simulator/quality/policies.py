@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bidder.core.pacing_kernels import begin_group
 from bidder.core.settings import PacingSettings
 from simulator.quality import policy_kernels as kernels
 
@@ -16,6 +17,7 @@ NAMES = ("dual", "const", "rand", "mcpc", "lin", "ortb", "pid", "waterlevel", "p
 STARTED = frozenset({"dual", "pid", "waterlevel", "ptr", "bslb"})
 """Policies that begin with a multiplier and correct it; the others bid by what was fitted beforehand."""
 DEFAULT_ETA = PacingSettings().eta
+DEFAULT_FIRST_ETA = PacingSettings().first_eta
 WINDOW = 500
 EPISODE = 1_000
 _NO_TABLE: Floats = np.zeros((1, 1))
@@ -28,7 +30,7 @@ class Tuned(NamedTuple):
         a, b, c: const and rand: bid or its bound in nanos; mcpc and lin: bid over value; ortb: 1 / lambda and c in
             nanos; pid: gains of error, sum and difference; waterlevel: gain; rlb: clicks over value.
         table: of rlb. unit_nanos: nanos of one of its columns. cap_units: its highest price in units.
-        eta, tick: of dual: step, and auctions between ticks.
+        eta, first_eta, fixed, tick: of dual: see `PacingSettings`, and auctions between ticks.
     """
 
     a: float = 0.0
@@ -38,6 +40,8 @@ class Tuned(NamedTuple):
     unit_nanos: int = 1
     cap_units: int = 0
     eta: float = DEFAULT_ETA
+    first_eta: float = DEFAULT_FIRST_ETA
+    fixed: bool = False
     tick: int = 1
 
 
@@ -56,21 +60,22 @@ class State(NamedTuple):
 
 def state_of(
     name: str, tuned: Tuned, budget_nanos: int, auctions: int, start: float = 1.0, *, seed: int = 1,
-    episode: int = EPISODE,
+    episode: int = EPISODE, planned: float = 0.0,
 ) -> State:  # fmt: skip
     """A policy at the begin of a campaign.
 
     Args:
         name: of `NAMES`. tuned: its parameters. budget_nanos: of the campaign. auctions: that are expected.
         start: multiplier to begin with. seed: of its draws. episode: auctions of an episode of rlb.
+        planned: auctions that dual foresees, where that is another number.
     """
     s = np.zeros(kernels.F_COLUMNS)
     k = np.zeros(kernels.K_COLUMNS, dtype=np.int64)
     number = NAMES.index(name)
-    s[[kernels.F_START, kernels.F_MULTIPLIER]] = start
-    s[kernels.F_DRIFT] = 1.0
-    s[[kernels.F_EXPECTED, kernels.F_PLANNED]] = auctions
-    s[kernels.F_ETA] = tuned.eta
+    s[kernels.F_START] = start
+    begin_group(s[kernels.F_PACE :], k[kernels.K_PACE :], start, planned or float(auctions))
+    s[[kernels.F_ETA, kernels.F_FIRST_ETA]] = tuned.eta, tuned.first_eta
+    k[kernels.K_FIXED] = tuned.fixed
     s[[kernels.F_A, kernels.F_B, kernels.F_C]] = tuned.a, tuned.b, tuned.c
     if name == "ptr":
         s[kernels.F_PHI] = _PTR_START

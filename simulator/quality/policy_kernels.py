@@ -16,24 +16,34 @@ import math
 import numpy as np
 from numba import njit
 
-from bidder.core.pacing_kernels import drift_of, expected_traffic, lifted, lowered
+from bidder.core.pacing_kernels import (
+    G_COLUMNS,
+    G_DRIFT,
+    G_MULTIPLIER,
+    N_COLUMNS,
+    N_SEEN,
+    charged,
+    lifted,
+    set_aside,
+    solve,
+    spent_on,
+)
 
 DUAL, CONST, RAND, MCPC, LIN, ORTB, PID, WATERLEVEL, PTR, BSLB, RLB = range(11)
 """Policies; names are in `simulator.quality.policies`."""
 
-F_START, F_MULTIPLIER, F_DRIFT, F_EXPECTED, F_PLANNED, F_ETA, F_A, F_B, F_C, F_PHI, F_SUM, F_LAST, F_OVER = (
-    range(13)
-)
-F_COLUMNS = 13
-"""Multiplier at the start; of `dual` its multiplier, drift, expected and planned traffic, and step; parameters of
-baselines; exponent, sum and last error of controllers; the plan at the last window."""
+F_START, F_ETA, F_FIRST_ETA, F_A, F_B, F_C, F_PHI, F_SUM, F_LAST, F_OVER, F_PACE = range(11)
+F_MULTIPLIER = F_PACE + G_MULTIPLIER
+F_COLUMNS = F_PACE + G_COLUMNS
+"""Multiplier at the start; of `dual` its steps; parameters of baselines; exponent, sum and last error of controllers;
+the plan at the last window; then what pacing knows of a group, the multiplier first."""
 
 (K_BUDGET, K_SPENT, K_RESERVED, K_SEEN, K_TICK, K_WINDOW, K_WINDOW_SPENT, K_SEED, K_EPISODE, K_EPISODE_BUDGET,
- K_EPISODE_BASE, K_TOTAL, K_UNIT) = range(13)  # fmt: skip
-K_COLUMNS = 13
+ K_EPISODE_BASE, K_TOTAL, K_UNIT, K_OFFERED, K_FIXED, K_PACE) = range(16)  # fmt: skip
+K_COLUMNS = K_PACE + N_COLUMNS
 """Nanos of budget, known spend and outstanding bids; auctions so far; auctions between ticks and in a window; known
 spend at its begin; seed; of RLB auctions and nanos of an episode and what was committed at its begin; auctions in
-all; nanos of a step of its table."""
+all; nanos of a step of its table; of `dual` nanos bid, and whether its target is fixed; then counts of pacing."""
 
 T_SPEND, T_WINS, T_CLICKS, T_BIDS, T_REFUSED, T_MOST_RESERVED = range(6)
 TOTALS = 6
@@ -68,10 +78,13 @@ def uniform_of(seed, number):
 def dual_step(s, k, value, over):
     """Ours: the multiplier of `bidder.core.pacing`, its plan solved again at each tick."""
     if k[K_SEEN] % k[K_TICK] == 0:
-        s[F_EXPECTED] = expected_traffic(s[F_PLANNED], k[K_SEEN], over)
-        s[F_DRIFT] = drift_of(s[F_ETA], k[K_BUDGET], k[K_SPENT], over)
+        solve(
+            s[F_PACE:], k[K_PACE:], s[F_ETA], s[F_FIRST_ETA], k[K_FIXED] != 0, k[K_BUDGET], k[K_BUDGET], k[K_SPENT],
+            k[K_RESERVED], k[K_SPENT], k[K_OFFERED], over,
+        )  # fmt: skip
     multiplier = s[F_MULTIPLIER]
-    s[F_MULTIPLIER] = lifted(multiplier, s[F_DRIFT])
+    s[F_MULTIPLIER] = lifted(multiplier, s[F_PACE + G_DRIFT])
+    k[K_PACE + N_SEEN] += 1
     return value * multiplier
 
 
@@ -244,11 +257,12 @@ def offer_of(wish, cap):
 def heard(policy, s, k, bid, paid):
     """A notice: the bid is set aside no more; `paid` nanos where it won, -1 where it lost."""
     k[K_RESERVED] -= bid
-    if paid < 0:
-        return
-    k[K_SPENT] += paid
-    if policy == DUAL and k[K_BUDGET] > 0:
-        s[F_MULTIPLIER] = lowered(s[F_MULTIPLIER], s[F_ETA], paid, s[F_EXPECTED], k[K_BUDGET])
+    if paid >= 0:
+        k[K_SPENT] += paid
+    if policy == DUAL:
+        if paid >= 0:
+            spent_on(s[F_PACE:], paid)
+        set_aside(s[F_PACE:], k[K_RESERVED])
 
 
 @njit(cache=True)
@@ -287,6 +301,9 @@ def play(
             else:
                 bids += 1
                 k[K_RESERVED] += bid
+                if policy == DUAL:
+                    k[K_OFFERED] += bid
+                    charged(s[F_PACE:], bid)
                 ring[place, 0] = bid
                 if bid > price[t]:
                     paid = bid if first_price else price[t]

@@ -24,7 +24,7 @@ from bidder.core.settings import EngineSettings, ExchangeRules, PacingSettings
 from simulator.quality.fitting import STARTS, auctions_of
 from simulator.quality.hindsight import knapsack
 from simulator.quality.policies import DEFAULT_ETA, Auctions, Played, State, Tuned, play, state_of
-from simulator.quality.policy_kernels import F_MULTIPLIER, F_PLANNED
+from simulator.quality.policy_kernels import F_MULTIPLIER
 from simulator.quality.runs import BUDGET_SHARES, DELAYS, worth_of
 from simulator.quality.series import Floats, Series, slots_of
 
@@ -165,8 +165,7 @@ def twin(auctions: Auctions, budget_nanos: int, start: float, delay: int, eta: f
     """The kernel of `dual` on the plan that the engine has."""
     n = len(auctions.price)
     over, planned = plan_of(n)
-    state = state_of("dual", Tuned(eta=eta), budget_nanos, n, start)
-    state.s[F_PLANNED] = planned
+    state = state_of("dual", Tuned(eta=eta), budget_nanos, n, start, planned=planned)
     return play(state, auctions._replace(over=over), delay), state
 
 

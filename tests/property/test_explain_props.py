@@ -300,7 +300,8 @@ def _state(engine: Engine) -> tuple[Any, ...]:
     assert pacer is not None
     arrays = (
         purse.available, purse.books, engine.wallet.available, engine.wallet.lease_until, engine.wallet.chains,
-        *engine.caps.arrays(), pacer.multipliers, pacer.seen, engine.funnel.stages, engine.funnel.counters,
+        *engine.caps.arrays(), pacer.rows, pacer.counts, engine.wallet.offered,
+        engine.funnel.stages, engine.funnel.counters,
         *(limiter._table for limiter in traffic._limiters if limiter is not None), engine.table.rows, engine._base,
     )  # fmt: skip
     rest = (

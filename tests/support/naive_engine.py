@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from bidder.core.budgets import Unit, accounts_of
 from bidder.core.campaigns import Advertiser, Campaign, Creative, Media
 from bidder.core.currency import RateTable
+from bidder.core.pacing_kernels import power_of_e
 from bidder.core.settings import EngineSettings, ExchangeRules
 from bidder.core.token import bid_id
 from bidder.core.users import user_key
@@ -95,7 +96,15 @@ class Pace:
 
     multiplier: float
     drift: float = 1.0
+    pull: float = 0.0
+    charge: float = 0.0
     seen: int = 0
+
+    def bid(self, amount: int) -> None:
+        """Lowers the multiplier for what a bid is expected to cost."""
+        charge = min(self.charge + self.pull * amount, 3.0)
+        self.multiplier = max(self.multiplier * power_of_e(self.charge - charge), 1e-6)
+        self.charge = charge
 
 
 @dataclass
@@ -540,6 +549,7 @@ class NaiveEngine:
         if chance.test:
             return
         self._known.add(chance.bid_id)
+        self.paces[pace_key(best.line)].bid(best.amount)
         for one in accounts_of(best.line.campaign, best.line.item, best.line.advertiser, now_ns):
             need = best.amount if one.unit is Unit.MONEY else chance.quantity
             self._account(one.account_id).free -= need

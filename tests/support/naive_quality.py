@@ -1,7 +1,9 @@
 """The slow twin of `simulator.quality.policy_kernels.play`: plain numbers, a list of what is under way."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 
 class Outcome(NamedTuple):
@@ -17,25 +19,86 @@ class Outcome(NamedTuple):
     """What the policy ends with: its multiplier, or its exponent."""
 
 
-def naive_play(policy, values, prices, over, budget, cap, delay, start, eta=0.01, window=500, gain=0.3):
+class NaivePace:
+    """Pacing of `bidder.core.pacing` that keeps every auction and sums up anew."""
+
+    def __init__(self, start: float, planned: float, eta: float, first_eta: float) -> None:
+        self.multiplier, self._planned, self._etas = start, planned, (eta, first_eta)
+        self._unit = self._ratio = self._charge = 0.0
+        self._last = 0.0
+        self._books: list[tuple[int, int, int]] = [(0, 0, 0)]
+        self._gaps: list[float] = []
+
+    def spend(self, nanos: int) -> None:
+        self.multiplier = max(self.multiplier * math.exp(-min(self._unit * nanos, 0.5)), 1e-6)
+
+    def hold(self, reserved: int) -> None:
+        """Charges what bids under way are expected to cost, instead of what they were charged before."""
+        charge = min(self._unit * self._ratio * reserved, 3.0)
+        self.multiplier = min(max(self.multiplier * math.exp(self._charge - charge), 1e-6), 1.0)
+        self._charge = charge
+
+    def solve(self, t: int, over: float, budget: int, spent: int, reserved: int, offered: int) -> None:
+        traffic = self._traffic(t, over)
+        self._books.append((offered - reserved, spent, offered))
+        ended, posted, bid = (decayed(np.diff(column), 10_000) for column in np.transpose(self._books))
+        turns = decayed(np.ones(t), 10_000)
+        mean = bid / turns if turns else 0.0
+        if bid:
+            self._ratio = min((posted + 0.3 * 200 * mean) / (ended + 200 * mean), 1.0)
+        else:
+            self._ratio = 0.3
+        lag = reserved / mean if mean else 0.0
+        eta, first = self._etas
+        self.step = min(eta + first * 300 / (300 + max(t - lag, 0.0)), 0.5 / lag if lag else 1.0)
+        unit = self.step * traffic / budget
+        if self._unit:
+            self._charge = min(self._charge * unit / self._unit, 3.0)
+        self._unit = unit
+        self.hold(reserved)
+        left = max(budget - spent - self._ratio * reserved, 0.0) / budget
+        self.rate = min(left / max(1.0 - over, 1e-9), 4.0)
+
+    def _traffic(self, t: int, over: float) -> float:
+        """By the decayed counts of opportunities and of the plan that went by with each."""
+        weight = min(0.02 * self._planned, 2_000.0)
+        seen = decayed(np.append(weight, np.ones(max(t - 1, 0))), 2_000)
+        gone = decayed(np.append(weight / self._planned, self._gaps), 2_000)
+        if t:
+            gap = min(over - self._last, 201 * gone / seen)
+            self._gaps.append(gap)
+            kept = 2_000 / 2_001
+            seen, gone = seen * kept + 1.0, gone * kept + gap
+        self._last = over
+        mean = (self._planned * 0.02 + t) / (0.02 + over)
+        return min(max(seen / gone, mean / 20), mean * 20)
+
+
+def decayed(numbers: Any, count: float) -> float:
+    """The sum where each number, oldest first, counts for `count / (count + 1)` of the next one."""
+    ages = np.arange(len(numbers))[::-1]
+    return float(np.dot(numbers, (count / (count + 1.0)) ** ages))
+
+
+def naive_play(
+    policy, values, prices, over, budget, cap, delay, start, eta=0.01, first_eta=0.015, window=500, gain=0.3
+):
     """Plays `dual`, `bslb` or `waterlevel` from a multiplier of `start`."""
     under_way = []
-    known = spend = wins = bids = refused = window_known = 0
+    known = spend = offered = wins = bids = refused = window_known = 0
     value = deviation = window_over = phi = 0.0
-    multiplier, expected = start, float(len(values))
+    pace = NaivePace(start, float(len(values)), eta, first_eta)
     for t in range(len(values)):
         for notice in [one for one in under_way if one[0] + delay < t]:
             under_way.remove(notice)
             if notice[2] >= 0:
                 known += notice[2]
-                if policy == "dual":
-                    step = min(eta * notice[2] * expected / budget, 0.5)
-                    multiplier = max(multiplier * math.exp(-step), 1e-6)
+                pace.spend(notice[2])
+            pace.hold(sum(one[1] for one in under_way))
         if policy == "dual":
-            expected = (len(values) * 0.02 + t) / (0.02 + over[t])
-            rate = max(budget - known, 0) / budget / max(1.0 - over[t], 1e-9)
-            wish = values[t] * multiplier
-            multiplier = min(1.0, multiplier * math.exp(eta * min(rate, 4.0)))
+            pace.solve(t, over[t], budget, known, sum(one[1] for one in under_way), offered)
+            wish = values[t] * pace.multiplier
+            pace.multiplier = min(1.0, pace.multiplier * math.exp(pace.step * pace.rate))
         elif policy == "bslb":
             wish = values[t] * start * (max(budget - known, 0) / budget) / max(1.0 - over[t], 1e-9)
         else:
@@ -51,9 +114,11 @@ def naive_play(policy, values, prices, over, budget, cap, delay, start, eta=0.01
             refused += 1
         elif bid > 0:
             bids += 1
+            offered += bid
+            pace.hold(bid + sum(one[1] for one in under_way))
             won = bid > prices[t]
             under_way.append((t, bid, prices[t] if won else -1))
             if won:
                 wins, spend, value = wins + 1, spend + prices[t], value + values[t]
         deviation = max(deviation, abs(spend / budget - over[t]))
-    return Outcome(value, spend, wins, bids, refused, deviation, multiplier if policy == "dual" else phi)
+    return Outcome(value, spend, wins, bids, refused, deviation, pace.multiplier if policy == "dual" else phi)

@@ -16,6 +16,7 @@ from bidder.core.engine import FUNNEL, Engine
 from bidder.core.exposures import Exposure
 from bidder.core.messages import Brake, CreativeCounts, Lease
 from bidder.core.opportunity import hour_of_week
+from bidder.core.pacing_kernels import G_DRIFT, G_PULL
 from bidder.core.profiles import Profile
 from bidder.core.settings import EngineSettings
 from bidder.core.token import bid_id_text
@@ -143,7 +144,8 @@ def _pace(engine: Engine, twin: NaiveEngine, settings: EngineSettings) -> None:
         group = int(engine.wallet.pace[row])
         start = 1.0 if line.asap else settings.pacing.start
         assert status[line.id].multiplier == start
-        twin.paces[pace_key(line)] = Pace(start, float(engine._pacer.drift[group]))
+        learned = engine._pacer.rows[group]
+        twin.paces[pace_key(line)] = Pace(start, float(learned[G_DRIFT]), float(learned[G_PULL]))
 
 
 def _brake(random: Random, engine: Engine, twin: NaiveEngine, now_ns: int) -> None:

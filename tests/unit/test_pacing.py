@@ -13,6 +13,7 @@ from bidder.core.campaigns import Campaign, Flight, LineItem, Pacing
 from bidder.core.engine import Engine
 from bidder.core.messages import SettlementKind
 from bidder.core.pacing import Group, Pacer, TrafficShape, group_of
+from bidder.core.pacing_kernels import G_CHARGED, G_PULL, G_TRAFFIC, G_UNIT, charged, power_of_e
 from bidder.core.settings import EngineSettings, PacingSettings
 from bidder.core.table import LineTable
 from tests.support import factories as make
@@ -27,8 +28,8 @@ def pacer(*campaigns: Campaign, weights: tuple[float, ...] = (), **changes: Any)
     table = LineTable({one.id: one for one in campaigns or (week(),)}, 1)
     asap = table.asap().tolist()
     groups = [group_of(line, line.campaign.id, asap[row]) for row, line in enumerate(table.lines)]
-    fields: dict[str, Any] = {"eta": 0.01, "start": 0.5, "weekly_opportunities": 1000.0}
-    return Pacer(groups, TrafficShape(weights), **(fields | changes))
+    fields: dict[str, Any] = {"eta": 0.01, "first_eta": 0.0, "start": 0.5, "weekly_opportunities": 1000.0}
+    return Pacer(groups, TrafficShape(weights), PacingSettings(**(fields | changes)))
 
 
 def week(campaign_id: str = "c1", **changes: Any) -> Campaign:
@@ -39,12 +40,29 @@ def week(campaign_id: str = "c1", **changes: Any) -> Campaign:
 def _compiled() -> None:
     """So that the first example of a property does not wait for a compiler."""
     made = pacer()
-    made.refresh(MONDAY_NS, money(S), money(0))
-    made.spend(0, S, S)
+    solve(made, MONDAY_NS, S)
+    made.spend(0, S)
+    made.release(money(0))
+    charged(made.rows[0], 1)
 
 
 def money(nanos: int) -> Any:
     return np.array([nanos], dtype=np.int64)
+
+
+def solve(
+    made: Pacer, now_ns: int, budget: int, spent: int = 0, reserved: int = 0, offered: int | None = None
+) -> None:
+    """Solves the plan of the only group, at the only seat; bids under way are all that was bid unless said."""
+    books = np.array([[reserved, spent, reserved if offered is None else offered]], dtype=np.int64)
+    made.refresh(now_ns, money(budget), money(budget), money(spent), books)
+
+
+def ready(**changes: Any) -> Pacer:
+    """A pacer at the begin of a week with a budget of a unit for a thousand opportunities."""
+    made = pacer(**changes)
+    solve(made, MONDAY_NS, S)
+    return made
 
 
 # -- the plan -------------------------------------------------------------------------------------------------
@@ -71,7 +89,7 @@ def test_plan_stands_still_in_hours_without_traffic() -> None:
 def test_plan_of_a_flight_over_hours_without_traffic_is_finite() -> None:
     weights = tuple(0.0 if hour < 84 else 1.0 for hour in range(168))
     made = pacer(week(end_ns=MONDAY_NS + HOUR_NS), weights=weights)
-    made.refresh(MONDAY_NS + HOUR_NS // 2, money(S), money(0))
+    solve(made, MONDAY_NS + HOUR_NS // 2, S)
     assert np.isfinite(made.drift).all()
 
 
@@ -99,47 +117,60 @@ def test_a_shape_that_is_none_is_refused(weights: tuple[float, ...]) -> None:
 
 def test_asap_stays_at_1_whatever_is_spent() -> None:
     made = pacer(week(pacing=Pacing.ASAP))
-    made.refresh(MONDAY_NS + WEEK_NS // 2, money(S), money(S))
-    made.spend(0, S, S)
+    solve(made, MONDAY_NS + WEEK_NS // 2, S, S)
+    made.spend(0, S)
+    charged(made.rows[0], S)
+    made.release(money(S))
     assert (float(made.multipliers[0]), float(made.drift[0])) == (1.0, 1.0)
 
 
 @given(st.integers(0, 10 * S), st.integers(0, 10 * S))
 def test_more_spend_never_leaves_a_higher_multiplier(one: int, two: int) -> None:
-    left, right = pacer(), pacer()
-    left.spend(0, min(one, two), S)
-    right.spend(0, max(one, two), S)
+    left, right = ready(), ready()
+    left.spend(0, min(one, two))
+    right.spend(0, max(one, two))
     assert left.multipliers[0] >= right.multipliers[0]
 
 
 @given(st.lists(st.integers(0, 5 * S), max_size=60))
 def test_the_multiplier_stays_in_0_to_1(spends: list[int]) -> None:
-    made = pacer(eta=0.1)
+    made = ready(eta=0.1)
     for nanos in spends:
-        made.spend(0, nanos, S)
+        made.spend(0, nanos)
         assert 0.0 < made.multipliers[0] <= 1.0
 
 
 def test_one_spend_moves_by_a_bounded_step() -> None:
-    made = pacer()
-    made.spend(0, 10**18, 1)
+    made = ready()
+    made.spend(0, 10**18)
     assert float(made.multipliers[0]) == pytest.approx(0.5 * math.exp(-0.5))
+
+
+def test_all_bids_under_way_move_by_a_bounded_step_and_give_it_back() -> None:
+    made = ready()
+    for _ in range(50):
+        charged(made.rows[0], S)
+    assert float(made.multipliers[0]) == pytest.approx(0.5 * math.exp(-3.0))
+    made.release(money(0))
+    assert float(made.multipliers[0]) == pytest.approx(0.5)
 
 
 def test_an_unknown_budget_moves_nothing() -> None:
     made = pacer()
-    made.spend(0, S, 0)
-    made.refresh(MONDAY_NS, money(0), money(0))
+    made.spend(0, S)
+    charged(made.rows[0], S)
+    solve(made, MONDAY_NS, 0)
+    made.spend(0, S)
     assert (float(made.multipliers[0]), float(made.drift[0])) == (0.5, 1.0)
 
 
 def test_on_plan_drift_and_spend_balance() -> None:
     """At the rate of the plan what opportunities lift, spending takes back."""
     made = pacer(eta=0.001)
-    made.refresh(MONDAY_NS, money(1000 * S), money(0))
+    solve(made, MONDAY_NS, 1000 * S)
     for _ in range(100):
         made.multipliers[0] *= made.drift[0]
-        made.spend(0, S, 1000 * S)
+        made.spend(0, S)
     assert float(made.multipliers[0]) == pytest.approx(0.5, rel=0.01)
 
 
@@ -147,7 +178,7 @@ def test_behind_the_plan_lifts_faster_than_ahead_of_it() -> None:
     drifts = []
     for spent in (0, 25, 50, 75, 100):
         made = pacer()
-        made.refresh(MONDAY_NS + WEEK_NS // 2, money(100), money(spent))
+        solve(made, MONDAY_NS + WEEK_NS // 2, 100, spent)
         drifts.append(float(made.drift[0]))
     assert drifts == sorted(drifts, reverse=True)
     assert drifts[0] > drifts[-1] == 1.0
@@ -155,14 +186,141 @@ def test_behind_the_plan_lifts_faster_than_ahead_of_it() -> None:
 
 def test_the_last_instant_of_a_flight_lifts_by_a_bounded_rate() -> None:
     made = pacer(eta=0.01)
-    made.refresh(MONDAY_NS + WEEK_NS, money(100), money(0))
+    solve(made, MONDAY_NS + WEEK_NS, 100)
     assert float(made.drift[0]) == pytest.approx(math.exp(0.04))
 
 
 def test_overspend_does_not_turn_the_drift_around() -> None:
     made = pacer()
-    made.refresh(MONDAY_NS + HOUR_NS, money(100), money(150))
+    solve(made, MONDAY_NS + HOUR_NS, 100, 150)
     assert float(made.drift[0]) == 1.0
+
+
+# -- what is learned ------------------------------------------------------------------------------------------
+
+
+def test_a_bid_that_costs_what_was_expected_moves_nothing_at_its_result() -> None:
+    """It moved the multiplier when it was made: 0.3 of a bid is expected to be spent before any has ended."""
+    made = ready(eta=0.001)
+    charged(made.rows[0], S // 100)
+    lowered = float(made.multipliers[0])
+    assert lowered == pytest.approx(0.5 * math.exp(-0.001 * 1000 * 0.003))
+    made.spend(0, 3 * S // 1000)
+    made.release(money(0))
+    assert float(made.multipliers[0]) == pytest.approx(lowered, rel=1e-12)
+
+
+def test_a_bid_that_lost_or_ended_gives_back_what_it_was_charged() -> None:
+    made = ready()
+    charged(made.rows[0], S // 100)
+    made.release(money(0))
+    assert float(made.multipliers[0]) == pytest.approx(0.5, rel=1e-12)
+    assert float(made.rows[0, G_CHARGED]) == 0.0
+
+
+def test_what_bids_under_way_will_cost_is_not_spent_again() -> None:
+    """At half of the plan a tenth is spent; bids hold the whole rest, and 3 tenths of that will be spent."""
+    made = pacer(eta=0.001)
+    solve(made, MONDAY_NS + WEEK_NS // 2, 1_000, 100, 900, 1_000)
+    assert math.log(made.drift[0]) / 0.001 == pytest.approx((0.9 - 0.3 * 0.9) / 0.5, rel=0.01)
+
+
+def test_the_share_of_bids_that_is_spent_is_learned() -> None:
+    """Bids of 5 a turn cost 1: after a thousand turns that counts, and 200 at 0.3."""
+    made = ready(eta=0.001)
+    offered = spent = 0
+    for number in range(1_000):
+        made.seen[0] += 1
+        offered, spent = offered + 5, spent + 1
+        solve(made, MONDAY_NS + number, 10**6, spent, 0, offered)
+    ratio = made.rows[0, G_PULL] / made.rows[0, G_UNIT]
+    assert ratio == pytest.approx((1_000 * 0.2 + 200 * 0.3) / 1_200, rel=0.01)
+
+
+def test_steps_times_the_delay_of_results_are_bounded() -> None:
+    """Of 1,000 bids of 5, 500 are under way: a step of more than a thousandth would be too much."""
+    made = ready(eta=0.01)
+    made.seen[0] = 1_000
+    solve(made, MONDAY_NS, 10**9, 0, 2_500, 5_000)
+    assert math.log(made.drift[0]) == pytest.approx(0.001, rel=0.01)
+
+
+def test_first_steps_are_larger_and_shrink() -> None:
+    made = pacer(eta=0.001, first_eta=0.015)
+    steps = []
+    for seen in (0, 300, 2_700):
+        made.seen[0] = seen
+        solve(made, MONDAY_NS, S)
+        steps.append(math.log(made.drift[0]))
+    assert steps == pytest.approx([0.016, 0.0085, 0.0025])
+
+
+def traffic(gaps: list[float]) -> float:
+    """Opportunities of a whole plan of 100,000 after gaps of so many mean distances."""
+    made = pacer(weekly_opportunities=100_000.0)
+    solve(made, MONDAY_NS, S)
+    at = 0.0
+    for gap in gaps:
+        at += gap
+        made.seen[0] += 1
+        solve(made, MONDAY_NS + round(at * WEEK_NS / 100_000), S)
+    return float(made.rows[0, G_TRAFFIC])
+
+
+def test_the_rate_of_traffic_follows_a_change_within_some_thousand_opportunities() -> None:
+    assert traffic([1.0] * 3_000) == pytest.approx(100_000, rel=1e-3)
+    assert traffic([1.0] * 3_000 + [0.5] * 6_000) == pytest.approx(200_000, rel=0.06)
+
+
+def test_an_outage_is_no_rate_of_traffic() -> None:
+    """Without the bound a gap of 20,000 distances would make a tenth of it."""
+    assert traffic([1.0] * 3_000 + [20_000.0]) > 85_000
+
+
+def test_ticks_without_opportunities_change_no_rate() -> None:
+    one, two = traffic([1.0] * 500), pacer(weekly_opportunities=100_000.0)
+    solve(two, MONDAY_NS, S)
+    for number in range(1, 501):
+        for part in (0.25, 0.5, 0.75):
+            solve(two, MONDAY_NS + round((number - 1 + part) * WEEK_NS / 100_000), S)
+        two.seen[0] += 1
+        solve(two, MONDAY_NS + round(number * WEEK_NS / 100_000), S)
+    assert float(two.rows[0, G_TRAFFIC]) == pytest.approx(one, rel=1e-9)
+
+
+def test_a_fixed_target_is_the_budget_over_the_foreseen_traffic() -> None:
+    """Nothing that was learned moves it, nor what is left, nor bids under way."""
+    made = pacer(eta=0.001, first_eta=0.015, target="fixed")
+    made.seen[0] = 700
+    solve(made, MONDAY_NS + WEEK_NS // 2, 1_000, 900, 50, 5_000)
+    charged(made.rows[0], 50)
+    assert math.log(made.drift[0]) == pytest.approx(0.001)
+    assert float(made.multipliers[0]) == 0.5
+    made.spend(0, 10)
+    assert float(made.multipliers[0]) == pytest.approx(0.5 * math.exp(-0.001 * 10 * 1_000 / 1_000))
+
+
+@given(st.floats(-3.0, 3.0))
+def test_powers_of_e_are_to_the_rounding(x: float) -> None:
+    assert power_of_e(x) == pytest.approx(math.exp(x), rel=5e-16)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 10 * S)] * 4, st.integers(0, 2 * WEEK_NS)), max_size=20))
+def test_whatever_books_say_the_multiplier_stays_in_0_to_1(
+    ticks: list[tuple[int, int, int, int, int]],
+) -> None:
+    made = pacer(first_eta=0.1)
+    for spent, reserved, offered, budget, offset in ticks:
+        made.seen[0] += offset % 7
+        solve(made, MONDAY_NS + offset, budget, spent, reserved, offered)
+        charged(made.rows[0], reserved)
+        made.spend(0, spent)
+        made.release(money(spent))
+        assert 0.0 < made.multipliers[0] <= 1.0
+        assert np.isfinite(made.rows).all()
+
+
+# -- what goes on in a new table ------------------------------------------------------------------------------
 
 
 def test_what_was_learned_moves_to_new_rows() -> None:
