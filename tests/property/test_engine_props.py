@@ -221,7 +221,7 @@ def test_swapping_two_requests_does_change_something() -> None:
     bodies = [make.body(Offer(id=name)) for name in ("r1", "r2")]
     ends = []
     for order in (bodies, bodies[::-1]):
-        engine = make.engine(leases=[make.lease(granted_nanos=1_500_000)])
+        engine = make.engine(leases=[make.lease(granted_nanos=1_000_000)])
         ends.append({row["request_id"]: row["reason"] for row in make.decide(engine, *order)})
     assert ends == [{"r1": Reason.BID, "r2": Reason.BUDGET}, {"r2": Reason.BID, "r1": Reason.BUDGET}]
 
