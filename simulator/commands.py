@@ -1,13 +1,6 @@
 """`clearbid replay`: a worker's decisions made again from its journal, and compared byte by byte.
 
 `clearbid export`: the bids of a run, with what was seen and what became of them, as a training table.
-    from simulator.faults.commands import faults
-    from simulator.quality.commands import quality
-
-    app.command()(replay)
-    app.command()(export)
-    app.command()(faults)
-    app.command()(quality)
 """
 
 import sys

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from bidder.core.call import Call
 from bidder.core.creatives import ALL_BITS
 from bidder.core.deals import Deal, DealBook
-from bidder.core.gate import FIRST_PRICE_AT, FIXED_PRICE_AT, SECOND_PRICE_AT, Exchange, Gate
-from bidder.core.kernels import (
+from bidder.core.decision_columns import (
     EXTERNAL,
     FIRST_PRICE,
     FIXED_PRICE,
@@ -21,6 +20,7 @@ from bidder.core.kernels import (
     SECURE,
     TEST,
 )
+from bidder.core.gate import FIRST_PRICE_AT, FIXED_PRICE_AT, SECOND_PRICE_AT, Exchange, Gate
 from bidder.core.messages import ONE_IMPRESSION
 from bidder.core.opportunity import RowEncoder
 from bidder.core.settings import EngineSettings

@@ -16,11 +16,12 @@ from bidder.core.brakes import Brakes
 from bidder.core.call import Answer, Call
 from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.caps import CapBook
+from bidder.core.decision_columns import KNOWN, O_AMOUNT, O_REASON, R_FLAGS, R_QUANTITY, R_RESULT_NS
 from bidder.core.delays import DelayHistogram
 from bidder.core.exposures import Exposure
 from bidder.core.funnel import STAGES, Funnel
 from bidder.core.gate import Gate
-from bidder.core.kernels import KNOWN, O_AMOUNT, O_REASON, R_FLAGS, R_QUANTITY, R_RESULT_NS, decide_rows
+from bidder.core.kernels import decide_rows
 from bidder.core.matches import encode_match
 from bidder.core.messages import (
     Brake,

@@ -12,6 +12,7 @@ from bidder.core.batch import Opportunity as Pending
 from bidder.core.brakes import names_of
 from bidder.core.call import Call, Decision, wrong_types
 from bidder.core.creative_kernels import creative_fault
+from bidder.core.decision_columns import KNOWN, R_FLAGS, R_USER
 from bidder.core.dimensions import Dimension
 from bidder.core.engine import Engine
 from bidder.core.explain_gate import Judge
@@ -20,7 +21,6 @@ from bidder.core.explain_trial import Accounts, Result, Stage, State
 from bidder.core.explain_words import NOTHING, Shown, Words, creative_format, instant, paused, wanted
 from bidder.core.frequency import Level, owner_number
 from bidder.core.frequency_kernels import first_refusal, recent
-from bidder.core.kernels import KNOWN, R_FLAGS, R_USER
 from bidder.core.lines import Line
 from bidder.core.opportunity import hour_of_week
 from bidder.core.table import Column

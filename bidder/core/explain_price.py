@@ -14,6 +14,18 @@ import math
 
 import msgspec
 
+from bidder.core.decision_columns import (
+    EXTERNAL,
+    FIRST_PRICE,
+    FIXED_PRICE,
+    GUARANTEED,
+    ONE,
+    R_BANNER,
+    R_EXCHANGE,
+    R_FLAGS,
+    R_FLOOR,
+    R_RATE,
+)
 from bidder.core.explain_trial import (
     Accounts,
     Result,
@@ -25,22 +37,10 @@ from bidder.core.explain_trial import (
     without_floor,
     without_least,
 )
-from bidder.core.kernels import (
-    EXTERNAL,
-    FIRST_PRICE,
-    FIXED_PRICE,
-    GUARANTEED,
-    ONE,
-    R_BANNER,
-    R_EXCHANGE,
-    R_FLAGS,
-    R_FLOOR,
-    R_RATE,
-    floor_of,
-)
 from bidder.core.opportunity import RAW_FEATURES, hour_of_week, raw_features
 from bidder.core.pacing_kernels import G_MULTIPLIER
 from bidder.core.scoring import campaign_features
+from bidder.core.slot_kernels import floor_of
 from bidder.core.table import GOAL_CONVERSION, Column
 from bidder.core.targeting_kernels import shows
 from bidder.money import MICROS_PER_UNIT, format_decimal

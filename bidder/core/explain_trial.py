@@ -14,11 +14,7 @@ from numpy.typing import NDArray
 from bidder.core.batch import Batch
 from bidder.core.budgets import Budget, accounts_of
 from bidder.core.creatives import ALL_BITS, C
-from bidder.core.engine import Engine
-from bidder.core.explain_gate import Judge
-from bidder.core.funnel import STAGES
-from bidder.core.funnel_kernels import SLICES
-from bidder.core.kernels import (
+from bidder.core.decision_columns import (
     FIXED_PRICE,
     GUARANTEED,
     KNOWN,
@@ -40,13 +36,16 @@ from bidder.core.kernels import (
     R_QUANTITY,
     R_RATE,
     TEST,
-    decide_rows,
-    in_pod,
-    pod_left,
 )
+from bidder.core.engine import Engine
+from bidder.core.explain_gate import Judge
+from bidder.core.funnel import STAGES
+from bidder.core.funnel_kernels import SLICES
+from bidder.core.kernels import decide_rows
 from bidder.core.messages import ONE_IMPRESSION
 from bidder.core.purse import Unit
 from bidder.core.showing import Showing
+from bidder.core.slot_kernels import in_pod, pod_left
 from bidder.core.specs import NO_FLOOR, S, SlotBook
 from bidder.core.table import FAR_NS, Column, LineTable
 from bidder.core.targeting_kernels import END, eligible

@@ -10,130 +10,81 @@ import numpy as np
 from numba import njit
 
 from bidder.core.creative_kernels import choose_creative, creative_fault
+from bidder.core.decision_columns import (
+    CAP_END,
+    CAP_START,
+    EXTERNAL,
+    F_BELOW_FLOOR,
+    F_BID,
+    F_BUDGET,
+    F_CAPPED,
+    F_CREATIVE,
+    F_ELIGIBLE,
+    F_NO_LEASE,
+    F_NO_VALUE,
+    F_OUTBID,
+    F_POD,
+    F_STOPPED,
+    F_UNSCORED,
+    FEE_NANOS,
+    FEE_PPM,
+    FIRST_PRICE,
+    FIXED_PRICE,
+    GOAL,
+    GUARANTEED,
+    KNOWN,
+    MAX_BID_NANOS,
+    MIN_BID_NANOS,
+    MODIFIER_END,
+    MODIFIER_START,
+    MOST_FOREIGN_NANOS,
+    MOST_NANOS,
+    O_AMOUNT,
+    O_BID,
+    O_CAP,
+    O_CREATIVE,
+    O_LINE,
+    O_PRICE,
+    O_REASON,
+    ONE,
+    P_CTR,
+    P_CVR,
+    P_MULTIPLIER,
+    R_AUDIO,
+    R_BANNER,
+    R_BELOW_FLOOR,
+    R_BID,
+    R_BUDGET,
+    R_CAPPED,
+    R_DUPLICATE,
+    R_EXCHANGE,
+    R_FLAGS,
+    R_NO_CAMPAIGNS,
+    R_NO_LEASE,
+    R_NO_VALUE,
+    R_OUTSIDE,
+    R_POD,
+    R_QUANTITY,
+    R_RATE,
+    R_RESULT_NS,
+    R_UNSCORED,
+    R_USER,
+    R_VIDEO,
+    REFUSE_UNKNOWN,
+    TEST,
+    VALUE_NANOS,
+)
 from bidder.core.frequency_kernels import C_OWNER, first_refusal_marked, mark_of, pend_one
 from bidder.core.pacing_kernels import G_DRIFT, G_MULTIPLIER, N_SEEN, charged, lifted
 from bidder.core.price_kernels import MILLION, fees_of, times_quantity
+from bidder.core.score_kernels import request_mask, whole_row
+from bidder.core.slot_kernels import floor_of, in_pod, pod_left
 from bidder.core.targeting_kernels import eligible, shows
-from models.kernels import and_rows, calibrated, feature_row, lightgbm_raw, raw_score, raw_score_pair
-
-FIRST_PRICE, FIXED_PRICE, GUARANTEED, TEST, EXTERNAL, SECURE, KNOWN = 1, 2, 4, 8, 16, 32, 64
-"""Bits of an opportunity's flags."""
-
-(
-    R_FLAGS, R_FLOOR, R_EXCHANGE, R_EXCHANGE_BIT, R_USER, R_QUANTITY, R_RATE, R_RESULT_NS, R_SEED, R_BANNER, R_VIDEO,
-    R_AUDIO, R_NATIVE, R_PER_SECOND, R_FLOORS, R_FLOORS_END, R_BLOCKS, R_BLOCKS_END, R_LANGUAGE_OK,
-    R_POD_FIRST, R_POD_S, R_OUTSIDE, R_CHOSEN_DEAL,
-) = range(23)  # fmt: skip
-ROW_COLUMNS = 23
-"""Columns of an opportunity, see `bidder.core.batch`."""
-
-(MAX_BID_NANOS, VALUE_NANOS, GOAL, MIN_BID_NANOS, CAP_START, CAP_END, REFUSE_UNKNOWN, MODIFIER_START,
- MODIFIER_END, FEE_PPM, FEE_NANOS) = range(11)  # fmt: skip
-"""Columns of a line item, `bidder.core.table.Column`."""
-
-O_LINE, O_CREATIVE, O_REASON, O_BID, O_PRICE, O_AMOUNT, O_CAP = range(7)
-OUT_COLUMNS = 7
-"""What became of an opportunity: line item and creative (-1: none), the reason, the bid in account nanos for one
-impression, its price in micros of the currency that it is made in, what is set aside for it, and how much of that is
-for the exchange: the rest is for fees."""
-
-(F_ELIGIBLE, F_STOPPED, F_CREATIVE, F_POD, F_CAPPED, F_NO_LEASE, F_UNSCORED, F_NO_VALUE, F_BELOW_FLOOR, F_BUDGET,
- F_OUTBID, F_BID) = range(12)  # fmt: skip
-"""Columns of the funnel in the order of the stages: each eligible candidate ends in exactly one of the others."""
-
-P_CTR, P_CVR, P_MULTIPLIER = range(3)
-"""Columns of what is logged of the chosen candidate."""
-
-R_BID, R_DUPLICATE, R_NO_CAMPAIGNS = 0, 110, 200
-R_UNSCORED, R_NO_LEASE, R_BELOW_FLOOR, R_BUDGET, R_NO_VALUE, R_CAPPED, R_POD = (
-    302,
-    303,
-    304,
-    305,
-    306,
-    307,
-    308,
-)
-"""`bidder.openrtb.reasons.Reason`."""
-
-ONE = 1_000_000_000
-"""Rate of the account's own currency."""
-MOST_FOREIGN_NANOS = 9_000_000_000
-"""Highest bid in another currency: times a rate it must fit 64 bits. Nine thousand units CPM."""
-
-MOST_NANOS = 9_000_000_000_000_000_000
-"""`bidder.money.MAX_NANOS`."""
+from models.kernels import calibrated, lightgbm_raw, raw_score, raw_score_pair
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 """Typed, because Numba mixes uint64 and a plain int into a signed number and the shift would drag the sign."""
-
-
-@njit(cache=True)
-def request_mask(
-    values, row, request_features, feature_kind, first_row, thr_start, thresholds, cat_start, category_rows,
-    masks, rows, mask,
-):  # fmt: skip
-    """ANDs the leaf rows of one opportunity's features into `mask`, once for all its candidates."""
-    n = request_features.shape[0]
-    for k in range(n):
-        rows[k] = feature_row(
-            values[row, k], request_features[k], feature_kind, first_row, thr_start, thresholds, cat_start,
-            category_rows,
-        )  # fmt: skip
-    and_rows(masks, rows, n, mask)
-
-
-@njit(cache=True)
-def whole_row(values, row, request_features, line_features, own, whole):
-    """Puts the values of an opportunity and the codes of a line item where LightGBM looks for them."""
-    for k in range(request_features.shape[0]):
-        whole[request_features[k]] = values[row, k]
-    for k in range(line_features.shape[0]):
-        whole[line_features[k]] = own[k]
-
-
-@njit(cache=True)
-def floor_of(row, slot, slots, durations, media, duration_s):
-    """The floor of one creative: a deal's own, else by duration, else the impression's (guide, section 7.11)."""
-    floor = row[R_FLOOR]
-    per_second, begin, end = row[R_PER_SECOND], row[R_FLOORS], row[R_FLOORS_END]
-    if media != 2 and media != 3:
-        return floor
-    if row[R_CHOSEN_DEAL] < 0:
-        per_second, begin, end = slots[slot, 17], slots[slot, 18], slots[slot, 19]
-    if per_second >= 0:
-        floor = per_second * duration_s
-    # Where ranges overlap, the highest of their floors is met.
-    held = -1
-    for k in range(begin, end):
-        if durations[k, 0] <= duration_s <= durations[k, 1]:
-            held = max(held, durations[k, 2])
-    return held if held >= 0 else floor
-
-
-@njit(cache=True)
-def pod_left(batch, out, creatives, r):
-    """Seconds that the pod of row r has left; without an end where it is in none."""
-    first = batch[r, R_POD_FIRST]
-    if first < 0:
-        return 2**31
-    left = batch[r, R_POD_S]
-    for k in range(first, r):
-        if out[k, O_LINE] >= 0:
-            left -= creatives[out[k, O_CREATIVE], 7]
-    return left
-
-
-@njit(cache=True)
-def in_pod(batch, out, r, c):
-    """Whether line item c already has a place in the pod of row r: one ad of each in a break."""
-    first = batch[r, R_POD_FIRST]
-    if first >= 0:
-        for k in range(first, r):
-            if out[k, O_LINE] == c:
-                return True
-    return False
 
 
 @njit(cache=True)

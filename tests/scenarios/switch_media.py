@@ -11,7 +11,7 @@ import bidder.core.templates
 from bidder.core.batch import Batch, Opportunity
 from bidder.core.creatives import ALL_BITS, C
 from bidder.core.deals import Deal, DealBook
-from bidder.core.kernels import FIRST_PRICE, R_CHOSEN_DEAL, R_FLAGS, R_POD_FIRST, R_POD_S
+from bidder.core.decision_columns import FIRST_PRICE, R_CHOSEN_DEAL, R_FLAGS, R_POD_FIRST, R_POD_S
 from bidder.core.showing import Showing
 from bidder.core.specs import S, SlotBook
 from bidder.openrtb.request import Banner, Linear

@@ -14,8 +14,7 @@ import bidder.openrtb.mending
 from bidder.core.batch import Batch
 from bidder.core.creatives import C, Creatives, with_parents
 from bidder.core.deals import Deal, DealBook
-from bidder.core.gate import ACCOUNT_RATE, Exchange, Gate
-from bidder.core.kernels import (
+from bidder.core.decision_columns import (
     FIRST_PRICE,
     R_CHOSEN_DEAL,
     R_FLAGS,
@@ -26,6 +25,7 @@ from bidder.core.kernels import (
     R_PER_SECOND,
     SECURE,
 )
+from bidder.core.gate import ACCOUNT_RATE, Exchange, Gate
 from bidder.core.showing import Showing
 from bidder.core.specs import NO_FLOOR, S
 from bidder.core.templates import Templates

@@ -1,0 +1,49 @@
+"""What the compiled loop of deciding reads and writes: flags, columns and reasons, as the numbers that they are."""
+
+FIRST_PRICE, FIXED_PRICE, GUARANTEED, TEST, EXTERNAL, SECURE, KNOWN = 1, 2, 4, 8, 16, 32, 64
+"""Bits of an opportunity's flags."""
+
+(
+    R_FLAGS, R_FLOOR, R_EXCHANGE, R_EXCHANGE_BIT, R_USER, R_QUANTITY, R_RATE, R_RESULT_NS, R_SEED, R_BANNER, R_VIDEO,
+    R_AUDIO, R_NATIVE, R_PER_SECOND, R_FLOORS, R_FLOORS_END, R_BLOCKS, R_BLOCKS_END, R_LANGUAGE_OK,
+    R_POD_FIRST, R_POD_S, R_OUTSIDE, R_CHOSEN_DEAL,
+) = range(23)  # fmt: skip
+ROW_COLUMNS = 23
+"""Columns of an opportunity, see `bidder.core.batch`."""
+
+(MAX_BID_NANOS, VALUE_NANOS, GOAL, MIN_BID_NANOS, CAP_START, CAP_END, REFUSE_UNKNOWN, MODIFIER_START,
+ MODIFIER_END, FEE_PPM, FEE_NANOS) = range(11)  # fmt: skip
+"""Columns of a line item, `bidder.core.table.Column`."""
+
+O_LINE, O_CREATIVE, O_REASON, O_BID, O_PRICE, O_AMOUNT, O_CAP = range(7)
+OUT_COLUMNS = 7
+"""What became of an opportunity: line item and creative (-1: none), the reason, the bid in account nanos for one
+impression, its price in micros of the currency that it is made in, what is set aside for it, and how much of that is
+for the exchange: the rest is for fees."""
+
+(F_ELIGIBLE, F_STOPPED, F_CREATIVE, F_POD, F_CAPPED, F_NO_LEASE, F_UNSCORED, F_NO_VALUE, F_BELOW_FLOOR, F_BUDGET,
+ F_OUTBID, F_BID) = range(12)  # fmt: skip
+"""Columns of the funnel in the order of the stages: each eligible candidate ends in exactly one of the others."""
+
+P_CTR, P_CVR, P_MULTIPLIER = range(3)
+"""Columns of what is logged of the chosen candidate."""
+
+R_BID, R_DUPLICATE, R_NO_CAMPAIGNS = 0, 110, 200
+R_UNSCORED, R_NO_LEASE, R_BELOW_FLOOR, R_BUDGET, R_NO_VALUE, R_CAPPED, R_POD = (
+    302,
+    303,
+    304,
+    305,
+    306,
+    307,
+    308,
+)
+"""`bidder.openrtb.reasons.Reason`."""
+
+ONE = 1_000_000_000
+"""Rate of the account's own currency."""
+MOST_FOREIGN_NANOS = 9_000_000_000
+"""Highest bid in another currency: times a rate it must fit 64 bits. Nine thousand units CPM."""
+
+MOST_NANOS = 9_000_000_000_000_000_000
+"""`bidder.money.MAX_NANOS`."""
