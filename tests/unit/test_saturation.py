@@ -451,10 +451,10 @@ def test_the_naive_bidder_bids_at_or_above_the_floor(market: Market, naive: Naiv
 
 def test_requests_per_cpu_second_counts_cpu_time_alone(bodies: Bodies) -> None:
     def lazy(body: bytes) -> bytes:
-        time.sleep(0.0001)
+        time.sleep(0.004)  # by the wall at most 250 a second
         return body
 
-    assert requests_per_cpu_second(lazy, bodies, 0.2) > 12_000
+    assert requests_per_cpu_second(lazy, bodies, 0.2) > 1_000
 
 
 # -- the core's table
