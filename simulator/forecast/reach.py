@@ -1,13 +1,13 @@
 """Users among so many impressions, from how often each user was seen.
 
-Opportunities of a user in a time are Poisson with a rate that is gamma over users: the negative binomial of Ehrenberg
-(1959), fitted to users that were seen at all, so that those who were not seen yet are part of the population. A user who
-was offered x times is shown more often the larger the share that is won. Reach and frequency follow:
+Opportunities of a user in a time are Poisson with a rate that is gamma over users: the negative binomial of
+Ehrenberg (1959), fitted to users that were seen at all, so that those who were not seen yet are part of the
+population. A user who was offered x times is shown more often the larger the share that is won. Reach follows:
 
     users reached = P (1 - (1 + m s / k)^-k),   impressions = P m s
 
-P users, m opportunities each in the past, s how many times as many impressions as there were opportunities. A cap of c in
-the flight turns the impressions of a user x into min(x, c), so the same impressions need more users.
+P users, m opportunities each in the past, s how many times as many impressions as there were opportunities. A cap
+of c in the flight turns the impressions of a user x into min(x, c), so the same impressions need more users.
 """
 
 from typing import NamedTuple
@@ -61,7 +61,8 @@ class Population(NamedTuple):
         most = self.users * self.mean * MOST_SCALE
         if not 0 <= impressions <= most:
             raise InputError(
-                f"impressions must be from 0 to {most:,.0f}, {MOST_SCALE:.0f} times what was seen, were {impressions:,.0f}"
+                f"impressions must be from 0 to {most:,.0f}, {MOST_SCALE:.0f} times what was seen, were "
+                f"{impressions:,.0f}"
             )
         if impressions == 0:
             return Reach(0.0, 0.0, 0.0)
@@ -102,7 +103,8 @@ def fit_population(user: NDArray[np.uint64]) -> Population:
     times = np.unique(known, return_counts=True)[1]
     if len(times) < LEAST_USERS:
         raise InputError(
-            f"reach needs {LEAST_USERS} known users, the history has {len(times)}: leave reach out, or keep users' keys"
+            f"reach needs {LEAST_USERS} known users, the history has {len(times)}: leave reach out, or keep the keys "
+            "of users"
         )
     share = len(known) / len(user)
     mean, shape = _fit(times)

@@ -2,10 +2,11 @@
 
     count of hour h = level x trend^(days) x shape(hour of the week) x holiday x error of the day x error of the hour
 
-The shape is a mean by hour of the week, drawn towards hour of the day times day of the week where few weeks are known.
-The trend is the median of all slopes between days that are a week apart or more (Theil and Sen), of the logarithm of
-what days deviate from the shape; it is damped, since no traffic grows for ever. The level forgets with a half-life of
-two weeks. Errors of days follow each other (autoregression of one day); those of hours are drawn from what was seen.
+The shape is a mean by hour of the week, drawn towards hour of the day times day of the week where few weeks are
+known. The trend is the median of all slopes between days that are a week apart or more (Theil and Sen), of the
+logarithm of what days deviate from the shape; it is damped, since no traffic grows for ever. The level forgets with
+a half-life of two weeks. Errors of days follow each other (autoregression of one day); those of hours are drawn from
+what was seen.
 
 A draw is uncertain of everything that was fitted: spread and persistence of the errors, level, trend, and each day of
 the week by the weeks in which it was seen. Where little is known, a prior spread stands in: few days look alike.
@@ -28,7 +29,7 @@ NS_PER_HOUR = 3_600_000_000_000
 HOURS_PER_DAY = 24
 LEAST_DAYS = 2
 """Days of counts without which nothing is said: the shape of a day must have been seen twice."""
-TREND_DAYS = 14
+TREND_DAYS = 21
 """Days from which on a trend is told from the days of the week."""
 DAMPING = 0.98
 """What is left of a trend's step a day later (Gardner and McKenzie 1985 damp trends so)."""
@@ -257,7 +258,8 @@ def _days(plain: Floats, shape: Floats, day: Ints) -> tuple[Floats, Floats, Floa
     sums = np.bincount(day - first, weights=plain)
     expected = np.bincount(day - first, weights=shape)
     kept = hours >= HOURS_PER_DAY // 2
-    return np.flatnonzero(kept) + float(first), sums[kept], expected[kept]
+    days = np.flatnonzero(kept).astype(np.float64) + first
+    return days, sums[kept].astype(np.float64), expected[kept].astype(np.float64)
 
 
 def _slope(days: Floats, logs: Floats) -> float:
