@@ -33,8 +33,10 @@ _LEFT_OUT = {
 def register(app: typer.Typer) -> None:
     """Adds the commands of the simulator."""
     from simulator.faults.commands import faults
+    from simulator.forecast.commands import forecast
     from simulator.quality.commands import quality
 
+    app.command()(forecast)
     app.command()(replay)
     app.command()(export)
     app.command()(faults)

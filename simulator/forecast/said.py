@@ -1,0 +1,44 @@
+"""A forecast on the console, and as plain values for JSON."""
+
+from typing import Any
+
+from simulator.forecast.backtest import Backtest
+from simulator.forecast.flight import Forecast
+from simulator.forecast.page import amount, interval, whole
+from simulator.report.text import money
+
+
+def plain(found: Forecast) -> dict[str, Any]:
+    """A forecast as values that JSON knows: money in nanos, arrays as lists."""
+    said = found._asdict()
+    said["hours"] = found.hours.tolist()
+    return said
+
+
+def print_forecast(found: Forecast, name: str, tested: Backtest | None) -> None:
+    """Prints what budgets bring, and how a forecast of what is over did."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(
+        f"{name}: {interval(found.opportunities, whole)} opportunities in {found.days:.1f} days; 95 % intervals"
+    )
+    grid = Table(box=None, pad_edge=False)
+    for column in ("Budget", "Max bid", "Spend", "Impressions", "Clicks", "Conversions", "Users", "Verdict"):
+        grid.add_column(column, justify="left" if column == "Verdict" else "right")
+    for row in found.deliveries:
+        grid.add_row(
+            money(row.budget_nanos), amount(row.max_bid_nanos * 1e3), interval(row.spend_nanos, amount),
+            interval(row.impressions, whole), interval(row.clicks, whole), interval(row.conversions, whole),
+            interval(row.users, whole), row.verdict,
+        )  # fmt: skip
+    console.print(grid)
+    if tested is not None:
+        inside = sum(row.inside for row in tested.rows)
+        console.print(
+            f"Tried on the last {tested.days:g} days: {inside} of {len(tested.rows)} figures inside"
+        )
+        for one in tested.rows:
+            form = amount if one.is_money else whole
+            console.print(f"  {one.name}: said {interval(one.said, form)}, came {form(one.came)}")
