@@ -72,7 +72,7 @@ _FEATURE_TYPES: dict[str, pa.DataType] = {
     "ipinyouid": TEXT, "useragent": TEXT, "IP": TEXT, "region": pa.int64(), "city": pa.int64(),
     "adexchange": TEXT, "domain": TEXT, "url": TEXT, "slotid": TEXT, "slotwidth": pa.int64(),
     "slotheight": pa.int64(), "slotvisibility": TEXT, "slotprice": pa.float64(), "payprice": pa.float64(),
-    "advertiser": TEXT, "usertag": TEXT,
+    "advertiser": TEXT, "usertag": TEXT, "bidprice": pa.float64(),
 }  # fmt: skip
 _FEATURES_NEEDED = ("source", "click", "weekday", "slotwidth", "slotheight", "payprice", "advertiser")
 _AUCTION_TYPES: dict[str, pa.DataType] = {
@@ -186,7 +186,7 @@ class _Features(TwoPassReader):
 
     def row(self, values: tuple[Any, ...]) -> LogRow:
         (at_ns, place, _source, click, _stamp, _weekday, _hour, user, agent, ip, region, city, exchange, domain, url,
-         slot, w, h, visibility, floor, pay, advertiser, tags) = values  # fmt: skip
+         slot, w, h, visibility, floor, pay, advertiser, tags, bid) = values  # fmt: skip
         ua, system, browser = agent_of(agent)
         return LogRow(
             id=f"f{place:08d}",
@@ -214,7 +214,13 @@ class _Features(TwoPassReader):
             converted=None,
             value_nanos=0,
             pctr=None,
+            bid_cpm_micros=_bid_of(bid, pay),
         )
+
+
+def _bid_of(bid: float | None, pay: float) -> int | None:
+    """What was bid, where the log has it; a bid below what was paid is none."""
+    return round(bid * MICROS_PER_FEN_CPM) if bid is not None and pay <= bid <= 1e6 else None
 
 
 class _Auctions(TwoPassReader):
