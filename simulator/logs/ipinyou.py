@@ -168,7 +168,7 @@ class _Features(TwoPassReader):
         yield "size missing or out of range", flags(pc.invert(pc.and_(*sides)), unknown=True)
         yield "campaign missing", flags(pc.equal(pc.utf8_length(table["advertiser"]), 0), unknown=True)
         day = pc.and_(pc.greater_equal(table["weekday"], 0), pc.less_equal(table["weekday"], 6))
-        stamp = pc.is_valid(_stamps(table["timestamp"]))
+        stamp = pc.is_valid(stamps_of(table["timestamp"]))
         yield "time unknown", flags(pc.invert(pc.or_(stamp, pc.fill_null(day, False))))
         hour = pc.or_(
             pc.is_null(table["hour"]), pc.and_(pc.greater_equal(table["hour"], 0), pc.less(table["hour"], 24))
@@ -176,7 +176,7 @@ class _Features(TwoPassReader):
         yield "hour out of range", flags(pc.invert(pc.or_(stamp, hour)))
 
     def span(self, table: pa.Table) -> tuple[Ints, Ints]:
-        stamps = column(_stamps(table["timestamp"]), -1)
+        stamps = column(stamps_of(table["timestamp"]), -1)
         weekday, hour = column(table["weekday"], 0), column(table["hour"], -1)
         # Their weekday counts from Sunday; the week of the axis begins on Saturday the 19th.
         day = _MONDAY_DAYS - 2 + (weekday + 1) % 7
@@ -205,7 +205,7 @@ class _Features(TwoPassReader):
             tag_id=slot or None,
             w=w,
             h=h,
-            position=_POSITIONS.get(visibility, 0),
+            position=position_of(visibility),
             floor_cpm_micros=0 if floor is None else round(floor * MICROS_PER_FEN_CPM),
             segments=segments_of(tags),
             market_cpm_micros=round(pay * MICROS_PER_FEN_CPM),
@@ -276,6 +276,11 @@ class _Auctions(TwoPassReader):
         )
 
 
+def position_of(visibility: str | None) -> int:
+    """IPinYou's visibility of a slot as AdCOM "Placement Positions", 0 where not known."""
+    return _POSITIONS.get(visibility or "", 0)
+
+
 def segments_of(tags: str | None) -> tuple[str, ...]:
     """User tags as segment ids; each is five digits.
 
@@ -330,7 +335,7 @@ def _chosen(sources: Sequence[str] | None, kind: Kind) -> tuple[str, ...]:
     return tuple(dict.fromkeys(sources))
 
 
-def _stamps(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+def stamps_of(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     """Times of `yyyyMMddHHmmssSSS` texts in nanoseconds since the epoch, int64; null where it is not one."""
     shape = pc.match_substring_regex(texts, r"^\d{17}$")
     good = pc.if_else(shape, texts, pa.scalar(None, TEXT))
