@@ -71,16 +71,15 @@ def backtest(
     said = found.deliveries[0]
     rng = np.random.default_rng([seed, 83])
     clicks, conversions = (float((each == 1).sum()) for each in (last.clicked, last.converted))
-    return Backtest(
-        days,
-        (
-            Compared("opportunities", found.opportunities, float(last.opportunities), is_money=False),
-            Compared("spend", said.spend_nanos, float(spend), is_money=True),
-            Compared("impressions", said.impressions, float(last.won.sum()), is_money=False),
-            Compared("clicks", _with_chance(said.clicks, rng), clicks, is_money=False),
-            Compared("conversions", _with_chance(said.conversions, rng), conversions, is_money=False),
-        ),
-    )
+    rows = [
+        Compared("opportunities", found.opportunities, float(last.opportunities), is_money=False),
+        Compared("spend", said.spend_nanos, float(spend), is_money=True),
+        Compared("impressions", said.impressions, float(last.won.sum()), is_money=False),
+        Compared("clicks", _with_chance(said.clicks, rng), clicks, is_money=False),
+    ]
+    if said.conversions.high > 0:
+        rows.append(Compared("conversions", _with_chance(said.conversions, rng), conversions, is_money=False))
+    return Backtest(days, tuple(rows))
 
 
 def _with_chance(mean: Range, rng: np.random.Generator) -> Range:

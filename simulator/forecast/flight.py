@@ -292,8 +292,13 @@ def _delivery(
     drawn = columns["spend_nanos"][1:] if len(outcomes) > 1 else columns["spend_nanos"]
     spent = float((drawn >= FULL * question[0]).mean())
     return Delivery(
-        *question,
-        *(_range(columns[name]) for name in Outcome._fields[:5]),
+        budget_nanos=question[0],
+        max_bid_nanos=question[1],
+        spend_nanos=_range(columns["spend_nanos"]),
+        impressions=_range(columns["impressions"]),
+        clicks=_range(columns["clicks"]),
+        conversions=_range(columns["conversions"]),
+        value_nanos=_range(columns["value_nanos"]),
         users=reached[0] if reached else None,
         frequency=reached[1] if reached else None,
         capped=reached[2] if reached else 0.0,

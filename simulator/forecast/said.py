@@ -24,16 +24,23 @@ def print_forecast(found: Forecast, name: str, tested: Backtest | None) -> None:
     console.print(
         f"{name}: {interval(found.opportunities, whole)} opportunities in {found.days:.1f} days; 95 % intervals"
     )
-    grid = Table(box=None, pad_edge=False)
-    for column in ("Budget", "Max bid", "Spend", "Impressions", "Clicks", "Conversions", "Users", "Verdict"):
-        grid.add_column(column, justify="left" if column == "Verdict" else "right")
     for row in found.deliveries:
-        grid.add_row(
-            money(row.budget_nanos), amount(row.max_bid_nanos * 1e3), interval(row.spend_nanos, amount),
-            interval(row.impressions, whole), interval(row.clicks, whole), interval(row.conversions, whole),
-            interval(row.users, whole), row.verdict,
-        )  # fmt: skip
-    console.print(grid)
+        console.print(
+            f"Budget {money(row.budget_nanos)} at bids up to {amount(row.max_bid_nanos * 1e3)} CPM: delivery "
+            f"{row.verdict}, spent in {row.spent:.0%} of the courses"
+        )
+        grid = Table.grid(padding=(0, 2))
+        for label, value, form in (
+            ("spend", row.spend_nanos, amount),
+            ("impressions", row.impressions, whole),
+            ("clicks", row.clicks, whole),
+            ("conversions", row.conversions, whole),
+            ("value", row.value_nanos, amount),
+            ("users", row.users, whole),
+        ):
+            if value is not None and value.high > 0:
+                grid.add_row(f"  {label}", interval(value, form))
+        console.print(grid)
     if tested is not None:
         inside = sum(row.inside for row in tested.rows)
         console.print(
