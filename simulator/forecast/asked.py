@@ -79,7 +79,7 @@ def grouping_of(path: Path, campaign: str, by: str, rows: int) -> Grouping | Non
         raise InputError(f"--by must be one of {', '.join(GROUP_COLUMNS)}, was {by}")
     texts: list[str] = []
     for table in History(path).tables([by, "campaign"]):
-        own = table.filter(pc.fill_null(pc.equal(table.column("campaign"), campaign), True))
+        own = table.filter(pc.fill_null(pc.equal(table.column("campaign"), campaign), False))
         texts += pc.fill_null(own.column(by), UNKNOWN_GROUP).to_pylist()
     assert len(texts) == rows, "the history changed while it was read"
     names, codes = np.unique(np.array(texts, dtype=object).astype(str), return_inverse=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from bidder.errors import InputError
 from simulator.estimate.controller import Controller
-from simulator.forecast.flight import DRAWS, Flight, Range, forecast
+from simulator.forecast.flight import DRAWS, FULL, Flight, Range, forecast
 from simulator.forecast.traffic import HOURS_PER_DAY, NS_PER_HOUR
 from simulator.history.auctions import Auctions
 
@@ -24,8 +24,9 @@ class Compared(NamedTuple):
 
     @property
     def inside(self) -> bool:
-        """Whether what came lies in the interval."""
-        return self.said.low <= self.came <= self.said.high
+        """Whether what came lies in the interval; money to 1 %, which counts as spent."""
+        room = 1.0 - FULL if self.is_money else 0.0
+        return self.said.low * (1 - room) <= self.came <= self.said.high * (1 + room)
 
 
 class Backtest(NamedTuple):

@@ -63,7 +63,10 @@ def forecast(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Forecast a flight: spend, reach, clicks and whether the budget will be spent, with 95 % intervals."""
+    """Forecast a flight: spend, reach, clicks and whether the budget will be spent, with 95 % intervals.
+
+    Opportunities are those that the campaign bid for: what it left alone has no prediction to bid by.
+    """
     import msgspec
 
     from bidder.cli.sample import instant_of
@@ -76,7 +79,7 @@ def forecast(
     from simulator.history.loading import campaigns_in, load_auctions
 
     name = campaign or campaigns_in(history)[0]
-    log = load_auctions(history, name, unbid=True)
+    log = load_auctions(history, name)
     start_ns = instant_of(start, "--start") if start is not None else int(log.at_ns[-1]) + 1
     length_ns = round(days * DAY_NS)
     asked = flights.Flight(

@@ -38,7 +38,7 @@ _HOW = {
     "Users": "a negative binomial of opportunities by user, fitted to the past; users grow with time as they did",
     "Cap": "share of the impressions that the frequency cap takes away",
 }
-_MOST_GROUPS = 30
+_MOST_GROUPS = 15
 _MOST_HOURS = 14 * 24
 
 
@@ -57,8 +57,7 @@ def render(found: Forecast, name: str, tested: Backtest | None = None) -> str:
                good=first.verdict == "likely"),
         figures(_figures(found)),
         _deliveries(found),
-        section("Opportunities", f"A day; the trend is {percent(found.trend, 2)} a day.", card(_traffic(found, ids))),
-        _win_rate(found, ids),
+        _market(found, ids),
         _groups(found),
         _backtest(tested),
         section("Assumed", None, card(facts([(str(k), text) for k, text in enumerate(ASSUMED, 1)]))),
@@ -86,14 +85,14 @@ def amount(value: float) -> str:
 def _figures(found: Forecast) -> list[Figure]:
     first = found.deliveries[0]
     shown = [
-        Figure("Opportunities", whole(found.opportunities.point), _ends(found.opportunities, whole)),
         Figure("Spend", amount(first.spend_nanos.point), f"of {money(first.budget_nanos)}", _HOW["Verdict"]),
         Figure("Impressions", whole(first.impressions.point), _ends(first.impressions, whole)),
         Figure("Clicks", whole(first.clicks.point), _ends(first.clicks, whole), _HOW["Interval"]),
     ]
-    if first.users is not None:
-        shown.append(Figure("Users", whole(first.users.point), _ends(first.users, whole), _HOW["Users"]))
-    return shown
+    if first.users is None:
+        ends = _ends(found.opportunities, whole)
+        return [*shown, Figure("Opportunities", whole(found.opportunities.point), ends)]
+    return [*shown, Figure("Users", whole(first.users.point), _ends(first.users, whole), _HOW["Users"])]
 
 
 def _ends(value: Range, form: Callable[[float], str]) -> str:
@@ -103,19 +102,35 @@ def _ends(value: Range, form: Callable[[float], str]) -> str:
 def _deliveries(found: Forecast) -> Markup:
     body: list[list[Content]] = [
         [
-            money(row.budget_nanos), amount(row.max_bid_nanos * 1e3), row.verdict, percent(row.spent, 0),
+            money(row.budget_nanos), amount(row.max_bid_nanos * 1e3), f"{row.verdict} ({percent(row.spent, 0)})",
             interval(row.spend_nanos, amount), interval(row.impressions, whole), interval(row.clicks, whole),
             interval(row.conversions, whole), interval(row.value_nanos, amount), interval(row.users, whole),
             interval(row.frequency, ratio), percent(row.capped), percent(row.extrapolated),
         ]
         for row in found.deliveries
     ]  # fmt: skip
-    columns = [Column("Budget"), Column("Highest bid, CPM"), Column("Verdict", _HOW["Verdict"]), Column("Courses"),
+    columns = [Column("Budget"), Column("Highest bid, CPM"), Column("Verdict", _HOW["Verdict"]),
                Column("Spend", _HOW["Interval"]), Column("Impressions"), Column("Clicks"), Column("Conversions"),
                Column("Value"), Column("Users", _HOW["Users"]), Column("Frequency"), Column("Cap", _HOW["Cap"]),
                Column("On drawn prices", _HOW["On drawn prices"])]  # fmt: skip
     return section(
         "What budgets bring", "With 95 % intervals.", card(table("What budgets bring", columns, body))
+    )
+
+
+def _market(found: Forecast, ids: ChartIds) -> Markup:
+    said = (
+        f"{interval(found.opportunities, whole)} opportunities in the flight; the trend is {percent(found.trend, 2)} a "
+        "day."
+    )
+    body: list[list[Content]] = [
+        [ratio(row.bid_nanos / 1e6, 3), interval(row.won, percent)] for row in found.curve
+    ]
+    numbers = data_details(
+        "Win rate in numbers", table("Win rate", [Column("Bid, CPM"), Column("Win rate")], body)
+    )
+    return section(
+        "Traffic and prices", said, grid(card(_traffic(found, ids)), _win_rate(found, ids)), numbers
     )
 
 
@@ -125,9 +140,9 @@ def _traffic(found: Forecast, ids: ChartIds) -> Markup:
     points = tuple((float(hour), float(value)) for hour, value in enumerate(hours))
     days = [(float(hour), str(hour // 24)) for hour in range(0, len(hours), max(len(hours) // 168, 1) * 24)]
     return plane_chart(
-        ids, "Opportunities by hour", f"At most {whole(top)} an hour.",
+        ids, "Opportunities by hour of the flight", f"At most {whole(top)} an hour.",
         Axis("days after the start", 0.0, float(max(len(hours) - 1, 1)), tuple(days)),
-        Axis("opportunities", 0.0, top, ((0.0, "0"), (top, whole(top)))), [Series("expected", points, "spend")],
+        Axis("", 0.0, top, ((0.0, "0"), (top, whole(top)))), [Series("expected", points, "spend")],
     )  # fmt: skip
 
 
@@ -146,13 +161,9 @@ def _win_rate(found: Forecast, ids: ChartIds) -> Markup:
     ticks = tuple((bid, ratio(bid)) for bid in (0.0, bids[-1] / 2, bids[-1]))
     chart = plane_chart(
         ids, "Win rate by bid", f"At most {percent(top)}.", Axis("bid, CPM", 0.0, bids[-1], ticks),
-        Axis("win rate", 0.0, top, ((0.0, "0"), (top, percent(top)))), lines,
+        Axis("", 0.0, top, ((0.0, "0"), (top, percent(top)))), lines,
     )  # fmt: skip
-    body: list[list[Content]] = [
-        [ratio(row.bid_nanos / 1e6, 3), interval(row.won, percent)] for row in found.curve
-    ]
-    numbers = data_details("The numbers", table("Win rate", [Column("Bid, CPM"), Column("Win rate")], body))
-    return section("Win rate", None, grid(card(chart, legend(lines[:2]))), numbers)
+    return card(chart, legend(lines[:2]))
 
 
 def _groups(found: Forecast) -> Markup | None:
