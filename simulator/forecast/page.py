@@ -120,8 +120,8 @@ def _deliveries(found: Forecast) -> Markup:
 
 def _market(found: Forecast, ids: ChartIds) -> Markup:
     said = (
-        f"{interval(found.opportunities, whole)} opportunities in the flight; the trend is {percent(found.trend, 2)} a "
-        "day."
+        f"{interval(found.opportunities, whole)} opportunities in the flight; the trend is "
+        f"{percent(found.trend, 2)} a day."
     )
     body: list[list[Content]] = [
         [ratio(row.bid_nanos / 1e6, 3), interval(row.won, percent)] for row in found.curve
@@ -129,9 +129,7 @@ def _market(found: Forecast, ids: ChartIds) -> Markup:
     numbers = data_details(
         "Win rate in numbers", table("Win rate", [Column("Bid, CPM"), Column("Win rate")], body)
     )
-    return section(
-        "Traffic and prices", said, grid(card(_traffic(found, ids)), _win_rate(found, ids)), numbers
-    )
+    return section("Traffic and prices", said, grid(_traffic(found, ids), _win_rate(found, ids)), numbers)
 
 
 def _traffic(found: Forecast, ids: ChartIds) -> Markup:
@@ -139,11 +137,13 @@ def _traffic(found: Forecast, ids: ChartIds) -> Markup:
     top = max(float(hours.max()), 1.0)
     points = tuple((float(hour), float(value)) for hour, value in enumerate(hours))
     days = [(float(hour), str(hour // 24)) for hour in range(0, len(hours), max(len(hours) // 168, 1) * 24)]
-    return plane_chart(
+    lines = [Series("opportunities an hour", points, "spend")]
+    chart = plane_chart(
         ids, "Opportunities by hour of the flight", f"At most {whole(top)} an hour.",
         Axis("days after the start", 0.0, float(max(len(hours) - 1, 1)), tuple(days)),
-        Axis("", 0.0, top, ((0.0, "0"), (top, whole(top)))), [Series("expected", points, "spend")],
+        Axis("", 0.0, top, ((0.0, "0"), (top, whole(top)))), lines,
     )  # fmt: skip
+    return card(chart, legend(lines))
 
 
 def _win_rate(found: Forecast, ids: ChartIds) -> Markup:
@@ -158,7 +158,7 @@ def _win_rate(found: Forecast, ids: ChartIds) -> Markup:
         line("95 % band", [row.won.low for row in found.curve], "plan"),
         line("", [row.won.high for row in found.curve], "plan"),
     ]
-    ticks = tuple((bid, ratio(bid)) for bid in (0.0, bids[-1] / 2, bids[-1]))
+    ticks = tuple((bid, ratio(bid, 1)) for bid in (0.0, bids[-1] / 2, bids[-1]))
     chart = plane_chart(
         ids, "Win rate by bid", f"At most {percent(top)}.", Axis("bid, CPM", 0.0, bids[-1], ticks),
         Axis("", 0.0, top, ((0.0, "0"), (top, percent(top)))), lines,
