@@ -253,10 +253,10 @@ def test_growing_markets_leave_more_candidates(market: Market, sample: Sample) -
     assert more.candidates > 2 * sample.candidates
 
 
-def test_about_half_of_the_requests_get_a_bid(market: Market) -> None:
+def test_a_good_part_of_the_requests_get_a_bid(market: Market) -> None:
     engine = market.engine(market.model())
     answers = engine.decide(market.bodies.bodies(0, COUNT), [0] * COUNT, market.origin_ns)
-    assert 0.4 < sum(answer.bid for answer in answers) / COUNT < 0.6
+    assert 0.25 < sum(answer.bid for answer in answers) / COUNT < 0.6
     assert {Reason.BELOW_FLOOR, Reason.BID} <= engine.reasons.keys()
 
 
