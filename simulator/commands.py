@@ -35,7 +35,9 @@ def register(app: typer.Typer) -> None:
     from simulator.faults.commands import faults
     from simulator.forecast.commands import forecast
     from simulator.quality.commands import quality
+    from simulator.whatif.commands import whatif
 
+    app.command()(whatif)
     app.command()(forecast)
     app.command()(replay)
     app.command()(export)

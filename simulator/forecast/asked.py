@@ -5,17 +5,14 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 
 from bidder.errors import InputError
 from bidder.money import parse_decimal
 from simulator.estimate.controller import Controller
 from simulator.forecast.flight import Grouping
 from simulator.history.auctions import Auctions
-from simulator.history.file import History
+from simulator.history.texts import texts_of
 
-GROUP_COLUMNS = ("region", "city", "exchange", "domain", "placement", "os", "browser", "device_type")
-UNKNOWN_GROUP = "not known"
 FIRST_PRICE_SHADE = 0.7
 """Share of the value that is bid where the bid itself is paid, as `ExchangeRules.first_price_shade` has it."""
 
@@ -75,14 +72,9 @@ def grouping_of(path: Path, campaign: str, by: str, rows: int) -> Grouping | Non
     """
     if not by:
         return None
-    if by not in GROUP_COLUMNS:
-        raise InputError(f"--by must be one of {', '.join(GROUP_COLUMNS)}, was {by}")
-    texts: list[str] = []
-    for table in History(path).tables([by, "campaign"]):
-        own = table.filter(pc.fill_null(pc.equal(table.column("campaign"), campaign), False))
-        texts += pc.fill_null(own.column(by), UNKNOWN_GROUP).to_pylist()
+    texts = texts_of(path, campaign, by, "--by")
     assert len(texts) == rows, "the history changed while it was read"
-    names, codes = np.unique(np.array(texts, dtype=object).astype(str), return_inverse=True)
+    names, codes = np.unique(texts, return_inverse=True)
     return Grouping(codes.astype(np.int64), tuple(names.tolist()))
 
 

@@ -1,12 +1,12 @@
 """`clearbid forecast`: what a future flight would bring, from a campaign's history."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from simulator.bar import progress_bar
 
 
 def forecast(
@@ -93,7 +93,7 @@ def forecast(
     )
     controller = reading.controller_of(log, max(asked.max_bids_nanos))
     groups = reading.grouping_of(history, name, by, log.opportunities)
-    with _bar(quiet=json) as progress:
+    with progress_bar("courses", quiet=json) as progress:
         found = flights.forecast(log, asked, controller, seed=seed, draws=draws, by=groups, progress=progress)
         test = (
             tried(log, controller, backtest, zone=zone, seed=seed, draws=draws, progress=progress)
@@ -109,14 +109,3 @@ def forecast(
     print_forecast(found, name, test)
     if page is not None:
         sys.stdout.write(f"Page: {page}\n")
-
-
-@contextmanager
-def _bar(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bars:
-        task = bars.add_task("courses", total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
