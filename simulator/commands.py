@@ -35,8 +35,10 @@ def register(app: typer.Typer) -> None:
     from simulator.faults.commands import faults
     from simulator.forecast.commands import forecast
     from simulator.quality.commands import quality
+    from simulator.sweep.commands import sweep
     from simulator.whatif.commands import whatif
 
+    app.command()(sweep)
     app.command()(whatif)
     app.command()(forecast)
     app.command()(replay)

@@ -92,12 +92,12 @@ def what_if(
         if budget <= 0:
             raise InputError(f"budget must be above 0, was {budget}")
     changed = change.log(log)
-    before = _Side(Study(log, controller), controller, budget_nanos, np.arange(log.opportunities))
+    before = Side(Study(log, controller), controller, budget_nanos, np.arange(log.opportunities))
     rows = np.arange(log.opportunities) if change.only is None else np.flatnonzero(change.only)
     if not len(rows):
         raise InputError("targeting must leave auctions to bid for, leaves none")
     worth = change.worth_nanos if change.is_new else None
-    after = _Side(before.study, change.controller(controller), budget_after, rows, value_of(changed),
+    after = Side(before.study, change.controller(controller), budget_after, rows, value_of(changed),
                   change.price_factor, worth, changed)  # fmt: skip
     groups = groups_of(log)
     found = []
@@ -113,8 +113,14 @@ def what_if(
     return _said(log.campaign, (budget_nanos, budget_after), found, shared)
 
 
-class _Side:
-    """One side: what it believes, its budget, and where it may bid."""
+class Side:
+    """One side: what it believes, its budget, and where it may bid.
+
+    Args:
+        study: the log. controller: that bids. budget_nanos: that it has. rows: int64[m], where it may bid.
+        value: float64[n], nanos that it believes each impression to be worth; None is the log's. price_factor: of
+            rivals' prices. worth_nanos: of an outcome of the goal of `log`; None is the log's.
+    """
 
     def __init__(
         self,
@@ -159,7 +165,7 @@ class _Side:
         return np.repeat(self._rows, times[self._rows])
 
 
-def _shared(before: _Side, after: _Side, lot: Lot, times: Ints) -> float:
+def _shared(before: Side, after: Side, lot: Lot, times: Ints) -> float:
     """Share of the auctions that the second side wins which the first wins too."""
     won = []
     for side in (before, after):
