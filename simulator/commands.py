@@ -33,10 +33,12 @@ _LEFT_OUT = {
 def register(app: typer.Typer) -> None:
     """Adds the commands of the simulator."""
     from simulator.faults.commands import faults
+    from simulator.history.commands import history
     from simulator.quality.commands import quality
 
     app.command()(replay)
     app.command()(export)
+    app.command()(history)
     app.command()(faults)
     app.command()(quality)
 
