@@ -46,9 +46,11 @@ def test_a_history_says_what_was_seen_and_when_it_was_heard(embedded_run: Path, 
         assert row["id"].split()[1].encode() in row["request"]
         assert row["price_kind"] == ((AT_MOST if row["first_price"] else EXACT) if row["won"] else ABOVE)
         if row["won"]:
-            assert row["offered_ns"] <= row["told_ns"] <= row["shown_ns"] <= row["recorded_ns"]
+            assert row["offered_ns"] <= row["shown_ns"] <= row["recorded_ns"]
+            assert row["offered_ns"] <= row["told_ns"] <= row["recorded_ns"]
     clicked = [row for row in rows if row["clicked"]]
-    assert all(row["shown_ns"] <= row["clicked_ns"] for row in clicked)
+    assert clicked
+    assert all(row["offered_ns"] < row["clicked_ns"] <= row["recorded_ns"] for row in clicked)
     name = max(done.campaigns, key=lambda each: done.campaigns[each].won)
     found = load_auctions(done.table, name)
     assert (found.worth_nanos > 0).all()
