@@ -28,6 +28,7 @@ _LEFT_OUT = {
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of the simulator."""
+    from simulator.estimate.commands import estimate
     from simulator.faults.commands import faults
     from simulator.history.commands import history
     from simulator.quality.commands import quality
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
     app.command()(parity)
     app.command()(export)
     app.command()(history)
+    app.command()(estimate)
     app.command()(faults)
     app.command()(quality)
 
