@@ -49,7 +49,7 @@ class HistoryWriter:
         """Adds one row, in the order of time."""
         self._rows.append(row)
         if len(self._rows) >= GROUP_ROWS:
-            self._flush()
+            self.flush()
 
     def add_table(self, table: pa.Table) -> None:
         """Adds a table of `SCHEMA`, in the order of time.
@@ -57,11 +57,12 @@ class HistoryWriter:
         Raises:
             InputError: a row breaks a rule of the schema.
         """
-        self._flush()
+        self.flush()
         for begin in range(0, table.num_rows, GROUP_ROWS):
             self._write(table.slice(begin, GROUP_ROWS))
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Writes the rows that wait, so that `tally` counts them."""
         if self._rows:
             columns = zip(*self._rows, strict=True)
             arrays = [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)]
@@ -84,7 +85,7 @@ class HistoryWriter:
         """Finishes the file, or removes what there is of it."""
         try:
             if kind is None:
-                self._flush()
+                self.flush()
         except BaseException as own:
             self._file.__exit__(type(own), own, own.__traceback__)
             raise
