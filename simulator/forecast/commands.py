@@ -69,7 +69,7 @@ def forecast(
     """
     import msgspec
 
-    from bidder.cli.sample import instant_of
+    from bidder.zones import instant_of
     from simulator.forecast import asked as reading
     from simulator.forecast import flight as flights
     from simulator.forecast.backtest import DAY_NS
