@@ -59,6 +59,7 @@ from bidder.core.messages import (
     SliceReport,
     Trip,
 )
+from bidder.core.shards import WHOLE, Shard
 from bidder.core.tally import (
     AccountReport,
     CampaignBook,
@@ -85,6 +86,7 @@ class Bank:
         state: what was kept; empty at the very first start. Starting is recovering.
         advertisers: by id those that are stated; another has no limits, and days of UTC.
         brakes: what is stopped, and what was let go.
+        guard: of the process, where it holds several shards. shard: which of them this one is.
 
     Raises:
         InvariantError: by every method, where the books stop adding up; the process must stop.
@@ -97,6 +99,9 @@ class Bank:
         state: BankState | None = None,
         advertisers: Mapping[str, Advertiser] | None = None,
         brakes: Iterable[Brake] = (),
+        *,
+        guard: Guard | None = None,
+        shard: Shard = WHOLE,
     ) -> None:
         state = state or BankState()
         self.rules = rules
@@ -113,7 +118,8 @@ class Bank:
             self._attribution.remember(booking)
         self._leasing = Leasing(rules, self._chart.offered, state.seats)
         self._lateness = Lateness(rules, state.lateness)
-        self._guard = Guard(rules.brakes, self._chart.lines)
+        self._guard = guard or Guard(rules.brakes)
+        self._watch = self._guard.watch(shard, self._chart.lines)
         self._guard.take(brakes)
         self._draft = Draft()
         self.check()
@@ -141,7 +147,8 @@ class Bank:
                     self._attribute(booking)
             else:
                 self._leasing.take(message, now_ns, self._draft, epochs or {})
-                self._guard.report(message, self._advertiser_of)
+                self._watch.report(message, self._advertiser_of)
+                self._guard.reported(message.trips)
         return self._close()
 
     def new_starts(self, reports: Iterable[SliceReport]) -> list[SliceReport]:
@@ -165,7 +172,10 @@ class Bank:
         return self._close()
 
     def tripped(self, now_ns: int) -> list[Trip]:
-        """What must be stopped because it spends too fast, by what was booked and by what seats reported."""
+        """What must be stopped because it spends too fast, by what was booked and by what seats reported.
+
+        Of all shards that the process holds, each name once.
+        """
         return self._guard.tripped(now_ns)
 
     def tick(self, now_ns: int, seen_until_ns: int | None = None, *, free: bool = True) -> Effects:
@@ -304,7 +314,7 @@ class Bank:
         late_nanos = notice.cost_nanos if late or any(uncovered) else 0
         self._lateness.book(book.advertiser, bid_at_ns, notice.cost_nanos, late_nanos, self._draft)
         own = (notice.campaign_id, _line_item(notice), book.advertiser)
-        self._guard.spend(own, notice.cost_nanos, bid_at_ns)
+        self._watch.spend(own, notice.cost_nanos, bid_at_ns)
         tally = book.tally(_line_item(notice))
         tally.spend(notice.cost_nanos, late=late)
         tally.wins += not self._bids.won(notice.bid_id)
@@ -314,9 +324,10 @@ class Bank:
         self._settle(notice, SettlementKind.POSTED, notice.cost_nanos)
         return None
 
-    def _advertiser_of(self, campaign_id: str) -> str:
+    def _advertiser_of(self, campaign_id: str) -> str | None:
+        """Empty where a campaign's advertiser is not known any more, None where the campaign is not this bank's."""
         book = self._books.get(campaign_id)
-        return book.advertiser if book is not None else ""
+        return book.advertiser if book is not None else None
 
     def _charges(self, notice: Notice, now_ns: int) -> list[tuple[Account, int]]:
         """The accounts that a money event is booked on, the campaign's own first, with what each is charged."""

@@ -22,6 +22,7 @@ from bidder.core.bankrules import HOUR_NS, BankRules
 from bidder.core.bookings import Rows
 from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.effects import Effects
+from bidder.core.guard import Guard
 from bidder.core.messages import (
     BRAKE_KEY,
     CAMPAIGNS,
@@ -152,6 +153,7 @@ class BankService:
         now_ns: int,
         shard: Shard = WHOLE,
         stated: Stated | None = None,
+        guard: Guard | None = None,
     ) -> "BankService":
         """Claims the shard and rebuilds the bank from the books: a first start, one after a crash, a takeover alike.
 
@@ -161,6 +163,7 @@ class BankService:
             now_ns: the time.
             shard: which; by default all of the books.
             stated: the campaigns, where they were read already, but for nothing that changed since.
+            guard: of all shards of this process, where it may hold several.
         """
         books, campaigns, brakes = Books(database, shard), CampaignStore(database), BrakeStore(database)
         books.claim()
@@ -168,7 +171,7 @@ class BankService:
         state = books.load(now_ns, _whose(stated.campaigns.values()))
         ours = {each.id: each for each in stated.campaigns.values() if shard.owns(each.advertiser)}
         advertisers = {own_id: each for own_id, each in stated.advertisers.items() if shard.owns(own_id)}
-        bank = Bank(rules, ours, state, advertisers, brakes.all().values())
+        bank = Bank(rules, ours, state, advertisers, brakes.all().values(), guard=guard, shard=shard)
         return cls(bank, books, (campaigns, brakes), stated, now_ns, shard)
 
     def restate(self, now_ns: int) -> list[Outbound]:
