@@ -11,15 +11,17 @@ what was not written is read again. `BankService` is plain calls, so that a simu
 time; `runtime.bank_loop` drives it, or the services of several shards (`runtime.bank_shards`), on an event loop.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from bidder.config import Config
+from bidder.core.attribution import longest_windows
 from bidder.core.bank import Bank, CampaignReport
 from bidder.core.bankrules import HOUR_NS, BankRules
-from bidder.core.bookings import Rows
+from bidder.core.bookings import Rows, Since
+from bidder.core.brakes import WINDOW_S
 from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.effects import Effects
 from bidder.core.guard import Guard
@@ -168,8 +170,9 @@ class BankService:
         books, campaigns, brakes = Books(database, shard), CampaignStore(database), BrakeStore(database)
         books.claim()
         stated = stated or Stated.read(campaigns)
-        state = books.load(now_ns, _whose(stated.campaigns.values()))
         ours = {each.id: each for each in stated.campaigns.values() if shard.owns(each.advertiser)}
+        since = since_of(rules, ours.values(), now_ns)
+        state = books.load(now_ns, _whose(stated.campaigns.values()), since)
         advertisers = {own_id: each for own_id, each in stated.advertisers.items() if shard.owns(own_id)}
         bank = Bank(rules, ours, state, advertisers, brakes.all().values(), guard=guard, shard=shard)
         return cls(bank, books, (campaigns, brakes), stated, now_ns, shard)
@@ -213,6 +216,7 @@ class BankService:
                 (before if known else new).append(record)
             ends[place] = max(ends.get(place, 0), message.offset + 1)
         epochs = self._epochs(before + new)
+        self._recall(self.bank.forgotten(before + new, now_ns), now_ns)
         steps = [self.bank.apply(before, now_ns, redelivered=True, epochs=epochs)] if before else []
         steps.append(self.bank.apply(new, now_ns, epochs=epochs))
         if malformed:
@@ -244,6 +248,7 @@ class BankService:
         changes = [change for change in since if self._ours(change)]
         steps = [self.bank.adopt([*brakes, *changes])] if brakes or changes else []
         seen_ns = now_ns if seen_until_ns is None else seen_until_ns
+        self._recall(self.bank.forgotten_waiting(now_ns, seen_ns), now_ns)
         steps.append(self.bank.tick(now_ns, seen_ns, free=now_ns >= self._hold_until_ns))
         rows, letters = _rows(steps), _letters(steps)
         if rows or letters or (now_ns >= self._keep_place_ns and self._moved()):
@@ -332,6 +337,11 @@ class BankService:
         starts = [Start(each.seat, each.start_id, each.epoch == 0) for each in new]
         return self._books.number(starts) if starts else {}
 
+    def _recall(self, bid_ids: Collection[str], now_ns: int) -> None:
+        """Tells the bank what the books have of bids that it remembers no more."""
+        if bid_ids:
+            self.bank.recall(bid_ids, self._books.past(bid_ids), now_ns)
+
     def _moved(self) -> dict[tuple[str, int], tuple[int, int]]:
         """By place, from where to where was read since the last write."""
         kept = self._kept
@@ -364,6 +374,19 @@ def _whose(campaigns: Iterable[Campaign]) -> dict[str, str]:
         whose[campaign.id] = campaign.advertiser
         whose.update({f"l/{item.id}": campaign.advertiser for item in campaign.line_items})
     return whose
+
+
+def since_of(rules: BankRules, campaigns: Iterable[Campaign], now_ns: int) -> Since:
+    """From when on a bank that starts now wants to know of bids."""
+    longest = longest_windows(campaigns)
+    back_ns = (
+        rules.remember_ns,
+        rules.touch_ns(longest.view_ns),
+        rules.touch_ns(longest.click_ns),
+        WINDOW_S * NS_PER_SECOND,
+        rules.longest_reservation_ns + rules.keep_ns,
+    )
+    return Since(*(max(0, now_ns - each) for each in back_ns))
 
 
 def _rows(steps: Sequence[Effects]) -> list[Rows]:

@@ -20,12 +20,14 @@ from bidder.core.bookings import (
     Booking,
     CreativeRow,
     GrantRow,
+    Had,
     HeldRow,
     LateRow,
     OrderRow,
     RefusalRow,
     Rows,
     SeatRow,
+    Since,
     TallyRow,
     UnattributedRow,
 )
@@ -34,7 +36,7 @@ from bidder.core.shards import WHOLE, Shard
 from bidder.errors import DependencyError, InvariantError
 from bidder.store.database import Database
 from bidder.store.driver import RowRefused, Session
-from bidder.store.loading import load_state, select
+from bidder.store.loading import load_state, past_of, select
 
 
 class BooksTaken(DependencyError):
@@ -125,19 +127,28 @@ class Books:
         with self._database.reading() as session:
             return _owner(session, self._shard.number) == self._owner
 
-    def load(self, now_ns: int, advertisers: Mapping[str, str] | None = None) -> BankState:
+    def load(
+        self, now_ns: int, advertisers: Mapping[str, str] | None = None, since: Since | None = None
+    ) -> BankState:
         """All that a bank is rebuilt from, of its shard.
 
-        Accounts only while something may be booked on them, bookings while a repeat of them may be taken.
+        Accounts only while something may be booked on them, orders while a repeat of them may be taken.
 
         Args:
             now_ns: the time.
             advertisers: whose each campaign and line item is, see `store.loading`; needed for a part.
+            since: of bids made from when on what of their bookings; by default all of all.
         """
         with self._database.reading() as session:
-            state = load_state(session, self._shard, now_ns, advertisers or {})
+            state = load_state(session, self._shard, now_ns, advertisers or {}, since or Since())
         self._unknown = {row.rule: row.times for row in state.refusals if not row.campaign_id}
         return state
+
+    def past(self, bid_ids: Iterable[str]) -> list[Had]:
+        """What was booked of bids, however long ago."""
+        ids = sorted(bid_ids)
+        with self._database.reading() as session:
+            return list(past_of(session, ids))
 
     def number(self, starts: Iterable[Start]) -> dict[tuple[str, str], int]:
         """The epoch of each start, by (seat, start), the same for every bank; one that nobody heard of gets the next.

@@ -170,7 +170,8 @@ def test_more_partitions_than_at_the_start_end_the_bank(database: Database) -> N
 def test_a_shard_has_its_advertisers_rows_and_no_others(database: Database) -> None:
     both = ShardedBank(database, RULES, OF)
     both.assign(BOTH, 0)
-    both.on_messages([*wire(0, bill(0)), *wire(1, bill(1, "b-2"), bill(1, "b-3"))], 10 * S)
+    bills = bill(0, user=7), bill(1, "b-2", user=7), bill(1, "b-3", user=7)
+    both.on_messages([*wire(0, *bills[:1]), *wire(1, *bills[1:])], 10 * S)
     both.on_messages(wire(0, ask(), topic=SLICES), 10 * S)
     both.on_tick(10 * S)
     whose = {"c0": ONE, "c1": OTHER}
@@ -178,7 +179,7 @@ def test_a_shard_has_its_advertisers_rows_and_no_others(database: Database) -> N
         state = Books(database, Shard(number, OF)).load(10 * S, whose)
         assert {row.account_id for row in state.accounts} == {f"c{number}", f"a/{own}/money"}
         assert {row.account_id for row in state.grants} == {f"c{number}", f"a/{own}/money"}
-        assert {row.advertiser_id for row in state.bookings} == {own}
+        assert {row.advertiser_id for row in state.touches} == {own}
         assert {row.campaign_id for row in state.tallies} == {f"c{number}"}
         assert len(list(state.bookings)) == 1 + number
     assert len(list(Books(database, WHOLE).load(10 * S).bookings)) == 3
