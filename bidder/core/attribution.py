@@ -128,6 +128,11 @@ class Attribution:
         return len(self._held)
 
     @property
+    def touches(self) -> int:
+        """Touches kept."""
+        return len(self._touches)
+
+    @property
     def forgotten(self) -> int:
         """Touches that gave way to newer ones before their time."""
         return self._touches.forgotten

@@ -179,6 +179,10 @@ class Bank:
         """Takes all that the books have of bids: of some of them it may be nothing."""
         self._bids.recall(bid_ids, past, now_ns)
 
+    def remembered(self) -> tuple[int, int]:
+        """How many bids and touches it has in memory."""
+        return len(self._bids), self._attribution.touches
+
     def new_starts(self, reports: Iterable[SliceReport]) -> list[SliceReport]:
         """Those of reports whose start was not heard of before."""
         return [report for report in reports if not self._leasing.knows(report)]

@@ -172,9 +172,10 @@ class BankService:
         stated = stated or Stated.read(campaigns)
         ours = {each.id: each for each in stated.campaigns.values() if shard.owns(each.advertiser)}
         since = since_of(rules, ours.values(), now_ns)
-        state = books.load(now_ns, _whose(stated.campaigns.values()), since)
         advertisers = {own_id: each for own_id, each in stated.advertisers.items() if shard.owns(own_id)}
-        bank = Bank(rules, ours, state, advertisers, brakes.all().values(), guard=guard, shard=shard)
+        stopped = brakes.all().values()
+        with books.loading(now_ns, _whose(stated.campaigns.values()), since) as state:
+            bank = Bank(rules, ours, state, advertisers, stopped, guard=guard, shard=shard)
         return cls(bank, books, (campaigns, brakes), stated, now_ns, shard)
 
     def restate(self, now_ns: int) -> list[Outbound]:

@@ -9,7 +9,8 @@ three: the epochs of seats, numbered here for all; the notices of campaigns that
 and the offsets of `slices`, which every shard reads for itself.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import msgspec
@@ -127,10 +128,11 @@ class Books:
         with self._database.reading() as session:
             return _owner(session, self._shard.number) == self._owner
 
-    def load(
+    @contextmanager
+    def loading(
         self, now_ns: int, advertisers: Mapping[str, str] | None = None, since: Since | None = None
-    ) -> BankState:
-        """All that a bank is rebuilt from, of its shard.
+    ) -> Iterator[BankState]:
+        """All that a bank is rebuilt from, of its shard; to be taken within.
 
         Accounts only while something may be booked on them, orders while a repeat of them may be taken.
 
@@ -141,8 +143,17 @@ class Books:
         """
         with self._database.reading() as session:
             state = load_state(session, self._shard, now_ns, advertisers or {}, since or Since())
-        self._unknown = {row.rule: row.times for row in state.refusals if not row.campaign_id}
-        return state
+            self._unknown = {row.rule: row.times for row in state.refusals if not row.campaign_id}
+            yield state
+
+    def load(
+        self, now_ns: int, advertisers: Mapping[str, str] | None = None, since: Since | None = None
+    ) -> BankState:
+        """The same at once, bookings in memory too."""
+        with self.loading(now_ns, advertisers, since) as state:
+            return state._replace(
+                bookings=list(state.bookings), touches=list(state.touches), spent=list(state.spent)
+            )
 
     def past(self, bid_ids: Iterable[str]) -> list[Had]:
         """What was booked of bids, however long ago."""

@@ -8,6 +8,7 @@ written: a setting that was raised since counts for all of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -65,7 +66,8 @@ def load_state(
         shard: whose rows; of unknown campaigns the counts are the first shard's.
         now_ns: accounts only where something may still be booked on them, orders where a repeat may be taken.
         advertisers: by id of campaign, and by `l/` and the id of a line item, whose it is.
-        since: of bids made from when on what of their bookings.
+        since: of bids made from when on what of their bookings. These are read while they are taken, one kind after
+            the other in the order of `BankState`, and only as long as the session lasts: they may be millions.
     """
     open_accounts = session.execute(
         # The first is for the index: nothing is kept for less long than until its end.
@@ -102,12 +104,12 @@ def load_state(
             SeatRow(*row)
             for row in session.execute("SELECT seat, epoch, start_id FROM epochs ORDER BY seat, epoch")
         ],
-        bookings=list(bookings.of(Had, since.bids_ns)),
-        touches=[
-            *bookings.of(Touched, since.seen_ns, f"AND kind IN ({_BILLING}, {_SEEN}) AND user_key <> ''"),
-            *bookings.of(Touched, since.clicked_ns, f"AND kind = {_CLICK} AND user_key <> ''"),
-        ],
-        spent=list(bookings.of(Spent, since.spent_ns, "AND amount_nanos > 0")) if since.spent_ns else (),
+        bookings=bookings.of(Had, since.bids_ns),
+        touches=chain(
+            bookings.of(Touched, since.seen_ns, f"AND kind IN ({_BILLING}, {_SEEN}) AND user_key <> ''"),
+            bookings.of(Touched, since.clicked_ns, f"AND kind = {_CLICK} AND user_key <> ''"),
+        ),
+        spent=bookings.of(Spent, since.spent_ns, "AND amount_nanos > 0") if since.spent_ns else (),
         orders=[
             row
             for row in map(

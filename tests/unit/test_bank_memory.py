@@ -85,7 +85,7 @@ def test_a_bank_that_runs_on_asks_the_books_as_one_that_starts_does(database: Da
     hear(service, BEGIN_NS + 2 * S, of_bid(BILLING), of_bid(CLICK, at_ns=BEGIN_NS + 5 * S))
     for hour in range(24 * 5):
         service.on_tick(BEGIN_NS + hour * HOUR_NS)
-    assert len(service.bank._bids) == 0
+    assert service.bank.remembered()[0] == 0
     now_ns = BEGIN_NS + 5 * DAY_NS
     sale = of_bid(CONVERSION, at_ns=now_ns, event_id="e-1", value_nanos=S)
     hear(service, now_ns, of_bid(BILLING), sale, sale)
@@ -111,7 +111,7 @@ def test_a_conversion_of_a_user_counts_for_a_click_of_weeks_ago(database: Databa
     if restart:
         service = BankService.open(database, RULES, now_ns)
     service.on_tick(now_ns)
-    assert len(service.bank._bids) == 0
+    assert service.bank.remembered()[0] == 0
     hear(service, now_ns, order(1, now_ns))
     # One that waits finds an old bid too, by a tick.
     waits = order(2, now_ns, users=(key_text(USER + 1),))
@@ -130,7 +130,7 @@ def test_an_impression_is_kept_for_its_window_and_the_time_of_late_events(databa
         again = BankService.open(database, RULES, now_ns)
         for one in (service, again):
             one.bank.tick(now_ns)
-            assert len(one.bank._attribution._touches) == times
+            assert one.bank.remembered()[1] == times
     told_late = order(1, BEGIN_NS + DAY_NS, arrived_ns=last_ns)
     hear(BankService.open(database, RULES, last_ns), last_ns, told_late)
     assert BankService.open(database, RULES, last_ns).report()[0].view_conversions == 1
