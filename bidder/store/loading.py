@@ -45,6 +45,11 @@ _BILLING, _SEEN, _CLICK = int(NoticeKind.BILLING), int(NoticeKind.IMPRESSION), i
 _UNWRITTEN = """
     SELECT account_id FROM grants
     WHERE NOT EXISTS (SELECT 1 FROM accounts WHERE accounts.account_id = grants.account_id)"""
+_LAST_STARTS = """
+    SELECT seat, epoch, start_id FROM epochs
+    WHERE epoch > (SELECT max(epoch) FROM epochs AS latest WHERE latest.seat = epochs.seat) - 16
+    ORDER BY seat, epoch"""
+"""As many as `core.leasing` remembers; where a start comes that it does not know, the books are asked."""
 _EVERY_ADVERTISER = """
     WITH RECURSIVE whose (id) AS (
         SELECT min(advertiser_id) FROM bookings
@@ -86,6 +91,7 @@ def load_state(
         return [row for row in rows if shard.of == 1 or row.campaign_id in ours]
 
     bookings = _Bookings(session, shard, advertisers)
+    known_user = f"AND user_key <> '' AND keep_until_ns >= {int(now_ns)}"
     return BankState(
         accounts=accounts,
         tallies=own(map(TallyRow._make, session.execute(select("tallies", TallyRow)))),
@@ -100,14 +106,11 @@ def load_state(
             for row in map(GrantRow._make, session.execute(select("grants", GrantRow)))
             if row.account_id in known or row.account_id in unwritten
         ],
-        seats=[
-            SeatRow(*row)
-            for row in session.execute("SELECT seat, epoch, start_id FROM epochs ORDER BY seat, epoch")
-        ],
+        seats=[SeatRow(*row) for row in session.execute(_LAST_STARTS)],
         bookings=bookings.of(Had, since.bids_ns),
         touches=chain(
-            bookings.of(Touched, since.seen_ns, f"AND kind IN ({_BILLING}, {_SEEN}) AND user_key <> ''"),
-            bookings.of(Touched, since.clicked_ns, f"AND kind = {_CLICK} AND user_key <> ''"),
+            bookings.of(Touched, since.seen_ns, f"AND kind IN ({_BILLING}, {_SEEN}) {known_user}"),
+            bookings.of(Touched, since.clicked_ns, f"AND kind = {_CLICK} {known_user}"),
         ),
         spent=bookings.of(Spent, since.spent_ns, "AND amount_nanos > 0") if since.spent_ns else (),
         orders=[
