@@ -118,7 +118,9 @@ class BankService:
         stores: where campaigns and brakes change.
         stated: the campaigns that the bank was built with, those of other shards among them.
         now_ns: the time of the start; for one lease from then nothing is freed, so that notices that came
-            while no bank ran are read first.
+            while no bank ran are read first. After the number of shards changed nothing is for `BankRules.stray_ns`,
+            and no seat is told up to when all was heard: a notice may wait in the partition of another shard, and is
+            sent on from there.
         shard: whose advertisers are the bank's.
     """
 
@@ -141,6 +143,10 @@ class BankService:
         self._kept = dict(self._offsets)
         self._keep_place_ns = now_ns
         self._hold_until_ns = now_ns + bank.rules.lease_ns
+        shared_ns, self._word_until_ns = books.shared_ns(), 0
+        if shared_ns is not None:
+            self._word_until_ns = shared_ns + bank.rules.stray_ns
+            self._hold_until_ns = max(self._hold_until_ns, self._word_until_ns)
         self._read: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
         self._posted, _ = books.outbox()
         self._sent = 0
@@ -168,7 +174,7 @@ class BankService:
             guard: of all shards of this process, where it may hold several.
         """
         books, campaigns, brakes = Books(database, shard), CampaignStore(database), BrakeStore(database)
-        books.claim()
+        books.claim(now_ns)
         stated = stated or Stated.read(campaigns)
         ours = {each.id: each for each in stated.campaigns.values() if shard.owns(each.advertiser)}
         since = since_of(rules, ours.values(), now_ns)
@@ -262,7 +268,7 @@ class BankService:
             self._version = since[-1].version
         told = [_change_message(change) for change in (*brakes, *changes)]
         told += [_lease_message(lease) for step in steps for lease in step.leases]
-        if not self._untold and not letters:
+        if not self._untold and not letters and now_ns >= self._word_until_ns:
             # Behind what was acknowledged, in the same partition: a seat hears no mark before what it is about.
             for mark in self.bank.marks(now_ns, seen_ns):
                 ours = msgspec.structs.replace(mark, shard=self.shard.number, shards=self.shard.of)

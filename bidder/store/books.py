@@ -104,24 +104,38 @@ class Books:
         self._owner = 0
         self._unknown: dict[str, int] = {}
 
-    def claim(self) -> int:
+    def claim(self, now_ns: int = 0) -> int:
         """Makes this the bank that may write of its shard, and all before it unable to; returns its number.
 
-        Where the books were last shared out among another number of shards, it makes all of those unable to.
+        Where the books were last shared out among another number of shards, it makes all of those unable to, and
+        notes the time: see `shared_ns`.
         """
+        of = self._shard.of
         with self._database.transaction("claim") as session:
             shared = session.execute(
-                "UPDATE numbers SET value = ? WHERE name = 'bank_shards' AND value <> ?",
-                (self._shard.of,) * 2,
+                "UPDATE numbers SET value = ? WHERE name = 'bank_shards' AND value <> ?", (of, of)
             )
             if shared.rowcount:
                 session.execute("UPDATE owners SET epoch = epoch + 1")
+                # At the very first start nothing waits anywhere.
+                if session.execute("SELECT 1 FROM offsets LIMIT 1").fetchone() is not None:
+                    session.execute(
+                        """INSERT INTO numbers (name, value) VALUES ('bank_shards_ns', ?)
+                           ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
+                        (now_ns,),
+                    )
             (self._owner,) = session.execute(
                 """INSERT INTO owners (shard, epoch) VALUES (?, 1)
                    ON CONFLICT (shard) DO UPDATE SET epoch = owners.epoch + 1 RETURNING epoch""",
                 (self._shard.number,),
             ).fetchone()
         return self._owner
+
+    def shared_ns(self) -> int | None:
+        """When the books were last shared out among another number of shards; None where they never were."""
+        with self._database.reading() as session:
+            row = session.execute("SELECT value FROM numbers WHERE name = 'bank_shards_ns'").fetchone()
+        return None if row is None else int(row[0])
 
     def owns(self) -> bool:
         """Whether no other bank has claimed the shard since."""

@@ -238,6 +238,35 @@ def test_a_notice_astray_is_sent_on_to_its_shard(database: Database) -> None:
     assert spend(database) == 2_000_000
 
 
+def test_a_billing_that_waits_in_another_shards_partition_is_covered_after_the_number_of_shards_changed(
+    database: Database, beside: Database
+) -> None:
+    """Else its own shard frees the money before the other sends it on, and tells the seat that all was heard."""
+    whole = BankService.open(database, RULES, 0)
+    whole.on_messages(wire(0, ask(), topic=SLICES), 0)
+    assert {lease.bid_until_ns for lease in leases(whole.on_tick(0))} == {30 * S}
+    waits = bill(1, at_ns=25 * S, bid_at_ns=20 * S, liable_until_ns=80 * S)  # in partition 0, of before
+    first, second = ShardedBank(database, RULES, OF), ShardedBank(beside, RULES, OF)
+    second.assign(frozenset({1}), 35 * S)
+    first.assign(frozenset({0}), 36 * S)
+    report = used(0, 2_000_000, seq=1, at_ns=96 * S)
+    second.on_messages(wire(0, report, topic=SLICES, first=1), 96 * S)
+    out = second.on_tick(96 * S)  # nothing of that grant could come in time, were all of it in its partition
+    assert told(out, SETTLEMENTS) == []
+    (sent_on,) = first.on_messages(wire(0, waits), 97 * S)
+    second.on_messages([Message(NOTICES, 1, 0, None, sent_on.value, 0)], 98 * S)
+    (report_of,) = second.report()
+    assert (report_of.spend_nanos, report_of.uncovered_nanos) == (2_000_000, 0)
+    second.published()
+    second.on_messages(wire(0, used(2_000_000, 0, seq=2, at_ns=101 * S), topic=SLICES, first=2), 101 * S)
+    assert told(second.on_tick(101 * S), SETTLEMENTS) != [], "the word is given again"
+
+
+def test_the_first_start_holds_nothing_back(database: Database) -> None:
+    ShardedBank(database, RULES, OF).assign(BOTH, 0)
+    assert Books(database, Shard(0, OF)).shared_ns() is None
+
+
 # What all of them agree on
 
 
