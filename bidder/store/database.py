@@ -305,6 +305,15 @@ MIGRATIONS = (
             "ALTER TABLE places RENAME TO offsets",
         ),
     ),
+    Migration(
+        10,
+        "bookings by the time of their bids",
+        (
+            # What a bank that starts reads of them, see `store.loading`.
+            "CREATE INDEX bookings_by_bid ON bookings (advertiser_id, bid_at_ns)",
+            "CREATE INDEX clicks_by_bid ON bookings (advertiser_id, bid_at_ns) WHERE kind = 5",
+        ),
+    ),
 )
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from bidder.cli.main import build_app
 from bidder.core.bankrules import BankRules
+from bidder.core.campaigns import Campaign, Pacing
 from bidder.core.engine import Engine
 from bidder.core.messages import (
     BID_REQUESTS,
@@ -144,9 +145,15 @@ def fast_settings() -> tuple[BankRules, Any]:
     )
 
 
+def unpaced() -> Campaign:
+    """A campaign that pacing does not hold back, with the limit that the breaker makes of its budget."""
+    return make.campaign(pacing=Pacing.ASAP, max_nanos_per_minute=9_000_000)
+
+
 def test_what_a_seats_breaker_finds_is_written_and_told_to_all(database: Database) -> None:
     """Each bid sets 2 thousandths of a unit aside, of which 9 are allowed in a minute."""
     rules, settings = fast_settings()
+    CampaignStore(database).put([unpaced()], at_ns=0)
     world = World(database, rules, settings)
     world.run(2)
     assert world.reasons[-1][1] == Reason.TRIPPED
@@ -162,6 +169,7 @@ def test_what_a_seats_breaker_finds_is_written_and_told_to_all(database: Databas
 
 def test_a_trip_resets_itself_and_a_go_ends_it_at_once(database: Database) -> None:
     rules, settings = fast_settings()
+    CampaignStore(database).put([unpaced()], at_ns=0)
     world = World(database, rules, settings)
     world.run(2)
     tripped_ns = world.last_bid_ns
@@ -263,7 +271,7 @@ def test_a_journal_with_brakes_and_trips_replays(tmp_path: Path) -> None:
     brakes = BrakeSettings(factor=1, floor_bids=1, reserved_ppm=1_000_000, reset_seconds=20)
     settings = msgspec.structs.replace(SETTINGS, brakes=brakes)
     stop = Brake(version=2, name="all", stopped=True, at_ns=0)
-    change = CampaignChange(version=1, campaign_id="c1", campaign=make.campaign())
+    change = CampaignChange(version=1, campaign_id="c1", campaign=unpaced())
     ends = []
     with JournalWriter(tmp_path / "j", _meta(settings)) as journal:
         made = Worker(Engine(settings, make.KEY, None, make.START), journal)
