@@ -30,6 +30,8 @@ LEASE_NS, MARGIN_NS = 3 * S, S
 RESULT_S, BILLING_S = 2.0, 3.0
 ACCEPT_NS, CONVERSION_NS = 15 * S, 400 * S
 MAX_SKEW_NS = 100 * MS
+PROMPT_NS = MARGIN_NS - 2 * MAX_SKEW_NS
+"""So long after a tracker took a notice it must be written to count as of then: clocks differ within the margin."""
 SESSION_NS = 1_500 * MS
 """A process that stands still for longer is thrown out of its groups; below the lease, as Kafka's is."""
 TMAX_MS = 2_000

@@ -23,8 +23,8 @@ class KindSummary(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """All runs.
 
-    `late_share` is late spend by spend; `reserve_short_runs` counts runs in which more came late than stood aside
-    for it at most. `again` has one command for each seed with a violation.
+    `late_share` is late spend by spend; `budgets` are those of which something was spent, `passed` those of them in
+    which late spend passed reserve and limit. `again` has one command for each seed with a violation.
     """
 
     seeds: tuple[int, ...]
@@ -35,7 +35,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     late_wins: int
     late_nanos: int
     late_share: float
-    reserve_short_runs: int
+    budgets: int
+    passed: int
     kinds: tuple[KindSummary, ...]
     again: tuple[str, ...]
     stops: int
@@ -75,7 +76,8 @@ class Report:
             late_wins=sum(run.late_wins for run in runs),
             late_nanos=late_nanos,
             late_share=late_nanos / spend if spend else 0.0,
-            reserve_short_runs=sum(run.late_nanos > run.reserve_nanos for run in runs),
+            budgets=sum(run.budgets for run in runs),
+            passed=sum(run.passed for run in runs),
             kinds=tuple(
                 _kind(kind, faulty, [run for run in runs if (run.kind, run.faulty) == (kind, faulty)])
                 for kind, faulty in sorted({(run.kind, run.faulty) for run in runs})

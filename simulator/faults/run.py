@@ -37,9 +37,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one run.
 
     `faults` are counted by kind, `violations` likewise; `said` holds the first few in words. Spend and what could be
-    spent are nanos; the late part is what came out of its time by the scheduler's clock. `reserve_nanos` is the most
-    that stood aside for it in one budget. `stops` says how often somebody was
-    stopped, `spooled` how many notices a tracker's disk kept. `seconds` are of the processor.
+    spent are nanos; the late part is what came out of its time by the scheduler's clock. `budgets` are those of which
+    something was spent, `passed` those of them in which late spend passed reserve and limit. `stops` says how often
+    somebody was stopped, `spooled` how many notices a tracker's disk kept. `seconds` are of the processor.
     """
 
     seed: int
@@ -52,7 +52,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     feasible_nanos: int
     late_wins: int
     late_nanos: int
-    reserve_nanos: int
+    budgets: int
+    passed: int
     stops: int
     spooled: int
     faults: dict[str, int]
@@ -321,17 +322,17 @@ class Run:
 
     def _spent(self) -> int:
         oracle = self.oracle
-        return sum(oracle.spend_in_time[name] + oracle.spend_late[name] for name in self._campaigns)
+        return sum(oracle.bounds[name].spent for name in self._campaigns)
 
     def _feasible(self) -> int:
         """What could be spent: of a campaign whose impressions are used up, what they cost."""
         oracle, feasible = self.oracle, self.plan.feasible_nanos
         for budget in self.plan.budgets.values():
             if budget.unit is Unit.IMPRESSIONS:
-                used = oracle.spend_in_time[budget.account_id] + oracle.spend_late[budget.account_id]
+                used = oracle.bounds[budget.account_id].spent
                 campaign = budget.account_id.split("/")[1]
                 if used >= LEAST_SPENT * budget.limit:
-                    left = self.plan.budgets[campaign].limit - oracle.spend_in_time[campaign]
+                    left = self.plan.budgets[campaign].limit - oracle.bounds[campaign].in_time
                     feasible -= max(0, left)
         return feasible
 
@@ -348,8 +349,9 @@ class Run:
             spend_nanos=self._spent(),
             feasible_nanos=self._feasible(),
             late_wins=oracle.late_wins,
-            late_nanos=sum(oracle.spend_late[name] for name in names),
-            reserve_nanos=oracle.most_reserve,
+            late_nanos=sum(oracle.bounds[name].late for name in names),
+            budgets=sum(bound.spent > 0 for bound in oracle.bounds.values()),
+            passed=sum(bound.passed for bound in oracle.bounds.values()),
             stops=self._stops,
             spooled=sum(tracker.spooled for tracker in self.trackers),
             faults=dict(sorted(self.counts.items())),

@@ -65,7 +65,7 @@ def test_every_unit_and_time_of_budget_binds_somewhere() -> None:
     """Of the flight, of a day and of impressions: each is nearly used up without being passed."""
     run = Run(scenario(2, AUCTIONS))
     run.play()
-    spent = {name: run.oracle.spend_in_time[name] / limit for name, limit in run.oracle.limits.items()}
+    spent = {name: bound.in_time / bound.allowed for name, bound in run.oracle.bounds.items()}
     assert max(spent.values()) <= 1
     (first_day,) = (share for name, share in spent.items() if name.startswith("c/c3/money/d") and share > 0.9)
     assert first_day > LEAST_SPENT
