@@ -9,6 +9,7 @@ the limit itself. A limit counts from when the bank took it, since it hears of i
 """
 
 from collections.abc import Iterator
+from math import comb
 from typing import NamedTuple
 
 from bidder.core.bankrules import BankRules
@@ -17,6 +18,20 @@ from bidder.core.messages import ONE_IMPRESSION
 from bidder.core.tally import AccountReport
 
 _MILLION = 1_000_000
+_ALPHA = 0.001
+
+
+def tolerated(judged: int, quantile_ppm: int) -> int:
+    """Of so many budgets, how many late spend may pass, where each is kept at a quantile.
+
+    The least number that more fail than with a probability of at most one in a thousand (binomial).
+    """
+    fails = 1 - quantile_ppm / _MILLION
+    below, most = 0.0, -1
+    while below < 1 - _ALPHA:
+        most += 1
+        below += comb(judged, most) * fails**most * (1 - fails) ** (judged - most)
+    return most
 
 
 class Complaint(NamedTuple):

@@ -1,7 +1,8 @@
 """What one run plays: campaigns, budgets, processes and what goes wrong, all drawn from the seed.
 
 Even seeds are without faults, and their budgets bind: they must be spent. Odd seeds have faults of some kinds, each
-drawn on or off; among both are markets where every bid wins at its full price at the very end of its time.
+drawn on or off; among both are markets where every bid wins at its full price at the very end of its time. Of the
+odd ones those that end in 5 have late notices alone, by a law that the bank has measured.
 """
 
 from typing import NamedTuple
@@ -9,12 +10,14 @@ from typing import NamedTuple
 import msgspec
 
 from bidder.core.bankrules import BankRules
+from bidder.core.bookings import LateRow
 from bidder.core.budgets import Budget, accounts_of, daily_budgets, day_of, standing_budgets
 from bidder.core.campaigns import Advertiser, Budgets, Campaign, Creative, Fee, LineItem, Pacing
 from bidder.core.messages import ALL, NoticeKind
 from bidder.core.settings import EngineSettings, ExchangeRules, UserSettings
 from bidder.core.traffic import TrafficRules
 from simulator.faults.dice import Dice
+from simulator.faults.history import drawn_rates, history
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -37,6 +40,8 @@ SESSION_NS = 1_500 * MS
 TMAX_MS = 2_000
 _SHARE_WITH_FAULTS = 0.4
 _MANY_AUCTIONS = 5_000
+_MEASURED = 5
+"""Last digit of the seeds with a history."""
 DISCREPANCY_PPM = 20_000
 EXCHANGES = {
     "early": ExchangeRules(money_event="win", discrepancy_ppm=DISCREPANCY_PPM),
@@ -132,6 +137,8 @@ class Scenario(NamedTuple):
         spooled: whether trackers keep notices on their disks while the broker is away. exchanges: who offers.
         lines: line items, each with its campaign and what it is itself. budgets: by id, those of a day among them.
         feasible_nanos: what can be spent of all of them together. stops: of what, and when.
+        history: what the bank has measured of late spend before; where there is some, nothing goes wrong but by the
+            law that made it, and the reserve must hold at its quantile.
     """
 
     seed: int
@@ -153,6 +160,7 @@ class Scenario(NamedTuple):
     budgets: dict[str, Budget]
     feasible_nanos: int
     faults: Faults
+    history: tuple[LateRow, ...] = ()
 
     @property
     def start_ns(self) -> int:
@@ -237,6 +245,7 @@ def scenario(seed: int, auctions: int, faults: Faults | None = None, kind: str |
     """
     dice = Dice(seed, "plan")
     faulty = seed % 2 == 1 if faults is None else faults != NO_FAULTS
+    measured = faults is None and seed % 10 == _MEASURED
     kind = kind or KINDS[seed // 2 % len(KINDS)]
     # Few auctions make small budgets, of which a bid at each seat may stay unspent.
     seats = dice.between(1, 4) if auctions >= _MANY_AUCTIONS else dice.between(1, 1 + faulty)
@@ -275,8 +284,20 @@ def scenario(seed: int, auctions: int, faults: Faults | None = None, kind: str |
         lines=lines,
         budgets=budgets,
         feasible_nanos=_feasible(campaigns, of),
-        faults=(_drawn(dice) if faulty else NO_FAULTS) if faults is None else faults,
+        faults=_faults(dice, faulty=faulty, measured=measured) if faults is None else faults,
+        history=_history(more, advertisers, duration_ns) if measured else (),
     )
+
+
+def _faults(dice: Dice, *, faulty: bool, measured: bool) -> Faults:
+    """Those of a seed."""
+    if measured:
+        return NO_FAULTS._replace(**drawn_rates(dice)._asdict())
+    return _drawn(dice) if faulty else NO_FAULTS
+
+
+def _history(dice: Dice, advertisers: tuple[Advertiser, ...], duration_ns: int) -> tuple[LateRow, ...]:
+    return history(dice, [each.id for each in advertisers], NEW_YEAR_NS - duration_ns // 2)
 
 
 def _stops(dice: Dice, duration_ns: int, *, faulty: bool) -> tuple[Stop, ...]:

@@ -16,6 +16,7 @@ from simulator.faults.bidders import Bidder
 from simulator.faults.broker import Broker
 from simulator.faults.dice import Dice
 from simulator.faults.disk import Disk
+from simulator.faults.history import keep
 from simulator.faults.machines import Machine
 from simulator.faults.market import Market
 from simulator.faults.oracle import Broken, Oracle, Violation, watching
@@ -37,9 +38,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one run.
 
     `faults` are counted by kind, `violations` likewise; `said` holds the first few in words. Spend and what could be
-    spent are nanos; the late part is what came out of its time by the scheduler's clock. `budgets` are those of which
-    something was spent, `passed` those of them in which late spend passed reserve and limit. `stops` says how often
-    somebody was stopped, `spooled` how many notices a tracker's disk kept. `seconds` are of the processor.
+    spent are nanos; the late part is what came out of its time by the scheduler's clock. `measured`: the bank knew
+    the law by which notices were late. `budgets` are those of which something was spent, `passed` those of them of
+    which more was than is allowed, by late spend alone. `stops` says how often somebody was stopped, `spooled` how
+    many notices a tracker's disk kept. `seconds` are of the processor.
     """
 
     seed: int
@@ -52,6 +54,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     feasible_nanos: int
     late_wins: int
     late_nanos: int
+    measured: bool
     budgets: int
     passed: int
     stops: int
@@ -94,6 +97,7 @@ class Run:
             oracle.heard,
         )
         self.disk = Disk(lambda: scheduler.now_ns < self._disk_down_ns)
+        keep(self.disk, plan.history)
         self._store = CampaignStore(self.disk)
         self._brakes = BrakeStore(self.disk)
         self._rested: set[str] = set()
@@ -350,6 +354,7 @@ class Run:
             feasible_nanos=self._feasible(),
             late_wins=oracle.late_wins,
             late_nanos=sum(oracle.bounds[name].late for name in names),
+            measured=bool(plan.history),
             budgets=sum(bound.spent > 0 for bound in oracle.bounds.values()),
             passed=sum(bound.passed for bound in oracle.bounds.values()),
             stops=self._stops,

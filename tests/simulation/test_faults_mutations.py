@@ -11,10 +11,11 @@ import pytest
 
 from bidder.core.account import Account
 from bidder.core.bank import Bank
-from bidder.core.bankrules import Rule
+from bidder.core.bankrules import BankRules, Rule
 from bidder.core.bidbook import BidBook
 from bidder.core.brakes import Brakes
 from bidder.core.engine import Engine
+from bidder.core.lateness import Lateness
 from bidder.core.leasing import Leasing
 from bidder.core.messages import NOTICES, Lease, Notice, Settlements, encode
 from bidder.core.wallet import Wallet
@@ -26,6 +27,7 @@ from bidder.web.publish import NoticePublisher
 from bidder.web.rules import Amounts
 from bidder.web.spool import Spool
 from simulator.faults.plan import NO_FAULTS, Faults, S, scenario
+from simulator.faults.report import Report
 from simulator.faults.run import Outcome, play
 
 AUCTIONS = 1_000
@@ -284,3 +286,19 @@ def test_a_mistake_in_the_code_is_found(case: Case, monkeypatch: Patch) -> None:
 def test_the_same_run_without_the_mistake_finds_nothing(case: Case) -> None:
     outcome = sound(case.seed, case.kind, case.faults)
     assert outcome.violations == {}, outcome.said
+
+
+def test_a_share_that_is_not_measured_is_found_over_seeds(monkeypatch: Patch) -> None:
+    """One budget that late spend passed proves nothing, many do: of runs whose law of late notices the bank knew."""
+    assert "late_reserve" not in measured().summary().violations
+    monkeypatch.setattr(Lateness, "_measured", lambda self: BankRules().late_floor_ppm)
+    report = measured()
+    assert report.summary().judged_passed > report.summary().tolerated
+    assert report.violations >= report.summary().violations["late_reserve"] > 0
+
+
+def measured() -> Report:
+    report = Report()
+    for seed in (25, 35, 45, 65, 75):
+        report.add(play(scenario(seed, AUCTIONS)))
+    return report
