@@ -272,6 +272,7 @@ class Bank:
 
     def _taken(self, book: CampaignBook, notice: Notice, now_ns: int) -> Rule | None:
         """Does what a notice says that no rule of the bid book refuses; the rule that refuses it all the same."""
+        self._bids.look(notice)
         if notice.kind is notice.money:
             return self._post(book, notice, now_ns)
         if notice.kind is NoticeKind.CONVERSION:
@@ -300,8 +301,10 @@ class Bank:
             else:
                 self._draft.move(account, grant)
         bid_at_ns = _bid_at_ns(notice)
-        # Late spend counts whole, though a grant of the moment may still cover it: at a budget's end none does.
-        late_nanos = notice.cost_nanos if late or any(uncovered) else 0
+        # Late spend counts whole, though a grant of the moment may still cover it: at a budget's end none does. So
+        # does that of a bid that was said to have lost, or not known to have won, when its reservation ended.
+        loose = late or any(uncovered) or self._bids.was_let_go(notice.bid_id)
+        late_nanos = notice.cost_nanos if loose else 0
         self._lateness.book(book.advertiser, bid_at_ns, notice.cost_nanos, late_nanos, self._draft)
         own = (notice.campaign_id, _line_item(notice), book.advertiser)
         self._guard.spend(own, notice.cost_nanos, bid_at_ns)
@@ -372,6 +375,7 @@ class Bank:
     def _void(self, notice: Notice) -> None:
         """A loss leaves no row: voiding twice is voiding once; a win that was heard of, or spend, outweighs it."""
         if not self._bids.won(notice.bid_id):
+            self._bids.let_go(notice)
             self._settle(notice, SettlementKind.VOIDED, 0)
 
     def _show(self, book: CampaignBook, notice: Notice) -> None:

@@ -115,7 +115,8 @@ class Notice(Message, frozen=True, gc=False, tag="notice"):
     same conversion apart from new ones, `order_id` those of one order whichever bid they name. The line item's id is
     empty where it is the campaign's. `bid_at_ns` is when the bid was made, `impressions` what it
     bought in millionths, `partition` that of its request (-1: none), `user` the key of its user (0: not known or not
-    to be kept). `money` is the kind that books the spend of this bid, `fees_nanos` what is owed on top of
+    to be kept). `result_until_ns` is until when its reservation waited to hear that it won (0: not said). `money` is
+    the kind that books the spend of this bid, `fees_nanos` what is owed on top of
     `price_nanos`, and to others than the exchange.
 
     Every field is bounded to what the books can keep: a record outside cannot be read, and is counted, where
@@ -144,6 +145,7 @@ class Notice(Message, frozen=True, gc=False, tag="notice"):
     money: NoticeKind = NoticeKind.BILLING
     fees_nanos: Nanos = 0
     order_id: EventId = ""
+    result_until_ns: Instant = 0
 
     @property
     def key(self) -> bytes:
