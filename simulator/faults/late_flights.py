@@ -8,7 +8,7 @@ reserve. Before the first that is judged the bank knows a history of hours that 
 measures by itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -35,6 +35,8 @@ from simulator.faults.late import (
 )
 from simulator.faults.plan import S
 
+LONG_RULES = msgspec.structs.replace(RULES, late_tail_ns=2 * HOUR_NS)
+"""The tail of late billings must be stated as long as they take: of a long flight only that is left at its end."""
 LEVELS = ("campaign", "line item", "advertiser")
 TIMES = ("flight", "day")
 _DAY_HOURS = 24
@@ -48,6 +50,7 @@ _SPENT_BY_PPM = 960_000
 _ASKS = 6
 _AHEAD = 10**15
 """What does not bind."""
+_MILLION = 1_000_000
 
 
 class Kept(NamedTuple):
@@ -71,25 +74,40 @@ class Kept(NamedTuple):
         return max(0, self.limit - self.booked)
 
 
-class FlightsOutcome(NamedTuple):
-    """Budgets that were judged."""
+class Kind(NamedTuple):
+    """What came of all budgets of a level and time.
 
-    seed: int
-    budgets: tuple[Kept, ...]
+    `unspent_ppm` is what was left of them in millionths; `most_over_ppm` the most by which one was passed.
+    """
 
-    def of(self, level: str, time: str) -> tuple[Kept, ...]:
-        """Those of a level and time."""
-        return tuple(each for each in self.budgets if (each.level, each.time) == (level, time))
+    level: str
+    time: str
+    budgets: int
+    held: int
+    unspent_ppm: int
+    late_ppm: int
+    most_over_ppm: int
 
 
-def held_share(budgets: tuple[Kept, ...]) -> float:
-    """Of them, the share that was kept."""
-    return sum(each.held for each in budgets) / len(budgets)
+def summed_up(budgets: Iterable[Kept]) -> list[Kind]:
+    """By level and time."""
+    found: dict[tuple[str, str], list[Kept]] = {}
+    for each in budgets:
+        found.setdefault((each.level, each.time), []).append(each)
+    return [_kind(level, time, each) for (level, time), each in sorted(found.items())]
 
 
-def unspent_ppm(budgets: tuple[Kept, ...]) -> int:
-    """Millionths of them that were left."""
-    return 1_000_000 * sum(each.unspent for each in budgets) // sum(each.limit for each in budgets)
+def _kind(level: str, time: str, budgets: list[Kept]) -> Kind:
+    limits, booked = sum(each.limit for each in budgets), sum(each.booked for each in budgets)
+    return Kind(
+        level,
+        time,
+        len(budgets),
+        sum(each.held for each in budgets),
+        _MILLION * sum(each.unspent for each in budgets) // limits,
+        _MILLION * sum(each.uncovered for each in budgets) // booked,
+        max(0, *(_MILLION * (each.booked - each.limit) // each.limit for each in budgets)),
+    )
 
 
 def play_flights(
@@ -99,13 +117,16 @@ def play_flights(
     flight_days: int = 3,
     known_hours: int = 168,
     law: LateLaw | None = None,
-    rules: BankRules = RULES,
-) -> FlightsOutcome:
+    rules: BankRules = LONG_RULES,
+) -> tuple[Kept, ...]:
     """Plays flights one after the other, three at a time, and the days in them beside these.
 
     Args:
         seed: of all that is drawn. flights: how many of each level, of `flight_days` days.
         known_hours: what the bank has measured when it begins. law: how billings come late. rules: of the bank.
+
+    Returns:
+        Every budget, those of flights and those of days.
     """
     return _Play(seed, flights, flight_days * _DAY_HOURS, known_hours, law or LateLaw(), rules).run()
 
@@ -144,14 +165,14 @@ class _Line(NamedTuple):
     def quota(self) -> int:
         """What it bids in a round."""
         hours = _DAY_HOURS if self.time == "day" else len(self.hours)
-        return self.limit * 1_000_000 // (hours * ROUNDS * _SPENT_BY_PPM)
+        return self.limit * _MILLION // (hours * ROUNDS * _SPENT_BY_PPM)
 
 
 class _Play:
     def __init__(
         self, seed: int, flights: int, flight_hours: int, known_hours: int, law: LateLaw, rules: BankRules
     ) -> None:
-        self._seed, self._dice, self._law, self._rules = seed, Dice(seed, "flights"), law, rules
+        self._dice, self._law, self._rules = Dice(seed, "flights"), law, rules
         self._hours = flights * flight_hours
         lines = [line for number in range(flights) for line in _flights(number, flight_hours)]
         self._lines = [*lines, *_days(self._hours)]
@@ -170,7 +191,7 @@ class _Play:
         self._wins: dict[str, int] = {}
         self._seq = self._bids = 0
 
-    def run(self) -> FlightsOutcome:
+    def run(self) -> tuple[Kept, ...]:
         """All hours, and as long after the last as its billings take."""
         first_ns = _FIRST_HOUR * HOUR_NS
         start = SliceReport(seat="s", epoch=0, seq=0, start_id="a", at_ns=first_ns, rows=())
@@ -187,7 +208,7 @@ class _Play:
             hour = number // ROUNDS
             in_time = self._bid([line for line in self._lines if hour in line.hours], now_ns, share)
         self._look()
-        return FlightsOutcome(self._seed, tuple(self._kept()))
+        return tuple(self._kept())
 
     def _hear(self, notices: list[tuple[Notice, tuple[str, ...]]], now_ns: int) -> None:
         """The bank books what has come, the seat posts it; reservations of the round before are over."""
