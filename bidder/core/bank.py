@@ -68,6 +68,7 @@ from bidder.core.tally import (
     account_report,
     campaign_report,
     line_item_report,
+    recover_books,
 )
 from bidder.core.users import key_text
 from bidder.errors import InvariantError
@@ -103,7 +104,7 @@ class Bank:
         self._bids = BidBook(rules)
         self._unknown: dict[str, int] = {}
         self._chart = Chart(rules, campaigns, advertisers or {}, state.accounts, state.grants)
-        self._books = _recover_books(campaigns, state, self._chart)
+        self._books = recover_books(campaigns, state, self._chart.accounts)
         self._creatives = CreativeBook(state.creatives, rules.spent_refresh_ns)
         for refusal in state.refusals:
             self._refusals_of(self._books.get(refusal.campaign_id))[refusal.rule] = refusal.times
@@ -168,7 +169,14 @@ class Bank:
         """What must be stopped because it spends too fast, by what was booked and by what seats reported."""
         return self._guard.tripped(now_ns)
 
-    def tick(self, now_ns: int, seen_until_ns: int | None = None, *, free: bool = True) -> Effects:
+    def tick(
+        self,
+        now_ns: int,
+        seen_until_ns: int | None = None,
+        *,
+        told_until_ns: int | None = None,
+        free: bool = True,
+    ) -> Effects:
         """Frees what can no longer be posted, then tops up and renews the leases of seats that reported.
 
         Conversions that waited for their touch are looked at first.
@@ -178,15 +186,18 @@ class Bank:
             seen_until_ns: all notices up to this time have been applied; by default `now_ns`. While the bank
                 lags behind its topic nothing is freed that a waiting notice might still post, and leases last
                 only from then: a seat must not bid again what such a notice is about to spend.
+            told_until_ns: all that trackers took up to this time was there to be applied; by default all that they
+                ever took. What is freed waits for that too.
             free: whether money may come back at all.
         """
         seen_ns = now_ns if seen_until_ns is None else min(now_ns, seen_until_ns)
-        for booking in self._attribution.retry(now_ns, seen_ns, self._draft):
+        told_ns = seen_ns if told_until_ns is None else min(seen_ns, told_until_ns)
+        for booking in self._attribution.retry(now_ns, told_ns, self._draft):
             self._attribute(booking)
         self._bids.evict(now_ns)
         self._attribution.evict(now_ns)
         if free:
-            self._leasing.free(seen_ns, self._draft)
+            self._leasing.free(told_ns, self._draft)
         if self._chart.roll(now_ns, self._draft):
             self._leasing.look_again()
         self._leasing.stopped = self._guard.stopped(now_ns)
@@ -479,15 +490,3 @@ def _line_item(notice: Notice) -> str:
 def _bid_at_ns(notice: Notice) -> int:
     """When the bid was made, or where that is not said when it was first noticed."""
     return notice.bid_at_ns or notice.at_ns
-
-
-def _recover_books(
-    campaigns: Mapping[str, Campaign], state: BankState, chart: Chart
-) -> dict[str, CampaignBook]:
-    """Books of all campaigns that there are or that have an account or a tally."""
-    flights = (account_id for account_id in chart.accounts if "/" not in account_id)
-    books = {each: CampaignBook(each, campaigns.get(each)) for each in {*campaigns, *flights}}
-    for row in state.tallies:
-        book = books.setdefault(row.campaign_id, CampaignBook(row.campaign_id))
-        book.tallies[row.line_item_id] = Tally(row)
-    return books

@@ -1,9 +1,11 @@
 """What came of bids, counted: by line item and by creative; and the reports made of it."""
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
 from bidder.core.account import Account
-from bidder.core.bookings import CreativeRow, TallyRow
+from bidder.core.bookings import BankState, CreativeRow, TallyRow
 from bidder.core.campaigns import Campaign
 from bidder.core.messages import CreativeCounts
 from bidder.money import MAX_NANOS
@@ -250,3 +252,15 @@ def account_report(account: Account, locked: int) -> AccountReport:
         cut=account.cut,
         locked=locked,
     )
+
+
+def recover_books(
+    campaigns: Mapping[str, Campaign], state: BankState, accounts: Iterable[str]
+) -> dict[str, CampaignBook]:
+    """Books of all campaigns that there are or that have one of these accounts or a tally."""
+    flights = (account_id for account_id in accounts if "/" not in account_id)
+    books = {each: CampaignBook(each, campaigns.get(each)) for each in {*campaigns, *flights}}
+    for row in state.tallies:
+        book = books.setdefault(row.campaign_id, CampaignBook(row.campaign_id))
+        book.tallies[row.line_item_id] = Tally(row)
+    return books

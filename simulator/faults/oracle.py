@@ -3,9 +3,9 @@
 A billing is *in time* where a tracker took it before its reservation's end, by the times in the bid's own token on
 the scheduler's clock, and brought it to the log of notices as soon as is promised: a first word that the bid won by
 the end of waiting for a result, the billing by the end of liability, and no word before it that the bid lost. Any
-other is *late*; so is one that a tracker had to keep for longer than `PROMPT_NS`, unless it was written before that
-end. After every event each budget of every level and unit is within its bounds (`simulator.faults.bounds`), and no
-seat has spent more than it was told that it may. After a stop no bid is made but for a stated time. Once all is
+other is *late*; so is one that a tracker had to keep for longer than banks wait for it, unless it was written before
+that end. After every event each budget of every level and unit is within its bounds (`simulator.faults.bounds`), and
+no seat has spent more than it was told that it may. After a stop no bid is made but for a stated time. Once all is
 quiet, the books of the bank are those of the exchange, bid by bid.
 """
 
@@ -24,7 +24,7 @@ from bidder.runtime.transport import Message
 from bidder.store.books import Books
 from simulator.faults.bounds import Bound, Complaint
 from simulator.faults.disk import Disk
-from simulator.faults.plan import LEASE_NS, PROMPT_NS, SLACK_NS, STOPPED_NS, Charge, Scenario
+from simulator.faults.plan import LEASE_NS, SLACK_NS, STOPPED_NS, TRACKER_WAIT_NS, Charge, Scenario
 from simulator.faults.scheduler import Life, Scheduler
 
 _STEPS_A_VERIFICATION = 400
@@ -228,7 +228,7 @@ class Oracle:
         """When it counts as told: when a tracker took it, or where that was long ago, now that it is written."""
         now_ns = self._scheduler.now_ns
         taken_ns = self._taken.get((notice.bid_id, notice.kind, notice.at_ns), now_ns)
-        return taken_ns if now_ns - taken_ns <= PROMPT_NS else now_ns
+        return taken_ns if now_ns - taken_ns <= TRACKER_WAIT_NS else now_ns
 
     def _billed(self, bid: Bid, cost_nanos: int, came_ns: int) -> None:
         if cost_nanos != bid.cost_nanos:

@@ -33,8 +33,8 @@ LEASE_NS, MARGIN_NS = 3 * S, S
 RESULT_S, BILLING_S = 2.0, 3.0
 ACCEPT_NS, CONVERSION_NS = 15 * S, 400 * S
 MAX_SKEW_NS = 100 * MS
-PROMPT_NS = MARGIN_NS - 2 * MAX_SKEW_NS
-"""So long after a tracker took a notice it must be written to count as of then: clocks differ within the margin."""
+TRACKER_WAIT_NS = 6 * S
+"""So long after a tracker took a notice it must be written to count as of then; clocks differ within the margin."""
 SESSION_NS = 1_500 * MS
 """A process that stands still for longer is thrown out of its groups; below the lease, as Kafka's is."""
 TMAX_MS = 2_000
@@ -79,6 +79,7 @@ class Faults(NamedTuple):
         rogue: mean time between notices in the log that no tracker of ours would write; 0 for none.
         budget_changes: mean time between changes of a budget; 0 for none.
         tracker_disk: mean time between times in which syncs of a tracker's disk fail; 0 for none.
+        tracker_cut: mean time between times in which one tracker cannot reach the broker, and all others can.
     """
 
     ack_lost: float = 0.0
@@ -102,6 +103,7 @@ class Faults(NamedTuple):
     rogue: int = 0
     budget_changes: int = 0
     tracker_disk: int = 0
+    tracker_cut: int = 0
 
 
 NO_FAULTS = Faults()
@@ -412,4 +414,5 @@ def _drawn(dice: Dice) -> Faults:
         rogue=every(S // 2, 4 * S),
         budget_changes=every(5 * S, 20 * S),
         tracker_disk=every(10 * S, 30 * S),
+        tracker_cut=every(5 * S, 30 * S),
     )

@@ -7,7 +7,7 @@ from time import process_time
 import msgspec
 
 from bidder.core.budgets import Unit
-from bidder.core.messages import NOTICES, TOPICS
+from bidder.core.messages import NOTICES, TOPICS, TRACKERS
 from bidder.core.purse import Unit as PurseUnit
 from bidder.store.brakes import BrakeStore
 from bidder.store.campaigns import CampaignStore
@@ -86,7 +86,7 @@ class Run:
         self.oracle = oracle = Oracle(plan, scheduler)
         self._dice = Dice(plan.seed, "run")
         self._broker_down_ns = self._disk_down_ns = 0
-        topics = dict.fromkeys(TOPICS, plan.partitions) | {NOTICES: plan.shards}
+        topics = dict.fromkeys(TOPICS, plan.partitions) | {NOTICES: plan.shards, TRACKERS: 1}
         self.broker = broker = Broker(
             scheduler,
             self._dice.fork("broker"),
@@ -173,6 +173,7 @@ class Run:
             (faults.rebalance, self._rebalanced),
             (faults.budget_changes, self._budget_changes),
             (faults.tracker_disk, self._tracker_disk_fails),
+            (faults.tracker_cut, self._tracker_cut_off),
         ):
             if mean_ns:
                 self._again(mean_ns, act, self._dice.fork(act.__name__))
@@ -198,6 +199,10 @@ class Run:
         self.counts["tracker_disk_outage"] += 1
         tracker.fail_disk(failing=True)
         self.scheduler.after(dice.between(100 * MS, 3 * S), lambda: tracker.fail_disk(failing=False))
+
+    def _tracker_cut_off(self, dice: Dice) -> None:
+        self.counts["tracker_cut_off"] += 1
+        dice.pick(self.trackers).cut_off_until_ns = self.scheduler.now_ns + dice.between(100 * MS, 5 * S)
 
     def _plan_stop(self, stop: Stop) -> None:
         """Somebody stops a name and lets it go; where the database is away, as soon as it is there."""
@@ -247,6 +252,7 @@ class Run:
             machine.calm()
         for tracker in self.trackers:
             tracker.fail_disk(failing=False)
+            tracker.cut_off_until_ns = 0
 
     def _at_rest(self) -> bool:
         """Whether all that was owed has been told of.

@@ -26,7 +26,7 @@ def played(seed: int) -> Outcome:
 def test_nothing_that_is_promised_about_money_fails(seed: int) -> None:
     outcome = played(seed)
     assert outcome.violations == {}, outcome.said
-    assert outcome.wins > 30
+    assert outcome.wins > 20
 
 
 @pytest.mark.parametrize("seed", [seed for seed in SEEDS if seed % 2 == 0])
@@ -45,12 +45,12 @@ def test_the_seeds_of_the_sample_bring_faults_of_every_kind() -> None:
         "send_repeated", "send_torn",
         "broker_outage", "database_outage", "rebalance", "takeover", "call_lost", "never_called", "call_repeated",
         "reordered", "very_late", "false_loss", "invalid_call", "rogue_notice", "budget_change",
-        "tracker_disk_outage",
+        "tracker_disk_outage", "tracker_cut_off",
     }  # fmt: skip
 
 
 def test_the_seeds_of_the_sample_have_late_wins() -> None:
-    assert sum(played(seed).late_wins for seed in SEEDS) > 50
+    assert sum(played(seed).late_wins for seed in SEEDS) > 25
 
 
 def test_the_seeds_of_the_sample_have_spools_in_use_stops_and_shards_of_two_banks() -> None:
