@@ -141,9 +141,10 @@ class BankSection(_Section, frozen=True):
     """The bank; times on the shared clock but for the tick.
 
     lease_seconds: how long a seat may bid without a word from the bank. margin_seconds: for clock skew and
-    notices under way, before money comes back. tick_seconds: wall time between ticks. min_chunk_bids: least grant,
-    in maximum bids; of a budget too small for that over all seats, less. late_event_hours: how long after its
-    reservation a bid's notices are taken; conversion_days: and its conversions.
+    notices under way, before money comes back. tracker_wait_seconds: how long money waits for a tracker that says
+    nothing and may keep notices that came in time; what it brings later counts as late. tick_seconds: wall time
+    between ticks. min_chunk_bids: least grant, in maximum bids; of a budget too small for that over all seats, less.
+    late_event_hours: how long after its reservation a bid's notices are taken; conversion_days: and its conversions.
 
     late_reserve: share of what may still be spent that is kept back for wins that are told of too late, or
     `measured`. late_quantile: that the measured share is to hold at; late_start: the share while too little was
@@ -154,6 +155,7 @@ class BankSection(_Section, frozen=True):
 
     lease_seconds: Seconds = 30.0
     margin_seconds: Seconds = 5.0
+    tracker_wait_seconds: Seconds = 300.0
     tick_seconds: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.1
     min_chunk_bids: Annotated[int, msgspec.Meta(gt=0, le=1_000_000)] = 100
     late_event_hours: Annotated[int, msgspec.Meta(gt=0, le=24 * 30)] = 72

@@ -5,6 +5,7 @@ import logging
 import secrets
 from contextlib import AsyncExitStack
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import typer
@@ -131,7 +132,9 @@ async def serve_bank(config: "Config", clock: "Clock", speedup: float, stop: asy
     Raises:
         ClearbidError: if the database or the broker is not there, or fails for good.
     """
-    from bidder.core.messages import NOTICES, SLICES
+    from bidder.core.lowwater import LowWater
+    from bidder.core.messages import NOTICES, SLICES, TRACKERS
+    from bidder.core.settings import NS_PER_SECOND
     from bidder.runtime.bank import BANK_GROUP, bank_rules
     from bidder.runtime.bank_loop import bank_thread, run_bank
     from bidder.runtime.bank_metrics import BankMetrics
@@ -145,12 +148,26 @@ async def serve_bank(config: "Config", clock: "Clock", speedup: float, stop: asy
         campaigns = len(CampaignStore(database).all())
         sink = await started(stack, place.sink("clearbid-bank"))
         notices = place.source((NOTICES,), BANK_GROUP, "clearbid-bank")
-        source = await started(stack, BankSource(notices, place.source((SLICES,), None, "clearbid-bank")))
-        service = ShardedBank(database, bank_rules(config, speedup), notices.partitions)
+        source = await started(
+            stack, BankSource(notices, place.source((SLICES, TRACKERS), None, "clearbid-bank"))
+        )
+        rules = bank_rules(config, speedup)
+        service = ShardedBank(database, rules, notices.partitions)
+        wait_ns = int(config.bank.tracker_wait_seconds * NS_PER_SECOND)
+        low_water = LowWater(wait_ns, rules.lease_ns, clock.now_ns())
         typer.echo(f"bank: {campaigns} campaigns, database {database.name}, Kafka {place.bootstrap}")
         thread = stack.enter_context(bank_thread())
         await _answer_metrics(stack, "bank", config.bank, BankMetrics(service, clock, thread))
-        await run_bank(service, source, sink, clock, stop, tick_s=config.bank.tick_seconds, thread=thread)
+        await run_bank(
+            service,
+            source,
+            sink,
+            clock,
+            stop,
+            tick_s=config.bank.tick_seconds,
+            thread=thread,
+            low_water=low_water,
+        )
     typer.echo("bank: stopped")
 
 
@@ -178,7 +195,8 @@ async def serve_track(config: "Config", clock: "Clock", stop: asyncio.Event) -> 
     async with AsyncExitStack() as stack:
         spool = _spool(stack, config)
         sink = await _notice_sink(stack, config, late=spool is not None)
-        publisher = NoticePublisher(sink, spool=spool, patience_s=track.broker_seconds)
+        name = f"{gethostname()[:200]}:{track.port}"
+        publisher = NoticePublisher(sink, spool=spool, patience_s=track.broker_seconds, name=name)
         await _answer_metrics(stack, "track", track, TrackMetrics(tracker, publisher))
         typer.echo(f"track: http://{track.host}:{track.port}, Kafka {config.kafka.bootstrap}")
         await run_tracker(tracker, sink, clock, track.host, track.port, stop, publisher=publisher)
@@ -330,12 +348,12 @@ def _renewal(
 
 async def connected(config: "Config") -> "KafkaPlace":
     """The broker, with every topic there."""
-    from bidder.core.messages import COMPACTED, EXPOSURES, GUARDED, TOPICS
+    from bidder.core.messages import COMPACTED, EXPOSURES, GUARDED, TOPICS, TRACKERS
     from bidder.runtime.kafka_prefix import KafkaPlace
 
     place = KafkaPlace(config.kafka.bootstrap, config.kafka.prefix)
     await place.ensure_topics(
-        dict.fromkeys(TOPICS, config.kafka.partitions),
+        dict.fromkeys(TOPICS, config.kafka.partitions) | {TRACKERS: 1},
         COMPACTED,
         {EXPOSURES: config.kafka.exposure_hours},
         config.kafka.replicas,

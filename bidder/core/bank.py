@@ -39,8 +39,16 @@ from bidder.core.budgets import Unit
 from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.chart import Chart
 from bidder.core.creative_book import CreativeBook
-from bidder.core.effects import Draft, Effects, PlacedExposure, bid_at_ns, is_late, settlement_of
-from bidder.core.exposures import Exposure
+from bidder.core.effects import (
+    Draft,
+    Effects,
+    PlacedExposure,
+    bid_at_ns,
+    booking_of,
+    exposure_of,
+    is_late,
+    settlement_of,
+)
 from bidder.core.guard import Guard
 from bidder.core.lateness import Lateness
 from bidder.core.leasing import Leasing
@@ -70,7 +78,6 @@ from bidder.core.tally import (
     line_item_report,
     recover_books,
 )
-from bidder.core.users import key_text
 from bidder.errors import InvariantError
 from bidder.money import MAX_NANOS
 
@@ -210,7 +217,14 @@ class Bank:
         """
         return self._guard.tripped(now_ns)
 
-    def tick(self, now_ns: int, seen_until_ns: int | None = None, *, free: bool = True) -> Effects:
+    def tick(
+        self,
+        now_ns: int,
+        seen_until_ns: int | None = None,
+        *,
+        told_until_ns: int | None = None,
+        free: bool = True,
+    ) -> Effects:
         """Frees what can no longer be posted, then tops up and renews the leases of seats that reported.
 
         Conversions that waited for their touch are looked at first.
@@ -220,15 +234,18 @@ class Bank:
             seen_until_ns: all notices up to this time have been applied; by default `now_ns`. While the bank
                 lags behind its topic nothing is freed that a waiting notice might still post, and leases last
                 only from then: a seat must not bid again what such a notice is about to spend.
+            told_until_ns: all that trackers took up to this time was there to be applied; by default all that they
+                ever took. What is freed waits for that too.
             free: whether money may come back at all.
         """
         seen_ns = now_ns if seen_until_ns is None else min(now_ns, seen_until_ns)
-        for booking in self._attribution.retry(now_ns, seen_ns, self._draft):
+        told_ns = seen_ns if told_until_ns is None else min(seen_ns, told_until_ns)
+        for booking in self._attribution.retry(now_ns, told_ns, self._draft):
             self._attribute(booking)
         self._bids.evict(now_ns)
         self._attribution.evict(now_ns)
         if free:
-            self._leasing.free(seen_ns, self._draft)
+            self._leasing.free(told_ns, self._draft)
         if self._chart.roll(now_ns, self._draft):
             self._leasing.look_again()
         self._leasing.stopped = self._guard.stopped(now_ns)
@@ -314,6 +331,7 @@ class Bank:
 
     def _taken(self, book: CampaignBook, notice: Notice, now_ns: int) -> Rule | None:
         """Does what a notice says that no rule of the bid book refuses; the rule that refuses it all the same."""
+        self._bids.look(notice)
         if notice.kind is notice.money:
             return self._post(book, notice, now_ns)
         if notice.kind is NoticeKind.CONVERSION:
@@ -342,8 +360,10 @@ class Bank:
             else:
                 self._draft.move(account, grant)
         made_ns = bid_at_ns(notice)
-        # Late spend counts whole, though a grant of the moment may still cover it: at a budget's end none does.
-        late_nanos = notice.cost_nanos if late or any(uncovered) else 0
+        # Late spend counts whole, though a grant of the moment may still cover it: at a budget's end none does. So
+        # does that of a bid that was said to have lost, or not known to have won, when its reservation ended.
+        loose = late or any(uncovered) or self._bids.was_let_go(notice.bid_id)
+        late_nanos = notice.cost_nanos if loose else 0
         self._lateness.book(book.advertiser, made_ns, notice.cost_nanos, late_nanos, self._draft)
         own = (notice.campaign_id, _line_item(notice), book.advertiser)
         self._watch.spend(own, notice.cost_nanos, made_ns)
@@ -415,6 +435,7 @@ class Bank:
     def _void(self, notice: Notice) -> None:
         """A loss leaves no row: voiding twice is voiding once; a win that was heard of, or spend, outweighs it."""
         if not self._bids.won(notice.bid_id):
+            self._bids.let_go(notice)
             self._settle(notice, SettlementKind.VOIDED, 0)
 
     def _show(self, book: CampaignBook, notice: Notice) -> None:
@@ -423,14 +444,7 @@ class Bank:
             return
         self._creatives.count(notice, self._draft, impressions=1)
         if notice.user and book.advertiser:
-            exposure = Exposure(
-                bid_id=notice.bid_id,
-                user=key_text(notice.user),
-                line_item_id=_line_item(notice),
-                campaign_id=notice.campaign_id,
-                advertiser=book.advertiser,
-                at_ns=notice.at_ns,
-            )
+            exposure = exposure_of(notice, _line_item(notice), book.advertiser)
             self._draft.exposures.append(PlacedExposure(exposure, notice.partition))
 
     def _settle(self, notice: Notice, kind: SettlementKind, amount_nanos: int) -> None:
@@ -447,31 +461,16 @@ class Bank:
         accounts: str = "",
         credit: Credit | None = None,
     ) -> None:
-        booking = Booking(
-            notice.bid_id,
-            int(notice.kind),
-            notice.event_id if notice.kind is NoticeKind.CONVERSION else "",
-            notice.campaign_id,
-            notice.seat,
-            notice.epoch,
-            notice.price_nanos,
-            amount_nanos,
-            notice.value_nanos,
-            notice.at_ns,
+        booking = booking_of(
+            notice,
             now_ns,
-            is_late(notice),
-            unbilled,
-            notice.liable_until_ns + self.rules.keep_ns,
+            self.rules.keep_ns,
             tally.line_item_id,
-            notice.creative_id,
-            bid_at_ns(notice),
-            notice.impressions,
-            accounts,
-            notice.exchange,
-            notice.advertiser_id or self._books[tally.campaign_id].advertiser,
-            notice.fees_nanos if amount_nanos else 0,
-            key_text(notice.user) if notice.user else "",
-            *((int(credit.kind), credit.at_ns) if credit is not None else (0, 0)),
+            self._books[tally.campaign_id].advertiser,
+            amount_nanos=amount_nanos,
+            unbilled=unbilled,
+            accounts=accounts,
+            touch=(int(credit.kind), credit.at_ns) if credit is not None else (0, 0),
         )
         self._bids.remember(booking)
         self._attribution.remember(booking)

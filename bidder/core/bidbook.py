@@ -7,6 +7,7 @@ have before a notice of it is applied (`forgotten`). The books never forget, so 
 however long, lets a notice be taken twice.
 """
 
+from collections import deque
 from collections.abc import Iterable
 
 from bidder.core.bankrules import HOUR_NS, MAX_EVENT_VALUE_NANOS, MAX_EVENTS_A_BID, BankRules, Rule
@@ -18,6 +19,8 @@ _SPENT = 1  # the money is booked; the bits above it are 1 << NoticeKind
 _SHOWN = 1 << NoticeKind.IMPRESSION | _SPENT
 _WON = 1 << NoticeKind.WIN | 1 << NoticeKind.BILLING | _SPENT
 _CLICK, _CONVERSION = int(NoticeKind.CLICK), int(NoticeKind.CONVERSION)
+
+_WINNING = frozenset({NoticeKind.WIN, NoticeKind.BILLING})
 
 
 class BidBook:
@@ -36,6 +39,8 @@ class BidBook:
         self._by_hour: dict[int, list[str]] = {}
         self._evicted_hour = 0
         self._known_hour = max(0, since_ns) // HOUR_NS
+        self._let_go: set[str] = set()
+        self._let_go_order: deque[tuple[int, str]] = deque()
 
     def __len__(self) -> int:
         """Bids remembered."""
@@ -48,6 +53,25 @@ class BidBook:
     def won(self, bid_id: str) -> bool:
         """Whether a notice said that the bid won."""
         return bool(self._bits.get(bid_id, 0) & _WON)
+
+    def look(self, notice: Notice) -> None:
+        """Notes of a first word that a bid won whether it came after the end of waiting for it."""
+        in_vain = 0 < notice.result_until_ns < notice.at_ns and notice.kind in _WINNING
+        if in_vain and not self.won(notice.bid_id):
+            self.let_go(notice)
+
+    def let_go(self, notice: Notice) -> None:
+        """Notes that a bid's reservation ended before it was known to have won; remembered while it is liable.
+
+        In memory alone: after a start such a bid counts as one whose reservation stood.
+        """
+        if notice.bid_id not in self._let_go:
+            self._let_go.add(notice.bid_id)
+            self._let_go_order.append((notice.liable_until_ns, notice.bid_id))
+
+    def was_let_go(self, bid_id: str) -> bool:
+        """Whether its reservation ended before it was known to have won."""
+        return bid_id in self._let_go
 
     def shown(self, bid_id: str) -> bool:
         """Whether an impression of the bid was noticed, or its money booked, which says the same."""
@@ -128,6 +152,8 @@ class BidBook:
 
     def evict(self, now_ns: int) -> None:
         """Forgets bids that the books are asked of from now on; looks once an hour."""
+        while self._let_go_order and self._let_go_order[0][0] < now_ns - self._rules.margin_ns:
+            self._let_go.discard(self._let_go_order.popleft()[1])
         hour = now_ns // HOUR_NS
         if hour == self._evicted_hour:
             return

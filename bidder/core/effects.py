@@ -16,8 +16,9 @@ from bidder.core.bookings import (
     UnattributedRow,
 )
 from bidder.core.exposures import Exposure
-from bidder.core.messages import CreativeCounts, Lease, Notice, Settlement, SettlementKind
+from bidder.core.messages import CreativeCounts, Lease, Notice, NoticeKind, Settlement, SettlementKind
 from bidder.core.tally import CreativeTally, Tally
+from bidder.core.users import key_text
 
 
 class PlacedExposure(NamedTuple):
@@ -160,4 +161,60 @@ def settlement_of(notice: Notice, kind: SettlementKind, amount_nanos: int) -> Se
         bid_at_ns=bid_at_ns(notice),
         impressions=notice.impressions,
         at_ns=notice.at_ns,
+    )
+
+
+def exposure_of(notice: Notice, line_item_id: str, advertiser: str) -> Exposure:
+    """That a known user was shown an impression."""
+    return Exposure(
+        bid_id=notice.bid_id,
+        user=key_text(notice.user),
+        line_item_id=line_item_id,
+        campaign_id=notice.campaign_id,
+        advertiser=advertiser,
+        at_ns=notice.at_ns,
+    )
+
+
+def booking_of(
+    notice: Notice,
+    now_ns: int,
+    keep_ns: int,
+    line_item_id: str,
+    advertiser: str,
+    *,
+    amount_nanos: int,
+    unbilled: bool,
+    accounts: str,
+    touch: tuple[int, int],
+) -> Booking:
+    """The row of a notice that was taken; see `Booking` for each field. `keep_ns`: how long a repeat is known.
+
+    `touch`: what a conversion counts for, and when that was; zeros of other kinds.
+    """
+    return Booking(
+        notice.bid_id,
+        int(notice.kind),
+        notice.event_id if notice.kind is NoticeKind.CONVERSION else "",
+        notice.campaign_id,
+        notice.seat,
+        notice.epoch,
+        notice.price_nanos,
+        amount_nanos,
+        notice.value_nanos,
+        notice.at_ns,
+        now_ns,
+        is_late(notice),
+        unbilled,
+        notice.liable_until_ns + keep_ns,
+        line_item_id,
+        notice.creative_id,
+        bid_at_ns(notice),
+        notice.impressions,
+        accounts,
+        notice.exchange,
+        notice.advertiser_id or advertiser,
+        notice.fees_nanos if amount_nanos else 0,
+        key_text(notice.user) if notice.user else "",
+        *touch,
     )

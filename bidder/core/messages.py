@@ -16,6 +16,7 @@
 | creatives | bank | bid | campaign and creative id | `CreativeCounts` (compacted) |
 | funnel | bid, funnel | analysts | seat | `FunnelHour` |
 | matches | bid | funnel | seat | one binary record a batch, see `core.matches` |
+| trackers | track | bank | tracker | `TrackerMark` (compacted, one partition) |
 
 All amounts are int64 nanos (`bidder.money`), all times int64 nanoseconds on the shared clock.
 """
@@ -70,11 +71,12 @@ PROFILES = "profiles"
 CREATIVES = "creatives"
 FUNNELS = "funnel"
 MATCHES = "matches"
+TRACKERS = "trackers"
 TOPICS = (
     BID_REQUESTS, BID_RESPONSES, DECISIONS, NOTICES, SETTLEMENTS, LEASES, SLICES, CAMPAIGNS, EXPOSURES, PROFILES,
-    CREATIVES, FUNNELS, MATCHES,
+    CREATIVES, FUNNELS, MATCHES, TRACKERS,
 )  # fmt: skip
-COMPACTED = (LEASES, CAMPAIGNS, CREATIVES)
+COMPACTED = (LEASES, CAMPAIGNS, CREATIVES, TRACKERS)
 """Topics that keep the last message of each key: what stands there is how it is."""
 GUARDED = (NOTICES, SETTLEMENTS, LEASES)
 """Topics of money: a message of theirs that was acknowledged must outlive the loss of a broker."""
@@ -115,7 +117,8 @@ class Notice(Message, frozen=True, gc=False, tag="notice"):
     same conversion apart from new ones, `order_id` those of one order whichever bid they name. The line item's id is
     empty where it is the campaign's. `bid_at_ns` is when the bid was made, `impressions` what it
     bought in millionths, `partition` that of its request (-1: none), `user` the key of its user (0: not known or not
-    to be kept). `money` is the kind that books the spend of this bid, `fees_nanos` what is owed on top of
+    to be kept). `result_until_ns` is until when its reservation waited to hear that it won (0: not said). `money` is
+    the kind that books the spend of this bid, `fees_nanos` what is owed on top of
     `price_nanos`, and to others than the exchange.
 
     Every field is bounded to what the books can keep: a record outside cannot be read, and is counted, where
@@ -144,6 +147,7 @@ class Notice(Message, frozen=True, gc=False, tag="notice"):
     money: NoticeKind = NoticeKind.BILLING
     fees_nanos: Nanos = 0
     order_id: EventId = ""
+    result_until_ns: Instant = 0
 
     @property
     def key(self) -> bytes:
@@ -370,6 +374,17 @@ class SliceReport(Message, frozen=True, tag="slices"):
     rows: tuple[SliceRow, ...]
     whole: bool = True
     trips: tuple[Trip, ...] = ()
+
+
+class TrackerMark(Message, frozen=True, gc=False, tag="tracker"):
+    """Up to when a tracker has brought all notices that it took to the broker, see `core.lowwater`.
+
+    `left` says that it ended with nothing kept.
+    """
+
+    tracker: Label
+    until_ns: Instant
+    left: bool = False
 
 
 class CampaignChange(Message, frozen=True, tag="campaign"):

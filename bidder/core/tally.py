@@ -183,8 +183,10 @@ class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
     """One budget of any level (`core.budgets`); amounts in its unit: nanos, or millionths of an impression.
 
     `booked` is spent, `leased` granted and still open, `late` the part of `booked` that came after its
-    reservation's end, `uncovered` the part for which no grant had room; `reserve` is kept back for such spend
-    that is still to come, see `core.account`. `locked` is what seats hold in reservations, as they last said.
+    reservation's end, `uncovered` the part for which no grant had room; `reserve` is to be kept back for such
+    spend that is still to come, `held` the part of it that is there; `over` and `cut` are what passed the limit, by
+    such spend and by a lowered limit: see `core.account`. `locked` is what seats hold in reservations, as they last
+    said.
     """
 
     id: str
@@ -197,6 +199,9 @@ class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
     late: int
     uncovered: int
     reserve: int
+    held: int
+    over: int
+    cut: int
     locked: int
 
 
@@ -242,6 +247,9 @@ def account_report(account: Account, locked: int) -> AccountReport:
         late=account.late,
         uncovered=account.uncovered,
         reserve=account.reserve,
+        held=account.held,
+        over=account.over,
+        cut=account.cut,
         locked=locked,
     )
 

@@ -236,13 +236,17 @@ class BankService:
         self._untold |= bool(letters)
         return [_outbound(letter) for letter in letters]
 
-    def on_tick(self, now_ns: int, seen_until_ns: int | None = None) -> list[Outbound]:
+    def on_tick(
+        self, now_ns: int, seen_until_ns: int | None = None, told_until_ns: int | None = None
+    ) -> list[Outbound]:
         """Takes changed campaigns and advertisers, frees, grants and renews; what it returns is to be published.
 
         Args:
             now_ns: the time now.
             seen_until_ns: all notices up to this time have been applied; by default `now_ns`. Leases count
                 from then, and nothing is freed that a waiting notice might still post.
+            told_until_ns: trackers had written all that they took up to this time (`core.lowwater`); by default that
+                is not asked. Nothing is freed that what they keep might still post.
         """
         self._check_whole()
         for trip in self.bank.tripped(now_ns):
@@ -256,7 +260,9 @@ class BankService:
         steps = [self.bank.adopt([*brakes, *changes])] if brakes or changes else []
         seen_ns = now_ns if seen_until_ns is None else seen_until_ns
         self._recall(self.bank.forgotten_waiting(now_ns, seen_ns), now_ns)
-        steps.append(self.bank.tick(now_ns, seen_ns, free=now_ns >= self._hold_until_ns))
+        told_ns = seen_ns if told_until_ns is None else min(seen_ns, told_until_ns)
+        free = now_ns >= self._hold_until_ns
+        steps.append(self.bank.tick(now_ns, seen_ns, told_until_ns=told_ns, free=free))
         rows, letters = _rows(steps), _letters(steps)
         if rows or letters or (now_ns >= self._keep_place_ns and self._moved()):
             self._write(Batch(rows, letters=letters))
@@ -270,7 +276,7 @@ class BankService:
         told += [_lease_message(lease) for step in steps for lease in step.leases]
         if not self._untold and not letters and now_ns >= self._word_until_ns:
             # Behind what was acknowledged, in the same partition: a seat hears no mark before what it is about.
-            for mark in self.bank.marks(now_ns, seen_ns):
+            for mark in self.bank.marks(now_ns, told_ns):
                 ours = msgspec.structs.replace(mark, shard=self.shard.number, shards=self.shard.of)
                 told.append(_outbound(_settlements_letter(ours)))
         self._untold |= bool(letters)

@@ -11,7 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Protocol, TypeVar
 
-from bidder.core.messages import NOTICES
+import msgspec
+
+from bidder.core.lowwater import LowWater
+from bidder.core.messages import NOTICES, TRACKERS, TrackerMark
 from bidder.errors import DeliveryError
 from bidder.runtime.bank import MAX_BATCH
 from bidder.runtime.clock import Clock
@@ -23,6 +26,15 @@ _ADRIFT_S = 15.0
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
+_read_mark = msgspec.json.Decoder(TrackerMark)
+
+
+def read_mark(message: Message) -> TrackerMark | None:
+    """What a tracker said; None where that cannot be read, and it counts as silent."""
+    try:
+        return _read_mark.decode(message.value)
+    except msgspec.DecodeError:
+        return None
 
 
 class Banking(Protocol):
@@ -52,7 +64,9 @@ class Banking(Protocol):
         """See `BankService`."""
         ...
 
-    def on_tick(self, now_ns: int, seen_until_ns: int | None = None) -> list[Outbound]:
+    def on_tick(
+        self, now_ns: int, seen_until_ns: int | None = None, told_until_ns: int | None = None
+    ) -> list[Outbound]:
         """See `BankService`."""
         ...
 
@@ -79,6 +93,7 @@ async def run_bank(
     *,
     tick_s: float = 0.1,
     thread: ThreadPoolExecutor | None = None,
+    low_water: LowWater | None = None,
 ) -> None:
     """Runs a bank on a started source and sink until told to stop; the batch under way is finished.
 
@@ -91,13 +106,14 @@ async def run_bank(
         stop: ends the run.
         tick_s: wall seconds between ticks.
         thread: for the service's calls, of one thread, where others look into its books too; else one of its own.
+        low_water: takes the marks of trackers that the source brings; None to free without them.
 
     Raises:
         DependencyError: if the database or the broker fails for good.
         InvariantError: if the books do not add up.
     """
     with nullcontext(thread) if thread is not None else bank_thread() as own:
-        loop = _BankLoop(service, source, sink, clock, own)
+        loop = _BankLoop(service, source, sink, clock, own, low_water)
         try:
             await loop.restate()
             while not stop.is_set():
@@ -111,7 +127,13 @@ class _BankLoop:
     """One round after the other: poll, book, tick when it is time, tell."""
 
     def __init__(
-        self, service: Banking, source: SharedSource, sink: Sink, clock: Clock, thread: ThreadPoolExecutor
+        self,
+        service: Banking,
+        source: SharedSource,
+        sink: Sink,
+        clock: Clock,
+        thread: ThreadPoolExecutor,
+        low_water: LowWater | None = None,
     ) -> None:
         self._service = service
         self._source = source
@@ -122,6 +144,9 @@ class _BankLoop:
         self._next_tick_s = 0.0
         self._marked_ns: int | None = None
         self._seen_until_ns = 0
+        self._low_water = low_water
+        self._low_ns: int | None = None
+        self._told_until_ns: int | None = None
         self._untold = False
         self._share = Share(0, frozenset())
         self._adrift_s: float | None = None
@@ -144,7 +169,7 @@ class _BankLoop:
         wait_s = max(0.0, self._next_tick_s - time.monotonic())
         if self._marked_ns is None:
             self._mark()
-        messages = await self._source.poll(MAX_BATCH, min(wait_s, tick_s))
+        messages = self._low_watered(await self._source.poll(MAX_BATCH, min(wait_s, tick_s)))
         # After the poll: what came is of this share or of one before.
         if self._source.share() != self._share:
             await self._take_share()
@@ -153,16 +178,26 @@ class _BankLoop:
             taken = (m for m in messages if m.topic != NOTICES or self._service.holds(m.partition))
             await self._tell(out, {(m.topic, m.partition): m.offset + 1 for m in taken})
         if self._marked_ns is not None and await self._source.passed():
-            self._seen_until_ns = self._marked_ns
+            self._seen_until_ns, self._told_until_ns = self._marked_ns, self._low_ns
             self._mark()
         if time.monotonic() >= self._next_tick_s:
             self._next_tick_s = time.monotonic() + tick_s
             await self._tick()
 
+    def _low_watered(self, messages: list[Message]) -> list[Message]:
+        """Takes the marks of trackers; gives what is for the service."""
+        marks = [message for message in messages if message.topic == TRACKERS]
+        if not marks:
+            return messages
+        if self._low_water is not None:
+            for mark in filter(None, map(read_mark, marks)):
+                self._low_water.take(mark)
+        return [message for message in messages if message.topic != TRACKERS]
+
     async def _take_share(self) -> None:
         """Holds the shards that are ours from now on; of none of them is it known what has not been read yet."""
         self._share = self._source.share()
-        self._marked_ns, self._seen_until_ns = None, 0
+        self._marked_ns, self._seen_until_ns, self._told_until_ns = None, 0, None
         out = await self.aside(self._service.assign, self._share.partitions, self._clock.now_ns())
         self._source.rewind(self._service.resume())
         self._mark()
@@ -184,6 +219,8 @@ class _BankLoop:
     def _mark(self) -> None:
         """What is there now is to be booked before this moment counts as seen."""
         self._marked_ns = self._clock.now_ns()
+        # Before the end of the log is looked up: what a mark speaks of was written before it.
+        self._low_ns = self._low_water.until_ns(self._marked_ns) if self._low_water is not None else None
         self._source.mark()
 
     async def _tick(self) -> None:
@@ -192,7 +229,10 @@ class _BankLoop:
             self._untold = False
             await self.restate()
         await self._tell(
-            await self.aside(self._service.on_tick, self._clock.now_ns(), self._seen_until_ns), {}
+            await self.aside(
+                self._service.on_tick, self._clock.now_ns(), self._seen_until_ns, self._told_until_ns
+            ),
+            {},
         )
         await self.commit()
 

@@ -107,9 +107,11 @@ class ShardedBank:
             list(concerned),
         )
 
-    def on_tick(self, now_ns: int, seen_until_ns: int | None = None) -> list[Outbound]:
+    def on_tick(
+        self, now_ns: int, seen_until_ns: int | None = None, told_until_ns: int | None = None
+    ) -> list[Outbound]:
         """See `BankService`."""
-        return self._each(lambda service: service.on_tick(now_ns, seen_until_ns))
+        return self._each(lambda service: service.on_tick(now_ns, seen_until_ns, told_until_ns))
 
     def published(self) -> None:
         """See `BankService`."""
@@ -156,7 +158,7 @@ class BankSource:
 
     Args:
         notices: of the group.
-        slices: of none; of everything that every shard reads.
+        slices: of none; of everything that every bank reads, reports of seats and marks of trackers.
     """
 
     def __init__(self, notices: SharedSource, slices: SharedSource) -> None:
@@ -175,7 +177,7 @@ class BankSource:
 
     async def commit(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
         """See `Source`; up to where `slices` were read stands in the books alone."""
-        await self._notices.commit({place: n for place, n in next_offsets.items() if place[0] != SLICES})
+        await self._notices.commit({place: n for place, n in next_offsets.items() if place[0] == NOTICES})
 
     def mark(self) -> None:
         """See `MarkedSource`; of notices alone: a report that was not read yet spends nothing and frees nothing."""

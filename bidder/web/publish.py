@@ -11,6 +11,8 @@ acknowledged or, where there is a spool, what is synced to the local disk. Rules
 - What cannot be made durable is answered 503 with Retry-After, and the exchange sends it again; whether the first
   try was stored does not matter, as the bank books each bid once.
 - Without a spool a batch waits for the broker as long as the sink does.
+- When it is asked to by `tick`, it says on topic `trackers` up to when all that it took is at the broker: in the send
+  of the next batch, or by itself where nothing waits, and not while anything is spooled (`core.lowwater`).
 """
 
 import asyncio
@@ -21,7 +23,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
-from bidder.core.messages import NOTICES, Conversion, Notice, NoticeKind, encode
+from bidder.core.budgets import FOREVER_NS
+from bidder.core.messages import NOTICES, TRACKERS, Conversion, Notice, NoticeKind, TrackerMark, encode
 from bidder.errors import DependencyError, InvariantError
 from bidder.runtime.clock import Clock
 from bidder.runtime.http import HttpServer, Limits, Reply, Request
@@ -35,6 +38,7 @@ _GRACE_S = 5.0  # for what has been received at the end; a sink that hangs must 
 _RETRY = Reply(503, (("Retry-After", "1"),))
 _GATHER_S = 0.002  # what a sync to the disk waits for company: at most 500 syncs a second
 _REPLAY_AGAIN_S = 0.5
+_MARK_S = 0.5
 _Result = TypeVar("_Result")
 
 
@@ -56,6 +60,7 @@ class NoticePublisher:
         spool: keeps them while the broker is away; None to answer 503 then.
         patience_s: how long a batch waits for the broker before it goes to the spool.
         threaded: whether the disk is written beside the event loop; False makes a run repeatable.
+        name: by which banks know this tracker; empty to say no marks.
 
     Attributes:
         counts: notices `published` by the sink in `batches`, `undelivered` at first or for good, `refused` by the
@@ -71,8 +76,11 @@ class NoticePublisher:
         spool: Spool | None = None,
         patience_s: float = 1.0,
         threaded: bool = True,
+        name: str = "",
     ) -> None:
         self._sink = sink
+        self._name = name
+        self._mark_ns = self._marked_ns = 0
         self._max_pending = max_pending
         self._max_batch = max_batch
         self._patience_s = patience_s
@@ -104,6 +112,12 @@ class NoticePublisher:
         self._wake.set()
         return answer
 
+    def tick(self, now_ns: int) -> None:
+        """Says with the next send that all is there that was taken before now, or before what is still under way."""
+        if self._name:
+            self._mark_ns = now_ns
+            self._wake.set()
+
     async def run(self) -> None:
         """Publishes until `stop` and until nothing waits; what is spooled then stays for the next start.
 
@@ -117,13 +131,13 @@ class NoticePublisher:
                 if replaying.done():
                     replaying.result()
                 if not self._waiting:
-                    self._wake.clear()
-                    await self._wake.wait()
+                    await self._idle()
                     continue
                 if self.spool:
                     await asyncio.sleep(_GATHER_S)
                 batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
                 await self._commit(batch)
+            await self._say_left()
         finally:
             self._stopping = True
             self._answer(self._waiting, durable=False)
@@ -143,13 +157,41 @@ class NoticePublisher:
             self._thread.shutdown(wait=False)
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    # --- marks
+
+    async def _idle(self) -> None:
+        """Waits for something to do; says a mark where one is due and nothing else is under way."""
+        if self._mark_ns > self._marked_ns and self._attempt is None and not self.spool:
+            if not await self._published([], self._mark()):
+                self._filled.set()  # somebody must settle the attempt
+            return
+        self._wake.clear()
+        await self._wake.wait()
+
+    def _mark(self, batch: Sequence[_Waiting] = ()) -> list[Outbound]:
+        """What is to be said with this batch, before which all that was taken was acknowledged or refused."""
+        if self._mark_ns <= self._marked_ns:
+            return []
+        self._marked_ns = self._mark_ns
+        return [
+            _mark_message(self._name, min([self._mark_ns, *map(_taken_ns, (one.notice for one in batch))]))
+        ]
+
+    async def _say_left(self) -> None:
+        """Nothing is kept, and nobody has to wait for this tracker any more."""
+        if not self._name or self.spool or self._attempt is not None:
+            return
+        with contextlib.suppress(DependencyError, TimeoutError):
+            async with asyncio.timeout(self._patience_s):
+                await self._deliver([_mark_message(self._name, self._marked_ns, left=True)])
+
     # --- one batch
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         durable = 0
         messages = [_message(waiting.notice) for waiting in batch]
         try:
-            if await self._published(messages):
+            if await self._published(messages, self._mark(batch)):
                 durable = len(batch)
                 self.counts["batches"] += 1
                 self.counts["published"] += durable
@@ -161,15 +203,15 @@ class NoticePublisher:
             self._answer(batch[:durable], durable=True)
             self._answer(batch[durable:], durable=False)
 
-    async def _published(self, messages: list[Outbound]) -> bool:
-        """Whether the broker acknowledged them, as far as it is asked to."""
+    async def _published(self, messages: list[Outbound], marks: Sequence[Outbound] = ()) -> bool:
+        """Whether the broker acknowledged them, as far as it is asked to; a mark is not kept for later."""
         if self.spool is not None and not await self._is_clear(self.spool):
             return False
         try:
             if self.spool is None:
-                await self._deliver(messages)
+                await self._deliver([*messages, *marks])
                 return True
-            attempt = self._attempt = asyncio.ensure_future(self._deliver(messages))
+            attempt = self._attempt = asyncio.ensure_future(self._deliver([*messages, *marks]))
             await asyncio.wait({attempt}, timeout=self._patience_s)
             if attempt.done():
                 self._attempt = None
@@ -268,12 +310,28 @@ def _message(notice: Notice | Conversion) -> Outbound:
     return Outbound(NOTICES, notice.key, encode(notice))
 
 
+def _mark_message(name: str, until_ns: int, *, left: bool = False) -> Outbound:
+    return Outbound(TRACKERS, name.encode(), encode(TrackerMark(tracker=name, until_ns=until_ns, left=left)))
+
+
+def _taken_ns(notice: Notice | Conversion) -> int:
+    """When it was taken, as far as a reservation may wait for it: a conversion says when it happened, for no one."""
+    conversion = isinstance(notice, Conversion) or notice.kind is NoticeKind.CONVERSION
+    return FOREVER_NS if conversion else notice.at_ns
+
+
 def _failed(notice: Notice | Conversion, reply: Reply) -> Reply:
     """The answer without durability: all but a click are asked to come again.
 
     Behind a click stands a person, who gets to the page all the same; no browser would call again anyway.
     """
     return reply if isinstance(notice, Notice) and notice.kind is NoticeKind.CLICK else _RETRY
+
+
+async def _tick(publisher: NoticePublisher, clock: Clock) -> None:
+    while True:
+        publisher.tick(clock.now_ns())
+        await asyncio.sleep(_MARK_S)
 
 
 async def run_tracker(
@@ -326,12 +384,14 @@ async def run_tracker(
     if ready is not None:
         ready.set_result(server.port)
     publishing = asyncio.ensure_future(publisher.run())
+    ticking = asyncio.ensure_future(_tick(publisher, clock))
     stopping = asyncio.ensure_future(stop.wait())
     ends: set[asyncio.Future[Any]] = {publishing, stopping, broken}
     try:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await server.stop(_GRACE_S)
+        ticking.cancel()
         publisher.stop()
         await asyncio.wait({publishing}, timeout=_GRACE_S)
         for end in ends:

@@ -163,6 +163,7 @@ def notice_of(
         order_id=order_id,
         at_ns=call.now_ns,
         liable_until_ns=token.liable_until_ns,
+        result_until_ns=token.result_until_ns,
         line_item_id=token.line_item_id,
         creative_id=token.creative_id,
         bid_at_ns=token.bid_at_ns,

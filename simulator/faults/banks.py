@@ -3,16 +3,18 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from bidder.core.messages import NOTICES, SLICES
+from bidder.core.lowwater import LowWater
+from bidder.core.messages import NOTICES, SLICES, TRACKERS
 from bidder.runtime.bank import BANK_GROUP, MAX_BATCH
+from bidder.runtime.bank_loop import read_mark
 from bidder.runtime.bank_shards import ShardedBank
-from bidder.runtime.transport import Outbound
+from bidder.runtime.transport import Message, Outbound
 from simulator.faults.broker import Broker, Consumer, Place
 from simulator.faults.dice import Dice
 from simulator.faults.disk import Disk
 from simulator.faults.machines import Machine, Steps
 from simulator.faults.oracle import Oracle
-from simulator.faults.plan import MS, S, Scenario
+from simulator.faults.plan import MS, TRACKER_WAIT_NS, S, Scenario
 from simulator.faults.scheduler import Scheduler
 
 _POLL_NS, _TICK_NS = 50 * MS, 100 * MS
@@ -50,7 +52,8 @@ class BankProcess(Machine):
         """Holds no shard until its group gives it some."""
         service = self.service = ShardedBank(self._disk, self._rules, self._shards)
         source = self._source = Consumer(self.broker, (NOTICES,), BANK_GROUP)
-        slices = self._slices = Consumer(self.broker, (SLICES,))
+        slices = self._slices = Consumer(self.broker, (SLICES, TRACKERS))
+        self._low_water = LowWater(TRACKER_WAIT_NS, self._rules.lease_ns, self.now_ns)
         self._finished: dict[Place, int] = {}
         self._untold = False
         self._generation = 0
@@ -90,16 +93,18 @@ class BankProcess(Machine):
 
     def _live(self, service: ShardedBank, source: Consumer, slices: Consumer) -> Steps:
         marked_ns: int | None = None
-        seen_until_ns = next_tick_ns = 0
+        seen_until_ns = next_tick_ns = low_ns = told_until_ns = 0
         while True:
             if marked_ns is None:
                 marked_ns = self.now_ns
+                low_ns = self._low_water.until_ns(marked_ns)
                 source.mark()
-            messages = [*source.poll(MAX_BATCH), *slices.poll(MAX_BATCH)]
+            messages = self._low_watered([*source.poll(MAX_BATCH), *slices.poll(MAX_BATCH)])
             if source.generation != self._generation:
                 seen_until_ns = 0
                 yield from self._take_share(service, source, slices)
                 marked_ns = self.now_ns
+                low_ns = self._low_water.until_ns(marked_ns)
                 source.mark()
             if messages:
                 yield self.dice.between(0, _LONGEST_STEP_NS)
@@ -110,7 +115,7 @@ class BankProcess(Machine):
                 self._tell(service, told, {(m.topic, m.partition): m.offset + 1 for m in taken})
             passed = source.passed()
             if passed:
-                seen_until_ns = marked_ns
+                seen_until_ns, told_until_ns = marked_ns, low_ns
             if passed is not False:
                 marked_ns = None
             if self.scheduler.now_ns >= next_tick_ns:
@@ -119,13 +124,19 @@ class BankProcess(Machine):
                 if self._untold:
                     self._untold = False
                     self._tell(service, service.restate(self.now_ns), {})
-                told = service.on_tick(self.now_ns, seen_until_ns)
+                told = service.on_tick(self.now_ns, seen_until_ns, told_until_ns)
                 self._oracle.banked(service)
                 yield self.dice.between(0, _LONGEST_STEP_NS)
                 self._tell(service, told, {})
                 source.commit(self._finished)
                 self._finished = {}
             yield _POLL_NS
+
+    def _low_watered(self, messages: list[Message]) -> list[Message]:
+        for message in messages:
+            if message.topic == TRACKERS and (mark := read_mark(message)) is not None:
+                self._low_water.take(mark)
+        return [message for message in messages if message.topic != TRACKERS]
 
     def _take_share(self, service: ShardedBank, source: Consumer, slices: Consumer) -> Steps:
         self._generation = source.generation

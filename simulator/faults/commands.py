@@ -63,7 +63,9 @@ def _sum_up(report: "Report") -> None:
         f"{len(report.outcomes)} seeds, {summary.auctions:,} auctions, {summary.auctions_per_second:,.0f} a second, "
         f"{summary.seconds:,.0f} s of the processor, {summary.stops:,} stops, {summary.spooled:,} notices spooled\n"
         f"faults: {_listed(summary.faults)}\n"
-        f"late wins: {summary.late_wins:,}, {summary.late_share:.3%} of spend\n"
+        f"late wins: {summary.late_wins:,}, {summary.late_share:.3%} of spend; it passed {summary.passed:,} of "
+        f"{summary.budgets:,} budgets, and where the reserve was measured {summary.judged_passed:,} of "
+        f"{summary.judged:,} ({summary.tolerated:,} are tolerated)\n"
         f"violations: {_listed(summary.violations)}\n"
     )
 

@@ -21,13 +21,13 @@ from simulator.faults.dice import Dice
 from simulator.faults.plan import S
 
 _MINUTE_NS = HOUR_NS // 60
-_ROUNDS = 6
-_ROUND_NS = HOUR_NS // _ROUNDS
+ROUNDS = 6
+ROUND_NS = HOUR_NS // ROUNDS
 _ASKS = 12
 """How often a seat asks for more in a round, a second apart."""
 _FIRST_HOUR = 400_000
-_MAX_BID_NANOS = 1_000_000
-_LEAST_PRICE_NANOS = 500_000
+MAX_BID_NANOS = 1_000_000
+LEAST_PRICE_NANOS = 500_000
 _WINS_AN_HOUR = BLOCK_WINS * 13 // 10
 """Of these the reserve takes some; a block has at least `BLOCK_WINS`: each hour is one."""
 
@@ -105,7 +105,7 @@ def play_late(
     return LateOutcome(seed, tuple(play.run()[learnt_hours:]))
 
 
-class _Seat:
+class Seat:
     """What a seat knows of one account."""
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class _Play:
         self._dice, self._law, self._hours, self._rules = Dice(seed, "late"), law, hours, rules
         campaigns = {each.id: each for each in map(_campaign, range(hours))}
         self._bank = Bank(rules, campaigns)
-        self._seats = {name: _Seat() for name in campaigns}
+        self._seats = {name: Seat() for name in campaigns}
         self._late: dict[int, list[Notice]] = {}
         self._reserves = dict.fromkeys(campaigns, 0)
         self._seq = self._bids = 0
@@ -132,23 +132,17 @@ class _Play:
             [SliceReport(seat="s", epoch=0, seq=0, start_id="a", at_ns=first_ns, rows=())], first_ns
         )
         in_time: list[Notice] = []
-        for number in range((self._hours + 3) * _ROUNDS):
-            now_ns = first_ns + number * _ROUND_NS
+        for number in range((self._hours + 3) * ROUNDS):
+            now_ns = first_ns + number * ROUND_NS
             self._hear([*in_time, *self._late.pop(number, ())], now_ns)
             self._report(now_ns)
-            if number % _ROUNDS == 0:
-                share = self._drawn_share()
-            in_time = self._bid(number, now_ns, share) if number < self._hours * _ROUNDS else []
+            if number % ROUNDS == 0:
+                share = drawn_share(self._law, self._dice)
+            in_time = self._bid(number, now_ns, share) if number < self._hours * ROUNDS else []
         self._look()
         return [
             Hour(_limit(), *self._found[name], self._reserves[name], self._wins[name]) for name in self._seats
         ]
-
-    def _drawn_share(self) -> float:
-        law, dice = self._law, self._dice
-        if not dice.chance(law.bad_hours):
-            return 0.0
-        return min(1.0, dice.about(1e6 * law.mean_share / law.bad_hours) / 1e6)
 
     def _hear(self, notices: list[Notice], now_ns: int) -> None:
         """The bank books what has come; the seat posts it. Reservations of the round before are over."""
@@ -190,25 +184,25 @@ class _Play:
 
     def _bid(self, number: int, now_ns: int, late_share: float) -> list[Notice]:
         """Bids what is granted of the hour's account, asks for more; gives what is billed in time."""
-        name = f"h{number // _ROUNDS}"
+        name = f"h{number // ROUNDS}"
         seat, in_time = self._seats[name], []
         # In equal parts, so that the last round bids what was freed of those before.
-        left = _limit() // (_ROUNDS - 1)
+        left = _limit() // (ROUNDS - 1)
         for asked in range(_ASKS):
             at_ns = now_ns + asked * S
             while (
-                min(left, seat.granted - seat.posted - seat.reserved) >= _MAX_BID_NANOS
+                min(left, seat.granted - seat.posted - seat.reserved) >= MAX_BID_NANOS
                 and at_ns < seat.until_ns
             ):
                 notice, late = self._win(name, at_ns, late_share)
                 seat.reserved += notice.price_nanos
                 left -= notice.price_nanos
                 if late:
-                    due = -(-(notice.at_ns - _FIRST_HOUR * HOUR_NS) // _ROUND_NS)
+                    due = -(-(notice.at_ns - _FIRST_HOUR * HOUR_NS) // ROUND_NS)
                     self._late.setdefault(due, []).append(notice)
                 else:
                     in_time.append(notice)
-            if left < _MAX_BID_NANOS:
+            if left < MAX_BID_NANOS:
                 break
             self._report(at_ns)
         return in_time
@@ -216,17 +210,25 @@ class _Play:
     def _win(self, name: str, bid_ns: int, late_share: float) -> tuple[Notice, bool]:
         dice = self._dice
         self._bids += 1
-        price = dice.between(_LEAST_PRICE_NANOS, _MAX_BID_NANOS)
+        price = dice.between(LEAST_PRICE_NANOS, MAX_BID_NANOS)
         late = dice.chance(late_share)
-        after_ns = dice.between(*self._law.delay_ns) if late else _ROUND_NS // 2
-        return _billing(self._bids, name, bid_ns, bid_ns + after_ns, price, self._rules), late
+        after_ns = dice.between(*self._law.delay_ns) if late else ROUND_NS // 2
+        return billing(self._bids, name, bid_ns, bid_ns + after_ns, price, self._rules), late
+
+
+def drawn_share(law: LateLaw, dice: Dice) -> float:
+    """Which share of an hour's billings comes late."""
+    if not dice.chance(law.bad_hours):
+        return 0.0
+    return min(1.0, dice.about(1e6 * law.mean_share / law.bad_hours) / 1e6)
 
 
 def _limit() -> int:
-    return _WINS_AN_HOUR * (_LEAST_PRICE_NANOS + _MAX_BID_NANOS) // 2
+    return _WINS_AN_HOUR * (LEAST_PRICE_NANOS + MAX_BID_NANOS) // 2
 
 
-def _billing(number: int, name: str, bid_ns: int, at_ns: int, price: int, rules: BankRules) -> Notice:
+def billing(number: int, name: str, bid_ns: int, at_ns: int, price: int, rules: BankRules) -> Notice:
+    """The billing of a campaign's bid that came at `at_ns`."""
     return Notice(
         kind=NoticeKind.BILLING,
         bid_id=f"{number:016d}",
@@ -246,16 +248,21 @@ def _billing(number: int, name: str, bid_ns: int, at_ns: int, price: int, rules:
 
 def _campaign(number: int) -> Campaign:
     begin_ns = (_FIRST_HOUR + number) * HOUR_NS
+    return campaign_of(f"h{number}", begin_ns, begin_ns + HOUR_NS, _limit())
+
+
+def campaign_of(name: str, begin_ns: int, end_ns: int, budget_nanos: int) -> Campaign:
+    """One campaign, in flight from one time to another."""
     return Campaign(
-        id=f"h{number}",
-        name=f"Hour {number}",
+        id=name,
+        name=name,
         advertiser="acme",
         adomain=("acme.example",),
-        budget_nanos=_limit(),
+        budget_nanos=budget_nanos,
         start_ns=begin_ns,
-        end_ns=begin_ns + HOUR_NS,
+        end_ns=end_ns,
         value_nanos=1_000_000_000,
-        max_bid_cpm_micros=_MAX_BID_NANOS,
+        max_bid_cpm_micros=MAX_BID_NANOS,
         pacing=Pacing.ASAP,
         creatives=(
             Creative(

@@ -32,8 +32,8 @@ from simulator.faults.scheduler import Scheduler
 from simulator.faults.trackers import TrackerProcess
 
 _POLL_NS = 50 * MS
-_LAST_MOMENT_NS = 60 * MS
-"""How long before the end of its time a last call is made, so that it is written in time where nothing goes wrong."""
+_LAST_MOMENT_NS = MS
+"""How long before the end of its time a last call is made: it is written after that, and is in time all the same."""
 _PRICE, _CURRENCY, _LOSS = "${AUCTION_PRICE}", "${AUCTION_CURRENCY}", "${AUCTION_LOSS}"
 _EXPECTED = {
     "above_cap": 204, "zero": 204, "audit": 204, "unexpanded": 204, "currency": 204, "forged": 400, "scope": 400,
@@ -170,6 +170,7 @@ class Market:
                 NoticeKind.LOSS: answer.lurl,
             },
             self._plan.charge(line, token.exchange),
+            (token.seat, token.epoch),
         )
         assert token.cap_nanos == bid_cpm_micros, "a CPM micro is a nano an impression"
         self._oracle.bids[bid.id] = bid
@@ -241,6 +242,7 @@ class Market:
             self._again(call)
             return
         tracker = self._trackers[self._faults.bits() % len(self._trackers)]
+        self._oracle.taking(call.bid, call.kind, tracker.now_ns)
         tracker.call(call.url, lambda answer, status, at_ns: self._answered(call, answer, status, at_ns))
 
     def _again(self, call: _Call) -> None:

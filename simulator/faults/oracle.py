@@ -1,30 +1,30 @@
 """What must hold, judged by what the scheduler saw and never by the ledger under test.
 
-A billing is *in time* where it was written to the log of notices before its reservation's end, by the times in the
-bid's own token on the scheduler's clock: a first word that the bid won by the end of waiting for a result, the
-billing by the end of liability, and no word before it that the bid lost. Any other is *late*. After every event:
-
-    spend in time + what the bank says it has set aside for late wins <= budget
-
-for each budget of every level and unit. After a stop no bid is made but for a stated time. Once all is quiet, the
-books of the bank are those of the exchange, bid by bid.
+A billing is *in time* where a tracker took it before its reservation's end, by the times in the bid's own token on
+the scheduler's clock, and brought it to the log of notices as soon as is promised: a first word that the bid won by
+the end of waiting for a result, the billing by the end of liability, and no word before it that the bid lost. Any
+other is *late*; so is one that a tracker had to keep for longer than banks wait for it, unless it was written before
+that end. After every event each budget of every level and unit is within its bounds (`simulator.faults.bounds`), and
+no seat has spent more than it was told that it may. After a stop no bid is made but for a stated time. Once all is
+quiet, the books of the bank are those of the exchange, bid by bid.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from weakref import WeakSet
 
 import msgspec
 
 from bidder.core.budgets import Unit
 from bidder.core.messages import LEASES, NOTICES, ONE_IMPRESSION, NoticeKind
 from bidder.core.shards import shard_of
-from bidder.core.tally import AccountReport
 from bidder.runtime.bank import BankService
 from bidder.runtime.bank_shards import ShardedBank
 from bidder.runtime.transport import Message
 from bidder.store.books import Books
+from simulator.faults.bounds import Bound, Complaint
 from simulator.faults.disk import Disk
-from simulator.faults.plan import LEASE_NS, SLACK_NS, STOPPED_NS, Charge, Scenario
+from simulator.faults.plan import LEASE_NS, SLACK_NS, STOPPED_NS, TRACKER_WAIT_NS, Charge, Scenario
 from simulator.faults.scheduler import Life, Scheduler
 
 _STEPS_A_VERIFICATION = 400
@@ -35,14 +35,16 @@ class Bid:
 
     Attributes:
         cap_nanos: its price as bid. price_nanos: what it is billed, 0 where it lost.
-        result_ns, liable_ns: ends of its reservation. won_ns, lost_ns: when the first such word was written.
-        billed_ns: when what books its money was first written; 0 before. late: whether that was out of time.
+        result_ns, liable_ns: ends of its reservation. won: whether a word in time said so. lost_ns: when a first word
+            that it lost was written. billed_ns: when what books its money was first written; 0 before. late: whether
+            that was out of time.
+        grant: seat and epoch that made it.
         charge: what books it, and what comes on top of its price.
     """
 
     __slots__ = (
-        "accounts", "billed_ns", "cap_nanos", "charge", "id", "late", "liable_ns", "line", "local_liable_ns",
-        "lost_ns", "price_nanos", "result_ns", "urls", "won_ns",
+        "accounts", "billed_ns", "cap_nanos", "charge", "grant", "id", "late", "liable_ns", "line",
+        "local_liable_ns", "lost_ns", "price_nanos", "result_ns", "urls", "won",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +58,7 @@ class Bid:
         local_liable_ns: int,
         urls: dict[NoticeKind, str],
         charge: Charge,
+        grant: tuple[str, int],
     ) -> None:
         self.id, self.line, self.accounts, self.cap_nanos = bid_id, line, accounts, cap_nanos
         self.result_ns, self.liable_ns, self.local_liable_ns, self.urls = (
@@ -64,9 +67,9 @@ class Bid:
             local_liable_ns,
             urls,
         )
-        self.price_nanos = self.won_ns = self.lost_ns = self.billed_ns = 0
-        self.late = False
-        self.charge = charge
+        self.price_nanos = self.lost_ns = self.billed_ns = 0
+        self.won = self.late = False
+        self.charge, self.grant = charge, grant
 
     @property
     def cost_nanos(self) -> int:
@@ -80,6 +83,7 @@ class _Notice(msgspec.Struct, frozen=True, gc=False):
     bid_id: str
     kind: int
     price_nanos: int
+    at_ns: int
     fees_nanos: int = 0
 
 
@@ -89,6 +93,7 @@ class _Lease(msgspec.Struct, frozen=True, gc=False):
     seat: str
     epoch: int
     account_id: str
+    granted_nanos: int
     bid_until_ns: int
 
 
@@ -108,7 +113,7 @@ class Oracle:
 
     Attributes:
         violations: what did not hold, the first of each kind first. bids: all that an auction took, by id.
-        spend_in_time, spend_late: by budget. expected: refusals at the bank, by rule.
+        bounds: of each budget. expected: refusals at the bank, by rule.
     """
 
     def __init__(self, plan: Scenario, scheduler: Scheduler) -> None:
@@ -117,13 +122,15 @@ class Oracle:
         self.violations: list[Violation] = []
         self.counts: Counter[str] = Counter()
         self.bids: dict[str, Bid] = {}
-        self.limits = {name: budget.limit for name, budget in plan.budgets.items()}
-        self.spend_in_time = dict.fromkeys(self.limits, 0)
-        self.spend_late = dict.fromkeys(self.limits, 0)
-        self.reserves = dict.fromkeys(self.limits, 0)
+        rules = plan.rules()
+        self.bounds = {name: Bound(budget, rules) for name, budget in plan.budgets.items()}
         self.expected: Counter[str] = Counter()
         self.late_wins = 0
-        self.most_reserve = 0
+        self._taken: dict[tuple[str, int, int], int] = {}
+        self._owners: dict[int, BankService] = {}
+        self._known: WeakSet[BankService] = WeakSet()
+        self._granted: Counter[tuple[str, int, str]] = Counter()
+        self._used: Counter[tuple[str, int, str]] = Counter()
         self._noticed: set[tuple[str, int]] = set()
         self._lease_until: dict[tuple[str, int, str], int] = {}
         self._newest_epoch: dict[tuple[str, int], int] = {}
@@ -142,6 +149,10 @@ class Oracle:
         self.counts[kind] += 1
         if self.counts[kind] <= 3:
             self.violations.append(Violation(kind, self._scheduler.now_ns - self._begin_ns, what))
+
+    def _complain(self, complaints: Iterable[Complaint]) -> None:
+        for kind, what in complaints:
+            self.violated(kind, what)
 
     # -- bids -----------------------------------------------------------------------------------------------
 
@@ -178,6 +189,10 @@ class Oracle:
                     f"{seat} bid in epoch {epoch} on {account} at {bid_at_ns}, its lease ended at {until_ns}",
                 )
 
+    def taking(self, bid: Bid, kind: NoticeKind, local_ns: int) -> None:
+        """A tracker is called, with this time on its clock."""
+        self._taken.setdefault((bid.id, int(kind), local_ns), self._scheduler.now_ns)
+
     # -- what is written ------------------------------------------------------------------------------------
 
     def heard(self, message: Message) -> None:
@@ -204,33 +219,43 @@ class Oracle:
             self.expected["duplicate"] += 1
             return
         self._noticed.add(key)
-        bid.won_ns = bid.won_ns or now_ns
+        came_ns = self._came_ns(notice)
+        bid.won |= came_ns <= bid.result_ns
         if notice.kind == bid.charge.money:
-            self._billed(bid, notice.price_nanos + notice.fees_nanos, now_ns)
+            self._billed(bid, notice.price_nanos + notice.fees_nanos, came_ns)
 
-    def _billed(self, bid: Bid, cost_nanos: int, now_ns: int) -> None:
+    def _came_ns(self, notice: _Notice) -> int:
+        """When it counts as told: when a tracker took it, or where that was long ago, now that it is written."""
+        now_ns = self._scheduler.now_ns
+        taken_ns = self._taken.get((notice.bid_id, notice.kind, notice.at_ns), now_ns)
+        return taken_ns if now_ns - taken_ns <= TRACKER_WAIT_NS else now_ns
+
+    def _billed(self, bid: Bid, cost_nanos: int, came_ns: int) -> None:
         if cost_nanos != bid.cost_nanos:
             self.violated("price", f"notice of bid {bid.id} must cost {bid.cost_nanos}, cost {cost_nanos}")
-        bid.billed_ns = now_ns
-        bid.late = bool(bid.lost_ns) or bid.won_ns > bid.result_ns or now_ns > bid.liable_ns
+        bid.billed_ns = self._scheduler.now_ns
+        bid.late = bool(bid.lost_ns) or not bid.won or came_ns > bid.liable_ns
         self.late_wins += bid.late
-        spend = self.spend_late if bid.late else self.spend_in_time
         for account in bid.accounts:
-            spend[account] += bid.cost_nanos if self._units[account] is Unit.MONEY else ONE_IMPRESSION
+            units = bid.cost_nanos if self._units[account] is Unit.MONEY else ONE_IMPRESSION
+            self._complain(self.bounds[account].spend(units, late=bid.late))
             if not bid.late:
-                self._check_budget(account)
+                self._use(bid, account, units)
 
-    def _check_budget(self, account: str) -> None:
-        spent, reserve, limit = self.spend_in_time[account], self.reserves[account], self.limits[account]
-        if spent + reserve > limit:
+    def _use(self, bid: Bid, account: str, units: int) -> None:
+        """A seat spends in time no more than it was told that it may."""
+        key = (*bid.grant, account)
+        self._used[key] += units
+        if self._used[key] > self._granted[key]:
             self.violated(
-                "overspent",
-                f"spend in time of {account} and its reserve must be at most {limit}, were {spent} and {reserve}",
+                "beyond_grant",
+                f"spend in time of {key} must be at most {self._granted[key]}, was {self._used[key]}",
             )
 
     def _heard_lease(self, value: bytes) -> None:
         lease = self._read_lease.decode(value)
         key = (lease.seat, lease.epoch, lease.account_id)
+        self._granted[key] = max(self._granted[key], lease.granted_nanos)
         # A shard knows of an epoch when it has read of it.
         of = lease.seat, shard_of(self._plan.budgets[lease.account_id].advertiser_id, self._plan.shards)
         before_ns = self._lease_until.get(key, 0)
@@ -252,28 +277,24 @@ class Oracle:
     # -- the bank -------------------------------------------------------------------------------------------
 
     def restated(self, account: str, limit: int) -> None:
-        """A budget was changed: where it was cut, what was leased of it before may still be spent."""
-        self.limits[account] = max(self.limits[account], limit)
+        """A budget was changed; the bank takes that a little later."""
+        self.bounds[account].state(limit)
 
     def banked(self, sharded: ShardedBank) -> None:
         """The bank took a step: its own checks, and what it says against what was written."""
         self._steps += 1
-        for service in sharded.services.values():
+        for number, service in sharded.services.items():
             service.bank.check()
+            started = service not in self._known
+            if started:
+                self._known.add(service)
+                self._owners[number] = service
+            if self._owners[number] is not service:
+                continue  # another has claimed the shard since: this one does not know it yet, and can write nothing
             for report in service.bank.accounts():
-                self._check_account(report)
+                self._complain(self.bounds[report.id].take(report, started=started))
         if self._steps % _STEPS_A_VERIFICATION == 0:
             sharded.verify()
-
-    def _check_account(self, report: AccountReport) -> None:
-        written = self.spend_in_time[report.id] + self.spend_late[report.id]
-        if report.booked > written:
-            self.violated("invented", f"{report.id} must have booked at most {written}, was {report.booked}")
-        if report.reserve != self.reserves[report.id]:
-            self.reserves[report.id] = report.reserve
-            if self._units[report.id] is Unit.MONEY:
-                self.most_reserve = max(self.most_reserve, report.reserve)
-            self._check_budget(report.id)
 
     def quiet(self, banks: Sequence[ShardedBank], disk: Disk) -> None:
         """All has come to rest: the banks' books and those of the exchange are the same, to the nano."""
@@ -292,12 +313,15 @@ class Oracle:
             self.violated("doubled", f"{len(rows) - len(booked)} bids were booked twice")
         owed = {bid.id: bid.cost_nanos for bid in self.bids.values() if bid.billed_ns}
         self._compare("lost", "bid", owed, booked)
-        accounts = {name: self.spend_in_time[name] + self.spend_late[name] for name in self.limits}
+        accounts = {name: bound.spent for name, bound in self.bounds.items()}
         self._compare(
             "books", "budget", accounts, {row.account_id: row.booked for row in Books(disk).accounts()}
         )
         self._compare("refused", "rule", self.expected, {rule: int(times) for rule, times in refused})
-        self._quiet_reports([service for bank in banks for service in bank.services.values()])
+        services = [service for bank in banks for service in bank.services.values()]
+        for report in (report for service in services for report in service.bank.accounts()):
+            self._complain(self.bounds[report.id].settled(report))
+        self._quiet_reports(services)
 
     def _quiet_reports(self, services: Sequence[BankService]) -> None:
         """What the banks say of line items and campaigns."""

@@ -1,7 +1,8 @@
 """What one run plays: campaigns, budgets, processes and what goes wrong, all drawn from the seed.
 
 Even seeds are without faults, and their budgets bind: they must be spent. Odd seeds have faults of some kinds, each
-drawn on or off; among both are markets where every bid wins at its full price at the very end of its time.
+drawn on or off; among both are markets where every bid wins at its full price at the very end of its time. Of the
+odd ones those that end in 5 have late notices alone, by a law that the bank has measured.
 """
 
 from typing import NamedTuple
@@ -9,12 +10,14 @@ from typing import NamedTuple
 import msgspec
 
 from bidder.core.bankrules import BankRules
+from bidder.core.bookings import LateRow
 from bidder.core.budgets import Budget, accounts_of, daily_budgets, day_of, standing_budgets
 from bidder.core.campaigns import Advertiser, Budgets, Campaign, Creative, Fee, LineItem, Pacing
 from bidder.core.messages import ALL, NoticeKind
 from bidder.core.settings import EngineSettings, ExchangeRules, UserSettings
 from bidder.core.traffic import TrafficRules
 from simulator.faults.dice import Dice
+from simulator.faults.history import drawn_rates, history
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -30,11 +33,15 @@ LEASE_NS, MARGIN_NS = 3 * S, S
 RESULT_S, BILLING_S = 2.0, 3.0
 ACCEPT_NS, CONVERSION_NS = 15 * S, 400 * S
 MAX_SKEW_NS = 100 * MS
+TRACKER_WAIT_NS = 6 * S
+"""So long after a tracker took a notice it must be written to count as of then; clocks differ within the margin."""
 SESSION_NS = 1_500 * MS
 """A process that stands still for longer is thrown out of its groups; below the lease, as Kafka's is."""
 TMAX_MS = 2_000
 _SHARE_WITH_FAULTS = 0.4
 _MANY_AUCTIONS = 5_000
+_MEASURED = 5
+"""Last digit of the seeds with a history."""
 DISCREPANCY_PPM = 20_000
 EXCHANGES = {
     "early": ExchangeRules(money_event="win", discrepancy_ppm=DISCREPANCY_PPM),
@@ -72,6 +79,7 @@ class Faults(NamedTuple):
         rogue: mean time between notices in the log that no tracker of ours would write; 0 for none.
         budget_changes: mean time between changes of a budget; 0 for none.
         tracker_disk: mean time between times in which syncs of a tracker's disk fail; 0 for none.
+        tracker_cut: mean time between times in which one tracker cannot reach the broker, and all others can.
     """
 
     ack_lost: float = 0.0
@@ -95,6 +103,7 @@ class Faults(NamedTuple):
     rogue: int = 0
     budget_changes: int = 0
     tracker_disk: int = 0
+    tracker_cut: int = 0
 
 
 NO_FAULTS = Faults()
@@ -130,6 +139,8 @@ class Scenario(NamedTuple):
         spooled: whether trackers keep notices on their disks while the broker is away. exchanges: who offers.
         lines: line items, each with its campaign and what it is itself. budgets: by id, those of a day among them.
         feasible_nanos: what can be spent of all of them together. stops: of what, and when.
+        history: what the bank has measured of late spend before; where there is some, nothing goes wrong but by the
+            law that made it, and the reserve must hold at its quantile.
     """
 
     seed: int
@@ -151,6 +162,7 @@ class Scenario(NamedTuple):
     budgets: dict[str, Budget]
     feasible_nanos: int
     faults: Faults
+    history: tuple[LateRow, ...] = ()
 
     @property
     def start_ns(self) -> int:
@@ -235,6 +247,7 @@ def scenario(seed: int, auctions: int, faults: Faults | None = None, kind: str |
     """
     dice = Dice(seed, "plan")
     faulty = seed % 2 == 1 if faults is None else faults != NO_FAULTS
+    measured = faults is None and seed % 10 == _MEASURED
     kind = kind or KINDS[seed // 2 % len(KINDS)]
     # Few auctions make small budgets, of which a bid at each seat may stay unspent.
     seats = dice.between(1, 4) if auctions >= _MANY_AUCTIONS else dice.between(1, 1 + faulty)
@@ -273,8 +286,20 @@ def scenario(seed: int, auctions: int, faults: Faults | None = None, kind: str |
         lines=lines,
         budgets=budgets,
         feasible_nanos=_feasible(campaigns, of),
-        faults=(_drawn(dice) if faulty else NO_FAULTS) if faults is None else faults,
+        faults=_faults(dice, faulty=faulty, measured=measured) if faults is None else faults,
+        history=_history(more, advertisers, duration_ns) if measured else (),
     )
+
+
+def _faults(dice: Dice, *, faulty: bool, measured: bool) -> Faults:
+    """Those of a seed."""
+    if measured:
+        return NO_FAULTS._replace(**drawn_rates(dice)._asdict())
+    return _drawn(dice) if faulty else NO_FAULTS
+
+
+def _history(dice: Dice, advertisers: tuple[Advertiser, ...], duration_ns: int) -> tuple[LateRow, ...]:
+    return history(dice, [each.id for each in advertisers], NEW_YEAR_NS - duration_ns // 2)
 
 
 def _stops(dice: Dice, duration_ns: int, *, faulty: bool) -> tuple[Stop, ...]:
@@ -389,4 +414,5 @@ def _drawn(dice: Dice) -> Faults:
         rogue=every(S // 2, 4 * S),
         budget_changes=every(5 * S, 20 * S),
         tracker_disk=every(10 * S, 30 * S),
+        tracker_cut=every(5 * S, 30 * S),
     )

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from bidder.core.bankrules import BankRules
+from simulator.faults.bounds import tolerated
 from simulator.faults.run import Outcome
 
 
@@ -23,8 +25,10 @@ class KindSummary(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """All runs.
 
-    `late_share` is late spend by spend; `reserve_short_runs` counts runs in which more came late than stood aside
-    for it at most. `again` has one command for each seed with a violation.
+    `late_share` is late spend by spend. `budgets` are those of which something was spent, `passed` those of them of
+    which more was than is allowed, by late spend alone. `judged` are those of runs of which the bank knew the law of
+    late notices: of these at most `tolerated` may be passed, or the reserve does not hold at its quantile. `again`
+    has one command for each seed with a violation.
     """
 
     seeds: tuple[int, ...]
@@ -35,7 +39,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     late_wins: int
     late_nanos: int
     late_share: float
-    reserve_short_runs: int
+    budgets: int
+    passed: int
+    judged: int
+    judged_passed: int
+    tolerated: int
     kinds: tuple[KindSummary, ...]
     again: tuple[str, ...]
     stops: int
@@ -57,7 +65,19 @@ class Report:
     @property
     def violations(self) -> int:
         """How many there were in all."""
-        return sum(sum(outcome.violations.values()) for outcome in self.outcomes)
+        return sum(self._violations().values())
+
+    def _violations(self) -> dict[str, int]:
+        found = _sum(run.violations for run in self.outcomes)
+        judged, passed = self._judged()
+        if passed > tolerated(judged, BankRules().late_quantile_ppm):
+            found["late_reserve"] = passed
+        return found
+
+    def _judged(self) -> tuple[int, int]:
+        """Budgets of runs with a measured reserve, and those of them that late spend passed."""
+        runs = [run for run in self.outcomes if run.measured]
+        return sum(run.budgets for run in runs), sum(run.passed for run in runs)
 
     def summary(self) -> Summary:
         """All of it together."""
@@ -71,11 +91,15 @@ class Report:
             auctions=auctions,
             auctions_per_second=auctions / seconds if seconds else 0.0,
             faults=_sum(run.faults for run in runs),
-            violations=_sum(run.violations for run in runs),
+            violations=self._violations(),
             late_wins=sum(run.late_wins for run in runs),
             late_nanos=late_nanos,
             late_share=late_nanos / spend if spend else 0.0,
-            reserve_short_runs=sum(run.late_nanos > run.reserve_nanos for run in runs),
+            budgets=sum(run.budgets for run in runs),
+            passed=sum(run.passed for run in runs),
+            judged=self._judged()[0],
+            judged_passed=self._judged()[1],
+            tolerated=tolerated(self._judged()[0], BankRules().late_quantile_ppm),
             kinds=tuple(
                 _kind(kind, faulty, [run for run in runs if (run.kind, run.faulty) == (kind, faulty)])
                 for kind, faulty in sorted({(run.kind, run.faulty) for run in runs})

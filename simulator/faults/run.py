@@ -7,7 +7,7 @@ from time import process_time
 import msgspec
 
 from bidder.core.budgets import Unit
-from bidder.core.messages import NOTICES, TOPICS
+from bidder.core.messages import NOTICES, TOPICS, TRACKERS
 from bidder.core.purse import Unit as PurseUnit
 from bidder.store.brakes import BrakeStore
 from bidder.store.campaigns import CampaignStore
@@ -16,6 +16,7 @@ from simulator.faults.bidders import Bidder
 from simulator.faults.broker import Broker
 from simulator.faults.dice import Dice
 from simulator.faults.disk import Disk
+from simulator.faults.history import keep
 from simulator.faults.machines import Machine
 from simulator.faults.market import Market
 from simulator.faults.oracle import Broken, Oracle, Violation, watching
@@ -37,9 +38,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one run.
 
     `faults` are counted by kind, `violations` likewise; `said` holds the first few in words. Spend and what could be
-    spent are nanos; the late part is what came out of its time by the scheduler's clock. `reserve_nanos` is the most
-    that stood aside for it in one budget. `stops` says how often somebody was
-    stopped, `spooled` how many notices a tracker's disk kept. `seconds` are of the processor.
+    spent are nanos; the late part is what came out of its time by the scheduler's clock. `measured`: the bank knew
+    the law by which notices were late. `budgets` are those of which something was spent, `passed` those of them of
+    which more was than is allowed, by late spend alone. `stops` says how often somebody was stopped, `spooled` how
+    many notices a tracker's disk kept. `seconds` are of the processor.
     """
 
     seed: int
@@ -52,7 +54,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     feasible_nanos: int
     late_wins: int
     late_nanos: int
-    reserve_nanos: int
+    measured: bool
+    budgets: int
+    passed: int
     stops: int
     spooled: int
     faults: dict[str, int]
@@ -82,7 +86,7 @@ class Run:
         self.oracle = oracle = Oracle(plan, scheduler)
         self._dice = Dice(plan.seed, "run")
         self._broker_down_ns = self._disk_down_ns = 0
-        topics = dict.fromkeys(TOPICS, plan.partitions) | {NOTICES: plan.shards}
+        topics = dict.fromkeys(TOPICS, plan.partitions) | {NOTICES: plan.shards, TRACKERS: 1}
         self.broker = broker = Broker(
             scheduler,
             self._dice.fork("broker"),
@@ -93,6 +97,7 @@ class Run:
             oracle.heard,
         )
         self.disk = Disk(lambda: scheduler.now_ns < self._disk_down_ns)
+        keep(self.disk, plan.history)
         self._store = CampaignStore(self.disk)
         self._brakes = BrakeStore(self.disk)
         self._rested: set[str] = set()
@@ -168,6 +173,7 @@ class Run:
             (faults.rebalance, self._rebalanced),
             (faults.budget_changes, self._budget_changes),
             (faults.tracker_disk, self._tracker_disk_fails),
+            (faults.tracker_cut, self._tracker_cut_off),
         ):
             if mean_ns:
                 self._again(mean_ns, act, self._dice.fork(act.__name__))
@@ -193,6 +199,10 @@ class Run:
         self.counts["tracker_disk_outage"] += 1
         tracker.fail_disk(failing=True)
         self.scheduler.after(dice.between(100 * MS, 3 * S), lambda: tracker.fail_disk(failing=False))
+
+    def _tracker_cut_off(self, dice: Dice) -> None:
+        self.counts["tracker_cut_off"] += 1
+        dice.pick(self.trackers).cut_off_until_ns = self.scheduler.now_ns + dice.between(100 * MS, 5 * S)
 
     def _plan_stop(self, stop: Stop) -> None:
         """Somebody stops a name and lets it go; where the database is away, as soon as it is there."""
@@ -242,6 +252,7 @@ class Run:
             machine.calm()
         for tracker in self.trackers:
             tracker.fail_disk(failing=False)
+            tracker.cut_off_until_ns = 0
 
     def _at_rest(self) -> bool:
         """Whether all that was owed has been told of.
@@ -321,17 +332,17 @@ class Run:
 
     def _spent(self) -> int:
         oracle = self.oracle
-        return sum(oracle.spend_in_time[name] + oracle.spend_late[name] for name in self._campaigns)
+        return sum(oracle.bounds[name].spent for name in self._campaigns)
 
     def _feasible(self) -> int:
         """What could be spent: of a campaign whose impressions are used up, what they cost."""
         oracle, feasible = self.oracle, self.plan.feasible_nanos
         for budget in self.plan.budgets.values():
             if budget.unit is Unit.IMPRESSIONS:
-                used = oracle.spend_in_time[budget.account_id] + oracle.spend_late[budget.account_id]
+                used = oracle.bounds[budget.account_id].spent
                 campaign = budget.account_id.split("/")[1]
                 if used >= LEAST_SPENT * budget.limit:
-                    left = self.plan.budgets[campaign].limit - oracle.spend_in_time[campaign]
+                    left = self.plan.budgets[campaign].limit - oracle.bounds[campaign].in_time
                     feasible -= max(0, left)
         return feasible
 
@@ -348,8 +359,10 @@ class Run:
             spend_nanos=self._spent(),
             feasible_nanos=self._feasible(),
             late_wins=oracle.late_wins,
-            late_nanos=sum(oracle.spend_late[name] for name in names),
-            reserve_nanos=oracle.most_reserve,
+            late_nanos=sum(oracle.bounds[name].late for name in names),
+            measured=bool(plan.history),
+            budgets=sum(bound.spent > 0 for bound in oracle.bounds.values()),
+            passed=sum(bound.passed for bound in oracle.bounds.values()),
             stops=self._stops,
             spooled=sum(tracker.spooled for tracker in self.trackers),
             faults=dict(sorted(self.counts.items())),

@@ -25,6 +25,7 @@ Heard = Callable[[Answer | None, int, int], None]
 """Told what came of a call, the HTTP status (0 where no answer came), and when it came in by the tracker's clock."""
 _LONGEST_STEP_NS = 8 * MS
 _PATIENCE_S = 0.3
+_MARK_NS = 50 * MS
 _SPOOL_BYTES = 1 << 30
 
 
@@ -36,7 +37,8 @@ class TrackerProcess(Machine):
 
     Attributes:
         disk: of all its lives. spool: of this one. turned_away: calls that a live one answered 503 though its disk
-            was well: with a spool there is no reason to. spooled: notices that its disk kept, of all lives
+            was well: with a spool there is no reason to. cut_off_until_ns: until then it does not reach the broker,
+            whoever else does. spooled: notices that its disk kept, of all lives
             that ended.
     """
 
@@ -59,6 +61,7 @@ class TrackerProcess(Machine):
         self.turned_away = self.spooled = 0
         self._spooled, self._failing = spooled, False
         self._cut = False
+        self.cut_off_until_ns = 0
         self._waiting: dict[int, tuple[Answer | None, Heard, int]] = {}
         self._calls = 0
 
@@ -68,8 +71,11 @@ class TrackerProcess(Machine):
         self._loop = VirtualLoop(lambda: self.scheduler.now_ns, self._plan)
         self.spool = Spool(self.disk, _SPOOL_BYTES) if self._spooled else None
         sink = cast("Sink", _Sink(self, self._loop))
-        self._publisher = NoticePublisher(sink, spool=self.spool, patience_s=_PATIENCE_S, threaded=False)
+        self._publisher = NoticePublisher(
+            sink, spool=self.spool, patience_s=_PATIENCE_S, threaded=False, name=self.name
+        )
         self._loop.begin(self._publisher.run())
+        self._tick()
 
     def ended(self) -> None:
         """Whoever waits hears nothing; where the power went with it, so did what was not synced."""
@@ -98,6 +104,13 @@ class TrackerProcess(Machine):
         self.disk.cut_power_after(dice.between(0, 2_000))
         self.counts["crash_in_spool"] += 1
         return True
+
+    def send(self, messages: Sequence[Outbound]) -> bool:
+        """See `Machine`."""
+        if self.scheduler.now_ns < self.cut_off_until_ns:
+            self.counts["send_refused"] += 1
+            return False
+        return super().send(messages)
 
     def fail_disk(self, *, failing: bool) -> None:
         """Whether syncs of its disk fail from now on."""
@@ -143,6 +156,10 @@ class TrackerProcess(Machine):
 
         if self.life.alive:
             self._guarded(quiet)
+
+    def _tick(self) -> None:
+        self._loop.run(self._publisher.tick, self.now_ns)
+        self._plan(_MARK_NS, self._tick)
 
     def _plan(self, wait_ns: int, act: Callable[[], None]) -> None:
         self.scheduler.after(wait_ns, lambda: self.guard(act), self.life)

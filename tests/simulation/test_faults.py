@@ -1,17 +1,19 @@
 """Money under faults: a seeded sample of what `clearbid faults --seeds 200 --auctions 10000` plays in full."""
 
+import math
 from functools import cache
 
 import orjson
 import pytest
 
 from bidder.core.messages import NoticeKind
+from simulator.faults.bounds import tolerated
 from simulator.faults.plan import KINDS, NO_FAULTS, Scenario, scenario
 from simulator.faults.report import Report
 from simulator.faults.run import LEAST_SPENT, Outcome, Run, play
 
 AUCTIONS = 1_500
-SEEDS = (2, 4, 7, 9, 11, 13, 23)
+SEEDS = (2, 4, 7, 9, 11, 13, 23, 75)
 """Each kind of market, with faults and without."""
 
 
@@ -24,7 +26,7 @@ def played(seed: int) -> Outcome:
 def test_nothing_that_is_promised_about_money_fails(seed: int) -> None:
     outcome = played(seed)
     assert outcome.violations == {}, outcome.said
-    assert outcome.wins > 30
+    assert outcome.wins > 20
 
 
 @pytest.mark.parametrize("seed", [seed for seed in SEEDS if seed % 2 == 0])
@@ -43,12 +45,12 @@ def test_the_seeds_of_the_sample_bring_faults_of_every_kind() -> None:
         "send_repeated", "send_torn",
         "broker_outage", "database_outage", "rebalance", "takeover", "call_lost", "never_called", "call_repeated",
         "reordered", "very_late", "false_loss", "invalid_call", "rogue_notice", "budget_change",
-        "tracker_disk_outage",
+        "tracker_disk_outage", "tracker_cut_off",
     }  # fmt: skip
 
 
 def test_the_seeds_of_the_sample_have_late_wins() -> None:
-    assert sum(played(seed).late_wins for seed in SEEDS) > 50
+    assert sum(played(seed).late_wins for seed in SEEDS) > 25
 
 
 def test_the_seeds_of_the_sample_have_spools_in_use_stops_and_shards_of_two_banks() -> None:
@@ -65,7 +67,7 @@ def test_every_unit_and_time_of_budget_binds_somewhere() -> None:
     """Of the flight, of a day and of impressions: each is nearly used up without being passed."""
     run = Run(scenario(2, AUCTIONS))
     run.play()
-    spent = {name: run.oracle.spend_in_time[name] / limit for name, limit in run.oracle.limits.items()}
+    spent = {name: bound.in_time / bound.allowed for name, bound in run.oracle.bounds.items()}
     assert max(spent.values()) <= 1
     (first_day,) = (share for name, share in spent.items() if name.startswith("c/c3/money/d") and share > 0.9)
     assert first_day > LEAST_SPENT
@@ -125,3 +127,18 @@ def test_an_auction_that_nobody_saw_cannot_be_billed() -> None:
     billed = [bid for bid in run.oracle.bids.values() if bid.billed_ns]
     assert sum(bid.cost_nanos for bid in billed) == outcome.spend_nanos
     assert all(0 < bid.price_nanos <= bid.cap_nanos for bid in billed)
+
+
+def test_a_late_law_that_is_measured_leaves_budgets_nearly_spent_and_kept() -> None:
+    outcome = played(75)
+    assert outcome.measured
+    assert outcome.late_wins > 0
+    assert 0.9 < outcome.spend_nanos / outcome.feasible_nanos <= 1
+    assert outcome.passed <= tolerated(outcome.budgets, 990_000)
+
+
+@pytest.mark.parametrize(("judged", "most"), [(1, 1), (8, 2), (64, 4), (1_000, 21)])
+def test_what_is_tolerated_is_passed_by_chance_in_one_of_a_thousand_runs(judged: int, most: int) -> None:
+    chances = [math.comb(judged, n) * 0.01**n * 0.99 ** (judged - n) for n in range(judged + 1)]
+    assert sum(chances[most + 1 :]) <= 0.001 < sum(chances[most:])
+    assert tolerated(judged, 990_000) == most

@@ -7,13 +7,14 @@ import pytest
 from bidder.core.account import Account
 from bidder.core.bank import Bank
 from bidder.core.bankrules import HOUR_NS, BankRules
+from bidder.core.bidbook import BidBook
 from bidder.core.bookings import AccountRow, BankState
 from bidder.core.delays import DelayHistogram
 from bidder.core.effects import Draft
 from bidder.core.lateness import BLOCK_WINS, Lateness
 from bidder.core.messages import Lease, Notice, NoticeKind, SliceReport, SliceRow
 from bidder.errors import InvariantError
-from tests.support.banking import S, campaign, notice
+from tests.support.banking import S, advertiser, ask, bid_id, campaign, item, notice
 
 RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S)
 
@@ -221,3 +222,71 @@ def test_the_bank_tells_what_is_locked() -> None:
     bank.apply([SliceReport(seat="s0", epoch=1, seq=9, start_id="s0", at_ns=2 * S, rows=(row,))], 2 * S)
     (own,) = bank.accounts()
     assert (own.locked, own.reserve) == (30, 3)
+
+
+def spent_late(*notices: Notice) -> tuple[int, int]:
+    """Money spent, and the part that counts as late spend, of notices while a lease covers all."""
+    bank = Bank(RULES, {"c1": campaign()}, BankState())
+    bank.apply([ask()], 0)
+    bank.tick(0)
+    (row,) = bank.apply(notices, 10 * S).rows.lateness
+    (own,) = bank.accounts()
+    assert own.uncovered == 0
+    return row.spent_nanos, row.uncovered_nanos
+
+
+BILLED = notice(NoticeKind.BILLING, result_until_ns=20 * S)
+
+
+@pytest.mark.parametrize(
+    ("notices", "late"),
+    [
+        ([BILLED], 0),
+        ([notice(NoticeKind.WIN, result_until_ns=20 * S), BILLED], 0),
+        ([notice(NoticeKind.WIN), notice(NoticeKind.LOSS), BILLED], 0),
+        ([notice(NoticeKind.LOSS), BILLED], 2_000_000),
+        ([notice(NoticeKind.LOSS), notice(NoticeKind.WIN), BILLED], 2_000_000),
+        ([notice(NoticeKind.BILLING, result_until_ns=9 * S)], 2_000_000),
+        ([notice(NoticeKind.WIN, result_until_ns=9 * S), BILLED], 2_000_000),
+        ([notice(NoticeKind.LOSS, bid="other"), BILLED], 0),
+        ([notice(NoticeKind.BILLING, at_ns=101 * S)], 2_000_000),
+    ],
+    ids=[
+        "billed", "won and billed", "a loss after the win", "a loss", "a loss before the win", "billed unawaited",
+        "won unawaited", "another lost", "late",
+    ],
+)  # fmt: skip
+def test_spend_whose_reservation_had_ended_counts_as_late_though_a_grant_covers_it(
+    notices: list[Notice], late: int
+) -> None:
+    assert spent_late(*notices) == (2_000_000, late)
+
+
+def test_a_bid_that_was_let_go_is_forgotten_when_it_is_not_liable_any_more() -> None:
+    bids = BidBook(RULES)
+    bids.let_go(notice(NoticeKind.LOSS))
+    bids.evict(100 * S)
+    assert bids.was_let_go(bid_id("b-1"))
+    bids.evict(106 * S)
+    assert not bids.was_let_go(bid_id("b-1"))
+
+
+@pytest.mark.parametrize("level", ["line item", "advertiser"])
+@pytest.mark.parametrize("limit", ["lifetime_nanos", "daily_nanos"])
+def test_what_is_uncovered_on_a_budget_of_any_level_counts(level: str, limit: str) -> None:
+    """The campaign's own money covers it; the narrow budget, of a flight or a day, does not."""
+    narrow = {limit: 3_000_000}
+    one = item("i1", **narrow if level == "line item" else {})
+    whose = advertiser(**narrow if level == "advertiser" else {})
+    bank = Bank(RULES, {"c1": campaign(line_items=(one,))}, BankState(), {"acme": whose})
+    bank.apply([ask()], 0)
+    bank.tick(0)
+    wins = [
+        notice(NoticeKind.BILLING, bid=f"b-{n}", line_item_id="i1", price_nanos=1_000_000, bid_at_ns=9 * S)
+        for n in range(4)
+    ]
+    rows = [row for win in wins for row in bank.apply([win], 10 * S).rows.lateness]
+    (own,) = [each for each in bank.accounts() if each.uncovered]
+    assert own.uncovered >= 1_000_000
+    assert own.id.startswith("l/i1/money" if level == "line item" else "a/acme/money")
+    assert [row.uncovered_nanos for row in rows][-1] >= 1_000_000
