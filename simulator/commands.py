@@ -32,11 +32,13 @@ _LEFT_OUT = {
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of the simulator."""
+    from simulator.allocate.commands import allocate
     from simulator.faults.commands import faults
     from simulator.quality.commands import quality
 
     app.command()(replay)
     app.command()(export)
+    app.command()(allocate)
     app.command()(faults)
     app.command()(quality)
 

@@ -305,6 +305,21 @@ MIGRATIONS = (
             "ALTER TABLE places RENAME TO offsets",
         ),
     ),
+    Migration(
+        10,
+        "why budgets move, multipliers of seats",
+        (
+            "ALTER TABLE audit ADD COLUMN why TEXT NOT NULL DEFAULT ''",
+            # What each seat last said of how it paces a budget, see `core.portfolio_live`; in thousand-millionths.
+            """CREATE TABLE paces (
+                account_id TEXT NOT NULL,
+                seat TEXT NOT NULL,
+                multiplier_ppb INTEGER NOT NULL,
+                at_ns INTEGER NOT NULL,
+                PRIMARY KEY (account_id, seat)
+            ) STRICT, WITHOUT ROWID""",
+        ),
+    ),
 )
 
 
