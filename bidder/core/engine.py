@@ -383,6 +383,7 @@ class Engine:
             rows=rows,
             whole=whole,
             trips=self.brakes.untold(now_ns),
+            paces=self._pacer.paces() if whole and self._pacer is not None else (),
         )
 
     def _refresh(self, now_ns: int) -> None:

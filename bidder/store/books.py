@@ -23,6 +23,7 @@ from bidder.core.bookings import (
     HeldRow,
     LateRow,
     OrderRow,
+    PaceRow,
     RefusalRow,
     Rows,
     SeatRow,
@@ -84,6 +85,7 @@ _UPSERTS = {
     "held": ("held", HeldRow, 1),
     "unattributed": ("unattributed", UnattributedRow, 2),
     "lateness": ("lateness", LateRow, 2),
+    "paces": ("paces", PaceRow, 3),
 }
 
 

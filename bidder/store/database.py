@@ -310,13 +310,14 @@ MIGRATIONS = (
         "why budgets move, multipliers of seats",
         (
             "ALTER TABLE audit ADD COLUMN why TEXT NOT NULL DEFAULT ''",
-            # What each seat last said of how it paces a budget, see `core.portfolio_live`; in thousand-millionths.
+            # How each seat paces a budget by hour of the week, so that there are at most 168 rows of it.
             """CREATE TABLE paces (
                 account_id TEXT NOT NULL,
                 seat TEXT NOT NULL,
+                week_hour INTEGER NOT NULL,
                 multiplier_ppb INTEGER NOT NULL,
                 at_ns INTEGER NOT NULL,
-                PRIMARY KEY (account_id, seat)
+                PRIMARY KEY (account_id, seat, week_hour)
             ) STRICT, WITHOUT ROWID""",
         ),
     ),
