@@ -42,7 +42,10 @@ def _portfolio(
         float, typer.Option(metavar="HOURS", min=0.1, max=168, help="How far back to look.")
     ] = 24.0,
     step: Annotated[
-        float, typer.Option(min=0.001, max=0.5, help="Share of its money left that a campaign moves at most.")
+        float,
+        typer.Option(
+            metavar="SHARE", min=0.001, max=0.5, help="Share of its money left that a campaign moves at most."
+        ),
     ] = 0.1,
     freeze: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="A campaign that stays; may be given again.")

@@ -66,7 +66,10 @@ def allocate(
         ),
     ] = False,
     sure: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Hold where the move helps in a smaller share of draws.")
+        float,
+        typer.Option(
+            metavar="SHARE", min=0.0, max=1.0, help="Hold where the move helps in a smaller share of draws."
+        ),
     ] = 0.8,
     db: Annotated[
         str | None,

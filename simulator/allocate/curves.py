@@ -51,7 +51,9 @@ SCHEMA = pa.schema(
 """The columns that a file must have."""
 
 CURRENT = pa.field("current_nanos", pa.int64())
-_MOST = {"draw": 1_000_000, "budget_nanos": MAX_NANOS, "spend_nanos": MAX_NANOS, "extrapolated": 1}
+_MOST = {"draw": 1_000_000, "extrapolated": 1}
+_ROUNDING = 1e-9
+"""How far beyond 1 a share may be, as it is a quotient of rounded sums."""
 
 
 class Measure(NamedTuple):
@@ -95,7 +97,7 @@ class CurveSet(NamedTuple):
     def extrapolated(self, place: int, budget: int) -> float:
         """Share of a campaign's spend at a budget that is imputed, by the point estimate."""
         known = self.columns["extrapolated"][place][0]
-        return float(np.interp(budget, self.budgets[place], known))
+        return min(1.0, float(np.interp(budget, self.budgets[place], known)))
 
     def _points(self, place: int, measure: Measure, draw: int) -> Points:
         return points_of(
@@ -200,7 +202,8 @@ def _check_ranges(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
         else:
             most = _MOST.get(name, MAX_NANOS)
             least = 1 if name == CURRENT.name else 0
-            wrong, allowed = ~((cells >= least) & (cells <= most)), f"be from {least} to {most}"
+            reach = most + _ROUNDING if name == "extrapolated" else most
+            wrong, allowed = ~((cells >= least) & (cells <= reach)), f"be from {least} to {most}"
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise InputError(f"{name} of row {row + 1} of {path.name} must {allowed}, was {cells[row]}")

@@ -107,6 +107,10 @@ def plan(
         InputError: bounds or goals that cannot be kept, saying which and by how much.
     """
     wanted, rules = wanted or Wanted(), rules or Rules()
+    if asked.whole and wanted.goal is not Goal.TOTAL:
+        raise InputError(
+            f"{wanted.goal} must stand without step, or_nothing and measured, was with: state a total instead"
+        )
     responses = curves.responses(measure)
     known = Frontier(responses, [Bound(0, response.most) for response in responses])
     for response, now in zip(responses, asked.current, strict=True):

@@ -121,6 +121,13 @@ def test_parquet_without_a_column_or_with_nulls_is_named(tmp_path: Path) -> None
         read_curves(tmp_path / "b.parquet")
 
 
+def test_a_share_that_rounding_put_above_one_is_one(tmp_path: Path) -> None:
+    rows = rows_of((SHOES,))
+    rows["extrapolated"] = [1.0 + 2e-16 * 4] * len(rows["draw"])
+    write_curves(tmp_path / "a.parquet", rows)
+    assert read_curves(tmp_path / "a.parquet").extrapolated(0, 10**10) == 1.0
+
+
 def test_only_the_columns_of_the_format_are_written(tmp_path: Path) -> None:
     rows = rows_of((SHOES,))
     with pytest.raises(InputError, match="columns of curves must be"):

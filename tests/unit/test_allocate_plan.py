@@ -192,6 +192,24 @@ def test_bounds_that_forbid_the_split_now_are_obeyed_and_said(three: CurveSet) -
     assert ("bounds", "they do not allow the split now: what they ask for is done in full") in facts(found)
 
 
+def test_a_given_split_is_told_of_as_it_would_be(three: CurveSet) -> None:
+    """What if: bounds that leave one budget each."""
+    given = {"shoes": Stated(min="80", max="80"), "books": Stated(min="100", max="100"),
+             "toys": Stated(min="70", max="70")}  # fmt: skip
+    found = planned(three, TermsFile(campaigns=given))
+    assert dict(zip(found.names, found.recommended, strict=True)) == {
+        "shoes": 80 * UNIT, "books": 100 * UNIT, "toys": 70 * UNIT,
+    }  # fmt: skip
+    assert found.apparent == pytest.approx(found.value(found.best) - found.value(found.current))
+    assert found.apparent != 0.0
+
+
+def test_steps_and_targets_are_not_asked_for_together(three: CurveSet) -> None:
+    stated = TermsFile(campaigns={"shoes": Stated(step="25")})
+    with pytest.raises(InputError, match="target-roas must stand without step"):
+        planned(three, stated, wanted=Wanted(Goal.RETURN, 2.0))
+
+
 def test_steps_and_least_spends_are_kept_with_a_stated_gap(three: CurveSet) -> None:
     stated = TermsFile(
         campaigns={"shoes": Stated(step="25"), "books": Stated(min="80", or_nothing=True), "toys": Stated()}

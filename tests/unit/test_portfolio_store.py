@@ -39,11 +39,10 @@ def two_campaigns() -> list[object]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> str:
+def stocked(place: str) -> str:
     """A store with two campaigns, a day's spend, and their multipliers."""
-    path = str(tmp_path / "a.db")
     campaigns = two_campaigns()
-    with Database(path) as database:
+    with Database(place) as database:
         CampaignStore(database).put(campaigns, at_ns=1)
         books = Books(database)
         books.claim()
@@ -63,7 +62,7 @@ def place(tmp_path: Path) -> str:
         ]
         steps = [bank.apply([ask()], NOW), bank.tick(NOW), bank.apply([*bought, *clicks, *paces], NOW)]
         books.write(Batch(steps=[step.rows for step in steps]))
-    return path
+    return place
 
 
 def test_an_engine_tells_multipliers_of_paced_budgets_with_opportunities_in_whole_reports() -> None:
@@ -87,8 +86,8 @@ def test_a_bank_keeps_multipliers_of_its_own_budgets_by_hour_of_the_week() -> No
     assert bank.apply([told("s1", 1, 0, c1=0.6)], 0).rows.paces == ()  # not newer than the last
 
 
-def test_standings_are_what_the_store_knows(place: str) -> None:
-    with Database(place) as database:
+def test_standings_are_what_the_store_knows(stocked: str) -> None:
+    with Database(stocked) as database:
         poor, rich = standings_of(database, "acme", NOW, window_ns=DAY, settle_ns=0)
     assert (poor.name, poor.budget, poor.spent, poor.left) == ("poor", 100 * S, 20 * S, 80 * S)
     assert (poor.window_spend, poor.window_value, rich.window_value) == (20 * S, 0, 3 * S)
@@ -96,8 +95,8 @@ def test_standings_are_what_the_store_knows(place: str) -> None:
     assert (poor.rest_ns, poor.window_ns, poor.moved, poor.frozen) == (25 * DAY, DAY, 0, "")
 
 
-def test_a_window_that_begins_later_hears_only_what_was_told_since(place: str) -> None:
-    with Database(place) as database:
+def test_a_window_that_begins_later_hears_only_what_was_told_since(stocked: str) -> None:
+    with Database(stocked) as database:
         poor, _rich = standings_of(database, "acme", NOW, window_ns=3_600 * S, settle_ns=0)
         nothing, _ = standings_of(database, "acme", NOW + DAY, window_ns=3_600 * S, settle_ns=0)
     assert poor.multiplier == pytest.approx(0.7)
@@ -129,8 +128,8 @@ def test_conversions_count_for_a_line_item_that_pays_for_them(tmp_path: Path) ->
     assert found.window_value == 7 * S + S
 
 
-def test_a_move_is_written_with_who_and_why_and_is_remembered(place: str) -> None:
-    with Database(place) as database:
+def test_a_move_is_written_with_who_and_why_and_is_remembered(stocked: str) -> None:
+    with Database(stocked) as database:
         standings = standings_of(database, "acme", NOW, window_ns=DAY, settle_ns=0)
         proposal = propose(standings)
         assert apply_proposal(database, standings, proposal, at_ns=NOW) == 2
@@ -146,8 +145,8 @@ def test_a_move_is_written_with_who_and_why_and_is_remembered(place: str) -> Non
     assert (poor.moved, rich.moved, rich.moved_ago_ns, rich.frozen) == (-1, 1, DAY, "")
 
 
-def test_a_budget_that_a_person_changed_is_left_alone_for_a_while(place: str) -> None:
-    with Database(place) as database:
+def test_a_budget_that_a_person_changed_is_left_alone_for_a_while(stocked: str) -> None:
+    with Database(stocked) as database:
         CampaignStore(database).set_budget("rich", 120 * S, at_ns=NOW - DAY, actor="ann")
         _, rich = standings_of(database, "acme", NOW, window_ns=7 * DAY, settle_ns=2 * DAY)
         _, later = standings_of(database, "acme", NOW + 2 * DAY, window_ns=DAY, settle_ns=2 * DAY)
@@ -172,8 +171,8 @@ def test_only_campaigns_that_run_share(tmp_path: Path) -> None:
             standings_of(database, "acme", NOW, window_ns=DAY, settle_ns=0, wishes=wishes)
 
 
-def test_several_budgets_change_as_one_or_not_at_all(place: str) -> None:
-    with Database(place) as database:
+def test_several_budgets_change_as_one_or_not_at_all(stocked: str) -> None:
+    with Database(stocked) as database:
         store = CampaignStore(database)
         good, stale = BudgetMove("poor", 100 * S, 90 * S, "x"), BudgetMove("rich", 99 * S, 110 * S, "x")
         with pytest.raises(InputError, match="budget of campaign rich must still be 99000000000 nanos"):
@@ -185,38 +184,40 @@ def test_several_budgets_change_as_one_or_not_at_all(place: str) -> None:
         assert store.all()["poor"].budget_nanos == 100 * S
 
 
-def run(monkeypatch: pytest.MonkeyPatch, place: str, *arguments: str) -> Result:
+def run(monkeypatch: pytest.MonkeyPatch, stocked: str, *arguments: str) -> Result:
     """The command at `NOW`."""
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr("time.time_ns", lambda: NOW)
-    return CliRunner().invoke(build_app(), ["portfolio", *arguments, "--db", place])
+    return CliRunner().invoke(build_app(), ["portfolio", *arguments, "--db", stocked])
 
 
-def budgets(place: str) -> dict[str, int]:
-    with Database(place) as database:
+def budgets(stocked: str) -> dict[str, int]:
+    with Database(stocked) as database:
         return {name: each.budget_nanos for name, each in CampaignStore(database).all().items()}
 
 
 def test_the_command_proposes_and_writes_only_where_asked(
-    monkeypatch: pytest.MonkeyPatch, place: str
+    monkeypatch: pytest.MonkeyPatch, stocked: str
 ) -> None:
-    done = run(monkeypatch, place, "acme")
+    done = run(monkeypatch, stocked, "acme")
     assert done.exit_code == 0, done.output
     assert "nothing was written" in done.stdout
-    assert budgets(place) == {"poor": 100 * S, "rich": 100 * S}
-    plain = json.loads(run(monkeypatch, place, "acme", "--json", "--apply").stdout)
+    assert budgets(stocked) == {"poor": 100 * S, "rich": 100 * S}
+    plain = json.loads(run(monkeypatch, stocked, "acme", "--json", "--apply").stdout)
     assert plain["written"] == 2
-    assert budgets(place) == {move["campaign"]: move["to_nanos"] for move in plain["moves"]}
-    again = run(monkeypatch, place, "acme", "--apply")
+    assert budgets(stocked) == {move["campaign"]: move["to_nanos"] for move in plain["moves"]}
+    again = run(monkeypatch, stocked, "acme", "--apply")
     assert "hold: fewer than two campaigns are free to move" in again.stdout
-    history = CliRunner().invoke(build_app(), ["campaigns", "history", "--db", place])
+    history = CliRunner().invoke(build_app(), ["campaigns", "history", "--db", stocked])
     assert "next unit" in " ".join(history.stdout.split())
 
 
-def test_the_command_looks_again_as_often_as_it_is_told(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_the_command_looks_again_as_often_as_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, stocked: str
+) -> None:
     slept: list[float] = []
     monkeypatch.setattr("time.sleep", slept.append)
-    done = run(monkeypatch, place, "acme", "--json", "--every", "6", "--rounds", "3")
+    done = run(monkeypatch, stocked, "acme", "--json", "--every", "6", "--rounds", "3")
     assert len(done.stdout.splitlines()) == 3
     assert slept == [6 * 3_600, 6 * 3_600]
 
@@ -230,9 +231,9 @@ def test_the_command_looks_again_as_often_as_it_is_told(monkeypatch: pytest.Monk
     ],
 )
 def test_wishes_are_obeyed(
-    monkeypatch: pytest.MonkeyPatch, place: str, options: tuple[str, ...], said: str
+    monkeypatch: pytest.MonkeyPatch, stocked: str, options: tuple[str, ...], said: str
 ) -> None:
-    assert said in run(monkeypatch, place, "acme", *options).stdout
+    assert said in run(monkeypatch, stocked, "acme", *options).stdout
 
 
 @pytest.mark.parametrize(
@@ -244,8 +245,8 @@ def test_wishes_are_obeyed(
     ],
 )
 def test_options_that_cannot_be_are_refused(
-    monkeypatch: pytest.MonkeyPatch, place: str, options: tuple[str, ...], said: str
+    monkeypatch: pytest.MonkeyPatch, stocked: str, options: tuple[str, ...], said: str
 ) -> None:
-    done = run(monkeypatch, place, "acme", *options)
+    done = run(monkeypatch, stocked, "acme", *options)
     assert isinstance(done.exception, InputError)
     assert said in str(done.exception)
