@@ -14,7 +14,7 @@ nothing down to what it will use. `core.portfolio` splits by these curves, withi
 - after a move it stays for a while (`pause_ns`), as pacing must find its new multiplier first; and it turns, to give
   after it took or take after it gave, only after `settle_ns`, so that two campaigns do not pass money to and fro;
 - it moves only where its return is `edge` off the mean of all, or to serve one whose is; the whole gains
-  `least_gain`, and each part of it is `least_part` of what a campaign has left: below that it is noise.
+  `least_gain`, and no part of it is less than `least_part` of all that moves: below that it is noise.
 
 What is assumed and not known: stated values of events are comparable between campaigns, predictions are equally
 right, and at first price the share of value that is bid is alike. By the model's own estimate no proposal is below
@@ -53,7 +53,7 @@ class LiveRules(NamedTuple):
     step: float = 0.1
     edge: float = 0.1
     least_gain: float = 0.0005
-    least_part: float = 0.01
+    least_part: float = 0.02
     pause_ns: int = 22 * 3_600 * 10**9
     settle_ns: int = 3 * 86_400 * 10**9
     least_rest_ns: int = 86_400 * 10**9
@@ -255,11 +255,12 @@ def _without_crumbs(
     while True:
         best = _in_cents(now, Frontier(curves, bounds).at(sum(now), now).budgets)
         moved = [abs(new - old) for new, old in zip(best, now, strict=True)]
-        crumbs = [place for place, more in enumerate(moved) if 0 < more < rules.least_part * now[place]]
+        least = rules.least_part * sum(moved) / 2
+        crumbs = [place for place, more in enumerate(moved) if 0 < more < least]
         if not crumbs:
             return best, bounds
-        place = min(crumbs, key=lambda each: moved[each] / now[each])
-        small = f"less than {rules.least_part:.1%} would move"
+        place = min(crumbs, key=lambda each: moved[each])
+        small = f"its part would be less than {rules.least_part:.0%} of what moves"
         bounds[place] = Bound(now[place], now[place], small, small)
 
 

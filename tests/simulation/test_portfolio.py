@@ -39,7 +39,7 @@ def test_where_nothing_drifts_moves_come_to_an_end(seed: int) -> None:
     """What still moves after three weeks answers the noise in what is told: little, and on few days."""
     found = Account(seed, drift=0.0, days=60).live(RULES)
     moved = np.abs(np.diff(found.budgets, axis=0)).sum(axis=1)
-    assert moved[20:].sum() < 0.2 * moved[:20].sum()
+    assert moved[20:].sum() < 0.25 * moved[:20].sum()
     assert (moved[20:] > 0).sum() <= 6
 
 

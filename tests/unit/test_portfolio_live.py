@@ -49,6 +49,20 @@ def test_moves_are_of_whole_cents_and_sum_to_nothing() -> None:
     assert any(move.after != move.before for move in found.moves)
 
 
+def test_a_small_campaign_takes_of_a_large_one() -> None:
+    """What is little to the one that gives is much to the one that takes."""
+    found = propose([standing("large", **POOR), standing("small", **RICH, spent=1_980 * S)])
+    assert [move.after - move.before for move in found.moves] == [-2 * S, 2 * S]
+
+
+def test_a_part_that_is_a_crumb_of_what_moves_is_left_out() -> None:
+    tiny = standing("tiny", **RICH, spent=1_990 * S)
+    found = propose([standing("poor", **POOR), standing("rich", **RICH), tiny])
+    assert found.moves[2].after == found.moves[2].before
+    assert found.moves[2].stopped == "its part would be less than 2% of what moves"
+    assert found.moves[1].after > found.moves[1].before
+
+
 def test_one_who_will_not_use_its_money_gives_what_it_does_not_need() -> None:
     idle = standing("idle", multiplier=1.0, window_spend=50 * S, window_value=100 * S)
     found = propose([idle, standing("rich", **RICH)])
