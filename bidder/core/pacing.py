@@ -35,7 +35,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bidder.core.lines import Line
-from bidder.core.messages import Pace
 from bidder.core.opportunity import HOURS_PER_WEEK, NS_PER_HOUR
 from bidder.core.pacing_kernels import (
     G_COLUMNS,
@@ -52,8 +51,6 @@ from bidder.core.pacing_kernels import (
 )
 from bidder.core.settings import PacingSettings
 
-PARTS_OF_ONE = 10**9
-"""Multipliers are told as whole numbers of thousand-millionths."""
 _WEEK_NS = HOURS_PER_WEEK * NS_PER_HOUR
 _MONDAY_NS = -72 * NS_PER_HOUR
 """A Monday 00:00 UTC at or before the epoch, so that phases count from it."""
@@ -164,14 +161,6 @@ class Pacer:
             self.rows, self.counts, settings.eta, settings.first_eta, settings.target == "fixed", self.asap,
             budgets, shares, spent, books, self.plan(now_ns),
         )  # fmt: skip
-
-    def paces(self) -> tuple[Pace, ...]:
-        """Multipliers of groups that are paced and had opportunities, for reports."""
-        return tuple(
-            Pace(account_id, round(float(self.multipliers[group]) * PARTS_OF_ONE))
-            for (account_id, asap), group in self.index.items()
-            if not asap and self.seen[group]
-        )
 
     def spend(self, group: int, nanos: int) -> None:
         """Moves a multiplier down for a spend of `nanos`."""

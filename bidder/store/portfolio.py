@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from bidder.core.campaigns import Campaign, Goal, LineItem, Status
 from bidder.core.messages import NoticeKind
-from bidder.core.pacing import PARTS_OF_ONE
 from bidder.core.portfolio_live import Proposal, Standing
+from bidder.core.status import PARTS_OF_ONE
 from bidder.errors import InputError
 from bidder.store.campaigns import BudgetMove, CampaignStore, unknown
 from bidder.store.database import Database

@@ -134,7 +134,8 @@ def _curve(found: Plan, curves: CurveSet, place: int, ids: ChartIds) -> Markup:
     across = Axis(
         "budget", 0.0, float(response.most), ((0.0, "0"), (float(response.most), money(response.most, 0)))
     )
-    down = Axis(found.measure.name, 0.0, most, ((0.0, "0"), (most, amount(most, found.measure))))
+    # A little room above, so that the largest number does not stand in the name of the axis.
+    down = Axis(found.measure.name, 0.0, 1.12 * most, ((0.0, "0"), (most, amount(most, found.measure))))
     said = (
         f"From {money(move.before)} to {money(move.after)}; returns {rate(move.return_before, found.measure)} to "
         f"{rate(move.return_after, found.measure)}; {move.stopped}."
@@ -149,7 +150,7 @@ def _curve(found: Plan, curves: CurveSet, place: int, ids: ChartIds) -> Markup:
     return card(
         el("h3", response.name),
         el("p", said + above, class_="note"),
-        legend(lines[:1]),
+        legend([lines[0], *lines[2:]]),
         plane_chart(ids, f"Curve of {response.name}", said, across, down, lines),
         data_details("The numbers", table(f"Curve of {response.name}", heads, rows)),
     )
