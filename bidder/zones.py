@@ -41,6 +41,24 @@ def is_zone(text: str) -> bool:
     return text in _names()
 
 
+def instant_of(text: str, option: str) -> int:
+    """Nanoseconds since the epoch of an ISO 8601 text with a zone, to the microsecond.
+
+    Args:
+        text: such as `2026-05-01T12:00:00Z`. option: that asks for it, for the error.
+
+    Raises:
+        InputError: the text is none, has no zone, or is before 1970.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None or at.timestamp() < 0:
+        raise InputError(f"{option} must be ISO 8601 with a zone, such as 2026-05-01T12:00:00Z, was {text}")
+    return int(at.timestamp() * 1_000_000) * 1_000
+
+
 def zone_offsets(zone: str, first_ns: int, last_ns: int) -> ZoneArrays:
     """UTC offsets of a zone over a time, memoised.
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bidder.core.call import outputs_of
+from bidder.core.call import Answer, outputs_of
 from bidder.core.engine import Engine
 from bidder.core.inbox import Inbox
 from bidder.core.prepared import Prepared
@@ -38,15 +38,17 @@ from bidder.store.model import load_model
 from bidder.store.seat import EXTERNAL_MODEL, versions
 from models.aliases import is_registry
 from models.registry import ModelRegistry
+from simulator.parity import FieldDifference, LiveLog, first_field
 
 
 class Difference(NamedTuple):
-    """The first call whose outputs were not the same, and what was asked in it."""
+    """The first call whose outputs were not the same, and what was asked; `field` if a live log was compared."""
 
     call: int
     now_ns: int
     requests: int
     first_request: str
+    field: FieldDifference | None = None
 
 
 class Replayed(NamedTuple):
@@ -74,20 +76,23 @@ class Replayed(NamedTuple):
         return self.calls > 0 and self.same == self.calls and not self.broken_off
 
 
-def replay_journal(journal_path: Path, model_directories: Sequence[Path], key: bytes) -> Replayed:
+def replay_journal(
+    journal_path: Path, model_directories: Sequence[Path], key: bytes, live: LiveLog | None = None
+) -> Replayed:
     """Makes the outputs of a journal again and compares them.
 
     Args:
         journal_path: the journal.
         model_directories: the model bundles that served, in any order; none where scores came from outside.
         key: the key that signed the tokens; bytes depend on it, so it is not in the journal.
+        live: what the bidder said then, to name the first field that differs.
 
     Raises:
         InputError: a journal that is missing or damaged, or models other than those that served.
     """
     with closing(read_journal(journal_path)) as journal:
         models = Models(journal_path, model_directories)
-        return _Replay(journal, engine_of(journal, journal_path, models, key), models).run()
+        return _Replay(journal, engine_of(journal, journal_path, models, key), models, live).run()
 
 
 class Models:
@@ -191,7 +196,9 @@ class ControlReplay:
 class _Replay:
     """One journal on its way through an engine."""
 
-    def __init__(self, journal: Journal, engine: Engine, models: Models) -> None:
+    def __init__(self, journal: Journal, engine: Engine, models: Models, live: LiveLog | None = None) -> None:
+        self._live = live
+        self._answers: list[Answer] = []
         self._journal = journal
         self._engine = engine
         self._models = models
@@ -234,7 +241,7 @@ class _Replay:
     def _feed(self, entry: Entry) -> None:
         if isinstance(entry, Decide):
             answers = self._engine.decide(entry.bodies, entry.ages_ns, entry.now_ns)
-            self._digest, self._last = output_digest(outputs_of(answers)), entry
+            self._digest, self._last, self._answers = output_digest(outputs_of(answers)), entry, answers
             self._calls += 1
             self._requests += len(entry.bodies)
         elif isinstance(entry, Control):
@@ -251,7 +258,10 @@ class _Replay:
         if self._digest == entry.digest:
             self._same += 1
         elif self._difference is None:
-            self._difference = _difference(self._calls, self._last)
+            found = _difference(self._calls, self._last)
+            if self._live is not None:
+                found = found._replace(field=first_field(self._answers, found.now_ns, self._live))
+            self._difference = found
 
 
 def _difference(call: int, asked: Decide) -> Difference:

@@ -7,14 +7,13 @@ ad. Without a trained model every click has the same probability.
 import hashlib
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from bidder import zones
 from bidder.cli.options import configured
-from bidder.errors import InputError
 
 if TYPE_CHECKING:
     from bidder.core.campaigns import Advertiser, Campaign, Creative
@@ -55,15 +54,7 @@ class Tree(NamedTuple):
 
 def instant_of(text: str | None, option: str = "--at") -> int:
     """Nanoseconds since the epoch of an ISO 8601 text with a zone; now where there is none. `option`: its name."""
-    if text is None:
-        return time.time_ns()
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None or at.timestamp() < 0:
-        raise InputError(f"{option} must be ISO 8601 with a zone, such as 2026-05-01T12:00:00Z, was {text}")
-    return int(at.timestamp() * 1_000_000) * 1_000
+    return time.time_ns() if text is None else zones.instant_of(text, option)
 
 
 def settings_of(path: Path | None) -> "EngineSettings":

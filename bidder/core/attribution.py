@@ -9,6 +9,8 @@
   greater bid id is the last.
 - Windows are those of the campaign as it is when the conversion is decided, and end at the latest with the bid's time
   (`BankRules.conversion_ns`).
+- A touch is kept for the longest window of all line items and the time for which events may come late
+  (`BankRules.touch_ns`); what was forgotten before a window was widened does not come back.
 - An order counts once for its advertiser, whichever bid or user it names: it is remembered for as long as bids are.
 - A conversion that finds no touch waits `BankRules.hold_ns` for one that is still under way. When that is over, or
   where it cannot wait, it is counted by its advertiser and by why (`Unattributed`).
@@ -17,13 +19,13 @@
 Conversions are decided one after the other with what is known by then, so where a batch is split changes nothing.
 """  # noqa: E501  (a row of a table is one line)
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from bidder.core.bankrules import HOUR_NS, BankRules, Rule, Unattributed
 from bidder.core.bidbook import BidBook
-from bidder.core.bookings import BankState, Booking, OrderRow, UnattributedRow
-from bidder.core.campaigns import CLICK_WINDOW_SECONDS, VIEW_WINDOW_SECONDS, Campaign
+from bidder.core.bookings import BankState, Booking, OrderRow, Touched, UnattributedRow
+from bidder.core.campaigns import CLICK_WINDOW_SECONDS, VIEW_WINDOW_SECONDS, Campaign, LineItem
 from bidder.core.effects import Draft
 from bidder.core.held import Held
 from bidder.core.lines import NS_PER_SECOND
@@ -55,6 +57,24 @@ USUAL = Windows(CLICK_WINDOW_SECONDS * NS_PER_SECOND, VIEW_WINDOW_SECONDS * NS_P
 """Of a campaign of which only the books are known."""
 
 
+def longest_windows(campaigns: Iterable[Campaign]) -> Windows:
+    """The longest windows of any line item, and at least the usual ones."""
+    longest = USUAL
+    for campaign in campaigns:
+        stated: list[Campaign | LineItem] = [campaign, *campaign.line_items]
+        for each in stated:
+            own = Windows(
+                (each.click_window_seconds or 0) * NS_PER_SECOND,
+                (each.view_window_seconds or 0) * NS_PER_SECOND,
+            )
+            longest = _longer(longest, own)
+    return longest
+
+
+def _longer(one: Windows, other: Windows) -> Windows:
+    return Windows(max(one.click_ns, other.click_ns), max(one.view_ns, other.view_ns))
+
+
 class Credit(NamedTuple):
     """What a conversion counts for: CLICK where a click was noticed, else IMPRESSION; when that, or the bid, was."""
 
@@ -65,7 +85,7 @@ class Credit(NamedTuple):
 class Credited(NamedTuple):
     """The touch that a conversion of a user counts for, and as what: CLICK or IMPRESSION."""
 
-    touch: Booking
+    touch: Touched
     kind: NoticeKind
 
 
@@ -89,10 +109,10 @@ class Attribution:
         self._rules = rules
         self._bids = bids
         self._windows: dict[tuple[str, str], Windows] = {}
+        self._longest = USUAL
         self._touches = Touches(most)
-        self._clicks: dict[str, int] = {}
         self._orders: dict[tuple[str, str], int] = {}
-        self._ends: dict[int, tuple[list[str], list[tuple[str, str]]]] = {}
+        self._ends: dict[int, list[tuple[str, str]]] = {}
         self._evicted_hour = 0
         self._held = Held()
         self._counts = {(row.advertiser_id, row.reason): row for row in state.unattributed}
@@ -106,6 +126,11 @@ class Attribution:
     def waiting(self) -> int:
         """Conversions that wait for a touch."""
         return len(self._held)
+
+    @property
+    def touches(self) -> int:
+        """Touches kept."""
+        return len(self._touches)
 
     @property
     def forgotten(self) -> int:
@@ -130,15 +155,27 @@ class Attribution:
                 own.click_ns if click_s is None else click_s * NS_PER_SECOND,
                 own.view_ns if view_s is None else view_s * NS_PER_SECOND,
             )
+        self._longest = _longer(self._longest, longest_windows([campaign]))
         self._held.stir_all()
 
-    def remember(self, booking: Booking) -> None:
+    def remember(self, booking: Booking | Touched) -> None:
         """Keeps the touch that a booked notice tells of, if any."""
-        if booking.kind == _CLICK and booking.bid_id not in self._clicks:
-            self._clicks[booking.bid_id] = booking.at_ns
-            self._ending(booking.keep_until_ns)[0].append(booking.bid_id)
-        if self._touches.take(booking):
+        window_ns = self._longest.click_ns if booking.kind == _CLICK else self._longest.view_ns
+        until_ns = min(booking.keep_until_ns, booking.bid_at_ns + self._rules.touch_ns(window_ns))
+        if self._touches.take(booking, until_ns):
             self._held.stir(booking.advertiser_id, booking.user_key)
+
+    def unrecalled(self, conversions: Iterable[Conversion], now_ns: int) -> Iterator[str]:
+        """Bids that conversions may count for and of whose past the books must be asked first."""
+        for conversion in conversions:
+            for user in conversion.users:
+                for bid_id, bid_at_ns in self._touches.bids_of(conversion.advertiser_id, user):
+                    if self._bids.forgotten(bid_id, bid_at_ns, now_ns):
+                        yield bid_id
+
+    def due(self, seen_ns: int) -> list[Conversion]:
+        """Waiting conversions that `retry` will look at."""
+        return self._held.coming(seen_ns)
 
     # -- conversions that name their bid --------------------------------------------------------------------
 
@@ -155,7 +192,7 @@ class Attribution:
             return Rule.OUTSIDE_WINDOW
         if notice.order_id:
             self._keep_order(advertiser_id, notice.order_id, notice.bid_id, now_ns, draft)
-        clicked_ns = self._clicks.get(notice.bid_id)
+        clicked_ns = self._bids.clicked_ns(notice.bid_id)
         if clicked_ns is None:
             return Credit(NoticeKind.IMPRESSION, since_ns)
         return Credit(NoticeKind.CLICK, clicked_ns)
@@ -206,10 +243,7 @@ class Attribution:
         self._evicted_hour = hour
         self._touches.evict(now_ns)
         for old in [old for old in self._ends if old < hour]:
-            clicks, orders = self._ends.pop(old)
-            for bid_id in clicks:
-                self._clicks.pop(bid_id, None)
-            for order in orders:
+            for order in self._ends.pop(old):
                 if self._orders.get(order, now_ns) < now_ns:
                     del self._orders[order]
 
@@ -248,7 +282,7 @@ class Attribution:
                 return Credited(max(within, key=last_of), kind)
         return Unattributed.OUTSIDE_WINDOW if seen else Unattributed.NO_TOUCH
 
-    def _is_within(self, touch: Booking, kind: NoticeKind, at_ns: int, now_ns: int) -> bool:
+    def _is_within(self, touch: Touched, kind: NoticeKind, at_ns: int, now_ns: int) -> bool:
         window_ns = self._windows_of(touch.campaign_id, touch.line_item_id).of(kind)
         liable_ns = touch.keep_until_ns - self._rules.keep_ns
         return (
@@ -265,9 +299,13 @@ class Attribution:
 
     def _booking(self, conversion: Conversion, credited: Credited, now_ns: int) -> Booking:
         touch = credited.touch
-        return touch._replace(
+        return Booking(
+            bid_id=touch.bid_id,
             kind=int(NoticeKind.CONVERSION),
             event_id=conversion.order_id,
+            campaign_id=touch.campaign_id,
+            seat=touch.seat,
+            epoch=touch.epoch,
             price_nanos=0,
             amount_nanos=0,
             value_nanos=conversion.value_nanos,
@@ -275,8 +313,16 @@ class Attribution:
             booked_ns=now_ns,
             late=conversion.at_ns > touch.keep_until_ns - self._rules.keep_ns,
             unbilled=not self._bids.spent(touch.bid_id),
+            keep_until_ns=touch.keep_until_ns,
+            line_item_id=touch.line_item_id,
+            creative_id=touch.creative_id,
+            bid_at_ns=touch.bid_at_ns,
+            impressions=touch.impressions,
             accounts="",
+            exchange=touch.exchange,
+            advertiser_id=touch.advertiser_id,
             fees_nanos=0,
+            user_key=touch.user_key,
             touch=int(credited.kind),
             touch_at_ns=touch.at_ns,
             goal=conversion.goal,
@@ -295,10 +341,7 @@ class Attribution:
     def _remember_order(self, row: OrderRow) -> None:
         key = (row.advertiser_id, row.order_id)
         self._orders[key] = row.keep_until_ns
-        self._ending(row.keep_until_ns)[1].append(key)
-
-    def _ending(self, keep_until_ns: int) -> tuple[list[str], list[tuple[str, str]]]:
-        return self._ends.setdefault(keep_until_ns // HOUR_NS, ([], []))
+        self._ends.setdefault(row.keep_until_ns // HOUR_NS, []).append(key)
 
     def _count(self, conversion: Conversion, reason: Unattributed, draft: Draft) -> None:
         key = (conversion.advertiser_id, reason.value)

@@ -34,12 +34,12 @@ from bidder.core.account import Account
 from bidder.core.attribution import Attribution, Credit
 from bidder.core.bankrules import BankRules, Rule
 from bidder.core.bidbook import BidBook
-from bidder.core.bookings import BankState, Booking, UnattributedRow
+from bidder.core.bookings import BankState, Booking, Had, UnattributedRow
 from bidder.core.budgets import Unit
 from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.chart import Chart
 from bidder.core.creative_book import CreativeBook
-from bidder.core.effects import Draft, Effects, PlacedExposure
+from bidder.core.effects import Draft, Effects, PlacedExposure, bid_at_ns, is_late, settlement_of
 from bidder.core.exposures import Exposure
 from bidder.core.guard import Guard
 from bidder.core.lateness import Lateness
@@ -53,12 +53,12 @@ from bidder.core.messages import (
     Lease,
     Notice,
     NoticeKind,
-    Settlement,
     SettlementKind,
     Settlements,
     SliceReport,
     Trip,
 )
+from bidder.core.shards import WHOLE, Shard
 from bidder.core.tally import (
     AccountReport,
     CampaignBook,
@@ -68,6 +68,7 @@ from bidder.core.tally import (
     account_report,
     campaign_report,
     line_item_report,
+    recover_books,
 )
 from bidder.core.users import key_text
 from bidder.errors import InvariantError
@@ -85,6 +86,7 @@ class Bank:
         state: what was kept; empty at the very first start. Starting is recovering.
         advertisers: by id those that are stated; another has no limits, and days of UTC.
         brakes: what is stopped, and what was let go.
+        guard: of the process, where it holds several shards. shard: which of them this one is.
 
     Raises:
         InvariantError: by every method, where the books stop adding up; the process must stop.
@@ -97,24 +99,32 @@ class Bank:
         state: BankState | None = None,
         advertisers: Mapping[str, Advertiser] | None = None,
         brakes: Iterable[Brake] = (),
+        *,
+        guard: Guard | None = None,
+        shard: Shard = WHOLE,
     ) -> None:
         state = state or BankState()
         self.rules = rules
-        self._bids = BidBook(rules)
+        self._bids = BidBook(rules, state.since.bids_ns)
         self._unknown: dict[str, int] = {}
         self._chart = Chart(rules, campaigns, advertisers or {}, state.accounts, state.grants)
-        self._books = _recover_books(campaigns, state, self._chart)
+        self._books = recover_books(campaigns, state.tallies, self._chart.accounts)
         self._creatives = CreativeBook(state.creatives, rules.spent_refresh_ns)
         for refusal in state.refusals:
             self._refusals_of(self._books.get(refusal.campaign_id))[refusal.rule] = refusal.times
         self._attribution = Attribution(rules, campaigns, self._bids, state)
         for booking in state.bookings:
             self._bids.remember(booking)
-            self._attribution.remember(booking)
+        for touch in state.touches:
+            self._attribution.remember(touch)
         self._leasing = Leasing(rules, self._chart.offered, state.seats)
         self._lateness = Lateness(rules, state.lateness)
-        self._guard = Guard(rules.brakes, self._chart.lines)
+        self._guard = guard or Guard(rules.brakes)
+        self._watch = self._guard.watch(shard, self._chart.lines)
         self._guard.take(brakes)
+        for spent in state.spent:
+            own = (spent.campaign_id, spent.line_item_id, spent.advertiser_id)
+            self._watch.spend(own, spent.amount_nanos, spent.bid_at_ns)
         self._draft = Draft()
         self.check()
 
@@ -130,7 +140,7 @@ class Bank:
 
         `redelivered` says that these were consumed before: what they did is known by their ids, and what is
         refused among them is not counted again. `epochs` are numbers by (seat, start) where several banks must give
-        the same (`new_starts`).
+        the same (`new_starts`). What the books have of bids that are `forgotten` was recalled before.
         """
         for message in messages:
             if isinstance(message, Notice):
@@ -141,8 +151,37 @@ class Bank:
                     self._attribute(booking)
             else:
                 self._leasing.take(message, now_ns, self._draft, epochs or {})
-                self._guard.report(message, self._advertiser_of)
+                self._watch.report(message, self._advertiser_of)
+                self._guard.reported(message.trips)
         return self._close()
+
+    def forgotten(self, messages: Iterable[Notice | Conversion | SliceReport], now_ns: int) -> frozenset[str]:
+        """Bids that messages are about, or may count for, and of which the books must be asked first (`recall`)."""
+        conversions = []
+        found = set()
+        for message in messages:
+            if isinstance(message, Conversion):
+                conversions.append(message)
+            elif (
+                isinstance(message, Notice)
+                and self._bids.forgotten(message.bid_id, message.bid_at_ns, now_ns)
+                and not self._bids.expired(message, now_ns)
+            ):
+                found.add(message.bid_id)
+        return frozenset(found.union(self._attribution.unrecalled(conversions, now_ns)))
+
+    def forgotten_waiting(self, now_ns: int, seen_until_ns: int) -> frozenset[str]:
+        """The same, of conversions that the next tick looks at again."""
+        waiting = self._attribution.due(min(now_ns, seen_until_ns))
+        return frozenset(self._attribution.unrecalled(waiting, now_ns))
+
+    def recall(self, bid_ids: Iterable[str], past: Iterable[Booking | Had], now_ns: int) -> None:
+        """Takes all that the books have of bids: of some of them it may be nothing."""
+        self._bids.recall(bid_ids, past, now_ns)
+
+    def remembered(self) -> tuple[int, int]:
+        """How many bids and touches it has in memory."""
+        return len(self._bids), self._attribution.touches
 
     def new_starts(self, reports: Iterable[SliceReport]) -> list[SliceReport]:
         """Those of reports whose start was not heard of before."""
@@ -165,7 +204,10 @@ class Bank:
         return self._close()
 
     def tripped(self, now_ns: int) -> list[Trip]:
-        """What must be stopped because it spends too fast, by what was booked and by what seats reported."""
+        """What must be stopped because it spends too fast, by what was booked and by what seats reported.
+
+        Of all shards that the process holds, each name once.
+        """
         return self._guard.tripped(now_ns)
 
     def tick(self, now_ns: int, seen_until_ns: int | None = None, *, free: bool = True) -> Effects:
@@ -290,7 +332,7 @@ class Bank:
         charges = self._charges(notice, now_ns)
         if any(account.booked + units > MAX_NANOS for account, units in charges):
             return Rule.BAD_VALUE
-        late = _late(notice)
+        late = is_late(notice)
         uncovered = []
         for account, units in charges:
             grant = account.grants.get((notice.seat, notice.epoch))
@@ -299,12 +341,12 @@ class Bank:
                 self._draft.touch(account)
             else:
                 self._draft.move(account, grant)
-        bid_at_ns = _bid_at_ns(notice)
+        made_ns = bid_at_ns(notice)
         # Late spend counts whole, though a grant of the moment may still cover it: at a budget's end none does.
         late_nanos = notice.cost_nanos if late or any(uncovered) else 0
-        self._lateness.book(book.advertiser, bid_at_ns, notice.cost_nanos, late_nanos, self._draft)
+        self._lateness.book(book.advertiser, made_ns, notice.cost_nanos, late_nanos, self._draft)
         own = (notice.campaign_id, _line_item(notice), book.advertiser)
-        self._guard.spend(own, notice.cost_nanos, bid_at_ns)
+        self._watch.spend(own, notice.cost_nanos, made_ns)
         tally = book.tally(_line_item(notice))
         tally.spend(notice.cost_nanos, late=late)
         tally.wins += not self._bids.won(notice.bid_id)
@@ -314,13 +356,14 @@ class Bank:
         self._settle(notice, SettlementKind.POSTED, notice.cost_nanos)
         return None
 
-    def _advertiser_of(self, campaign_id: str) -> str:
+    def _advertiser_of(self, campaign_id: str) -> str | None:
+        """Empty where a campaign's advertiser is not known any more, None where the campaign is not this bank's."""
         book = self._books.get(campaign_id)
-        return book.advertiser if book is not None else ""
+        return book.advertiser if book is not None else None
 
     def _charges(self, notice: Notice, now_ns: int) -> list[tuple[Account, int]]:
         """The accounts that a money event is booked on, the campaign's own first, with what each is charged."""
-        accounts = self._chart.charged(notice.campaign_id, _line_item(notice), _bid_at_ns(notice), now_ns)
+        accounts = self._chart.charged(notice.campaign_id, _line_item(notice), bid_at_ns(notice), now_ns)
         return [
             (account, notice.cost_nanos if account.unit is Unit.MONEY else notice.impressions)
             for account in accounts
@@ -391,21 +434,7 @@ class Bank:
             self._draft.exposures.append(PlacedExposure(exposure, notice.partition))
 
     def _settle(self, notice: Notice, kind: SettlementKind, amount_nanos: int) -> None:
-        self._draft.settlements.append(
-            Settlement(
-                kind=kind,
-                seat=notice.seat,
-                epoch=notice.epoch,
-                bid_id=notice.bid_id,
-                campaign_id=notice.campaign_id,
-                amount_nanos=amount_nanos,
-                late=_late(notice),
-                line_item_id=notice.line_item_id,
-                bid_at_ns=_bid_at_ns(notice),
-                impressions=notice.impressions,
-                at_ns=notice.at_ns,
-            )
-        )
+        self._draft.settlements.append(settlement_of(notice, kind, amount_nanos))
 
     def _keep(
         self,
@@ -430,12 +459,12 @@ class Bank:
             notice.value_nanos,
             notice.at_ns,
             now_ns,
-            _late(notice),
+            is_late(notice),
             unbilled,
             notice.liable_until_ns + self.rules.keep_ns,
             tally.line_item_id,
             notice.creative_id,
-            _bid_at_ns(notice),
+            bid_at_ns(notice),
             notice.impressions,
             accounts,
             notice.exchange,
@@ -463,27 +492,6 @@ class Bank:
         return draft.close()
 
 
-def _late(notice: Notice) -> bool:
-    return notice.at_ns > notice.liable_until_ns
-
-
 def _line_item(notice: Notice) -> str:
     """Id of the line item: the campaign's where the campaign is its own."""
     return notice.line_item_id or notice.campaign_id
-
-
-def _bid_at_ns(notice: Notice) -> int:
-    """When the bid was made, or where that is not said when it was first noticed."""
-    return notice.bid_at_ns or notice.at_ns
-
-
-def _recover_books(
-    campaigns: Mapping[str, Campaign], state: BankState, chart: Chart
-) -> dict[str, CampaignBook]:
-    """Books of all campaigns that there are or that have an account or a tally."""
-    flights = (account_id for account_id in chart.accounts if "/" not in account_id)
-    books = {each: CampaignBook(each, campaigns.get(each)) for each in {*campaigns, *flights}}
-    for row in state.tallies:
-        book = books.setdefault(row.campaign_id, CampaignBook(row.campaign_id))
-        book.tallies[row.line_item_id] = Tally(row)
-    return books

@@ -81,5 +81,22 @@ class BankRules(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def keep_ns(self) -> int:
-        """How long after its reservation a bid is remembered, so that no notice of it is taken twice."""
+        """How long after its reservation some notice of a bid is taken, a conversion mostly."""
         return max(self.accept_ns, self.conversion_ns)
+
+    @property
+    def remember_ns(self) -> int:
+        """How long after it was made a bid is remembered in memory; of an older one the books are asked."""
+        return self.longest_reservation_ns + self.accept_ns
+
+    @property
+    def stray_ns(self) -> int:
+        """How long after a change of the number of shards a bid of before it may still be billed in time.
+
+        Its billing may wait in a partition that another shard reads now.
+        """
+        return self.longest_reservation_ns + self.margin_ns
+
+    def touch_ns(self, window_ns: int) -> int:
+        """How long after its bid a touch is kept that counts for so long: events may come late by `accept_ns`."""
+        return self.longest_reservation_ns + window_ns + self.accept_ns

@@ -66,6 +66,60 @@ class Booking(NamedTuple):
     goal: str = ""
 
 
+class Had(NamedTuple):
+    """What of a booking tells what its bid has had, see `Booking`."""
+
+    bid_id: str
+    kind: int
+    event_id: str
+    amount_nanos: int
+    at_ns: int
+    bid_at_ns: int
+
+
+class Touched(NamedTuple):
+    """What of the booking of a click or impression a conversion that counts for it takes over, see `Booking`."""
+
+    bid_id: str
+    kind: int
+    at_ns: int
+    bid_at_ns: int
+    keep_until_ns: int
+    user_key: str
+    advertiser_id: str
+    campaign_id: str
+    line_item_id: str
+    creative_id: str
+    seat: str
+    epoch: int
+    exchange: str
+    impressions: int
+
+
+class Spent(NamedTuple):
+    """What of a booking tells how fast money goes, see `Booking`."""
+
+    campaign_id: str
+    line_item_id: str
+    advertiser_id: str
+    amount_nanos: int
+    bid_at_ns: int
+
+
+class Since(NamedTuple):
+    """From when on a bank wants to know what.
+
+    Of bids made since: of all, of those seen, of those clicked, of those just paid. Days that ended since, beside
+    those of which it was said when they were opened that they are to be kept until now.
+    """
+
+    bids_ns: int = 0
+    seen_ns: int = 0
+    clicked_ns: int = 0
+    spent_ns: int = 0
+    days_ns: int = MAX_NANOS
+
+
 class AccountRow(NamedTuple):
     """One budget and what was booked on it, absolute; amounts in its unit (`core.budgets.Unit`).
 
@@ -221,10 +275,12 @@ class Rows(NamedTuple):
 
 
 class BankState(NamedTuple):
-    """What a bank starts from: all rows of the store.
+    """What a bank starts from: rows of the store.
 
-    Accounts only where something may still be booked on them, bookings and orders only where a repeat may still
-    come; seats with older epochs first.
+    Accounts only where something may still be booked on them, orders only where a repeat may still come; seats with
+    older epochs first. Of bookings what a bank needs of them: `bookings` of bids that it remembers (`core.bidbook`),
+    `touches` that a conversion may count for (`core.touches`), `spent` of the last minute for the breaker; from when
+    on, `since` says.
     """
 
     accounts: Iterable[AccountRow] = ()
@@ -233,8 +289,11 @@ class BankState(NamedTuple):
     refusals: Iterable[RefusalRow] = ()
     grants: Iterable[GrantRow] = ()
     seats: Iterable[SeatRow] = ()
-    bookings: Iterable[Booking] = ()
+    bookings: Iterable[Booking | Had] = ()
+    touches: Iterable[Booking | Touched] = ()
+    spent: Iterable[Booking | Spent] = ()
     orders: Iterable[OrderRow] = ()
     held: Iterable[HeldRow] = ()
     unattributed: Iterable[UnattributedRow] = ()
     lateness: Iterable[LateRow] = ()
+    since: Since = Since()

@@ -71,6 +71,10 @@ class Limits:
             found = self._known[name] = self._make(name, self._lines.get(name, ()))
         return found
 
+    def knows(self, name: str) -> bool:
+        """Whether a line item has this name, or stands below it; `all` is nobody's."""
+        return name in self._lines
+
     def _make(self, name: str, lines: Sequence[Line]) -> int:
         if not lines:
             return 0
@@ -164,6 +168,11 @@ class Velocity:
         self._reset_ns = int(settings.reset_seconds * NS_PER_SECOND)
         self._flows: dict[str, _Flow] = {}
         self._touched: dict[str, None] = {}
+        self._swept = 0
+
+    def __len__(self) -> int:
+        """Names that it remembers."""
+        return len(self._flows)
 
     def reserve(self, names: Iterable[str], nanos: int, at_ns: int) -> None:
         """Counts money that was set aside for a bid."""
@@ -195,7 +204,29 @@ class Velocity:
                 found.append(Trip(name, now_ns, now_ns + self._reset_ns, nanos, limit))
             elif not flow.total:
                 del self._flows[name]
+        if second >= self._swept + WINDOW_S:
+            self._sweep(second)
         return found
+
+    def is_touched(self, name: str) -> bool:
+        """Whether anything of a name was counted since `over` was last asked."""
+        return name in self._touched
+
+    def flow(self, name: str, now_ns: int) -> int:
+        """Millionths of nanos of the last minute."""
+        flow = self._flows.get(name)
+        if flow is None:
+            return 0
+        flow.prune(now_ns // NS_PER_SECOND)
+        return flow.total
+
+    def _sweep(self, second: int) -> None:
+        """Forgets names of which nothing was counted for a window: they may never come again."""
+        self._swept = second
+        for name, flow in list(self._flows.items()):
+            flow.prune(second)
+            if not flow.total and name not in self._touched:
+                del self._flows[name]
 
     def forget(self, name: str) -> None:
         """Begins anew with a name that was let go."""

@@ -190,7 +190,11 @@ class Chart:
         known = {grant.account_id: AccountRow(grant.account_id) for grant in grants}
         known |= {row.account_id: row for row in rows}
         for _, row in sorted(known.items()):
-            self._keep(Account(row)).written = row
+            account = Account(row)
+            account.written = row
+            if account.daily:  # it was written by the settings of its time
+                account.keep_until_ns = max(account.keep_until_ns, self._keep_until_ns(account.end_ns))
+            self._keep(account)
         for grant in grants:
             self.accounts[grant.account_id].restore(grant)
         stated = {account.id: account for account in self.accounts.values() if not account.daily}

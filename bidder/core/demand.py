@@ -13,7 +13,8 @@ few bids of a small budget over many seats go round, and stay where they are use
 All follows from reports and the times of ticks. Nothing of it is kept: a bank that starts again learns it anew.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from typing import Any
 
 LOOKS_A_LEASE = 8
 """How often in the time of a lease the use of a seat is measured; the mean goes over as many."""
@@ -70,6 +71,19 @@ class Demand:
         """Nobody is granted of this account any more."""
         for of_account in (self._uses, self._wanted, self._passed):
             of_account.pop(account_id, None)
+
+    def keep(self, accounts: Container[str], seats: Container[str]) -> None:
+        """Forgets all other accounts and seats."""
+        of_each: tuple[dict[str, Any], ...] = (self._uses, self._wanted, self._passed)
+        for of_accounts in of_each:
+            for name in [name for name in of_accounts if name not in accounts]:
+                del of_accounts[name]
+        of_seats: tuple[dict[str, Any], ...] = (*self._uses.values(), *self._wanted.values())
+        for by_seat in of_seats:
+            for seat in [seat for seat in by_seat if seat not in seats]:
+                del by_seat[seat]
+        for passed in self._passed.values():
+            passed.difference_update([seat for seat in passed if seat not in seats])
 
     def look(self, account_id: str, seat: str, used: int, now_ns: int) -> None:
         """Notes what a seat has used by now, posted and reserved."""

@@ -17,7 +17,7 @@ from bidder.core.bookings import (
     UnattributedRow,
 )
 from bidder.core.exposures import Exposure
-from bidder.core.messages import CreativeCounts, Lease, Settlement
+from bidder.core.messages import CreativeCounts, Lease, Notice, Settlement, SettlementKind
 from bidder.core.tally import CreativeTally, Tally
 
 
@@ -138,3 +138,30 @@ class Draft:
                 account.written = row
                 rows.append(row)
         return tuple(rows)
+
+
+def is_late(notice: Notice) -> bool:
+    """Whether a notice came after the end of its bid's reservation."""
+    return notice.at_ns > notice.liable_until_ns
+
+
+def bid_at_ns(notice: Notice) -> int:
+    """When the bid was made, or where that is not said when it was first noticed."""
+    return notice.bid_at_ns or notice.at_ns
+
+
+def settlement_of(notice: Notice, kind: SettlementKind, amount_nanos: int) -> Settlement:
+    """What the seat that made the bid is told of a notice."""
+    return Settlement(
+        kind=kind,
+        seat=notice.seat,
+        epoch=notice.epoch,
+        bid_id=notice.bid_id,
+        campaign_id=notice.campaign_id,
+        amount_nanos=amount_nanos,
+        late=is_late(notice),
+        line_item_id=notice.line_item_id,
+        bid_at_ns=bid_at_ns(notice),
+        impressions=notice.impressions,
+        at_ns=notice.at_ns,
+    )

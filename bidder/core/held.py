@@ -53,17 +53,25 @@ class Held:
         """Notes that all may have changed."""
         self._stirred |= self._of.keys()
 
+    def coming(self, seen_ns: int) -> list[Conversion]:
+        """Those that `due` will give, in no order."""
+        return [self._of[text][1] for text in self._over(seen_ns) | self._stirred]
+
     def due(self, seen_ns: int) -> list[tuple[Conversion, bool]]:
         """Those to look at again, in the order in which they came, and whether their time is over."""
-        # They came in the order of their ends.
+        over = self._over(seen_ns)
+        found = sorted((self._of[text][0], text) for text in over | self._stirred)
+        self._stirred = set()
+        return [(self._of[text][1], text in over) for _, text in found]
+
+    def _over(self, seen_ns: int) -> set[str]:
+        """Texts of those whose time is over: they came in the order of their ends."""
         over = set()
         for text, (until_ns, _) in self._of.items():
             if until_ns > seen_ns:
                 break
             over.add(text)
-        found = sorted((self._of[text][0], text) for text in over | self._stirred)
-        self._stirred = set()
-        return [(self._of[text][1], text in over) for _, text in found]
+        return over
 
     def drop(self, conversion: Conversion, draft: Draft) -> None:
         """Ends the wait of one."""

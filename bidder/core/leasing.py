@@ -13,7 +13,7 @@ import heapq
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from bidder.core.account import Account, Grant
-from bidder.core.bankrules import BankRules
+from bidder.core.bankrules import HOUR_NS, BankRules
 from bidder.core.bookings import GrantKey, PaceRow, SeatRow
 from bidder.core.budgets import Unit
 from bidder.core.demand import Demand
@@ -26,6 +26,10 @@ _NEVER_NS = -(2**62)
 _NO_EPOCHS: Mapping[tuple[str, str], int] = {}
 _LOOKS_A_LEASE = 30
 """How often in the time of a lease all accounts of a seat are looked at, to renew them and to see flights begin."""
+_STARTS = 16
+"""Starts of a seat that are remembered; of older ones the books know the number."""
+_SILENT_NS = 24 * HOUR_NS
+"""A seat that was silent for so long, and holds nothing, is forgotten; it is begun anew should it come back."""
 _FEW_BIDS = 4
 """Maximum bids below which a chunk is of no use: of the same opportunities several line items and exchanges bid."""
 
@@ -34,11 +38,13 @@ class Seat:
     """A seat, every start it had, and what it last reported of its epoch.
 
     `dirty` until the bank has looked at the report: at `stale` accounts, of which something changed, and from
-    `whole_ns` on at all. `heard_ns` is up to when it was told that all notices were heard. Starts are kept so that a
-    worker that was replaced, or a request that is read again, never opens an epoch anew.
+    `whole_ns` on at all; while it is `away` nothing is noted, and all is looked at once it is back. `heard_ns` is up
+    to when it was told that all notices were heard. The latest starts are kept so that a worker that was replaced, or
+    a request that is read again, never opens an epoch anew.
     """
 
     __slots__ = (
+        "away",
         "dirty",
         "epoch",
         "heard_ns",
@@ -55,22 +61,32 @@ class Seat:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.starts: set[str] = set()
+        self.starts: dict[str, None] = {}
         self.enter(0, "")
         self.reported_ns = _NEVER_NS
         self.dirty = False
+        self.away = True
 
     def enter(self, epoch: int, start_id: str) -> None:
         """Begins an epoch, without a report yet."""
         self.epoch = epoch
         self.start_id = start_id
-        self.starts.add(start_id)
+        self.starts.pop(start_id, None)
+        self.starts[start_id] = None
+        while len(self.starts) > _STARTS:
+            del self.starts[next(iter(self.starts))]
         self.seq = -1
         self.rows: dict[str, SliceRow] = {}
         self.told_ns = _NEVER_NS
         self.stale: set[str] = set()
         self.whole_ns = _NEVER_NS
         self.heard_ns = 0
+
+    def leave(self) -> None:
+        """It is silent: nothing more is gathered for it."""
+        self.away = True
+        self.stale = set()
+        self.whole_ns = _NEVER_NS
 
     def report(self, report: SliceReport, accounts: Container[str]) -> None:
         """Takes a newer report of the epoch, as far as it is about these accounts: others are another bank's."""
@@ -99,6 +115,7 @@ class Leasing:
         self._seats: dict[str, Seat] = {}
         for row in epochs:
             self._seats.setdefault(row.seat, Seat(row.seat)).enter(row.epoch, row.start_id)
+        self._tidied_ns: int | None = None
         self.stopped: Callable[[Line], bool] | None = None
         self._frees: list[tuple[int, GrantKey]] = []
         self._demand = Demand(rules.lease_ns)
@@ -140,6 +157,7 @@ class Leasing:
             self._note_paces(report, draft)
         seat.reported_ns = max(seat.reported_ns, now_ns)
         seat.dirty = True
+        seat.away = False
 
     def _note_paces(self, report: SliceReport, draft: Draft) -> None:
         """Keeps how the seat paces budgets of this bank, for whoever moves money between campaigns."""
@@ -177,7 +195,8 @@ class Leasing:
     def changed(self, account_ids: Iterable[str]) -> None:
         """Makes the next look at a seat see these accounts: something was booked on them or came back."""
         for seat in self._seats.values():
-            seat.stale.update(account_ids)
+            if not seat.away:
+                seat.stale.update(account_ids)
 
     def locked(self) -> dict[str, int]:
         """By account, what seats hold in reservations, as they last said."""
@@ -193,6 +212,7 @@ class Leasing:
         A lease lasts from `seen_until_ns`, up to which all notices have been applied; where that is a whole
         lease ago the seats wait. `late_share_ppm` of what may still come is kept back, in millionths.
         """
+        self._tidy(now_ns, draft)
         until_ns = seen_until_ns + self._rules.lease_ns
         if until_ns <= now_ns:
             return
@@ -239,6 +259,37 @@ class Leasing:
                 seat.heard_ns = heard_ns
                 marks.append(Settlements(seat=seat.name, epoch=seat.epoch, rows=(), heard_until_ns=heard_ns))
         return marks
+
+    def _tidy(self, now_ns: int, draft: Draft) -> None:
+        """Gathers nothing for seats that are silent; now and then forgets those that stay so, and what is over."""
+        for seat in self._seats.values():
+            if not seat.away and not self._alive(seat, now_ns):
+                seat.leave()
+        if self._tidied_ns is None:
+            self._tidied_ns = now_ns  # after a start all are silent
+        elif now_ns - self._tidied_ns >= HOUR_NS:
+            self._tidied_ns = now_ns
+            self._forget_silent(now_ns, draft)
+            self._demand.keep(self._accounts, self._seats)
+
+    def _forget_silent(self, now_ns: int, draft: Draft) -> None:
+        """Forgets seats that were silent for long, with grants of theirs that came back.
+
+        One that comes back in its epoch begins with grants of nothing: it spends of a lease only what is above all
+        that it posted, so it has less than the bank thinks, never more.
+        """
+        held = {seat for account in self._accounts.values() for seat, _ in _unfreed(account)}
+        silent = {
+            name
+            for name, seat in self._seats.items()
+            if name not in held and now_ns - seat.reported_ns >= _SILENT_NS
+        }
+        for account in self._accounts.values():
+            for grant in [grant for grant in account.grants.values() if grant.seat in silent]:
+                account.drop(grant)
+                draft.drop(account, grant)
+        for name in silent:
+            del self._seats[name]
 
     def _alive(self, seat: Seat, now_ns: int) -> bool:
         return seat.epoch > 0 and now_ns - seat.reported_ns < self._rules.lease_ns
@@ -418,6 +469,10 @@ class Leasing:
 
     def _schedule_free(self, grant: Grant) -> None:
         heapq.heappush(self._frees, (self._free_at_ns(grant), grant.key))
+
+
+def _unfreed(account: Account) -> list[tuple[str, int]]:
+    return [key for key, grant in account.grants.items() if not grant.freed]
 
 
 def _used(seat: Seat, grant: Grant) -> int:

@@ -17,6 +17,7 @@ No Python object a reservation: `bidder.core.purse_kernels` holds the arrays and
 `tests/support/naive_ledger.py` the same rules in plain dicts.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any, NoReturn
 
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from bidder.core import purse_columns as columns
 from bidder.core import purse_index_kernels as index_kernels
 from bidder.core import purse_kernels as kernels
+from bidder.core.purse_arrays import Column, make_records
 from bidder.errors import InvariantError
 from bidder.money import MAX_NANOS
 
@@ -33,7 +35,6 @@ BID_ID_BYTES = 12
 ONE_IMPRESSION = columns.ONE_IMPRESSION
 """Micro-impressions of an ordinary impression; `imp.qty.multiplier` makes more or less of it."""
 
-_RECORD_WORDS = 8
 _WHEEL_TICKS = 1 << 14
 _MOST_CHAINS = 1 << 28
 _NO_IMPRESSIONS = np.zeros(0, dtype=np.int64)
@@ -75,40 +76,13 @@ _FAULTS = {
 }
 
 
-class _Column:
-    """An array that grows at its end; `view` is the part in use."""
-
-    __slots__ = ("_buffer", "view")
-
-    def __init__(self, start: NDArray[Any]) -> None:
-        self._buffer = start
-        self.view = start
-
-    def extend(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Appends rows; what was a view before may be stale after."""
-        begin, end = len(self.view), len(self.view) + len(rows)
-        if end > len(self._buffer):
-            buffer = np.zeros((max(2 * end, 16), *self._buffer.shape[1:]), dtype=self._buffer.dtype)
-            buffer[:begin] = self.view
-            self._buffer = buffer
-        self._buffer[begin:end] = rows
-        self.view = self._buffer[:end]
-        return self.view
-
-
-def _records(rows: int) -> NDArray[np.int64]:
-    """Rows that each lie in one line of the cache; memory is not touched, so not taken, before they are used."""
-    buffer = np.empty((rows + 1) * _RECORD_WORDS, dtype=np.int64)
-    skip = -(buffer.ctypes.data // buffer.itemsize) % _RECORD_WORDS
-    return buffer[skip : skip + rows * _RECORD_WORDS].reshape(rows, _RECORD_WORDS)
-
-
 class Purse:
     """Accounts, chains and reservations of one seat and epoch.
 
-    A reservation, and one that ended until it is forgotten, takes 64 bytes and 13 to 27 of the index; nothing that
-    was taken is given back. The index is full at 60 % and then doubles, between batches, which moves all: some
-    0.3 us a reservation, most of it the system's for new pages. `capacity` spares that; memory is taken when used.
+    A reservation, and one that ended until it is forgotten, takes 64 bytes and 13 to 27 of the index. Nothing that
+    was taken is given back; what was forgotten, accounts and chains too, is used again. The index is full at 60 % and
+    then doubles, between batches, which moves all: some 0.3 us a reservation, most of it the system's for new pages.
+    `capacity` spares that; memory is taken when used.
 
     Args:
         keep_ns: how long an ended reservation is remembered, >= 0, so that repeats and late wins are known for
@@ -129,17 +103,19 @@ class Purse:
         self._accounts: dict[str, int] = {}
         self._names: list[str] = []
         self._chains: dict[tuple[int, ...], int] = {}
-        self._available = _Column(np.zeros(0, dtype=np.int64))
-        self._books = _Column(np.zeros((0, 4), dtype=np.int64))
-        self._unit = _Column(np.zeros(0, dtype=np.uint8))
-        self._chain_start = _Column(np.zeros(1, dtype=np.int32))
-        self._chain_accounts = _Column(np.zeros(0, dtype=np.int32))
+        self._free_accounts: list[int] = []
+        self._free_chains: dict[int, list[int]] = {}
+        self._available = Column(np.zeros(0, dtype=np.int64))
+        self._books = Column(np.zeros((0, 4), dtype=np.int64))
+        self._unit = Column(np.zeros(0, dtype=np.uint8))
+        self._chain_start = Column(np.zeros(1, dtype=np.int32))
+        self._chain_accounts = Column(np.zeros(0, dtype=np.int32))
         self._take_views()
         slots = 2
         while slots * 3 // 5 < capacity:
             slots *= 2
         self._index: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
-        self._records: NDArray[np.int64] = _records(slots * 3 // 5)
+        self._records: NDArray[np.int64] = make_records(slots * 3 // 5)
         self._wheel: NDArray[np.int32] = np.full(_WHEEL_TICKS, -1, dtype=np.int32)
         self._control: NDArray[np.int64] = np.zeros(10, dtype=np.int64)
         self._control[columns.C_FREE] = -1
@@ -163,7 +139,11 @@ class Purse:
             InvariantError: it was opened in another unit.
         """
         number = self._accounts.get(key)
-        if number is None:
+        if number is None and self._free_accounts:
+            number = self._accounts[key] = self._free_accounts.pop()
+            self._names[number] = key
+            self.unit[number] = unit
+        elif number is None:
             number = self._accounts[key] = len(self._names)
             self._names.append(key)
             self._available.extend(np.zeros(1, dtype=np.int64))
@@ -188,7 +168,13 @@ class Purse:
                 raise InvariantError(f"a chain must name at least one account, each once, was {accounts}")
             if min(accounts) < 0 or max(accounts) >= len(self._names):
                 raise InvariantError(f"accounts must be below {len(self._names)}, were {accounts}")
-            number = len(self._chains)
+            free = self._free_chains.get(len(accounts))
+            if free:
+                number = self._chains[accounts] = free.pop()
+                begin = self.chain_start[number]
+                self.chain_accounts[begin : begin + len(accounts)] = accounts
+                return number
+            number = len(self.chain_start) - 1
             if number >= _MOST_CHAINS:
                 raise InvariantError(f"chains must be at most {_MOST_CHAINS}, was one more")
             self._chains[accounts] = number
@@ -196,6 +182,38 @@ class Purse:
             self._chain_start.extend(np.array([len(self._chain_accounts.view)], dtype=np.int32))
             self._take_views()
         return number
+
+    def account_keys(self) -> Iterable[str]:
+        """Keys of all accounts."""
+        return self._accounts.keys()
+
+    def forget(self, keys: Iterable[str]) -> tuple[list[int], list[int]]:
+        """Ends accounts on which nothing will be leased or bid any more, with all chains that name them.
+
+        Returns:
+            Numbers of the accounts and of the chains, which new ones will have.
+
+        Raises:
+            InvariantError: of an account that is not known, or on which something is reserved.
+        """
+        numbers = [self._accounts.get(key, -1) for key in keys]
+        if any(number < 0 or self.reserved(number) for number in numbers):
+            raise InvariantError("accounts must be known and hold nothing in reserve to be forgotten")
+        # Whoever reserves does so on all accounts of a chain: so no open reservation has one of these.
+        over = set(numbers)
+        chains = [
+            (accounts, number) for accounts, number in self._chains.items() if not over.isdisjoint(accounts)
+        ]
+        for accounts, number in chains:
+            del self._chains[accounts]
+            self._free_chains.setdefault(len(accounts), []).append(number)
+        for number in numbers:
+            del self._accounts[self._names[number]]
+            self._names[number] = ""
+            self.books[number] = 0
+            self.available[number] = 0
+        self._free_accounts += numbers
+        return numbers, [number for _, number in chains]
 
     def grant(self, account: int, granted: int) -> Result:
         """Raises what the account was granted in all to `granted`; a lower or equal total changes nothing."""
@@ -373,7 +391,7 @@ class Purse:
             slots *= 2
         index = np.zeros(slots, dtype=np.int64)
         index_kernels.rehash(self._index, index)
-        records = _records(slots * 3 // 5)
+        records = make_records(slots * 3 // 5)
         used = int(self._control[columns.C_TOP])
         records[:used] = self._records[:used]
         self._index, self._records = index, records

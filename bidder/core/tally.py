@@ -1,5 +1,7 @@
 """What came of bids, counted: by line item and by creative; and the reports made of it."""
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
 from bidder.core.account import Account
@@ -242,3 +244,15 @@ def account_report(account: Account, locked: int) -> AccountReport:
         reserve=account.reserve,
         locked=locked,
     )
+
+
+def recover_books(
+    campaigns: Mapping[str, Campaign], tallies: Iterable[TallyRow], accounts: Iterable[str]
+) -> dict[str, CampaignBook]:
+    """Books of all campaigns that there are or that have an account or a tally."""
+    flights = (account_id for account_id in accounts if "/" not in account_id)
+    books = {each: CampaignBook(each, campaigns.get(each)) for each in {*campaigns, *flights}}
+    for row in tallies:
+        book = books.setdefault(row.campaign_id, CampaignBook(row.campaign_id))
+        book.tallies[row.line_item_id] = Tally(row)
+    return books

@@ -22,6 +22,9 @@ from bidder.core.token import bid_id_bytes
 _MARK_BITS = 48
 """A bid's tag: below, what the caps know it by; above, the index of its exchange and 1, as 0 is an unknown bid."""
 _MARK = (1 << _MARK_BITS) - 1
+_DAY_NS = 86_400_000_000_000
+_DAYS_KEPT = 3
+"""Days after which one is over in every time zone, and nearly nothing of it is told any more."""
 
 
 class Heard(NamedTuple):
@@ -83,6 +86,8 @@ class Wallet:
         self._charges: list[Charge] = []
         self._daily: list[int] = []
         self._daily_rows: frozenset[int] = frozenset()
+        self.chains: NDArray[np.int32] = np.zeros(0, dtype=np.int32)
+        self._swept_day = -1
         self._chains: dict[str, int] = {}
         self._chain_of_keys: dict[AccountKeys, int] = {}
         self._group_accounts: list[int] = []
@@ -111,7 +116,7 @@ class Wallet:
         self._daily_rows = frozenset(charges.daily)
         self._next_day_ns = FOREVER_NS
         chains = [self._charge(charge, now_ns) for charge in charges.lines]
-        self.chains: NDArray[np.int32] = np.array(chains, dtype=np.int32)
+        self.chains = np.array(chains, dtype=np.int32)
         self._chains.update(zip(table.ids, chains, strict=True))
         groups = charges.groups
         self._group_accounts = [self.purse.account(group.account_id) for group in groups]
@@ -161,7 +166,11 @@ class Wallet:
 
     def sync(self) -> None:
         """Lets the kernel see what is free now."""
-        self.available = self.purse.available.copy()
+        free = self.purse.available
+        if len(free) == len(self.available):
+            self.available[:] = free
+        else:
+            self.available = free.copy()
 
     def agrees(self, chains: NDArray[np.int32] | None = None) -> bool:
         """Whether the kernel's view of what is free, in these chains or at all, and the purse's own are the same."""
@@ -209,10 +218,14 @@ class Wallet:
     def rows(self, now_ns: int, *, whole: bool) -> tuple[bool, tuple[SliceRow, ...]]:
         """Whether these are all, and how leased accounts stand: all, or those that changed since they were told.
 
-        With all of them, those of days that are over are forgotten once nothing waits on them.
+        With all of them, leases of days that are over are forgotten once nothing waits on them, and once a day the
+        accounts of days that are over wherever on Earth they were.
         """
         if whole:
             self._forget_days(now_ns)
+            if now_ns // _DAY_NS != self._swept_day:
+                self._swept_day = now_ns // _DAY_NS
+                self._forget_accounts(self._swept_day - _DAYS_KEPT)
         if len(self._leased) != len(self.leases):
             self._leased = list(self.leases)
             numbers = [self.purse.account(account_id, _unit_of(account_id)) for account_id in self._leased]
@@ -238,6 +251,35 @@ class Wallet:
             if not self.purse.reserved(self.purse.account(name, _unit_of(name))):
                 del self.leases[name]
                 self._leased = []
+
+    def _forget_accounts(self, before: int) -> None:
+        """Ends the accounts of days before one, and what of chains is about them.
+
+        Those that stand are kept: a line item that comes back is leased what it was granted before, too, and what
+        it spent of that must be known.
+        """
+        purse = self.purse
+        now = set(self.chains.tolist())
+        held = {name for keys, chain in self._chain_of_keys.items() if chain in now for name, _ in keys}
+        old = [
+            name
+            for name in purse.account_keys()
+            if -1 < _day_number(name) < before
+            and name not in self.leases
+            and name not in held
+            and not purse.reserved(purse.account(name, _unit_of(name)))
+        ]
+        if not old:
+            return
+        accounts, ended = purse.forget(old)
+        gone = set(ended)
+        self.lease_until[accounts] = 0
+        self.offered[accounts] = 0
+        self._chain_of_keys = {
+            keys: chain for keys, chain in self._chain_of_keys.items() if chain not in gone
+        }
+        self._chains = {line: chain for line, chain in self._chains.items() if chain not in gone}
+        self.sync()
 
     # -- settling -------------------------------------------------------------------------------------------
 
@@ -352,6 +394,12 @@ def _heard(
             )
             won.add(row.bid_id)
     return heard
+
+
+def _day_number(account_id: str) -> int:
+    """The day of an account of a day, see `core.budgets`; -1 of others."""
+    _, mark, number = account_id.rpartition("/d")
+    return int(number) if mark and number.isdigit() else -1
 
 
 def _unit_of(account_id: str) -> Unit:

@@ -11,17 +11,20 @@ what was not written is read again. `BankService` is plain calls, so that a simu
 time; `runtime.bank_loop` drives it, or the services of several shards (`runtime.bank_shards`), on an event loop.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from bidder.config import Config
+from bidder.core.attribution import longest_windows
 from bidder.core.bank import Bank, CampaignReport
 from bidder.core.bankrules import HOUR_NS, BankRules
-from bidder.core.bookings import Rows
+from bidder.core.bookings import Rows, Since
+from bidder.core.brakes import WINDOW_S
 from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.effects import Effects
+from bidder.core.guard import Guard
 from bidder.core.messages import (
     BRAKE_KEY,
     CAMPAIGNS,
@@ -115,7 +118,9 @@ class BankService:
         stores: where campaigns and brakes change.
         stated: the campaigns that the bank was built with, those of other shards among them.
         now_ns: the time of the start; for one lease from then nothing is freed, so that notices that came
-            while no bank ran are read first.
+            while no bank ran are read first. After the number of shards changed nothing is for `BankRules.stray_ns`,
+            and no seat is told up to when all was heard: a notice may wait in the partition of another shard, and is
+            sent on from there.
         shard: whose advertisers are the bank's.
     """
 
@@ -138,6 +143,10 @@ class BankService:
         self._kept = dict(self._offsets)
         self._keep_place_ns = now_ns
         self._hold_until_ns = now_ns + bank.rules.lease_ns
+        shared_ns, self._word_until_ns = books.shared_ns(), 0
+        if shared_ns is not None:
+            self._word_until_ns = shared_ns + bank.rules.stray_ns
+            self._hold_until_ns = max(self._hold_until_ns, self._word_until_ns)
         self._read: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
         self._posted, _ = books.outbox()
         self._sent = 0
@@ -152,6 +161,7 @@ class BankService:
         now_ns: int,
         shard: Shard = WHOLE,
         stated: Stated | None = None,
+        guard: Guard | None = None,
     ) -> "BankService":
         """Claims the shard and rebuilds the bank from the books: a first start, one after a crash, a takeover alike.
 
@@ -161,14 +171,17 @@ class BankService:
             now_ns: the time.
             shard: which; by default all of the books.
             stated: the campaigns, where they were read already, but for nothing that changed since.
+            guard: of all shards of this process, where it may hold several.
         """
         books, campaigns, brakes = Books(database, shard), CampaignStore(database), BrakeStore(database)
-        books.claim()
+        books.claim(now_ns)
         stated = stated or Stated.read(campaigns)
-        state = books.load(now_ns, _whose(stated.campaigns.values()))
         ours = {each.id: each for each in stated.campaigns.values() if shard.owns(each.advertiser)}
+        since = since_of(rules, ours.values(), now_ns)
         advertisers = {own_id: each for own_id, each in stated.advertisers.items() if shard.owns(own_id)}
-        bank = Bank(rules, ours, state, advertisers, brakes.all().values())
+        stopped = brakes.all().values()
+        with books.loading(now_ns, _whose(stated.campaigns.values()), since) as state:
+            bank = Bank(rules, ours, state, advertisers, stopped, guard=guard, shard=shard)
         return cls(bank, books, (campaigns, brakes), stated, now_ns, shard)
 
     def restate(self, now_ns: int) -> list[Outbound]:
@@ -210,6 +223,7 @@ class BankService:
                 (before if known else new).append(record)
             ends[place] = max(ends.get(place, 0), message.offset + 1)
         epochs = self._epochs(before + new)
+        self._recall(self.bank.forgotten(before + new, now_ns), now_ns)
         steps = [self.bank.apply(before, now_ns, redelivered=True, epochs=epochs)] if before else []
         steps.append(self.bank.apply(new, now_ns, epochs=epochs))
         if malformed:
@@ -241,6 +255,7 @@ class BankService:
         changes = [change for change in since if self._ours(change)]
         steps = [self.bank.adopt([*brakes, *changes])] if brakes or changes else []
         seen_ns = now_ns if seen_until_ns is None else seen_until_ns
+        self._recall(self.bank.forgotten_waiting(now_ns, seen_ns), now_ns)
         steps.append(self.bank.tick(now_ns, seen_ns, free=now_ns >= self._hold_until_ns))
         rows, letters = _rows(steps), _letters(steps)
         if rows or letters or (now_ns >= self._keep_place_ns and self._moved()):
@@ -253,7 +268,7 @@ class BankService:
             self._version = since[-1].version
         told = [_change_message(change) for change in (*brakes, *changes)]
         told += [_lease_message(lease) for step in steps for lease in step.leases]
-        if not self._untold and not letters:
+        if not self._untold and not letters and now_ns >= self._word_until_ns:
             # Behind what was acknowledged, in the same partition: a seat hears no mark before what it is about.
             for mark in self.bank.marks(now_ns, seen_ns):
                 ours = msgspec.structs.replace(mark, shard=self.shard.number, shards=self.shard.of)
@@ -329,6 +344,11 @@ class BankService:
         starts = [Start(each.seat, each.start_id, each.epoch == 0) for each in new]
         return self._books.number(starts) if starts else {}
 
+    def _recall(self, bid_ids: Collection[str], now_ns: int) -> None:
+        """Tells the bank what the books have of bids that it remembers no more."""
+        if bid_ids:
+            self.bank.recall(bid_ids, self._books.past(bid_ids), now_ns)
+
     def _moved(self) -> dict[tuple[str, int], tuple[int, int]]:
         """By place, from where to where was read since the last write."""
         kept = self._kept
@@ -361,6 +381,19 @@ def _whose(campaigns: Iterable[Campaign]) -> dict[str, str]:
         whose[campaign.id] = campaign.advertiser
         whose.update({f"l/{item.id}": campaign.advertiser for item in campaign.line_items})
     return whose
+
+
+def since_of(rules: BankRules, campaigns: Iterable[Campaign], now_ns: int) -> Since:
+    """From when on a bank that starts now wants to know of bids."""
+    longest = longest_windows(campaigns)
+    back_ns = (
+        rules.remember_ns,
+        rules.touch_ns(longest.view_ns),
+        rules.touch_ns(longest.click_ns),
+        WINDOW_S * NS_PER_SECOND,
+        rules.longest_reservation_ns + rules.keep_ns,
+    )
+    return Since(*(max(0, now_ns - each) for each in back_ns))
 
 
 def _rows(steps: Sequence[Effects]) -> list[Rows]:

@@ -18,6 +18,7 @@ from contextlib import suppress
 
 from bidder.core.bank import CampaignReport
 from bidder.core.bankrules import BankRules
+from bidder.core.guard import Guard
 from bidder.core.messages import NOTICES, SLICES
 from bidder.core.shards import Shard
 from bidder.errors import DependencyError
@@ -44,6 +45,7 @@ class ShardedBank:
         self._database = database
         self._rules = rules
         self._of = of
+        self._guard = Guard(rules.brakes)
         self._lost: dict[int, BooksTaken] = {}
 
     def assign(self, partitions: frozenset[int], now_ns: int) -> list[Outbound]:
@@ -63,13 +65,14 @@ class ShardedBank:
                 self.services.pop(number).close()
         for number in [number for number, service in self.services.items() if not service.owned()]:
             del self.services[number]
+        self._guard.keep(self.services)
         missing = sorted(partitions - self.services.keys())
         if not missing:
             return []
         stated = Stated.read(CampaignStore(self._database))
         for number in missing:
             self.services[number] = BankService.open(
-                self._database, self._rules, now_ns, Shard(number, self._of), stated
+                self._database, self._rules, now_ns, Shard(number, self._of), stated, self._guard
             )
         return self._each(lambda service: service.restate(now_ns), missing)
 
@@ -143,6 +146,7 @@ class ShardedBank:
             except BooksTaken as error:
                 _log.warning("%s", error)
                 del self.services[number]
+                self._guard.keep(self.services)
                 self._lost[number] = error
         return out
 

@@ -9,7 +9,8 @@ three: the epochs of seats, numbered here for all; the notices of campaigns that
 and the offsets of `slices`, which every shard reads for itself.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import msgspec
@@ -20,6 +21,7 @@ from bidder.core.bookings import (
     Booking,
     CreativeRow,
     GrantRow,
+    Had,
     HeldRow,
     LateRow,
     OrderRow,
@@ -27,6 +29,7 @@ from bidder.core.bookings import (
     RefusalRow,
     Rows,
     SeatRow,
+    Since,
     TallyRow,
     UnattributedRow,
 )
@@ -35,7 +38,7 @@ from bidder.core.shards import WHOLE, Shard
 from bidder.errors import DependencyError, InvariantError
 from bidder.store.database import Database
 from bidder.store.driver import RowRefused, Session
-from bidder.store.loading import load_state, select
+from bidder.store.loading import load_state, past_of, select
 
 
 class BooksTaken(DependencyError):
@@ -103,18 +106,26 @@ class Books:
         self._owner = 0
         self._unknown: dict[str, int] = {}
 
-    def claim(self) -> int:
+    def claim(self, now_ns: int = 0) -> int:
         """Makes this the bank that may write of its shard, and all before it unable to; returns its number.
 
-        Where the books were last shared out among another number of shards, it makes all of those unable to.
+        Where the books were last shared out among another number of shards, it makes all of those unable to, and
+        notes the time: see `shared_ns`.
         """
+        of = self._shard.of
         with self._database.transaction("claim") as session:
             shared = session.execute(
-                "UPDATE numbers SET value = ? WHERE name = 'bank_shards' AND value <> ?",
-                (self._shard.of,) * 2,
+                "UPDATE numbers SET value = ? WHERE name = 'bank_shards' AND value <> ?", (of, of)
             )
             if shared.rowcount:
                 session.execute("UPDATE owners SET epoch = epoch + 1")
+                # At the very first start nothing waits anywhere.
+                if session.execute("SELECT 1 FROM offsets LIMIT 1").fetchone() is not None:
+                    session.execute(
+                        """INSERT INTO numbers (name, value) VALUES ('bank_shards_ns', ?)
+                           ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
+                        (now_ns,),
+                    )
             (self._owner,) = session.execute(
                 """INSERT INTO owners (shard, epoch) VALUES (?, 1)
                    ON CONFLICT (shard) DO UPDATE SET epoch = owners.epoch + 1 RETURNING epoch""",
@@ -122,24 +133,49 @@ class Books:
             ).fetchone()
         return self._owner
 
+    def shared_ns(self) -> int | None:
+        """When the books were last shared out among another number of shards; None where they never were."""
+        with self._database.reading() as session:
+            row = session.execute("SELECT value FROM numbers WHERE name = 'bank_shards_ns'").fetchone()
+        return None if row is None else int(row[0])
+
     def owns(self) -> bool:
         """Whether no other bank has claimed the shard since."""
         with self._database.reading() as session:
             return _owner(session, self._shard.number) == self._owner
 
-    def load(self, now_ns: int, advertisers: Mapping[str, str] | None = None) -> BankState:
-        """All that a bank is rebuilt from, of its shard.
+    @contextmanager
+    def loading(
+        self, now_ns: int, advertisers: Mapping[str, str] | None = None, since: Since | None = None
+    ) -> Iterator[BankState]:
+        """All that a bank is rebuilt from, of its shard; to be taken within.
 
-        Accounts only while something may be booked on them, bookings while a repeat of them may be taken.
+        Accounts only while something may be booked on them, orders while a repeat of them may be taken.
 
         Args:
             now_ns: the time.
             advertisers: whose each campaign and line item is, see `store.loading`; needed for a part.
+            since: of bids made from when on what of their bookings; by default all of all.
         """
         with self._database.reading() as session:
-            state = load_state(session, self._shard, now_ns, advertisers or {})
-        self._unknown = {row.rule: row.times for row in state.refusals if not row.campaign_id}
-        return state
+            state = load_state(session, self._shard, now_ns, advertisers or {}, since or Since())
+            self._unknown = {row.rule: row.times for row in state.refusals if not row.campaign_id}
+            yield state
+
+    def load(
+        self, now_ns: int, advertisers: Mapping[str, str] | None = None, since: Since | None = None
+    ) -> BankState:
+        """The same at once, bookings in memory too."""
+        with self.loading(now_ns, advertisers, since) as state:
+            return state._replace(
+                bookings=list(state.bookings), touches=list(state.touches), spent=list(state.spent)
+            )
+
+    def past(self, bid_ids: Iterable[str]) -> list[Had]:
+        """What was booked of bids, however long ago."""
+        ids = sorted(bid_ids)
+        with self._database.reading() as session:
+            return list(past_of(session, ids))
 
     def number(self, starts: Iterable[Start]) -> dict[tuple[str, str], int]:
         """The epoch of each start, by (seat, start), the same for every bank; one that nobody heard of gets the next.

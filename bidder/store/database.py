@@ -307,6 +307,15 @@ MIGRATIONS = (
     ),
     Migration(
         10,
+        "bookings by the time of their bids",
+        (
+            # What a bank that starts reads of them, see `store.loading`.
+            "CREATE INDEX bookings_by_bid ON bookings (advertiser_id, bid_at_ns)",
+            "CREATE INDEX clicks_by_bid ON bookings (advertiser_id, bid_at_ns) WHERE kind = 5",
+        ),
+    ),
+    Migration(
+        11,
         "why budgets move, multipliers of seats",
         (
             "ALTER TABLE audit ADD COLUMN why TEXT NOT NULL DEFAULT ''",

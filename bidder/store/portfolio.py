@@ -158,8 +158,9 @@ def _window(session: Session, campaign: Campaign, begin_ns: int) -> tuple[int, i
     rows = session.execute(
         """SELECT line_item_id, sum(amount_nanos), sum(CASE WHEN kind = ? THEN 1 ELSE 0 END),
                   sum(CASE WHEN kind = ? THEN 1 ELSE 0 END)
-           FROM bookings WHERE campaign_id = ? AND bid_at_ns >= ? GROUP BY line_item_id""",
-        (int(NoticeKind.CLICK), int(NoticeKind.CONVERSION), campaign.id, begin_ns),
+           FROM bookings WHERE advertiser_id = ? AND bid_at_ns >= ? AND campaign_id = ?
+           GROUP BY line_item_id""",
+        (int(NoticeKind.CLICK), int(NoticeKind.CONVERSION), campaign.advertiser, begin_ns, campaign.id),
     ).fetchall()
     items = {item.id: item for item in campaign.line_items}
     spend = value = 0

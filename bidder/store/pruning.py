@@ -21,6 +21,7 @@ class Pruned(NamedTuple):
     users: int
     orders: int
     held: int
+    grants: int
 
 
 def prune(database: Database, rules: BankRules, now_ns: int) -> Pruned:
@@ -28,7 +29,7 @@ def prune(database: Database, rules: BankRules, now_ns: int) -> Pruned:
 
     Hours of lateness before the longest window that can be set; the user of a booking, and an order, once no repeat
     is to be recognised; a conversion that waits, once no bank could still book it: one that starts again decides
-    those whose wait ended while none ran, and counts them.
+    those whose wait ended while none ran, and counts them. Grants of days on which nothing can be booked any more.
 
     Args:
         database: whose books. rules: of the bank. now_ns: the time.
@@ -39,7 +40,13 @@ def prune(database: Database, rules: BankRules, now_ns: int) -> Pruned:
         ).rowcount
         orders = session.execute("DELETE FROM orders WHERE keep_until_ns < ?", (now_ns,)).rowcount
         held = session.execute("DELETE FROM held WHERE until_ns < ?", (now_ns - rules.keep_ns,)).rowcount
-    return Pruned(lateness, _forget_users(database, now_ns), orders, held)
+        grants = session.execute(
+            """DELETE FROM grants WHERE EXISTS (
+                   SELECT 1 FROM accounts
+                   WHERE accounts.account_id = grants.account_id AND keep_until_ns < ? AND end_ns < ?)""",
+            (now_ns, now_ns - rules.longest_reservation_ns - rules.keep_ns),
+        ).rowcount
+    return Pruned(lateness, _forget_users(database, now_ns), orders, held, grants)
 
 
 def _forget_users(database: Database, now_ns: int) -> int:

@@ -23,6 +23,7 @@ from bidder.errors import DependencyError
 from bidder.runtime.bank import BANK_GROUP
 from bidder.runtime.bank_loop import run_bank
 from bidder.runtime.bank_shards import BankSource, ShardedBank
+from bidder.runtime.bus import Bus, BusSink, BusSource
 from bidder.runtime.heap import settle_heap
 from bidder.runtime.kafka import KafkaSink, KafkaSource
 from bidder.runtime.transport import Source
@@ -101,7 +102,14 @@ def bank_rules_for(speedup: float) -> BankRules:
 
 
 async def run_embedded(
-    plan: Plan, model: Model | None, folder: Path, key: bytes, speedup: float, watch: Callable[[Run], None]
+    plan: Plan,
+    model: Model | None,
+    folder: Path,
+    key: bytes,
+    speedup: float,
+    watch: Callable[[Run], None],
+    *,
+    broker: bool = True,
 ) -> Run:
     """Plays a plan and returns when all that follows from it is booked.
 
@@ -110,6 +118,7 @@ async def run_embedded(
         folder: for the database, the journal and the decision log; made new for this run.
         key: signs tokens. speedup: of the clock.
         watch: called some times a second and once at the end.
+        broker: whether messages go over a broker, by its clients, or by the bus within the process.
 
     Raises:
         DependencyError: a part was not there or fell silent.
@@ -119,10 +128,12 @@ async def run_embedded(
         CampaignStore(database).put(plan.campaigns.values(), at_ns=plan.start_ns, actor="demo")
     clock = PacedClock(plan.start_ns, speedup)
     async with AsyncExitStack() as stack:
-        broker = EmbeddedBroker(PARTITIONS)
-        bootstrap = await broker.start()
-        stack.push_async_callback(broker.stop)
-        parts = _Parts(stack, bootstrap, clock)
+        place: str | Bus = Bus(PARTITIONS)
+        if broker:
+            server = EmbeddedBroker(PARTITIONS)
+            place = await server.start()
+            stack.push_async_callback(server.stop)
+        parts = _Parts(stack, place, clock)
         await _start_bank(parts, folder, bank_rules_for(speedup))
         tracker = Tracker([key], plan.currency)
         port = await _start_tracker(parts, tracker)
@@ -154,9 +165,9 @@ async def _play(run: Run, parts: "_Parts", watch: Callable[[Run], None]) -> None
 class _Parts:
     """The tasks of a run, and what they use; the first failure ends the run."""
 
-    def __init__(self, stack: AsyncExitStack, bootstrap: str, clock: PacedClock) -> None:
+    def __init__(self, stack: AsyncExitStack, place: str | Bus, clock: PacedClock) -> None:
         self._stack = stack
-        self._bootstrap = bootstrap
+        self._place = place
         self._tasks: list[asyncio.Task[None]] = []
         self.clock = clock
         self.stopping = asyncio.Event()
@@ -171,14 +182,21 @@ class _Parts:
         """Calls `close` at the end."""
         self._stack.push_async_callback(close)
 
-    async def source(self, topics: tuple[str, ...], group: str | None) -> KafkaSource:
-        source = KafkaSource(self._bootstrap, topics, group=group, client_id="demo", from_beginning=True)
+    async def source(self, topics: tuple[str, ...], group: str | None) -> BusSource | KafkaSource:
+        source = self._source(topics, group)
         await source.start()
         self._stack.push_async_callback(source.stop)
         return source
 
-    async def sink(self) -> KafkaSink:
-        sink = KafkaSink(self._bootstrap, client_id="demo")
+    def _source(self, topics: tuple[str, ...], group: str | None) -> BusSource | KafkaSource:
+        if isinstance(self._place, Bus):
+            return self._place.source(topics, group)
+        return KafkaSource(self._place, topics, group=group, client_id="demo", from_beginning=True)
+
+    async def sink(self) -> BusSink | KafkaSink:
+        sink = (
+            self._place.sink() if isinstance(self._place, Bus) else KafkaSink(self._place, client_id="demo")
+        )
         await sink.start()
         self._stack.push_async_callback(sink.stop)
         return sink
@@ -237,7 +255,7 @@ async def _start_bank(parts: _Parts, folder: Path, rules: BankRules) -> None:
     database = parts.enter(Database(folder / DATABASE))
     notices = await parts.source((NOTICES,), BANK_GROUP)
     source = BankSource(notices, await parts.source((SLICES,), None))
-    service = ShardedBank(database, rules, notices.partitions)
+    service = ShardedBank(database, rules, PARTITIONS[NOTICES])
     parts.spawn(run_bank(service, source, await parts.sink(), parts.clock, parts.stopping, tick_s=0.05))
 
 

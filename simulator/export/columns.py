@@ -82,14 +82,24 @@ class TableFile:
         if len(self._rows) >= CHUNK:
             self._write()
 
+    def add_table(self, table: pa.Table) -> None:
+        """Adds a table of the schema as row groups of its own, behind the rows that came before."""
+        if self._rows:
+            self._write()
+        self.rows += table.num_rows
+        self._put(table.replace_schema_metadata(self._schema.metadata))
+
     def _write(self) -> None:
         columns = zip(*self._rows, strict=True) if self._rows else ((),) * len(self._schema)
         arrays = [pa.array(values, field.type) for values, field in zip(columns, self._schema, strict=True)]
+        self._put(pa.Table.from_arrays(arrays, schema=self._schema))
+        self._rows.clear()
+
+    def _put(self, table: pa.Table) -> None:
         try:
-            self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+            self._writer.write_table(table)
         except OSError as error:
             raise self._unwritable(error) from error
-        self._rows.clear()
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(f"table {self._path} cannot be written: {error.strerror or error}")

@@ -23,12 +23,14 @@ class Joined(NamedTuple):
     Attributes:
         bid: row of the decision log. glimpse: what was seen of the opportunity. campaign: that bid.
         reserved_until_ns: when the money that was set aside for it came free, where nothing was billed.
+        body: of the request.
     """
 
     bid: Decision
     glimpse: Glimpse
     campaign: Campaign
     reserved_until_ns: int
+    body: bytes = b""
 
 
 class Join:
@@ -61,7 +63,7 @@ class Join:
             sight = hindsight.look(body, moment.now_ns)
             if sight is not None:
                 bids = waiting.pop((sight.exchange.name, sight.request.id), ())
-                yield from self._seen(bids, sight, moment)
+                yield from self._seen(bids, sight, moment, body)
         self._give_up(moment.now_ns - DISORDER_NS)
 
     def end(self) -> None:
@@ -88,7 +90,7 @@ class Join:
             _, waiting = self._waiting.popitem(last=False)
             self._left_out["no_body"] += sum(map(len, waiting.values()))
 
-    def _seen(self, bids: Iterable[Decision], sight: Sight, moment: Moment) -> Iterator[Joined]:
+    def _seen(self, bids: Iterable[Decision], sight: Sight, moment: Moment, body: bytes) -> Iterator[Joined]:
         exchange = sight.exchange
         until_ns = moment.now_ns + exchange.result_ns + exchange.billing_ns
         for bid in bids:
@@ -99,4 +101,4 @@ class Join:
             elif campaign is None:
                 self._left_out["no_campaign"] += 1
             else:
-                yield Joined(bid, glimpse, campaign, until_ns)
+                yield Joined(bid, glimpse, campaign, until_ns, body)

@@ -56,7 +56,23 @@ def table_rows(
     *,
     with_lost: bool = False,
 ) -> Iterator[tuple[object, ...]]:
-    """Rows of `SCHEMA`, in the order of the bids.
+    """Rows of `SCHEMA`, in the order of the bids; arguments are those of `settled_bids`."""
+    for joined, outcome, _ in settled_bids(
+        bids, events_of, losses, known_until_ns, tally, with_lost=with_lost
+    ):
+        yield _row(joined, outcome)
+
+
+def settled_bids(
+    bids: Iterable[Joined],
+    events_of: EventsOf,
+    losses: Container[str],
+    known_until_ns: int,
+    tally: Tally,
+    *,
+    with_lost: bool = False,
+) -> Iterator[tuple[Joined, Outcome, Sequence[Event]]]:
+    """Bids that were shown, or lost too, with what became of them and what was booked of them.
 
     A table with lost bids must not end with winners alone, of which one hears first. So a winner is a row of it only
     where a loser would be: where its reservation is over, or its exchange is one that tells of losses.
@@ -70,18 +86,19 @@ def table_rows(
     bids = iter(bids)
     telling: set[str] = set()
     while chunk := list(islice(bids, _CHUNK)):
-        events = events_of(joined.bid.bid_id for joined in chunk)
+        booked = events_of(joined.bid.bid_id for joined in chunk)
         told = [joined.bid.bid_id in losses for joined in chunk]
         telling.update(joined.bid.exchange for joined, lost in zip(chunk, told, strict=True) if lost)
         for joined, lost in zip(chunk, told, strict=True):
             over = joined.reserved_until_ns < known_until_ns
-            outcome = outcome_of(events.get(joined.bid.bid_id, ()), known_until_ns, over=over or lost)
+            events = booked.get(joined.bid.bid_id, ())
+            outcome = outcome_of(events, known_until_ns, over=over or lost)
             state = outcome.state
             if with_lost and state == "shown" and not (over or joined.bid.exchange in telling):
                 state = "open"
             if state == "shown" or (with_lost and state == "lost"):
                 _count(joined, outcome, tally)
-                yield _row(joined, outcome)
+                yield joined, outcome, events
             else:
                 tally.left_out[state] += 1
 

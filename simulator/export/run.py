@@ -3,9 +3,9 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -111,22 +111,19 @@ def export_run(
     began_s = time.monotonic()
     _check_out(out)
     tally = Tally()
-    with Database(source.place) as database, source.decisions.open("rb") as log:
-        events = BookedEvents(database)
-        bids = _Joining(source, progress)
-        join = Join(read_bids(log, tally.left_out, since_ns, until_ns), tally.left_out)
+    with RunBids(source, tally.left_out, since_ns, until_ns, progress) as bids:
         rows = table_rows(
-            bids.of(join, since_ns, until_ns),
-            events.of,
-            Losses(_losses(source.folder)),
-            events.known_until_ns,
+            bids.joined(),
+            bids.events.of,
+            bids.losses(),
+            bids.events.known_until_ns,
             tally,
             with_lost=with_lost,
         )
         with TableFile(out, SCHEMA) as table:
             for row in rows:
                 table.add(row)
-            _check_rows(tally, source, with_lost=with_lost)
+            check_rows(tally, source, with_lost=with_lost)
     return Exported(
         table=str(out),
         rows=tally.rows,
@@ -138,7 +135,7 @@ def export_run(
         users=tally.users,
         first_ns=tally.first_ns,
         last_ns=tally.last_ns,
-        known_until_ns=events.known_until_ns,
+        known_until_ns=bids.events.known_until_ns,
         models=_sorted(tally.models),
         left_out=_sorted(tally.left_out),
         truncated=tuple(bids.truncated),
@@ -158,17 +155,62 @@ def _losses(folder: Path) -> Iterator[str]:
             yield from losses_told(journal)
 
 
-class _Joining:
-    """Reads the journals of a run one after the other, and joins their moments with bids."""
+class RunBids:
+    """The bids of a run with what the bidder saw of each: journals one after the other, joined with the decision log.
 
-    def __init__(self, source: Source, progress: Progress | None) -> None:
+    Args:
+        source: the run. left_out: counts bids that are not joined, by cause.
+        since_ns, until_ns: bids from the first time and before the second.
+        progress: hears of bytes of the journals, if there is one.
+
+    Attributes:
+        events: the bank's books. truncated: journals whose end a crash tore off.
+
+    Raises:
+        InputError: nothing is booked.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        left_out: Counter[str],
+        since_ns: int = 0,
+        until_ns: int = FAR_NS,
+        progress: Progress | None = None,
+    ) -> None:
+        self._source, self._left_out, self._between = source, left_out, (since_ns, until_ns)
         self._journals: Sequence[Path] = journals_of(source.folder)
         self._total = sum(path.stat().st_size for path in self._journals)
         self._progress = progress
         self._read = self._told = 0
+        self._open = ExitStack()
         self.truncated: list[str] = []
+        try:
+            self.events = BookedEvents(self._open.enter_context(Database(source.place)))
+        except BaseException:
+            self._open.close()
+            raise
 
-    def of(self, join: Join, since_ns: int, until_ns: int) -> Iterator[Joined]:
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the books."""
+        self._open.close()
+
+    def losses(self) -> Losses:
+        """The bids that were told to be lost."""
+        return Losses(_losses(self._source.folder))
+
+    def joined(self) -> Iterator[Joined]:
+        """All of them, in the order of time."""
+        since_ns, until_ns = self._between
+        with self._source.decisions.open("rb") as log:
+            join = Join(read_bids(log, self._left_out, since_ns, until_ns), self._left_out)
+            yield from self._of(join, since_ns, until_ns)
+
+    def _of(self, join: Join, since_ns: int, until_ns: int) -> Iterator[Joined]:
         for path in self._journals:
             with closing(read_journal(path)) as journal:
                 # A bidder that starts anew hears all profiles anew.
@@ -200,8 +242,8 @@ def _check_out(out: Path) -> None:
         raise InputError(f"table {out} must be a file, is a folder")
 
 
-def _check_rows(tally: Tally, source: Source, *, with_lost: bool) -> None:
-    """Raises `InputError` where there is no row, and says why."""
+def check_rows(tally: Tally, source: Source, *, with_lost: bool) -> None:
+    """Raises `InputError` where a run gave no row, and says why."""
     if tally.rows:
         return
     left = +tally.left_out

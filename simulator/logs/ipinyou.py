@@ -72,7 +72,7 @@ _FEATURE_TYPES: dict[str, pa.DataType] = {
     "ipinyouid": TEXT, "useragent": TEXT, "IP": TEXT, "region": pa.int64(), "city": pa.int64(),
     "adexchange": TEXT, "domain": TEXT, "url": TEXT, "slotid": TEXT, "slotwidth": pa.int64(),
     "slotheight": pa.int64(), "slotvisibility": TEXT, "slotprice": pa.float64(), "payprice": pa.float64(),
-    "advertiser": TEXT, "usertag": TEXT,
+    "advertiser": TEXT, "usertag": TEXT, "bidprice": pa.float64(),
 }  # fmt: skip
 _FEATURES_NEEDED = ("source", "click", "weekday", "slotwidth", "slotheight", "payprice", "advertiser")
 _AUCTION_TYPES: dict[str, pa.DataType] = {
@@ -168,7 +168,7 @@ class _Features(TwoPassReader):
         yield "size missing or out of range", flags(pc.invert(pc.and_(*sides)), unknown=True)
         yield "campaign missing", flags(pc.equal(pc.utf8_length(table["advertiser"]), 0), unknown=True)
         day = pc.and_(pc.greater_equal(table["weekday"], 0), pc.less_equal(table["weekday"], 6))
-        stamp = pc.is_valid(_stamps(table["timestamp"]))
+        stamp = pc.is_valid(stamps_of(table["timestamp"]))
         yield "time unknown", flags(pc.invert(pc.or_(stamp, pc.fill_null(day, False))))
         hour = pc.or_(
             pc.is_null(table["hour"]), pc.and_(pc.greater_equal(table["hour"], 0), pc.less(table["hour"], 24))
@@ -176,7 +176,7 @@ class _Features(TwoPassReader):
         yield "hour out of range", flags(pc.invert(pc.or_(stamp, hour)))
 
     def span(self, table: pa.Table) -> tuple[Ints, Ints]:
-        stamps = column(_stamps(table["timestamp"]), -1)
+        stamps = column(stamps_of(table["timestamp"]), -1)
         weekday, hour = column(table["weekday"], 0), column(table["hour"], -1)
         # Their weekday counts from Sunday; the week of the axis begins on Saturday the 19th.
         day = _MONDAY_DAYS - 2 + (weekday + 1) % 7
@@ -186,7 +186,7 @@ class _Features(TwoPassReader):
 
     def row(self, values: tuple[Any, ...]) -> LogRow:
         (at_ns, place, _source, click, _stamp, _weekday, _hour, user, agent, ip, region, city, exchange, domain, url,
-         slot, w, h, visibility, floor, pay, advertiser, tags) = values  # fmt: skip
+         slot, w, h, visibility, floor, pay, advertiser, tags, bid) = values  # fmt: skip
         ua, system, browser = agent_of(agent)
         return LogRow(
             id=f"f{place:08d}",
@@ -205,7 +205,7 @@ class _Features(TwoPassReader):
             tag_id=slot or None,
             w=w,
             h=h,
-            position=_POSITIONS.get(visibility, 0),
+            position=position_of(visibility),
             floor_cpm_micros=0 if floor is None else round(floor * MICROS_PER_FEN_CPM),
             segments=segments_of(tags),
             market_cpm_micros=round(pay * MICROS_PER_FEN_CPM),
@@ -214,7 +214,13 @@ class _Features(TwoPassReader):
             converted=None,
             value_nanos=0,
             pctr=None,
+            bid_cpm_micros=_bid_of(bid, pay),
         )
+
+
+def _bid_of(bid: float | None, pay: float) -> int | None:
+    """What was bid, where the log has it; a bid below what was paid is none."""
+    return round(bid * MICROS_PER_FEN_CPM) if bid is not None and pay <= bid <= 1e6 else None
 
 
 class _Auctions(TwoPassReader):
@@ -268,6 +274,11 @@ class _Auctions(TwoPassReader):
             value_nanos=0,
             pctr=sam if sam is not None else insample,
         )
+
+
+def position_of(visibility: str | None) -> int:
+    """IPinYou's visibility of a slot as AdCOM "Placement Positions", 0 where not known."""
+    return _POSITIONS.get(visibility or "", 0)
 
 
 def segments_of(tags: str | None) -> tuple[str, ...]:
@@ -324,7 +335,7 @@ def _chosen(sources: Sequence[str] | None, kind: Kind) -> tuple[str, ...]:
     return tuple(dict.fromkeys(sources))
 
 
-def _stamps(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+def stamps_of(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     """Times of `yyyyMMddHHmmssSSS` texts in nanoseconds since the epoch, int64; null where it is not one."""
     shape = pc.match_substring_regex(texts, r"^\d{17}$")
     good = pc.if_else(shape, texts, pa.scalar(None, TEXT))

@@ -32,6 +32,7 @@ class LogRow(NamedTuple):
         converted: whether a conversion followed, or None where not known.
         value_nanos: worth of that conversion, 0 where none.
         pctr: an external click probability for `campaign`, or None.
+        bid_cpm_micros: what the campaign had bid, or None.
     """
 
     id: str
@@ -58,3 +59,4 @@ class LogRow(NamedTuple):
     converted: bool | None
     value_nanos: int
     pctr: float | None
+    bid_cpm_micros: int | None = None

@@ -47,6 +47,7 @@ def test_four_seats_spend_a_feasible_budget_and_never_more(share: str) -> None:
 @pytest.mark.parametrize("share", SHARES)
 def test_four_seats_buy_what_one_buys(share: str) -> None:
     alone, shared = value_of(run(1)), value_of(run(SEATS, share))
+    print(f"\nfour seats, {share}: {shared:,} impressions, one: {alone:,}; {shared / alone - 1:+.3%}")
     assert alone > 1_000
     assert abs(shared - alone) <= 0.005 * alone
 

@@ -302,6 +302,7 @@ def test_a_bank_built_from_its_rows_goes_on_where_it_was() -> None:
     state = BankState(
         tallies=[row for step in steps for row in step.rows.tallies][-1:],
         bookings=[row for step in steps for row in step.rows.bookings],
+        touches=[row for step in steps for row in step.rows.bookings],
         orders=[row for step in steps for row in step.rows.orders],
         held=[row for step in steps for row in step.rows.held],
         unattributed=[row for step in steps for row in step.rows.unattributed],

@@ -16,6 +16,7 @@ from bidder.core.messages import (
     SettlementKind,
     SliceReport,
 )
+from bidder.errors import InvariantError
 from tests.support.banking import S, ask, campaign, notice, used
 
 WIN, BILLING, LOSS = NoticeKind.WIN, NoticeKind.BILLING, NoticeKind.LOSS
@@ -159,12 +160,32 @@ def test_a_notice_older_than_what_bids_are_remembered_for_is_refused() -> None:
     assert (only(bank).spend_nanos, only(bank).refused) == (2_000_000, {"expired": 1})
 
 
-def test_forgetting_old_bids_keeps_those_that_may_still_repeat() -> None:
+def test_of_a_bid_that_is_remembered_no_more_the_books_are_asked() -> None:
     bank = make()
-    bank.apply([notice(BILLING)], 10 * S)
-    bank.tick(100 * S + RULES.keep_ns)
-    bank.apply([notice(BILLING)], 100 * S + RULES.keep_ns)
-    assert only(bank).refused == {"duplicate": 1}
+    bill = notice(BILLING, bid_at_ns=9 * S)
+    (row,) = bank.apply([bill], 10 * S).rows.bookings
+    last_ns = 9 * S + RULES.remember_ns
+    for now_ns in (10 * S, last_ns):
+        bank.tick(now_ns)
+        assert bank.forgotten([bill], now_ns) == frozenset()
+    now_ns = last_ns + HOUR
+    bank.tick(now_ns)
+    assert bank.forgotten([bill], now_ns) == {bill.bid_id}
+    bank.recall([bill.bid_id], [row], now_ns)
+    bank.apply([bill], now_ns)
+    assert (only(bank).spend_nanos, only(bank).refused) == (2_000_000, {"duplicate": 1})
+
+
+def test_a_bid_that_was_not_recalled_books_nothing() -> None:
+    bank = make()
+    bank.tick(9 * RULES.remember_ns)
+    with pytest.raises(InvariantError, match="must be recalled before a notice of it is taken"):
+        bank.apply([notice(BILLING, bid_at_ns=HOUR)], 9 * RULES.remember_ns)
+
+
+def test_the_books_are_not_asked_of_bids_whose_notice_is_refused_anyhow() -> None:
+    bank = make()
+    assert bank.forgotten([notice(BILLING, bid_at_ns=9 * S)], 101 * S + RULES.keep_ns) == frozenset()
 
 
 def test_a_loss_voids() -> None:

@@ -71,6 +71,7 @@ def state_of(*steps: Effects) -> BankState:
         grants=grants.values(),
         seats=[row for step in steps for row in step.rows.seats],
         bookings=[row for step in steps for row in step.rows.bookings],
+        touches=[row for step in steps for row in step.rows.bookings],
     )
 
 
@@ -256,6 +257,7 @@ def test_a_day_is_forgotten_once_nothing_can_post_to_it() -> None:
     late = bill(bid_at_ns=BEGIN + DAY - 1, at_ns=BEGIN + DAY, liable_until_ns=BEGIN + DAY - 1 + 60 * S)
     bank.tick(BEGIN + DAY)
     bank.tick(last_ns)
+    bank.recall(bank.forgotten([late], last_ns - 1), (), last_ns - 1)
     bank.apply([late], last_ns - 1)
     assert account(bank, "a/acme/money/d20780").booked == 2_000_000
     bank.tick(last_ns + S)

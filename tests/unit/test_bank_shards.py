@@ -170,7 +170,8 @@ def test_more_partitions_than_at_the_start_end_the_bank(database: Database) -> N
 def test_a_shard_has_its_advertisers_rows_and_no_others(database: Database) -> None:
     both = ShardedBank(database, RULES, OF)
     both.assign(BOTH, 0)
-    both.on_messages([*wire(0, bill(0)), *wire(1, bill(1, "b-2"), bill(1, "b-3"))], 10 * S)
+    bills = bill(0, user=7), bill(1, "b-2", user=7), bill(1, "b-3", user=7)
+    both.on_messages([*wire(0, *bills[:1]), *wire(1, *bills[1:])], 10 * S)
     both.on_messages(wire(0, ask(), topic=SLICES), 10 * S)
     both.on_tick(10 * S)
     whose = {"c0": ONE, "c1": OTHER}
@@ -178,7 +179,7 @@ def test_a_shard_has_its_advertisers_rows_and_no_others(database: Database) -> N
         state = Books(database, Shard(number, OF)).load(10 * S, whose)
         assert {row.account_id for row in state.accounts} == {f"c{number}", f"a/{own}/money"}
         assert {row.account_id for row in state.grants} == {f"c{number}", f"a/{own}/money"}
-        assert {row.advertiser_id for row in state.bookings} == {own}
+        assert {row.advertiser_id for row in state.touches} == {own}
         assert {row.campaign_id for row in state.tallies} == {f"c{number}"}
         assert len(list(state.bookings)) == 1 + number
     assert len(list(Books(database, WHOLE).load(10 * S).bookings)) == 3
@@ -235,6 +236,35 @@ def test_a_notice_astray_is_sent_on_to_its_shard(database: Database) -> None:
     assert (out.topic, out.partition, out.value, spend(database)) == (NOTICES, 1, encode(stray), 0)
     bank.on_messages([Message(NOTICES, 1, 0, None, out.value, 0)], 11 * S)
     assert spend(database) == 2_000_000
+
+
+def test_a_billing_that_waits_in_another_shards_partition_is_covered_after_the_number_of_shards_changed(
+    database: Database, beside: Database
+) -> None:
+    """Else its own shard frees the money before the other sends it on, and tells the seat that all was heard."""
+    whole = BankService.open(database, RULES, 0)
+    whole.on_messages(wire(0, ask(), topic=SLICES), 0)
+    assert {lease.bid_until_ns for lease in leases(whole.on_tick(0))} == {30 * S}
+    waits = bill(1, at_ns=25 * S, bid_at_ns=20 * S, liable_until_ns=80 * S)  # in partition 0, of before
+    first, second = ShardedBank(database, RULES, OF), ShardedBank(beside, RULES, OF)
+    second.assign(frozenset({1}), 35 * S)
+    first.assign(frozenset({0}), 36 * S)
+    report = used(0, 2_000_000, seq=1, at_ns=96 * S)
+    second.on_messages(wire(0, report, topic=SLICES, first=1), 96 * S)
+    out = second.on_tick(96 * S)  # nothing of that grant could come in time, were all of it in its partition
+    assert told(out, SETTLEMENTS) == []
+    (sent_on,) = first.on_messages(wire(0, waits), 97 * S)
+    second.on_messages([Message(NOTICES, 1, 0, None, sent_on.value, 0)], 98 * S)
+    (report_of,) = second.report()
+    assert (report_of.spend_nanos, report_of.uncovered_nanos) == (2_000_000, 0)
+    second.published()
+    second.on_messages(wire(0, used(2_000_000, 0, seq=2, at_ns=101 * S), topic=SLICES, first=2), 101 * S)
+    assert told(second.on_tick(101 * S), SETTLEMENTS) != [], "the word is given again"
+
+
+def test_the_first_start_holds_nothing_back(database: Database) -> None:
+    ShardedBank(database, RULES, OF).assign(BOTH, 0)
+    assert Books(database, Shard(0, OF)).shared_ns() is None
 
 
 # What all of them agree on

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from bidder.cli.main import build_app
 from bidder.core.bankrules import BankRules
+from bidder.core.campaigns import Campaign, Pacing
 from bidder.core.engine import Engine
 from bidder.core.messages import (
     BID_REQUESTS,
@@ -27,7 +28,7 @@ from bidder.core.messages import (
     Trip,
     encode,
 )
-from bidder.core.settings import BrakeSettings
+from bidder.core.settings import BrakeSettings, PacingSettings
 from bidder.errors import InputError
 from bidder.openrtb.reasons import Reason
 from bidder.runtime.bank import BankService
@@ -44,6 +45,10 @@ from tests.support.banking import ask, bid_id, notice, used
 from tests.support.factories import Offer, S
 
 STEP_NS = S // 20
+SETTINGS = msgspec.structs.replace(
+    make.SETTINGS, pacing=PacingSettings(start=1.0, eta=1e-9, first_eta=1e-9, target="fixed")
+)
+"""With a multiplier that stands still, so that nothing but a brake ends bids."""
 RULES = BankRules(lease_ns=30 * S, longest_reservation_ns=60 * S, margin_ns=5 * S)
 _BRAKES: msgspec.json.Decoder[Brake | CampaignChange] = msgspec.json.Decoder(Brake | CampaignChange)
 
@@ -58,7 +63,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 class World:
     """A bank that ticks each tenth of a second and a worker that decides a request each twentieth."""
 
-    def __init__(self, database: Database, rules: BankRules = RULES, settings: Any = make.SETTINGS) -> None:
+    def __init__(self, database: Database, rules: BankRules = RULES, settings: Any = SETTINGS) -> None:
         self.store = BrakeStore(database)
         self.bank = BankService.open(database, rules, 0)
         self.worker = Worker(Engine(settings, make.KEY, None, make.START))
@@ -136,13 +141,19 @@ def fast_settings() -> tuple[BankRules, Any]:
     brakes = BrakeSettings(factor=1, floor_bids=1, reserved_ppm=1_000_000, reset_seconds=20)
     return (
         msgspec.structs.replace(RULES, brakes=brakes),
-        msgspec.structs.replace(make.SETTINGS, brakes=brakes),
+        msgspec.structs.replace(SETTINGS, brakes=brakes),
     )
+
+
+def unpaced() -> Campaign:
+    """A campaign that pacing does not hold back, with the limit that the breaker makes of its budget."""
+    return make.campaign(pacing=Pacing.ASAP, max_nanos_per_minute=9_000_000)
 
 
 def test_what_a_seats_breaker_finds_is_written_and_told_to_all(database: Database) -> None:
     """Each bid sets 2 thousandths of a unit aside, of which 9 are allowed in a minute."""
     rules, settings = fast_settings()
+    CampaignStore(database).put([unpaced()], at_ns=0)
     world = World(database, rules, settings)
     world.run(2)
     assert world.reasons[-1][1] == Reason.TRIPPED
@@ -150,7 +161,7 @@ def test_what_a_seats_breaker_finds_is_written_and_told_to_all(database: Databas
     assert (row.name, row.stopped, row.actor, row.tripped) == ("c/c1", 1, "breaker", 1)
     assert row.until_ns == row.at_ns + 20 * S
     assert "in a minute, allowed are 9000000" in row.reason
-    other = Worker(Engine(make.SETTINGS, make.KEY, None, "start-2"))
+    other = Worker(Engine(SETTINGS, make.KEY, None, "start-2"))
     told = [each for each in world.bank.restate(world.now_ns) if each.topic == CAMPAIGNS]
     other.on_control([Message(CAMPAIGNS, 0, 0, each.key, each.value, 0) for each in told], world.now_ns)
     assert other.engine.brakes.reasons.tolist() == [Reason.TRIPPED]
@@ -158,6 +169,7 @@ def test_what_a_seats_breaker_finds_is_written_and_told_to_all(database: Databas
 
 def test_a_trip_resets_itself_and_a_go_ends_it_at_once(database: Database) -> None:
     rules, settings = fast_settings()
+    CampaignStore(database).put([unpaced()], at_ns=0)
     world = World(database, rules, settings)
     world.run(2)
     tripped_ns = world.last_bid_ns
@@ -257,9 +269,9 @@ def test_nobody_can_be_stopped_who_is_not_there(database: Database) -> None:
 
 def test_a_journal_with_brakes_and_trips_replays(tmp_path: Path) -> None:
     brakes = BrakeSettings(factor=1, floor_bids=1, reserved_ppm=1_000_000, reset_seconds=20)
-    settings = msgspec.structs.replace(make.SETTINGS, brakes=brakes)
+    settings = msgspec.structs.replace(SETTINGS, brakes=brakes)
     stop = Brake(version=2, name="all", stopped=True, at_ns=0)
-    change = CampaignChange(version=1, campaign_id="c1", campaign=make.campaign())
+    change = CampaignChange(version=1, campaign_id="c1", campaign=unpaced())
     ends = []
     with JournalWriter(tmp_path / "j", _meta(settings)) as journal:
         made = Worker(Engine(settings, make.KEY, None, make.START), journal)

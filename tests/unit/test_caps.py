@@ -176,7 +176,11 @@ def test_a_model_that_is_swapped_leaves_caps_and_money_as_they_are() -> None:
     row = ask(engine, "r1")
     before = engine.status(NOW_NS)
     engine.adopt_model(make.model(1), NOW_NS)
-    assert engine.status(NOW_NS) == before
+    # A new table solves the plan of pacing again, as each tick does.
+    again = {
+        name: one._replace(multiplier=before[name].multiplier) for name, one in engine.status(NOW_NS).items()
+    }
+    assert again == before
     assert ask(engine, "r2")["reason"] == Reason.CAPPED
     engine.settle([settlement(SettlementKind.POSTED, row["bid_id"], 5)], NOW_NS)
     assert engine.status(NOW_NS)["c1"].posted_nanos == 5

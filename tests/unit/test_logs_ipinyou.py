@@ -103,7 +103,15 @@ def test_row_has_all_that_the_log_says(features):
         "converted": None,
         "value_nanos": 0,
         "pctr": None,
+        "bid_cpm_micros": None,
     }
+
+
+def test_a_bid_is_read_where_it_can_be_one(features):
+    rows = read_features(
+        features({"bidprice": 277.0}, {"bidprice": 76.0}, {"bidprice": 77.0}, {"bidprice": None})
+    )
+    assert [row.bid_cpm_micros for row in rows] == [2_770_000, None, 770_000, None]
 
 
 def test_what_the_log_does_not_know_is_none(features):

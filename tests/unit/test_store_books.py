@@ -9,12 +9,12 @@ import pytest
 
 from bidder.core.bank import Bank
 from bidder.core.bankrules import BankRules
-from bidder.core.bookings import BankState, Rows
+from bidder.core.bookings import BankState, Had, Rows, Since
 from bidder.core.messages import NOTICES, NoticeKind
 from bidder.errors import InvariantError
 from bidder.store.books import Batch, Books, BooksTaken, Letter
 from bidder.store.database import MIGRATIONS, Database
-from tests.support.banking import S, advertiser, ask, campaign, item, notice
+from tests.support.banking import S, advertiser, ask, bid_id, campaign, item, notice
 
 PLACE = (NOTICES, 0)
 
@@ -89,7 +89,7 @@ def test_a_batch_that_began_elsewhere_is_refused_as_a_whole(books: Books) -> Non
     with pytest.raises(BooksTaken, match="offset of notices 0 in the books must be 3"):
         books.write(Batch(steps=steps, offsets={PLACE: (3, 9)}))
     assert books.offsets() == {PLACE: 7}
-    assert listed(books.load(0)) == [[]] * len(BankState._fields)
+    assert listed(books.load(0)) == [[]] * (len(BankState._fields) - 1) + [list(Since())]
 
 
 def test_a_bank_that_was_replaced_cannot_write(books: Books, database: Database) -> None:
@@ -118,12 +118,33 @@ def test_letters_stay_until_they_were_sent(books: Books) -> None:
     assert books.outbox() == (0, [])
 
 
-def test_bookings_are_loaded_only_while_a_repeat_may_be_taken(books: Books) -> None:
+def test_of_bookings_only_those_of_bids_made_since_are_loaded(books: Books) -> None:
     _, steps = rows_of_a_day()
     books.write(Batch(steps=steps))
-    keep_until_ns = 100 * S + BankRules().keep_ns
-    assert len(list(books.load(keep_until_ns).bookings)) == 8
-    assert list(books.load(keep_until_ns + 1).bookings) == []
+    rows = [row for each in steps for row in each.bookings]
+    state = books.load(0, since=Since(bids_ns=10 * S, spent_ns=10 * S))
+    key = Had._fields.index("kind")
+    assert sorted(state.bookings) == sorted(
+        Had(*[getattr(row, name) for name in Had._fields]) for row in rows if row.bid_at_ns >= 10 * S
+    )
+    assert len({had[key] for had in state.bookings}) > 3
+    assert [spent.amount_nanos for spent in state.spent] == [
+        row.amount_nanos for row in rows if row.amount_nanos
+    ]
+    later = books.load(0, since=Since(*[102 * S] * 4))
+    assert (later.bookings, later.touches, later.spent) == ([], [], [])
+
+
+def test_the_past_of_a_bid_is_all_that_was_booked_of_it(books: Books) -> None:
+    _, steps = rows_of_a_day()
+    books.write(Batch(steps=steps))
+    rows = [row for each in steps for row in each.bookings]
+    named = {rows[0].bid_id, bid_id("b-2")}
+    past = books.past([*named, bid_id("nobody")])
+    assert sorted((had.bid_id, had.kind, had.event_id) for had in past) == sorted(
+        row[:3] for row in rows if row.bid_id in named
+    )
+    assert books.past([f"{number:016}" for number in range(1_200)]) == []
 
 
 # Budgets of several levels

@@ -1,0 +1,51 @@
+"""A forecast on the console, and as plain values for JSON."""
+
+from typing import Any
+
+from simulator.forecast.backtest import Backtest
+from simulator.forecast.flight import Forecast
+from simulator.forecast.page import amount, interval, whole
+from simulator.report.text import money
+
+
+def plain(found: Forecast) -> dict[str, Any]:
+    """A forecast as values that JSON knows: money in nanos, arrays as lists."""
+    said = found._asdict()
+    said["hours"] = found.hours.tolist()
+    return said
+
+
+def print_forecast(found: Forecast, name: str, tested: Backtest | None) -> None:
+    """Prints what budgets bring, and how a forecast of what is over did."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(
+        f"{name}: {interval(found.opportunities, whole)} opportunities in {found.days:.1f} days; 95 % intervals"
+    )
+    for row in found.deliveries:
+        console.print(
+            f"Budget {money(row.budget_nanos)} at bids up to {amount(row.max_bid_nanos * 1e3)} CPM: delivery "
+            f"{row.verdict}, spent in {row.spent:.0%} of the courses"
+        )
+        grid = Table.grid(padding=(0, 2))
+        for label, value, form in (
+            ("spend", row.spend_nanos, amount),
+            ("impressions", row.impressions, whole),
+            ("clicks", row.clicks, whole),
+            ("conversions", row.conversions, whole),
+            ("value", row.value_nanos, amount),
+            ("users", row.users, whole),
+        ):
+            if value is not None and value.high > 0:
+                grid.add_row(f"  {label}", interval(value, form))
+        console.print(grid)
+    if tested is not None:
+        inside = sum(row.inside for row in tested.rows)
+        console.print(
+            f"Tried on the last {tested.days:g} days: {inside} of {len(tested.rows)} figures inside"
+        )
+        for one in tested.rows:
+            form = amount if one.is_money else whole
+            console.print(f"  {one.name}: said {interval(one.said, form)}, came {form(one.came)}")

@@ -1,0 +1,126 @@
+"""`clearbid replay` and `clearbid parity`: a worker's decisions made again from its journal.
+
+Both compare every byte; `parity` goes on to name the first field that differs from what was said live.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from simulator.replay import Replayed
+
+ModelOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="A model that served, if it is elsewhere; again for each where it was changed.", metavar="DIR"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def replay(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run: journal, key, and model where one served.")
+    ],
+    model: ModelOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Replay the journal of a run: exit code 0 only when every output is the same, byte for byte.
+
+    An entry that a crash cut off at the journal's end is left out, and said to be.
+    """
+    _replayed(run, model, json=json)
+
+
+def parity(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Folder of a run: journal, key, decision log, and model if one served."
+        ),
+    ],
+    model: ModelOption = None,
+    decisions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The decision log, if it is elsewhere.")
+    ] = None,
+    responses: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Responses as they were sent, one a line, if they were kept."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Replay the journal of a run, and name the first field that is not what was said live.
+
+    Exit code 0 only when every output is the same, byte for byte.
+    """
+    from simulator.export.run import DECISION_LOG
+    from simulator.parity import LiveLog
+
+    _replayed(run, model, json=json, live=LiveLog(decisions or run / DECISION_LOG, responses))
+
+
+def _replayed(run: Path, model: list[Path] | None, *, json: bool, live: Any = None) -> None:
+    import msgspec
+
+    from bidder.errors import InputError
+    from bidder.store.seat import JOURNAL, KEY, read_key
+    from simulator.replay import replay_journal
+
+    missing = [name for name in (JOURNAL, KEY) if not (run / name).exists()]
+    if missing:
+        raise InputError(
+            f"{run} must be the folder of a run, with {JOURNAL} and {KEY}, has no {' and no '.join(missing)}"
+        )
+    served = run / "model"
+    key = read_key(run)
+    found = replay_journal(run / JOURNAL, model or ([served] if served.exists() else []), key, live)
+    if json:
+        summary = {**found._asdict(), "identical": found.identical, "rows_per_second": _rate(found)}
+        if live is not None:
+            field = found.difference.field if found.difference is not None else None
+            summary["field"] = field._asdict() if field is not None else None
+        sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
+    else:
+        for line in _lines(found, named=live is not None):
+            sys.stdout.write(line + "\n")
+    raise typer.Exit(0 if found.identical else 1)
+
+
+def _rate(found: "Replayed") -> float:
+    return found.requests / found.seconds if found.seconds else 0.0
+
+
+def _lines(found: "Replayed", *, named: bool) -> list[str]:
+    lines = [
+        f"{found.requests:,} requests in {found.calls:,} calls made again, {_rate(found):,.0f} a second",
+        f"identical calls: {found.same:,} of {found.calls:,}",
+    ]
+    if found.difference is not None:
+        where = found.difference
+        lines.append(
+            f"first difference: call {where.call:,} at {where.now_ns}, which began with {where.first_request}"
+        )
+        if named:
+            lines.append(_field(found))
+    if found.broken_off:
+        lines.append(f"it could not go on to the end of the journal: {found.broken_off}")
+    if found.truncated:
+        lines.append(
+            "the journal ends inside an entry, as a crash leaves it: what is whole before it was compared"
+        )
+    for name, (then, now) in found.other_versions.items():
+        lines.append(f"{name} was {then} and is {now}: bytes are promised for the same versions only")
+    return lines
+
+
+def _field(found: "Replayed") -> str:
+    field = found.difference.field if found.difference is not None else None
+    if field is None:
+        return (
+            "no field of the decision log differs: it is the responses that do, in their markup, ids or signatures; "
+            "name those that were sent with --responses"
+        )
+    return f"first field: {field.path} of {field.record}: was {field.live}, is {field.replayed}"

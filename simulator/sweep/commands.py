@@ -1,0 +1,118 @@
+"""`clearbid sweep`: a campaign's past with many settings."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simulator.bar import progress_bar
+
+if TYPE_CHECKING:
+    from simulator.sweep.run import Swept
+
+SHOWN = 20
+
+
+def sweep(
+    history: Annotated[
+        Path, typer.Argument(metavar="HISTORY", help="Made by `clearbid history`.", show_default=False)
+    ],
+    vary: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SETTING=VALUES",
+            help="budget=10,20,40, max_bid=1:10:5 or, with --random, max_bid=1:10; of budget, max_bid, value, "
+            "price_factor, shade, eta. Again for each.",
+            show_default=False,
+        ),
+    ],
+    campaign: Annotated[
+        str, typer.Option(metavar="ID", help="Whose past it is; the largest campaign by default.")
+    ] = "",
+    budget: Annotated[
+        str, typer.Option(metavar="N", help="Budget where it is not varied; by default what was spent.")
+    ] = "",
+    random: Annotated[
+        int, typer.Option(min=0, max=100_000, metavar="N", help="So many random points instead of a grid.")
+    ] = 0,
+    by: Annotated[
+        str, typer.Option(metavar="FIGURE", help="Best first by surplus, value, clicks, conversions or roi.")
+    ] = "surplus",
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything that is drawn.")] = 7,
+    draws: Annotated[
+        int, typer.Option(min=2, max=1_000, metavar="N", help="Draws that intervals are made of.")
+    ] = 20,
+    workers: Annotated[int, typer.Option(min=1, max=256, metavar="N", help="Processes.")] = 1,
+    dask: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Scheduler of a Dask cluster, tcp://HOST:PORT.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all points, .parquet.", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Sweep settings over a past: prices and outcomes are drawn once, and then played with every point."""
+    import msgspec
+
+    from simulator.forecast.asked import amounts, controller_of
+    from simulator.history.loading import campaigns_in, load_auctions
+    from simulator.sweep.backends import backend_of
+    from simulator.sweep.run import sweep as swept
+    from simulator.sweep.space import axis_of, grid, random_points
+    from simulator.sweep.table import write_sweep
+
+    axes = [axis_of(text) for text in vary]
+    points = random_points(axes, random, seed) if random else grid(axes)
+    name = campaign or campaigns_in(history)[0]
+    log = load_auctions(history, name)
+    whole = amounts(budget, "--budget", 10**9)
+    with progress_bar("draws", quiet=json) as progress:
+        found = swept(
+            log,
+            controller_of(log, int(log.bid_nanos.max())),
+            whole[0] if whole else int(log.paid_nanos.sum()),
+            points,
+            seed=seed,
+            draws=draws,
+            order=by,
+            backend=backend_of(workers, dask),
+            progress=progress,
+        )
+    if out is not None:
+        write_sweep(out, found)
+    if json:
+        said = {"campaign": name, "seed": seed, "draws": draws, "by": by, "points": found}
+        sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
+        return
+    _print(name, found)
+    if out is not None:
+        sys.stdout.write(f"All {len(found)} points: {out}\n")
+
+
+def _print(name: str, found: "list[Swept]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from models.pages.text import count
+    from simulator.report.text import money
+
+    console = Console()
+    console.print(f"{name}: {len(found)} points, the best first")
+    grid = Table(box=None, pad_edge=False)
+    for setting in found[0].point:
+        grid.add_column(setting, justify="right")
+    for column in ("spend", "clicks", "conversions", "value", "surplus (95 %)", "ROI"):
+        grid.add_column(column, justify="right")
+    for row in found[:SHOWN]:
+        gain = row.surplus_nanos
+        grid.add_row(
+            *(f"{value:g}" for value in row.point.values()),
+            money(round(row.spend_nanos.point or 0)),
+            count(round(row.clicks.point or 0)),
+            count(round(row.conversions.point or 0)),
+            money(round(row.value_nanos.point or 0)),
+            f"{money(round(gain.point or 0))} ({money(round(gain.low or 0))}..{money(round(gain.high or 0))})",
+            "" if row.roi is None else f"{row.roi:.2f}",
+        )
+    console.print(grid)
