@@ -28,6 +28,7 @@ _LEFT_OUT = {
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of the simulator."""
+    from simulator.allocate.commands import allocate
     from simulator.estimate.commands import estimate
     from simulator.faults.commands import faults
     from simulator.forecast.commands import forecast
@@ -43,6 +44,7 @@ def register(app: typer.Typer) -> None:
     app.command()(replay)
     app.command()(parity)
     app.command()(export)
+    app.command()(allocate)
     app.command()(history)
     app.command()(estimate)
     app.command()(faults)

@@ -99,15 +99,17 @@ def show_history(rows: "Sequence[AuditRow]", line_item_id: str | None = None) ->
         rows: the changes. line_item_id: shows those of this line item alone, and when its campaign was made.
     """
     heads = (_whole("version"), _folding("at", 10), _folding("by"), _whole("campaign"))
+    said = [_folding("why", 24)] if any(row.why for row in rows) else []
     table = Table(
-        *heads, _folding("what", 12), _folding("old"), _folding("new"), box=SIMPLE_HEAD, pad_edge=False
+        *heads, _folding("what", 12), _folding("old"), _folding("new"), *said, box=SIMPLE_HEAD, pad_edge=False
     )
     for row in rows:
         at = format_instant(row.at_ns // NANOS_PER_UNIT * NANOS_PER_UNIT).replace("T", " ")
         for called, what, was, now in _audited(row):
             if line_item_id is not None and what != "create" and not called.endswith(f" / {line_item_id}"):
                 continue
-            table.add_row(*map(_shown, (str(row.version), at, row.actor, called, what, was, now)))
+            cells = (str(row.version), at, row.actor, called, what, was, now, *((row.why,) if said else ()))
+            table.add_row(*map(_shown, cells))
     Console().print(table)
 
 

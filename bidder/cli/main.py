@@ -22,7 +22,7 @@ GROUP = "clearbid.commands"
 
 def build_app() -> typer.Typer:
     """The command with all its subcommands, those of other packages included."""
-    from bidder.cli import answer, brakes, campaigns, explain, funnel, profiles, serve, settle
+    from bidder.cli import answer, brakes, campaigns, explain, funnel, portfolio, profiles, serve, settle
 
     app = typer.Typer(
         name="clearbid",
@@ -39,6 +39,7 @@ def build_app() -> typer.Typer:
     answer.register(app)
     explain.register(app)
     funnel.register(app)
+    portfolio.register(app)
     profiles.register(app)
     settle.register(app)
     for entry_point in sorted(entry_points(group=GROUP), key=lambda each: each.name):

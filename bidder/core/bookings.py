@@ -233,6 +233,16 @@ class UnattributedRow(NamedTuple):
     value_nanos: int
 
 
+class PaceRow(NamedTuple):
+    """How a seat last paced a budget in an hour of the week, in thousand-millionths; a week later written over."""
+
+    account_id: str
+    seat: str
+    week_hour: int
+    multiplier_ppb: int
+    at_ns: int
+
+
 class GrantKey(NamedTuple):
     """Names one grant."""
 
@@ -257,6 +267,7 @@ class Rows(NamedTuple):
     released: tuple[str, ...] = ()
     unattributed: tuple[UnattributedRow, ...] = ()
     lateness: tuple[LateRow, ...] = ()
+    paces: tuple[PaceRow, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""

@@ -10,6 +10,7 @@ from bidder.core.bookings import (
     HeldRow,
     LateRow,
     OrderRow,
+    PaceRow,
     RefusalRow,
     Rows,
     SeatRow,
@@ -52,6 +53,7 @@ class Draft:
         "lateness",
         "leases",
         "orders",
+        "paces",
         "refusals",
         "released",
         "seats",
@@ -79,6 +81,7 @@ class Draft:
         self.released: list[str] = []
         self.unattributed: dict[tuple[str, str], UnattributedRow] = {}
         self.lateness: dict[tuple[str, int], LateRow] = {}
+        self.paces: dict[tuple[str, str, int], PaceRow] = {}
 
     def touch(self, account: Account) -> None:
         """Notes that an account changed."""
@@ -117,6 +120,7 @@ class Draft:
             released=tuple(self.released),
             unattributed=tuple(self.unattributed.values()),
             lateness=tuple(self.lateness.values()),
+            paces=tuple(self.paces.values()),
         )
         return Effects(
             tuple(self.settlements),

@@ -42,7 +42,7 @@ from bidder.core.settings import EngineSettings
 from bidder.core.showing import Showing
 from bidder.core.shown import Shown
 from bidder.core.specs import SlotBook
-from bidder.core.status import Status, statuses
+from bidder.core.status import Status, paces_of, statuses
 from bidder.core.table import FAR_NS
 from bidder.core.waits import Waits
 from bidder.core.wallet import Wallet, tag_of
@@ -383,6 +383,7 @@ class Engine:
             rows=rows,
             whole=whole,
             trips=self.brakes.untold(now_ns),
+            paces=paces_of(self._pacer) if whole and self._pacer is not None else (),
         )
 
     def _refresh(self, now_ns: int) -> None:

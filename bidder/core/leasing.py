@@ -14,12 +14,13 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from bidder.core.account import Account, Grant
 from bidder.core.bankrules import HOUR_NS, BankRules
-from bidder.core.bookings import GrantKey, SeatRow
+from bidder.core.bookings import GrantKey, PaceRow, SeatRow
 from bidder.core.budgets import Unit
 from bidder.core.demand import Demand
 from bidder.core.effects import Draft
 from bidder.core.lines import Line
 from bidder.core.messages import Lease, Settlements, SliceReport, SliceRow
+from bidder.core.opportunity import HOURS_PER_WEEK, NS_PER_HOUR
 
 _NEVER_NS = -(2**62)
 _NO_EPOCHS: Mapping[tuple[str, str], int] = {}
@@ -153,9 +154,18 @@ class Leasing:
             return
         if report.epoch == seat.epoch:
             seat.report(report, self._accounts)
+            self._note_paces(report, draft)
         seat.reported_ns = max(seat.reported_ns, now_ns)
         seat.dirty = True
         seat.away = False
+
+    def _note_paces(self, report: SliceReport, draft: Draft) -> None:
+        """Keeps how the seat paces budgets of this bank, for whoever moves money between campaigns."""
+        week_hour = report.at_ns // NS_PER_HOUR % HOURS_PER_WEEK
+        for pace in report.paces:
+            if pace.account_id in self._accounts:
+                row = PaceRow(pace.account_id, report.seat, week_hour, pace.multiplier_ppb, report.at_ns)
+                draft.paces[row[:3]] = row
 
     def _open_epoch(self, seat: Seat, start_id: str, draft: Draft, epoch: int) -> None:
         """Begins a seat's newer epoch; what the one before still holds comes back in its own time."""

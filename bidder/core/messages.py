@@ -356,6 +356,13 @@ class Trip(msgspec.Struct, frozen=True, gc=False):
     limit: Nanos
 
 
+class Pace(msgspec.Struct, frozen=True, gc=False):
+    """How a seat paces a budget: its multiplier in thousand-millionths; its inverse is what the next nano brings."""
+
+    account_id: AccountId
+    multiplier_ppb: Count
+
+
 class SliceReport(Message, frozen=True, tag="slices"):
     """What a seat did with its leases: from the worker to the bank, on each tick and at its start.
 
@@ -363,7 +370,8 @@ class SliceReport(Message, frozen=True, tag="slices"):
     asks for an epoch with `epoch=0`, `seq=0` and a fresh `start_id`; the bank answers by leases of a new
     epoch for that `start_id` and of no older one. A report that is not `whole` leaves out the accounts that stand
     as they were told before: with ten thousand line items few change between two ticks. `trips` are those of its
-    breaker that the seat was not told of yet: they are said again until it is.
+    breaker that the seat was not told of yet: they are said again until it is. `paces` stand in whole reports: of
+    budgets that are paced and had opportunities.
     """
 
     seat: Label
@@ -374,6 +382,7 @@ class SliceReport(Message, frozen=True, tag="slices"):
     rows: tuple[SliceRow, ...]
     whole: bool = True
     trips: tuple[Trip, ...] = ()
+    paces: tuple[Pace, ...] = ()
 
 
 class TrackerMark(Message, frozen=True, gc=False, tag="tracker"):

@@ -1,11 +1,15 @@
-"""How line items stand at a seat, for reports."""
+"""How line items stand at a seat, for reports; and multipliers, as the bank is told them."""
 
 from typing import NamedTuple
 
 from bidder.core.funnel import Funnel
+from bidder.core.messages import Pace
 from bidder.core.pacing import Pacer
 from bidder.core.table import LineTable
 from bidder.core.wallet import Wallet
+
+PARTS_OF_ONE = 10**9
+"""Multipliers are told as whole numbers of thousand-millionths."""
 
 
 class Status(NamedTuple):
@@ -46,3 +50,12 @@ def statuses(
             funnel=counts[line_id].stages,
         )
     return found
+
+
+def paces_of(pacer: Pacer) -> tuple[Pace, ...]:
+    """Multipliers of groups that are paced and had opportunities."""
+    return tuple(
+        Pace(key[0], round(float(pacer.multipliers[group]) * PARTS_OF_ONE))
+        for key, group in pacer.index.items()
+        if not pacer.asap[group] and pacer.seen[group]
+    )

@@ -25,6 +25,7 @@ from bidder.core.bookings import (
     HeldRow,
     LateRow,
     OrderRow,
+    PaceRow,
     RefusalRow,
     Rows,
     SeatRow,
@@ -87,6 +88,7 @@ _UPSERTS = {
     "held": ("held", HeldRow, 1),
     "unattributed": ("unattributed", UnattributedRow, 2),
     "lateness": ("lateness", LateRow, 2),
+    "paces": ("paces", PaceRow, 3),
 }
 
 

@@ -31,7 +31,8 @@ class PutResult(NamedTuple):
 class AuditRow(NamedTuple):
     """One change of a campaign, of one of its line items, or of an advertiser; ids that do not apply are empty.
 
-    `what` is `create`, `replace`, `budget`, `daily_budget` or `status`; `old` and `new` are JSON.
+    `what` is `create`, `replace`, `budget`, `daily_budget` or `status`; `old` and `new` are JSON. `why` is said where
+    a program made the change.
     """
 
     version: int
@@ -43,13 +44,24 @@ class AuditRow(NamedTuple):
     new: str
     line_item_id: str = ""
     advertiser_id: str = ""
+    why: str = ""
+
+
+class BudgetMove(NamedTuple):
+    """A campaign's budget for its flight that becomes another one: nanos, and why."""
+
+    campaign_id: str
+    old_nanos: int
+    new_nanos: int
+    why: str
 
 
 class _Actor(NamedTuple):
-    """Who changes something, and when."""
+    """Who changes something, when, and why where that is known."""
 
     name: str
     at_ns: int
+    why: str = ""
 
 
 class CampaignStore:
@@ -165,6 +177,30 @@ class CampaignStore:
         field = "budget_nanos" if whole else "daily_nanos" if daily else "lifetime_nanos"
         return self._change(campaign_id, line_item_id, (what, field, budget_nanos), _Actor(actor, at_ns))
 
+    def move_budgets(self, moves: Iterable[BudgetMove], *, at_ns: int, actor: str) -> None:
+        """Changes budgets of several campaigns as one: all, or none where one is no longer what it was.
+
+        Raises:
+            InputError: no such campaign, a budget that somebody changed since, or a new one that is not > 0.
+        """
+        with self._database.transaction() as connection:
+            for move in moves:
+                old = _find(connection, Campaign, move.campaign_id)
+                if old is None:
+                    raise InputError(_no_campaign(move.campaign_id, all_of(connection, Campaign)))
+                if old.budget_nanos != move.old_nanos:
+                    raise InputError(
+                        f"budget of campaign {move.campaign_id} must still be {move.old_nanos} nanos, was "
+                        f"{old.budget_nanos}: nothing was changed; ask again with the budget as it is"
+                    )
+                if move.new_nanos <= 0:
+                    raise InputError(
+                        f"budget of campaign {move.campaign_id} must be > 0, was {move.new_nanos} nanos"
+                    )
+                new = msgspec.structs.replace(old, budget_nanos=move.new_nanos)
+                change = ("budget", _encode(move.old_nanos), _encode(move.new_nanos))
+                _write(connection, new, _Actor(actor, at_ns, move.why), change)
+
     def set_status(
         self,
         campaign_id: str,
@@ -209,7 +245,7 @@ class CampaignStore:
         with self._database.reading() as connection:
             rows = connection.execute(
                 """SELECT version, at_ns, actor, coalesce(campaign_id, ''), what, old, new,
-                          coalesce(line_item_id, ''), coalesce(advertiser_id, '')
+                          coalesce(line_item_id, ''), coalesce(advertiser_id, ''), why
                    FROM audit WHERE (CAST(? AS TEXT) IS NULL OR campaign_id = ?)
                      AND (CAST(? AS TEXT) IS NULL OR advertiser_id = ?)
                    ORDER BY id""",
@@ -387,9 +423,9 @@ def _write(
     )
     ids = (record.id, None) if isinstance(record, Campaign) else (None, record.id)
     connection.execute(
-        """INSERT INTO audit (version, at_ns, actor, campaign_id, advertiser_id, line_item_id, what, old, new)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-        (version, who.at_ns, who.name, *ids, line_item_id, *change),
+        """INSERT INTO audit (version, at_ns, actor, campaign_id, advertiser_id, line_item_id, what, old, new, why)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (version, who.at_ns, who.name, *ids, line_item_id, *change, who.why),
     )
 
 

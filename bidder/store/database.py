@@ -314,6 +314,22 @@ MIGRATIONS = (
             "CREATE INDEX clicks_by_bid ON bookings (advertiser_id, bid_at_ns) WHERE kind = 5",
         ),
     ),
+    Migration(
+        11,
+        "why budgets move, multipliers of seats",
+        (
+            "ALTER TABLE audit ADD COLUMN why TEXT NOT NULL DEFAULT ''",
+            # How each seat paces a budget by hour of the week, so that there are at most 168 rows of it.
+            """CREATE TABLE paces (
+                account_id TEXT NOT NULL,
+                seat TEXT NOT NULL,
+                week_hour INTEGER NOT NULL,
+                multiplier_ppb INTEGER NOT NULL,
+                at_ns INTEGER NOT NULL,
+                PRIMARY KEY (account_id, seat, week_hour)
+            ) STRICT, WITHOUT ROWID""",
+        ),
+    ),
 )
 
 

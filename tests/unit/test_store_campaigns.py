@@ -257,7 +257,7 @@ def test_the_audit_of_a_store_of_the_first_schema_is_kept(tmp_path: Path) -> Non
         store = CampaignStore(database)
         store.put_advertisers([ACME], at_ns=6)
         rows = store.audit()
-    assert rows[0] == (1, 5, "cli", "a", "create", None, body, "", "")
+    assert rows[0] == (1, 5, "cli", "a", "create", None, body, "", "", "")
     assert (rows[1].version, rows[1].advertiser_id) == (2, "acme")
 
 
