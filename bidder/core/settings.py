@@ -78,7 +78,8 @@ class BrakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     factor: how many times the even rate of its budget a line item, campaign or advertiser may spend in a minute; 0
     leaves that out. floor_bids: no such limit is below so many maximum bids. reserved_ppm: millionths of what is set
-    aside that count as spent, since most bids lose. max_nanos_per_minute: of all line items together; 0 is no limit.
+    aside that count as spent, since most bids lose. max_nanos_per_minute: of all line items together, where several
+    banks share the work each watches its part of it (`bidder.core.guard`); 0 is no limit.
     reset_seconds: how long the breaker stops bids, where nobody lets them go before.
     """
 
