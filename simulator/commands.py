@@ -52,6 +52,10 @@ def replay(
             metavar="DIR",
         ),
     ] = None,
+    landscape: Annotated[
+        list[Path] | None,
+        typer.Option(help="A landscape that priced, if it is elsewhere; again for each.", metavar="FILE"),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Replay the journal of a run: exit code 0 only when every output is the same, byte for byte.
@@ -71,7 +75,8 @@ def replay(
         )
     served = run / "model"
     key = read_key(run)
-    found = replay_journal(run / JOURNAL, model or ([served] if served.exists() else []), key)
+    models = model or ([served] if served.exists() else [])
+    found = replay_journal(run / JOURNAL, models, key, landscape or ())
     if json:
         summary = {**found._asdict(), "identical": found.identical, "rows_per_second": _rate(found)}
         sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")

@@ -28,12 +28,14 @@ from bidder.store.journal import (
     Decide,
     Entry,
     Journal,
+    LandscapeChange,
     ModelChange,
     Output,
     Tick,
     output_digest,
     read_journal,
 )
+from bidder.store.landscape import Landscapes
 from bidder.store.model import load_model
 from bidder.store.seat import EXTERNAL_MODEL, versions
 from models.aliases import is_registry
@@ -74,20 +76,24 @@ class Replayed(NamedTuple):
         return self.calls > 0 and self.same == self.calls and not self.broken_off
 
 
-def replay_journal(journal_path: Path, model_directories: Sequence[Path], key: bytes) -> Replayed:
+def replay_journal(
+    journal_path: Path, model_directories: Sequence[Path], key: bytes, landscapes: Sequence[Path] = ()
+) -> Replayed:
     """Makes the outputs of a journal again and compares them.
 
     Args:
         journal_path: the journal.
         model_directories: the model bundles that served, in any order; none where scores came from outside.
         key: the key that signed the tokens; bytes depend on it, so it is not in the journal.
+        landscapes: that priced and are not beside the journal.
 
     Raises:
-        InputError: a journal that is missing or damaged, or models other than those that served.
+        InputError: a journal that is missing or damaged, or models or landscapes other than those that served.
     """
     with closing(read_journal(journal_path)) as journal:
-        models = Models(journal_path, model_directories)
-        return _Replay(journal, engine_of(journal, journal_path, models, key), models).run()
+        models, priced = Models(journal_path, model_directories), Landscapes(journal_path.parent, landscapes)
+        engine = engine_of(journal, journal_path, models, key, priced)
+        return _Replay(journal, engine, models, priced).run()
 
 
 class Models:
@@ -131,8 +137,10 @@ class Models:
         return model
 
 
-def engine_of(journal: Journal, path: Path, models: Models, key: bytes) -> Engine:
-    """An engine as the journal's own was when it began.
+def engine_of(
+    journal: Journal, path: Path, models: Models, key: bytes, landscapes: Landscapes | None = None
+) -> Engine:
+    """An engine as the journal's own was when it began; `landscapes` are by default those beside the journal.
 
     Raises:
         InputError: the header is not as a bidder wrote it, or its model is not there.
@@ -149,7 +157,9 @@ def engine_of(journal: Journal, path: Path, models: Models, key: bytes) -> Engin
     warm_kernels(model)
     gc.collect()
     gc.freeze()
-    return Engine(settings, key, model, start_id)
+    priced = meta.get("landscape")
+    shading = (landscapes or Landscapes(path.parent)).named(priced) if priced else None
+    return Engine(settings, key, model, start_id, shading)
 
 
 class ControlReplay:
@@ -191,8 +201,9 @@ class ControlReplay:
 class _Replay:
     """One journal on its way through an engine."""
 
-    def __init__(self, journal: Journal, engine: Engine, models: Models) -> None:
+    def __init__(self, journal: Journal, engine: Engine, models: Models, landscapes: Landscapes) -> None:
         self._journal = journal
+        self._landscapes = landscapes
         self._engine = engine
         self._models = models
         self._control = ControlReplay(engine)
@@ -243,6 +254,8 @@ class _Replay:
             self._control.adopt(entry)
         elif isinstance(entry, ModelChange):
             self._engine.adopt_model(self._models.named(entry.hash), entry.now_ns)
+        elif isinstance(entry, LandscapeChange):
+            self._engine.adopt_shading(self._landscapes.named(entry.hash), entry.now_ns)
         elif isinstance(entry, Tick):
             self._engine.tick(entry.now_ns)
 
