@@ -178,8 +178,8 @@ class BidSection(_Section, frozen=True):
     between ticks. external_scores: whether click probabilities in requests are believed; for replayed logs only.
     funnel: whether what targeting refuses is counted by line item in the bidder itself; where there are more than a
     thousand, set it to false and run `clearbid funnel` beside it. model_seconds: wall time between looks for a new
-    model or landscape. landscape_file: of `clearbid models landscape`; first price is bid by it, else by the exchange's
-    share. metrics_host, metrics_port: where `GET /metrics` is answered; 0 for nowhere.
+    model or landscape. landscape_file: of `clearbid models landscape`; first price is bid by it, else by the share
+    of the exchange. metrics_host, metrics_port: where `GET /metrics` is answered; 0 for nowhere.
     """
 
     seat: _Seat = _NAMES.seat

@@ -77,7 +77,8 @@ def test_bids_rise_with_what_a_win_is_worth(found):
         if tables[0][stratum] == tables[0][stratum + 1]:
             continue
         bids = [
-            shaded_bid(worth, stratum, *tables, grid, survival) for worth in np.geomspace(1, 3 * grid[-1], 200)
+            shaded_bid(worth, stratum, *tables, grid, survival)
+            for worth in np.geomspace(1, 3 * grid[-1], 200)
         ]
         # A vertex is a difference of large numbers: its rounding is far below a whole nano.
         assert (np.diff(bids) >= -1e-6).all()
