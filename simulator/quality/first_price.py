@@ -1,10 +1,10 @@
 """First price learned from wins and losses alone, on markets whose law is known.
 
-A bidder begins with a constant share of what a win is worth. After every `EVERY` auctions it estimates the
-landscape anew from its own bids, of which it heard whether they won, and bids the best by that; a share of auctions
-is held out and a share explored, as live. Beside it: the constant share, the best constant share of all, the value itself, and one
-who knows the law from the begin. All is measured by the law: expected surplus of each bid over that of the best bid;
-with a budget the expected value of the bids over the best that the budget can buy.
+A bidder begins with a constant share of what a win is worth. After every `EVERY` auctions it estimates the landscape
+anew from its own bids, of which it heard whether they won, and bids the best by that; a share of auctions is held
+out and a share explored, as live. Beside it: the constant share, the best constant share of all, the value itself,
+and one who knows the law from the begin. All is measured by the law: expected surplus of each bid over that of the
+best bid; with a budget the expected value of the bids over the best that the budget can buy.
 """
 
 from collections.abc import Callable, Sequence

@@ -69,8 +69,8 @@ def play_first(
     Args:
         kind: of the bidder. share: constant share of w, where it bids that. paced: whether a budget paces.
         learned: whether there are curves: starts to survival, of `bidder.core.shading.envelopes_of`.
-        value: float64[n], nanos. price: int64[n], the least bid that wins. click, over, slot: as for
-            `policy_kernels.play`. stratum: int32[n], whose curve. cap: highest bid. law: float64[3], of `exploration_kernels`.
+        value: float64[n], nanos. price: int64[n], the least bid that wins. stratum: int32[n], whose curve.
+        click, over, slot: as for `policy_kernels.play`. cap: highest bid. law: float64[3], of `exploration_kernels`.
         s, k, ring, totals, sums, slots: as `policy_kernels.play`.
         bids: int64[n], written, 0 for none. factors: float64[n], written: what chance moved a bid by, 0 for not.
     """
