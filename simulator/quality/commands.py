@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from simulator.quality.report import Quality
 
 PAGE, DATA = "quality.html", "quality.json"
-_FIRST_OVER_ROWS = 5
-"""Auctions of a first-price market over those of the largest campaign, at most: what is learned needs many."""
 
 
 def quality(
@@ -102,7 +100,7 @@ def measure_all(
     table = measure(series, seed, progress=progress)
     episodes = measure_episodes(series, progress=progress)
     regimes = measure_regimes(seed, progress=progress)
-    first = measure_first(seed, auctions=min(AUCTIONS, rows * _FIRST_OVER_ROWS), progress=progress)
+    first = measure_first(seed, auctions=min(AUCTIONS, rows * 5 // 2), progress=progress)
     through = measure_engine(series, seed, whole=whole_engine, progress=progress)
     return Quality(
         log="synthetic market" if log is None else log.name,

@@ -80,7 +80,7 @@ def test_the_arms_of_a_run_are_compared(shaded_run: Path) -> None:
 def test_a_run_without_arms_is_told_how_to_get_some(embedded_run: Path) -> None:
     told = command("shading", embedded_run)
     assert told.exit_code != 0
-    assert "has none landscape and none held" in " ".join(told.output.split()) or told.exception is not None
+    assert "has none landscape and none held" in f"{told.output} {told.exception}"
 
 
 def test_an_export_has_arms_and_densities(shaded_run: Path, tmp_path: Path) -> None:

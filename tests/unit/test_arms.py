@@ -43,7 +43,7 @@ def test_figures_are_the_sums_of_their_arm() -> None:
         3, 2, 100, 180,
     )  # fmt: skip
     assert told.landscape.cost_per_win_nanos == Range(50.0)
-    assert told.landscape.surplus_nanos == Range(80 / 0.75)
+    assert told.landscape.surplus_nanos.value == pytest.approx(80 / 0.75)
     assert told.held.surplus_nanos == Range(30 / 0.25)
     assert told.saving.value == pytest.approx(1 - 50 / 70)
     assert told.gain_nanos.value == pytest.approx(80 / 0.75 - 120)
