@@ -16,6 +16,7 @@ from bidder.core.campaigns import Rule, Targeting
 from bidder.core.engine import Engine
 from bidder.core.explain import explain
 from bidder.core.exploration_kernels import L_HELD, L_SHARE, L_SIGMA, draw, explored_bid
+from bidder.core.kernels import decide_rows
 from bidder.core.messages import CAMPAIGNS, LEASES, CampaignChange, SettlementKind, encode
 from bidder.core.settings import EngineSettings, ShadingSettings
 from bidder.core.shading import ALIASES, LEVELS, OTHERS, PREDICTION, Shading
@@ -406,3 +407,27 @@ async def test_a_newer_file_prices_while_bidding_goes_on_and_a_broken_one_does_n
     assert row["arm"] == "landscape"
     stop.set()
     await task
+
+
+def test_where_a_batch_is_split_changes_nothing() -> None:
+    """Arms, draws and the money to explore with are those of one request after the other."""
+    settings = ShadingSettings(holdout=0.1, explore_share=0.4, exploration_budget_ppm=30)
+    bodies = [ask(n, pctr=0.0005 * (1 + n % 7), tag=f"p{n % 5}") for n in range(120)]
+    whole, parts = (engine(shading=settings) for _ in range(2))
+    together = make.decide(whole, *bodies, now_ns=NOW_NS)
+    apart = [row for body in bodies for row in make.decide(parts, body, now_ns=NOW_NS)]
+    assert together == apart
+    assert {"explore_factor" in row for row in together} == {True, False}
+    assert whole.explored.left.tolist() == parts.explored.left.tolist()
+
+
+def test_a_landscape_needs_no_other_compiled_code() -> None:
+    """What was compiled before traffic came must do when a landscape comes: a compiler takes half a minute."""
+    made = engine(Shading.none())
+    make.decide(made, ask(1), now_ns=NOW_NS)
+    compiled = getattr(decide_rows, "signatures", None)
+    before = list(compiled or ())
+    made.adopt_shading(shading(), NOW_NS)
+    (row,) = make.decide(made, ask(2), now_ns=NOW_NS)
+    assert row["arm"] == "landscape"
+    assert list(getattr(decide_rows, "signatures", None) or ()) == before
