@@ -9,7 +9,9 @@ import msgspec
 import numpy as np
 import orjson
 import pytest
+from typer.testing import CliRunner
 
+from bidder.cli.main import build_app
 from bidder.cli.price_story import price_table
 from bidder.core.batch import Batch
 from bidder.core.campaigns import Rule, Targeting
@@ -431,3 +433,19 @@ def test_a_landscape_needs_no_other_compiled_code() -> None:
     (row,) = make.decide(made, ask(2), now_ns=NOW_NS)
     assert row["arm"] == "landscape"
     assert list(getattr(decide_rows, "signatures", None) or ()) == before
+
+
+def test_the_command_explains_by_a_landscape(tmp_path: Path) -> None:
+    path, request = tmp_path / "x.landscape", tmp_path / "r.json"
+    save_landscape(path, landscape())
+    request.write_bytes(make.body(Offer(at=1, external=None)) + b"\n")
+    asked = ["explain", "--line-item", "sample-banner", "--request", str(request)]
+    told = [
+        CliRunner().invoke(build_app(), [*asked, *more], catch_exceptions=False).output
+        for more in ((), ("--landscape", str(path)), ("--landscape", str(path), "--json"))
+    ]
+    assert "x shade (first price)" in told[0]
+    assert "by the landscape" in told[1].replace("\n", " ") or "held out of the landscape" in told[1]
+    price = orjson.loads(told[2])["opportunities"][0]["price"]
+    assert price["arm"] in ("landscape", "held")
+    assert price["stratum"].startswith("prediction tenth")
