@@ -65,9 +65,9 @@ def envelope(grid, survival, worths, segments):
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def envelopes(grid, survival, starts, worths, segments):
-    """`envelope` of every stratum, one after the other.
+    """`envelope` of every stratum, one after the other; a thread that makes them does not hold up requests.
 
     Args:
         grid: int64[G]. survival: float64[S, G]. starts: int64[S + 1], written: where each stratum begins.
