@@ -27,6 +27,7 @@ from bidder.core.settings import (
     ExchangeRules,
     PacingSettings,
     Seconds,
+    ShadingSettings,
     UserSettings,
 )
 from bidder.core.traffic import TrafficRules
@@ -179,7 +180,8 @@ class BidSection(_Section, frozen=True):
     between ticks. external_scores: whether click probabilities in requests are believed; for replayed logs only.
     funnel: whether what targeting refuses is counted by line item in the bidder itself; where there are more than a
     thousand, set it to false and run `clearbid funnel` beside it. model_seconds: wall time between looks for a new
-    model. metrics_host, metrics_port: where `GET /metrics` is answered; 0 for nowhere.
+    model or landscape. landscape_file: of `clearbid models landscape`; first price is bid by it, else by the share
+    of the exchange. metrics_host, metrics_port: where `GET /metrics` is answered; 0 for nowhere.
     """
 
     seat: _Seat = _NAMES.seat
@@ -190,6 +192,7 @@ class BidSection(_Section, frozen=True):
     external_scores: bool = False
     funnel: bool = True
     model_seconds: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 5.0
+    landscape_file: str = ""
     metrics_host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
     metrics_port: Annotated[int, msgspec.Meta(ge=0, lt=65_536)] = 0
 
@@ -270,6 +273,7 @@ class Config(_Section, frozen=True):
     privacy: PrivacyPolicy = PrivacyPolicy()
     traffic: TrafficSection = TrafficSection()
     users: UserSettings = UserSettings()
+    shading: ShadingSettings = ShadingSettings()
     exchanges: dict[str, ExchangeRules] = {}
 
     @property
@@ -327,6 +331,7 @@ class Config(_Section, frozen=True):
             data_centres=self._networks(),
             rates=read_rates(Path(self.account.rates_file)) if self.account.rates_file else {},
             users=self.users,
+            shading=self.shading,
             funnel=self.bid.funnel,
         )
 

@@ -11,6 +11,10 @@
 | `price_cpm_micros` | what was paid; null where lost |
 | `min_to_win_cpm_micros` | the price that would have won, where the exchange told it |
 | `pctr`, `pcvr`, `multiplier` | what the bidder believed and how it paced when it bid |
+| `arm` | `landscape` or `held`: how a bid at first price was made where a landscape priced it, else null |
+| `worth_cpm_micros` | the most that a win was worth there, after pacing and fees |
+| `explore_factor` | what chance moved the bid by; null where it did not |
+| `log_density` | logarithm of the density with which this bid was made, 0 where it was certain |
 | `value_nanos` | what the conversions of the row were worth, 0 where none |
 | `click_at_ns`, `conversion_at_ns` | when it was clicked and first converted; null where not |
 | `observed_until_ns` | until when conversions of this row were looked for |
@@ -23,7 +27,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-TEXTS = ("bid_id", "user")
+TEXTS = ("bid_id", "user", "arm")
 TIMES = ("click_at_ns", "conversion_at_ns", "observed_until_ns")
 NUMBERS = (
     "won",
@@ -35,6 +39,9 @@ NUMBERS = (
     "pctr",
     "pcvr",
     "multiplier",
+    "worth_cpm_micros",
+    "explore_factor",
+    "log_density",
     "value_nanos",
 )
 UNKNOWN_NS = -1

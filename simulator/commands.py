@@ -1,4 +1,7 @@
-"""The simulator's commands, and of them `clearbid export`: the bids of a run as a training table."""
+"""The simulator's commands, and of them `clearbid export` and `clearbid shading`.
+
+`export`: the bids of a run as a training table. `shading`: what bids by the landscape save beside those held out.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ import typer
 from bidder.cli.options import ConfigOption
 
 if TYPE_CHECKING:
+    from simulator.arms import Compared, Range
     from simulator.export.run import Exported, Progress
 
 _LEFT_OUT = {
@@ -47,6 +51,7 @@ def register(app: typer.Typer) -> None:
     app.command()(allocate)
     app.command()(history)
     app.command()(estimate)
+    app.command()(shading)
     app.command()(faults)
     app.command()(quality)
 
@@ -106,6 +111,79 @@ def export(
         sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
     else:
         _print_export(done)
+
+
+def shading(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="Folder of a run: journals, decisions.jsonl and clearbid.db.",
+            show_default=False,
+        ),
+    ],
+    block: Annotated[
+        str, typer.Option(metavar="SPAN", help="Length of the bootstrap's blocks of time, such as 15m.")
+    ] = "15m",
+    draws: Annotated[int, typer.Option(metavar="N", help="Draws of the bootstrap.", min=100)] = 1_000,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the bootstrap.", min=0)] = 1,
+    decisions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The decision log, if it is elsewhere.")
+    ] = None,
+    db: Annotated[
+        str | None,
+        typer.Option(
+            "--db", metavar="FILE", help="The bank's database, if it is elsewhere: a file or a URL."
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Compare bids by the landscape with those that were held out: cost per win and surplus, with intervals."""
+    from models.spans import span_ns
+    from simulator.arms import compare_run
+    from simulator.export.run import source_of
+
+    source = source_of(run, decisions, _store_of(run, db, config))
+    found = compare_run(source, block_ns=span_ns(block, "--block"), draws=draws, seed=seed)
+    if json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+    else:
+        _print_arms(found)
+
+
+def _print_arms(found: "Compared") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from bidder.money import NANOS_PER_UNIT
+
+    def said(one: "Range", scale: float, digits: int) -> str:
+        if one.value is None:
+            return "-"
+        text = f"{one.value * scale:,.{digits}f}"
+        if one.low is None or one.high is None:
+            return text
+        return f"{text} ({one.low * scale:,.{digits}f} to {one.high * scale:,.{digits}f})"
+
+    table = Table("", "by the landscape", "held out", title="first price; 95% intervals by blocks of time")
+    arms = (found.landscape, found.held)
+    unit, cpm = 1 / NANOS_PER_UNIT, 1e-6
+    table.add_row("share of opportunities", *(f"{arm.share:.1%}" for arm in arms))
+    table.add_row("bids, wins", *(f"{arm.bids:,}, {arm.wins:,}" for arm in arms))
+    table.add_row("cost of a win, CPM", *(said(arm.cost_per_win_nanos, cpm, 4) for arm in arms))
+    table.add_row("wins, of all traffic", *(said(arm.wins_scaled, 1.0, 0) for arm in arms))
+    table.add_row("spend, of all traffic", *(said(arm.spend_scaled_nanos, unit, 4) for arm in arms))
+    table.add_row("surplus, of all traffic", *(said(arm.surplus_nanos, unit, 4) for arm in arms))
+    console = Console()
+    console.print(table)
+    console.print(
+        f"a win costs {said(found.saving, 100.0, 1)} % less; surplus {said(found.gain_nanos, unit, 4)} more"
+    )
+    left = "; ".join(f"{count:,} {_LEFT_OUT[name]}" for name, count in found.left_out.items()) or "none"
+    console.print(f"{found.blocks:,} blocks, {found.explored:,} explored bids; left out: {left}")
 
 
 def _store_of(run: Path, db: str | None, config: Path | None) -> str | None:

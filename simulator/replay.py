@@ -28,12 +28,14 @@ from bidder.store.journal import (
     Decide,
     Entry,
     Journal,
+    LandscapeChange,
     ModelChange,
     Output,
     Tick,
     output_digest,
     read_journal,
 )
+from bidder.store.landscape import Landscapes
 from bidder.store.model import load_model
 from bidder.store.seat import EXTERNAL_MODEL, versions
 from models.aliases import is_registry
@@ -77,7 +79,11 @@ class Replayed(NamedTuple):
 
 
 def replay_journal(
-    journal_path: Path, model_directories: Sequence[Path], key: bytes, live: LiveLog | None = None
+    journal_path: Path,
+    model_directories: Sequence[Path],
+    key: bytes,
+    live: LiveLog | None = None,
+    landscapes: Sequence[Path] = (),
 ) -> Replayed:
     """Makes the outputs of a journal again and compares them.
 
@@ -86,13 +92,15 @@ def replay_journal(
         model_directories: the model bundles that served, in any order; none where scores came from outside.
         key: the key that signed the tokens; bytes depend on it, so it is not in the journal.
         live: what the bidder said then, to name the first field that differs.
+        landscapes: that priced and are not beside the journal.
 
     Raises:
-        InputError: a journal that is missing or damaged, or models other than those that served.
+        InputError: a journal that is missing or damaged, or models or landscapes other than those that served.
     """
     with closing(read_journal(journal_path)) as journal:
-        models = Models(journal_path, model_directories)
-        return _Replay(journal, engine_of(journal, journal_path, models, key), models, live).run()
+        models, priced = Models(journal_path, model_directories), Landscapes(journal_path.parent, landscapes)
+        engine = engine_of(journal, journal_path, models, key, priced)
+        return _Replay(journal, engine, models, priced, live).run()
 
 
 class Models:
@@ -136,8 +144,10 @@ class Models:
         return model
 
 
-def engine_of(journal: Journal, path: Path, models: Models, key: bytes) -> Engine:
-    """An engine as the journal's own was when it began.
+def engine_of(
+    journal: Journal, path: Path, models: Models, key: bytes, landscapes: Landscapes | None = None
+) -> Engine:
+    """An engine as the journal's own was when it began; `landscapes` are by default those beside the journal.
 
     Raises:
         InputError: the header is not as a bidder wrote it, or its model is not there.
@@ -154,7 +164,9 @@ def engine_of(journal: Journal, path: Path, models: Models, key: bytes) -> Engin
     warm_kernels(model)
     gc.collect()
     gc.freeze()
-    return Engine(settings, key, model, start_id)
+    priced = meta.get("landscape")
+    shading = (landscapes or Landscapes(path.parent)).named(priced) if priced else None
+    return Engine(settings, key, model, start_id, shading)
 
 
 class ControlReplay:
@@ -196,10 +208,18 @@ class ControlReplay:
 class _Replay:
     """One journal on its way through an engine."""
 
-    def __init__(self, journal: Journal, engine: Engine, models: Models, live: LiveLog | None = None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        engine: Engine,
+        models: Models,
+        landscapes: Landscapes,
+        live: LiveLog | None = None,
+    ) -> None:
         self._live = live
         self._answers: list[Answer] = []
         self._journal = journal
+        self._landscapes = landscapes
         self._engine = engine
         self._models = models
         self._control = ControlReplay(engine)
@@ -250,6 +270,8 @@ class _Replay:
             self._control.adopt(entry)
         elif isinstance(entry, ModelChange):
             self._engine.adopt_model(self._models.named(entry.hash), entry.now_ns)
+        elif isinstance(entry, LandscapeChange):
+            self._engine.adopt_shading(self._landscapes.named(entry.hash), entry.now_ns)
         elif isinstance(entry, Tick):
             self._engine.tick(entry.now_ns)
 

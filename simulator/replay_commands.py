@@ -18,6 +18,10 @@ ModelOption = Annotated[
         help="A model that served, if it is elsewhere; again for each where it was changed.", metavar="DIR"
     ),
 ]
+LandscapeOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="A landscape that priced, if it is elsewhere; again for each.", metavar="FILE"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -26,13 +30,14 @@ def replay(
         Path, typer.Argument(metavar="RUN", help="Folder of a run: journal, key, and model where one served.")
     ],
     model: ModelOption = None,
+    landscape: LandscapeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Replay the journal of a run: exit code 0 only when every output is the same, byte for byte.
 
     An entry that a crash cut off at the journal's end is left out, and said to be.
     """
-    _replayed(run, model, json=json)
+    _replayed(run, model, landscape, json=json)
 
 
 def parity(
@@ -43,6 +48,7 @@ def parity(
         ),
     ],
     model: ModelOption = None,
+    landscape: LandscapeOption = None,
     decisions: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The decision log, if it is elsewhere.")
     ] = None,
@@ -59,10 +65,12 @@ def parity(
     from simulator.export.run import DECISION_LOG
     from simulator.parity import LiveLog
 
-    _replayed(run, model, json=json, live=LiveLog(decisions or run / DECISION_LOG, responses))
+    _replayed(run, model, landscape, json=json, live=LiveLog(decisions or run / DECISION_LOG, responses))
 
 
-def _replayed(run: Path, model: list[Path] | None, *, json: bool, live: Any = None) -> None:
+def _replayed(
+    run: Path, model: list[Path] | None, landscape: list[Path] | None, *, json: bool, live: Any = None
+) -> None:
     import msgspec
 
     from bidder.errors import InputError
@@ -76,7 +84,8 @@ def _replayed(run: Path, model: list[Path] | None, *, json: bool, live: Any = No
         )
     served = run / "model"
     key = read_key(run)
-    found = replay_journal(run / JOURNAL, model or ([served] if served.exists() else []), key, live)
+    models = model or ([served] if served.exists() else [])
+    found = replay_journal(run / JOURNAL, models, key, live, landscape or ())
     if json:
         summary = {**found._asdict(), "identical": found.identical, "rows_per_second": _rate(found)}
         if live is not None:

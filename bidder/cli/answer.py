@@ -25,6 +25,7 @@ from bidder.cli.sample import (
     instant_of,
     model_of,
     settings_of,
+    shading_of,
     tree_of,
 )
 
@@ -79,7 +80,7 @@ def answer(
     now_ns, own = instant_of(at), settings_of(settings)
     tree, known = tree_of(campaigns, None, own.currency), model_of(model)
     with compiling_told(quiet=json_only):
-        engine = engine_of(tree, own, known, secret, now_ns)
+        engine = engine_of(tree, own, known, secret, now_ns, shading=shading_of(None, settings))
         warm_kernels(known)
     counts: Counter[str] = Counter()
     try:

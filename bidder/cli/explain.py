@@ -22,6 +22,7 @@ from bidder.cli.sample import (
     instant_of,
     model_of,
     settings_of,
+    shading_of,
     tree_of,
 )
 from bidder.errors import InputError
@@ -53,6 +54,12 @@ def explain(
         str, typer.Option("--request", help="File of bid requests, one a line; - is input.", metavar="FILE")
     ] = "-",
     model: ModelOption = None,
+    landscape: Annotated[
+        Path | None,
+        typer.Option(
+            "--landscape", help="Prices first price; else landscape_file of --settings.", metavar="FILE"
+        ),
+    ] = None,
     settings: SettingsOption = None,
     at: AtOption = None,
     granted: Annotated[
@@ -79,7 +86,8 @@ def explain(
     tree = tree_of(campaigns, _place(campaigns, db, settings), own.currency)
     _check_line_item(line_item, tree)
     with compiling_told():
-        engine = engine_of(tree, own, model_of(model), "clearbid", now_ns, _amount(granted))
+        priced = shading_of(landscape, settings)
+        engine = engine_of(tree, own, model_of(model), "clearbid", now_ns, _amount(granted), priced)
         explainer = Explainer(engine)
     reasoner = Reasoner(model, top, engine.model_hash) if model is not None and top else None
     for body in _bodies(request):

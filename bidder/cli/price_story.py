@@ -109,9 +109,17 @@ def _factors(price: "Price") -> Iterator[tuple[str, str, str]]:
     if price.fee_ppm:
         at /= 1.0 + price.fee_ppm / MICROS_PER_UNIT
         yield "/ (1 + fees of the price)", f"{format_decimal(price.fee_ppm, 10_000)} %", _cpm(at)
-    if price.shade != 1.0:
+    if price.arm == "landscape":
+        factor = price.landscape_nanos / at if at else 0.0
+        yield f"x best share by the landscape ({price.stratum})", f"{factor:.6g}", _cpm(price.landscape_nanos)
+    elif price.shade != 1.0:
         at *= price.shade
-        yield "x shade (first price)", f"{price.shade:.6g}", _cpm(at)
+        held = ", held out of the landscape" if price.arm else ""
+        yield f"x shade (first price{held})", f"{price.shade:.6g}", _cpm(at)
+    if price.explore_factor:
+        yield "x exploration", f"{price.explore_factor:.6g}", _cpm(price.offer_nanos)
+    if price.arm:
+        yield "chance to win at the bid", f"{price.win_probability:.1%}", ""
 
 
 def _bounds(price: "Price") -> Iterator[tuple[str, str, str]]:

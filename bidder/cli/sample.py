@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bidder.core.messages import Lease
     from bidder.core.scoring import Model
     from bidder.core.settings import EngineSettings
+    from bidder.core.shading import Shading
 
 CTR, CVR = 0.002, 0.05
 START_ID = "without-a-bank"
@@ -102,6 +103,15 @@ def model_of(directory: Path | None) -> "Model":
     return Model.of(*constant_model(CTR, CVR))
 
 
+def shading_of(landscape: Path | None, settings: Path | None) -> "Shading":
+    """A landscape that is named, else that of the settings, else none."""
+    from bidder.core.shading import Shading
+    from bidder.store.landscape import load_shading
+
+    named = landscape or configured(settings).bid.landscape_file
+    return load_shading(Path(named)) if named else Shading.none()
+
+
 def engine_of(
     tree: Tree,
     settings: "EngineSettings",
@@ -109,16 +119,17 @@ def engine_of(
     secret: str,
     now_ns: int,
     granted_nanos: int | None = None,
+    shading: "Shading | None" = None,
 ) -> "Engine":
     """An engine that has these campaigns, and leases of all their budgets.
 
     Args:
         tree: what it bids for. settings, model: as any engine has. secret: its key is made of it.
-        now_ns: the time. granted_nanos: of money in each budget; None for all of each.
+        now_ns: the time. granted_nanos: of money in each budget; None for all of each. shading: see `Engine`.
     """
     from bidder.core.engine import Engine
 
-    engine = Engine(settings, hashlib.sha256(secret.encode()).digest(), model, START_ID)
+    engine = Engine(settings, hashlib.sha256(secret.encode()).digest(), model, START_ID, shading)
     engine.adopt_campaigns(tree.campaigns, 1, now_ns, tree.advertisers)
     engine.adopt_leases(_leases(engine, now_ns, granted_nanos), now_ns)
     return engine

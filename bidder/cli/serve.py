@@ -25,12 +25,16 @@ from bidder.errors import InputError
 
 if TYPE_CHECKING:
     from bidder.config import BankSection, BidSection, Config, TrackSection
+    from bidder.core.scoring import Model
+    from bidder.core.settings import EngineSettings
+    from bidder.core.shading import Shading
     from bidder.runtime.clock import Clock
     from bidder.runtime.kafka_prefix import KafkaPlace
     from bidder.runtime.metrics import Told
-    from bidder.runtime.renewal import Renewal
+    from bidder.runtime.renewal import LandscapeFile, Renewal
     from bidder.runtime.transport import Sink
     from bidder.runtime.worker import Worker
+    from bidder.store.journal import JournalWriter
     from bidder.web.spool import Spool
 
 
@@ -273,8 +277,8 @@ async def serve_bid(
     from bidder.runtime.metrics import Counted, Metrics
     from bidder.runtime.worker import Worker
     from bidder.runtime.worker_shell import WorkerShell
+    from bidder.store.landscape import landscape_mark, load_and_keep
     from bidder.store.model import load_model, model_mark
-    from bidder.store.seat import open_journal
 
     config.check_public_url()
     key, settings = config.key(), config.engine_settings()
@@ -285,15 +289,18 @@ async def serve_bid(
     # Before the model is read: one that comes meanwhile is then seen as new.
     seen = model_mark(model_directory) if model_directory is not None else None
     model = load_model(model_directory) if model_directory is not None else None
+    landscape = Path(config.bid.landscape_file) if config.bid.landscape_file else None
+    priced = landscape_mark(landscape) if landscape is not None else None
+    shading = load_and_keep(landscape, folder) if landscape is not None else None
     warm_kernels(model)
     start_id = secrets.token_hex(8)
     async with AsyncExitStack() as stack:
         place = await connected(config)
-        journal = open_journal(folder, settings, key, model, start_id) if folder is not None else None
+        journal = _journal(folder, settings, key, model, start_id, shading)
         if journal is not None:
             stack.enter_context(journal)
-        worker = Worker(Engine(settings, key, model, start_id), journal)
-        renewal = _renewal(config, worker, clock, model_directory, seen)
+        worker = Worker(Engine(settings, key, model, start_id, shading), journal)
+        renewal = _renewal(config, worker, clock, model_directory, seen, _landscapes(config, folder, priced))
         name = f"clearbid-bid-{settings.seat}"
         of_users = (EXPOSURES, PROFILES)
         requests = await started(stack, place.source((BID_REQUESTS,), "clearbid-bid", name))
@@ -330,10 +337,44 @@ async def serve_bid(
     return worker
 
 
+def _journal(
+    folder: Path | None,
+    settings: "EngineSettings",
+    key: bytes,
+    model: "Model | None",
+    start_id: str,
+    shading: "Shading | None",
+) -> "JournalWriter | None":
+    from bidder.store.seat import open_journal
+
+    if folder is None:
+        return None
+    return open_journal(folder, settings, key, model, start_id, shading.hash if shading is not None else "")
+
+
+def _landscapes(config: "Config", folder: Path | None, seen: str | None) -> "LandscapeFile | None":
+    """The file to watch; each landscape is kept beside the journal, since the file is replaced."""
+    from functools import partial
+
+    from bidder.runtime.renewal import LandscapeFile
+    from bidder.store.landscape import landscape_mark, load_and_keep
+
+    if not config.bid.landscape_file:
+        return None
+    load = partial(load_and_keep, folder=folder)
+    path = Path(config.bid.landscape_file)
+    return LandscapeFile(path, load, landscape_mark, seen, config.bid.model_seconds)
+
+
 def _renewal(
-    config: "Config", worker: "Worker", clock: "Clock", directory: Path | None, seen: str | None
+    config: "Config",
+    worker: "Worker",
+    clock: "Clock",
+    directory: Path | None,
+    seen: str | None,
+    landscapes: "LandscapeFile | None",
 ) -> "Renewal":
-    """Makes tables beside the loop, and models where there is a directory to watch."""
+    """Makes tables beside the loop, models where there is a directory to watch, landscapes where there is a file."""
     from bidder.runtime.renewal import ModelFolder, Renewal
     from bidder.store.model import model_mark
     from bidder.store.model_apart import load_model_apart
@@ -343,7 +384,7 @@ def _renewal(
         if directory is not None
         else None
     )
-    return Renewal(worker, clock, folder)
+    return Renewal(worker, clock, folder, landscapes)
 
 
 async def connected(config: "Config") -> "KafkaPlace":

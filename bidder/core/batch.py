@@ -11,10 +11,12 @@ from bidder.core.call import Call
 from bidder.core.creatives import ALL_BITS
 from bidder.core.deals import Deal, DealBook
 from bidder.core.decision_columns import (
+    BY_LANDSCAPE,
     EXTERNAL,
     FIRST_PRICE,
     FIXED_PRICE,
     GUARANTEED,
+    LOG_COLUMNS,
     OUT_COLUMNS,
     ROW_COLUMNS,
     SECURE,
@@ -24,6 +26,7 @@ from bidder.core.gate import FIRST_PRICE_AT, FIXED_PRICE_AT, SECOND_PRICE_AT, Ex
 from bidder.core.messages import ONE_IMPRESSION
 from bidder.core.opportunity import RowEncoder
 from bidder.core.settings import EngineSettings
+from bidder.core.shading import Shading
 from bidder.core.showing import Showing
 from bidder.core.specs import NO_FLOORS, Slot, SlotBook
 from bidder.core.table import LineTable
@@ -86,10 +89,12 @@ class Batch:
 
     Args:
         encoder: of the model's request-side features, or None where scores come from outside.
-        settings: of the engine. gate: knows rates.
+        settings: of the engine. gate: knows rates. shading: prices the open auction at first price.
     """
 
-    def __init__(self, encoder: RowEncoder | None, settings: EngineSettings, gate: Gate) -> None:
+    def __init__(
+        self, encoder: RowEncoder | None, settings: EngineSettings, gate: Gate, shading: Shading
+    ) -> None:
         self._encoder = encoder
         self._gate = gate
         self._external_scores = settings.external_scores
@@ -99,12 +104,15 @@ class Batch:
         width = encoder.width if encoder is not None else 0
         self._width = width
         self._values: list[bytes] = []
+        self._shading = shading
+        self._no_codes = (0,) * len(shading.levels)
+        self._codes: list[int] = []
         self.columns: NDArray[np.int64] = np.zeros((CAPACITY, ROW_COLUMNS), dtype=np.int64)
         self._column_bytes = memoryview(self.columns.data).cast("B")
         self._pack = struct.Struct(f"4qQ{ROW_COLUMNS - 5}q").pack_into
         self.external: NDArray[np.float64] = np.zeros(CAPACITY, dtype=np.float64)
         self.out: NDArray[np.int64] = np.zeros((CAPACITY, OUT_COLUMNS), dtype=np.int64)
-        self.logged: NDArray[np.float64] = np.zeros((CAPACITY, 3), dtype=np.float64)
+        self.logged: NDArray[np.float64] = np.zeros((CAPACITY, LOG_COLUMNS), dtype=np.float64)
         self.rows: list[Opportunity] = []
         self.ids: set[bytes] = set()
         self._parts: list[bytes] = []
@@ -123,6 +131,7 @@ class Batch:
         self.ids.clear()
         self._parts.clear()
         self._values.clear()
+        self._codes.clear()
         self._row_blocks.clear()
 
     def crowded(self, body_bytes: int) -> bool:
@@ -147,6 +156,10 @@ class Batch:
         if not self._width:
             return _NO_VALUES
         return np.frombuffer(bytearray(b"".join(self._values)), dtype=np.float64).reshape(-1, self._width)
+
+    def codes(self) -> NDArray[np.int32]:
+        """int32[rows, levels]: codes of `Shading`."""
+        return np.array(self._codes, dtype=np.int32).reshape(len(self.rows), len(self._no_codes))
 
     def record(self) -> NDArray[np.int32]:
         """int32[]: parts of all rows, one after the other."""
@@ -271,6 +284,8 @@ class Batch:
         if self._table.creatives.block_ids:
             self._row_blocks += self._showing.row_blocks(request)
         flags = _AUCTION[request.at if deal is None or deal.at is None else deal.at]
+        if self._shading:
+            flags |= self._place(pending, flags, hour)
         if imp.secure:
             flags |= SECURE
         if call.test:
@@ -280,9 +295,6 @@ class Batch:
             flags |= EXTERNAL
             outside = self._table.index.get(imp.ext.clearbid.campaign, _NONE)
             self.external[row] = min(max(imp.ext.clearbid.pctr, 0.0), 1.0)
-        media = [_NONE] * 4
-        for slot in slots:
-            media[slot.media - 1] = slot.row
         floors = NO_FLOORS
         if deal is not None:
             floors = deal.floors
@@ -304,7 +316,7 @@ class Batch:
             visitor.rate_nanos,
             call.now_ns + exchange.wait_ns,
             int.from_bytes(pending.bid_id[:7], "big"),
-            *media,
+            *_media(slots),
             floors.per_second_nanos,
             floors.begin,
             floors.end,
@@ -319,6 +331,16 @@ class Batch:
         self.rows.append(pending)
         self.ids.add(pending.bid_id)
 
+    def _place(self, pending: Opportunity, flags: int, hour: int) -> int:
+        """Writes where in the landscape a row is; `BY_LANDSCAPE` where it is priced by that."""
+        # A deal has rivals of its own, of whom the open auction's prices say nothing.
+        if flags != FIRST_PRICE or pending.deal is not None:
+            self._codes += self._no_codes
+            return 0
+        audience, slot = pending.call.visitor.audience, pending.slots[0].features
+        self._codes += self._shading.codes(audience, pending.imp.tagid, slot, hour)
+        return BY_LANDSCAPE
+
     def _bit_of(self, exchange: Exchange) -> int:
         bit = self._table.creatives.bit_of(exchange.name)
         return remember(self._exchange_bits, exchange.name, bit, 4_096)
@@ -330,6 +352,20 @@ class Batch:
         own = self._table.creatives.languages
         allowed = [*(request.wlang or ()), *(request.wlangb or ())]
         return own.bits(_tongues(allowed)) & ALL_BITS
+
+
+def _media(slots: Sequence[Slot]) -> list[int]:
+    """The slot of each medium, -1 for none."""
+    media = [_NONE] * 4
+    for slot in slots:
+        media[slot.media - 1] = slot.row
+    return media
+
+
+def places_after(found: Sequence[Opportunity], number: int) -> int:
+    """How many places the pod has that begins with this opportunity: they must stand in one batch."""
+    first = found[number]
+    return sum(one.pod_s > 0 and one.imp is first.imp and one.deal is None for one in found[number:])
 
 
 def floor_of(imp: Imp, rate_nanos: int | None, slots: Sequence[Slot]) -> int | Reason:

@@ -20,6 +20,11 @@ class Decision(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     An opportunity is an impression in the open auction, one of its deals, or one place in its pod.
     `bid_cpm_micros` and `floor_cpm_micros` are in the account's currency, `price_micros` in `currency`, that the bid
     was made in (0 and empty where it is the account's). `line_item_id` is empty where it is the campaign's own.
+    `arm` says how a bid at first price was made, where a landscape knows its auction: `landscape`, or `held` where
+    the constant share of its exchange was kept to compare with; then `stratum` is its place in the landscape,
+    `worth_cpm_micros` the most that a win is worth after pacing and fees, and `win_probability` the chance to win.
+    `explore_factor` is what the bid was moved by, 0 where it was not, and `log_density` the logarithm of the density
+    with which this bid was made, 0 where it was certain.
     `error` holds the JSON path and cause of a body that could not be read. No user id stands here.
     """
 
@@ -40,6 +45,12 @@ class Decision(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     pctr: float = 0.0
     pcvr: float = 0.0
     multiplier: float = 0.0
+    arm: str = ""
+    stratum: int = 0
+    worth_cpm_micros: int = 0
+    win_probability: float = 0.0
+    explore_factor: float = 0.0
+    log_density: float = 0.0
     table_version: int = 0
     model: str = ""
     test: bool = False

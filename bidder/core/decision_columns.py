@@ -1,6 +1,15 @@
 """What the compiled loop of deciding reads and writes: flags, columns and reasons, as the numbers that they are."""
 
-FIRST_PRICE, FIXED_PRICE, GUARANTEED, TEST, EXTERNAL, SECURE, KNOWN = 1, 2, 4, 8, 16, 32, 64
+FIRST_PRICE, FIXED_PRICE, GUARANTEED, TEST, EXTERNAL, SECURE, KNOWN, BY_LANDSCAPE = (
+    1,
+    2,
+    4,
+    8,
+    16,
+    32,
+    64,
+    128,
+)
 """Bits of an opportunity's flags."""
 
 (
@@ -25,8 +34,11 @@ for the exchange: the rest is for fees."""
  F_OUTBID, F_BID) = range(12)  # fmt: skip
 """Columns of the funnel in the order of the stages: each eligible candidate ends in exactly one of the others."""
 
-P_CTR, P_CVR, P_MULTIPLIER = range(3)
-"""Columns of what is logged of the chosen candidate."""
+P_CTR, P_CVR, P_MULTIPLIER, P_ARM, P_STRATUM, P_WORTH, P_CHANCE, P_FACTOR, P_DENSITY = range(9)
+LOG_COLUMNS = 9
+"""What is logged of the chosen candidate: its probabilities and multiplier; the arm that priced it; where a landscape
+knows its auction the stratum, what a win is worth in nanos and the chance to win; where its bid might have been moved
+by chance the factor (0 where it was not) and the logarithm of the density."""
 
 R_BID, R_DUPLICATE, R_NO_CAMPAIGNS = 0, 110, 200
 R_UNSCORED, R_NO_LEASE, R_BELOW_FLOOR, R_BUDGET, R_NO_VALUE, R_CAPPED, R_POD = (
@@ -47,3 +59,6 @@ MOST_FOREIGN_NANOS = 9_000_000_000
 
 MOST_NANOS = 9_000_000_000_000_000_000
 """`bidder.money.MAX_NANOS`."""
+
+ARMS = ("", "landscape", "held")
+"""The arms of `bidder.core.exploration_kernels` as logs call them."""

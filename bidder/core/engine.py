@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bidder.core.batch import CAPACITY, Batch, Opportunity
+from bidder.core.batch import CAPACITY, Batch, places_after
 from bidder.core.brakes import Brakes
 from bidder.core.call import Answer, Call
 from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.caps import CapBook
 from bidder.core.decision_columns import KNOWN, O_AMOUNT, O_REASON, R_FLAGS, R_QUANTITY, R_RESULT_NS
 from bidder.core.delays import DelayHistogram
+from bidder.core.exploration import ExplorationBook
 from bidder.core.exposures import Exposure
 from bidder.core.funnel import STAGES, Funnel
 from bidder.core.gate import Gate
@@ -37,8 +38,9 @@ from bidder.core.opportunity import hour_of_week
 from bidder.core.pacing import Pacer, TrafficShape
 from bidder.core.prepared import Prepared
 from bidder.core.profiles import Profile
-from bidder.core.scoring import Model, empty_table, native_arrays
+from bidder.core.scoring import Model, kernel_arrays
 from bidder.core.settings import EngineSettings
+from bidder.core.shading import Shading, law_of
 from bidder.core.showing import Showing
 from bidder.core.shown import Shown
 from bidder.core.specs import SlotBook
@@ -65,13 +67,17 @@ class Engine:
         key: signs the tokens of its bids.
         model: compiled models, or None where requests bring their scores.
         start_id: unique for this start; the bank answers it with leases of a new epoch.
+        shading: prices bids at first price, or None for the constant share of each exchange.
 
     Attributes:
         waits: how long wins took to be heard of. loop: from a billing at the tracker to the multiplier that it moved.
         matches: records of the last `decide` (`core.matches`), where settings leave targeting's refusals out.
     """
 
-    def __init__(self, settings: EngineSettings, key: bytes, model: Model | None, start_id: str) -> None:
+    def __init__(
+        self, settings: EngineSettings, key: bytes, model: Model | None, start_id: str,
+        shading: Shading | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.start_id = start_id
         self.epoch = 0
@@ -100,22 +106,21 @@ class Engine:
         self._pacer: Pacer | None = None
         self._edge_ns = FAR_NS
         self._turned_ns = 0
+        self._law = law_of(settings.shading)
+        self.explored = ExplorationBook(settings.shading)
+        self.shading = shading or Shading.none()
         self._use_model(model)
         self._install(self.prepare({}, 0), 0)
 
     def _use_model(self, model: Model | None) -> None:
         self._model = model
-        self._forest = forest = model.table if model is not None else empty_table()
-        self._request_features = model.encoder.indices if model is not None else np.zeros(0, dtype=np.int32)
         self._writer.model_name = model.hash[:12] if model is not None else "external"
-        self._batch = Batch(model.encoder if model is not None else None, self.settings, self.gate)
-        self._scratch_mask = np.zeros(max(1, forest.masks.shape[1]), dtype=forest.masks.dtype)
-        self._scratch_rows = np.zeros(max(1, len(self._request_features)), dtype=np.int64)
-        self._model_arrays = (
-            self._request_features, forest.feature_kind, forest.first_row, forest.thr_start, forest.thresholds,
-            forest.cat_start, forest.category_rows, forest.masks, forest.leaf_values, forest.tree_start,
-            forest.knots_start, forest.knots_raw, forest.knots_probability, *native_arrays(model),
-        )  # fmt: skip
+        encoder = model.encoder if model is not None else None
+        self._batch = Batch(encoder, self.settings, self.gate, self.shading)
+        self._model_arrays = arrays = kernel_arrays(model)
+        masks = arrays[7]
+        self._scratch_mask = np.zeros(max(1, masks.shape[1]), dtype=masks.dtype)
+        self._scratch_rows = np.zeros(max(1, len(arrays[0])), dtype=np.int64)
 
     @property
     def model_hash(self) -> str:
@@ -195,7 +200,7 @@ class Engine:
         first = -1
         for number, pending in enumerate(found):
             bid = pending.name(epoch, seat)
-            room = _places_after(found, number) if pending.pod_s and not pending.number else 1
+            room = places_after(found, number) if pending.pod_s and not pending.number else 1
             # A repeat inside the batch must meet what its first occurrence did, as if split there.
             if len(batch.rows) + room > CAPACITY or bid in batch.ids:
                 self._run(now_ns)
@@ -230,6 +235,7 @@ class Engine:
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, self._shown.impressions,
             self._shown.clicks, slots.columns, slots.lists, slots.durations, slots.native_ok,
             *self._model_arrays, self._prepared.line_masks,
+            self._law, batch.codes(), *self.shading.arrays(), self.explored.left,
             wallet.available, wallet.lease_until, purse.unit, wallet.chains, purse.chain_start, purse.chain_accounts,
             *self.caps.arrays(),
             pacer.rows, pacer.counts, wallet.offered, funnel.stages, funnel.counters, counting,
@@ -296,6 +302,8 @@ class Engine:
         )
         for row, amount in zip(out[:, 0].tolist(), out[:, O_AMOUNT].tolist(), strict=True):
             self.brakes.reserve(row, amount, now_ns)
+        groups = wallet.pace[out[:, 0]]
+        self.explored.take(ids[picked], batch.logged[picked], groups, out, max(liable_ns), now_ns)
         # Pair assertion: the kernel's view of what is left and the purse's own must agree after every batch.
         assert wallet.agrees(chains), "kernel and purse disagree"
 
@@ -340,6 +348,7 @@ class Engine:
                 self.loop.add(now_ns - row.at_ns)
         for line, nanos, bid_at_ns in settled.spent:
             self.brakes.spend(line, nanos, bid_at_ns or now_ns)
+        self.explored.settle(own)
         self.caps.won(settled.won_tags, now_ns, now_ns + self.settings.longest_wait_ns)
         self.caps.shown(settled.posted_tags)
         self.caps.freed(settled.freed_tags)
@@ -390,6 +399,7 @@ class Engine:
         assert self._pacer is not None, "an engine has a table, and so a pacer"
         wallet = self.wallet
         self._pacer.refresh(now_ns, wallet.budgets, wallet.shares, wallet.spent, wallet.group_books())
+        self.explored.refresh(now_ns, wallet.shares)
 
     def adopt_leases(self, leases: Sequence[Lease], now_ns: int) -> None:
         """Takes leases of this start; one of another seat or start is not ours to spend."""
@@ -449,12 +459,19 @@ class Engine:
         self._use_model(model)
         self._install(self._prepared.scored_by(model, line_masks), now_ns)
 
+    def adopt_shading(self, shading: Shading, now_ns: int) -> None:
+        """Goes on with another landscape; model and campaigns stay."""
+        self.shading = shading
+        self._use_model(self._model)
+        self._install(self._prepared, now_ns)
+
     def _install(self, prepared: Prepared, now_ns: int) -> None:
         table = prepared.table
         pacing = self.settings.pacing
         self._prepared = prepared
         self.brakes.install(prepared.watched, now_ns)
         self.wallet.install(table, prepared.charges, now_ns)
+        self.explored.install(prepared.charges.groups)
         pacer = Pacer(prepared.charges.groups, self._shape, pacing)
         if self._pacer is not None:
             pacer.adopt(self._pacer)
@@ -481,9 +498,3 @@ class Engine:
     def locked(self) -> dict[str, tuple[int, int]]:
         """Of each campaign, nanos locked in reservations and nanos spent, at this seat."""
         return self.wallet.of_campaigns(self.table)
-
-
-def _places_after(found: Sequence[Opportunity], number: int) -> int:
-    """How many places the pod has that begins with this opportunity: they must stand in one batch."""
-    first = found[number]
-    return sum(one.pod_s > 0 and one.imp is first.imp and one.deal is None for one in found[number:])

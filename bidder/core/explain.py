@@ -17,7 +17,8 @@ from bidder.core.dimensions import Dimension
 from bidder.core.engine import Engine
 from bidder.core.explain_gate import Judge
 from bidder.core.explain_price import Price, Pricing
-from bidder.core.explain_trial import Accounts, Result, Stage, State
+from bidder.core.explain_state import Accounts, Result, State
+from bidder.core.explain_trial import Stage
 from bidder.core.explain_words import NOTHING, Shown, Words, creative_format, instant, paused, wanted
 from bidder.core.frequency import Level, owner_number
 from bidder.core.frequency_kernels import first_refusal, recent
@@ -30,8 +31,7 @@ from bidder.openrtb.reasons import Reason
 from models.explain.attribution import Attribution
 
 REQUEST, DUPLICATE, INACTIVE, FOREIGN = "request", "duplicate", "inactive", "foreign_price"
-"""Names of rules beside dimensions and the funnel's stages: the request's own, a request that came before, a level
-that is paused, and a price that is nothing in the currency that is bid in."""
+"""Rules beside dimensions and stages: the request's, a repeat, a paused level, a price of nothing when changed."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

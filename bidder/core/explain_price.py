@@ -7,7 +7,9 @@ to the same bid:
             x shade
     bid = worth without its fraction, at most max_bid, at least min_bid and the floor, or nothing
 
-A guaranteed deal is worth its floor at least; at a fixed price the bid is the floor.
+A guaranteed deal is worth its floor at least; at a fixed price the bid is the floor. Where a landscape prices the
+auction (`arm` is `landscape`), `landscape_nanos` stands for what comes of the first line, and its `shade` is 1. Where
+chance moved the bid, it is the rounded product of bid and `explore_factor`.
 """
 
 import math
@@ -15,6 +17,7 @@ import math
 import msgspec
 
 from bidder.core.decision_columns import (
+    ARMS,
     EXTERNAL,
     FIRST_PRICE,
     FIXED_PRICE,
@@ -26,11 +29,9 @@ from bidder.core.decision_columns import (
     R_FLOOR,
     R_RATE,
 )
+from bidder.core.explain_state import Accounts, Result, State
 from bidder.core.explain_trial import (
-    Accounts,
-    Result,
     Stage,
-    State,
     Trial,
     for_scores,
     in_account,
@@ -71,7 +72,11 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         multiplier: of pacing. shade: share of the value that is bid at first price, else 1.
         fee_ppm, fee_nanos: what fees add to a price: millionths of it, the exchange's discrepancy among them, and
             nanos an impression. fees_nanos: what that makes on top of the offer, for all that the bid buys.
-        worth_nanos: what may be bid: value x multiplier, less fees, x shade.
+        arm: `landscape` or `held`, where a landscape knows the auction, see `Decision`. stratum: its name.
+            landscape_nanos: the best bid of what a win is worth, at least the floor where that leaves something.
+            win_probability: of the offer, by the landscape. explore_factor: what chance moved it by, else 0.
+        most_nanos: the most that a win is worth: value x multiplier, less fees.
+        worth_nanos: what may be bid: that x shade, or `landscape_nanos`.
         max_bid_nanos, min_bid_nanos: of the line item. floor_nanos: of the creative that would be shown.
         fixed_price, guaranteed: of the deal. rate_nanos: of `currency` in the account's.
         bid_nanos: without regard to the floor, 0 where nothing can be bid.
@@ -94,6 +99,12 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fee_ppm: int = 0
     fee_nanos: int = 0
     fees_nanos: int = 0
+    arm: str = ""
+    stratum: str = ""
+    landscape_nanos: float = 0.0
+    win_probability: float = 0.0
+    explore_factor: float = 0.0
+    most_nanos: float
     worth_nanos: float
     max_bid_nanos: int
     min_bid_nanos: int
@@ -203,7 +214,12 @@ class Pricing:
         shade = self._stage.shade(int(row[R_EXCHANGE])) if row[R_FLAGS] & FIRST_PRICE else 1.0
         fee_ppm = int(columns[Column.FEE_PPM]) + self._stage.discrepancy(int(row[R_EXCHANGE]))
         fee_nanos = int(columns[Column.FEE_NANOS])
-        worth = (value * multiplier - fee_nanos) / (1.0 + fee_ppm / MICROS_PER_UNIT) * shade
+        most = (value * multiplier - fee_nanos) / (1.0 + fee_ppm / MICROS_PER_UNIT)
+        worth, landscape = most * shade, 0.0
+        arm = ARMS[int(scores.arm)] if known else ""
+        if arm == "landscape":
+            worth = landscape = self._stage.landscape_bid(most, worth, floor, int(scores.stratum))
+            shade = 1.0
         bid = bare.reason == Reason.BID
         chosen = bid and fits
         return Price(
@@ -219,6 +235,12 @@ class Pricing:
             fee_ppm=fee_ppm,
             fee_nanos=fee_nanos,
             fees_nanos=whole.amount - whole.cap if whole.reason == Reason.BID else 0,
+            arm=arm,
+            stratum=self._stage.shading.name(int(scores.stratum)) if arm else "",
+            landscape_nanos=landscape,
+            win_probability=whole.chance if whole.reason == Reason.BID else 0.0,
+            explore_factor=whole.factor if whole.reason == Reason.BID else 0.0,
+            most_nanos=most,
             worth_nanos=worth,
             max_bid_nanos=int(columns[Column.MAX_BID_NANOS]),
             min_bid_nanos=int(columns[Column.MIN_BID_NANOS]),

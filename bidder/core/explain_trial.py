@@ -18,6 +18,7 @@ from bidder.core.decision_columns import (
     FIXED_PRICE,
     GUARANTEED,
     KNOWN,
+    LOG_COLUMNS,
     O_LINE,
     ONE,
     OUT_COLUMNS,
@@ -39,11 +40,13 @@ from bidder.core.decision_columns import (
 )
 from bidder.core.engine import Engine
 from bidder.core.explain_gate import Judge
+from bidder.core.explain_state import Accounts, Bits, Floats, Numbers, Result, State
 from bidder.core.funnel import STAGES
 from bidder.core.funnel_kernels import SLICES
 from bidder.core.kernels import decide_rows
 from bidder.core.messages import ONE_IMPRESSION
 from bidder.core.purse import Unit
+from bidder.core.shading_kernels import shaded_worth
 from bidder.core.showing import Showing
 from bidder.core.slot_kernels import in_pod, pod_left
 from bidder.core.specs import NO_FLOOR, S, SlotBook
@@ -51,60 +54,10 @@ from bidder.core.table import FAR_NS, Column, LineTable
 from bidder.core.targeting_kernels import END, eligible
 from models.kernels import Masks
 
-Numbers = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint64]
-
 _PLENTY = 2**62
 _HIGH_VALUE_NANOS = 10**17
 """So much that any probability above a billionth is worth a bid."""
 _EVERYONE = np.iinfo(np.uint64).max
-
-
-class Accounts(NamedTuple):
-    """Budgets as the kernel reads them; `numbers` by account id, of those that it may ask for."""
-
-    available: Numbers
-    lease_until: Numbers
-    unit: NDArray[np.uint8]
-    chains: NDArray[np.int32]
-    chain_start: NDArray[np.int32]
-    chain_accounts: NDArray[np.int32]
-
-
-@dataclass
-class State:
-    """What a decision changes."""
-
-    available: Numbers
-    paces: Floats
-    pace_counts: Numbers
-    offered: Numbers
-    cap_users: Bits
-    cap_rows: Numbers
-    cap_state: Numbers
-
-    def copied(self) -> "State":
-        """The same, of its own memory."""
-        return State(
-            self.available.copy(), self.paces.copy(), self.pace_counts.copy(), self.offered.copy(),
-            self.cap_users.copy(), self.cap_rows.copy(), self.cap_state.copy(),
-        )  # fmt: skip
-
-
-class Result(NamedTuple):
-    """How one opportunity ended: line item, creative (-1: none), reason and money, see `core.kernels`; the scores."""
-
-    line: int
-    creative: int
-    reason: int
-    bid_nanos: int
-    price_micros: int
-    amount: int
-    cap: int
-    pctr: float
-    pcvr: float
-    multiplier: float
 
 
 @dataclass(frozen=True)
@@ -124,12 +77,13 @@ class Creatives:
 
 
 class Offers(NamedTuple):
-    """Opportunities as the kernel takes them: columns, model values, outside scores, record."""
+    """Opportunities as the kernel takes them: columns, model values, outside scores, record, landscape's codes."""
 
     columns: Numbers
     values: Floats
     external: Floats
     record: NDArray[np.int32]
+    codes: NDArray[np.int32]
 
 
 class Lines(NamedTuple):
@@ -166,11 +120,15 @@ class Stage:
         self.table.rows = engine.table.rows.copy()
         self.slots = SlotBook(self.table)
         model = engine._model  # noqa: SLF001 - read only; nobody else may look so deep
-        self.batch = Batch(model.encoder if model is not None else None, engine.settings, judge)
+        self.batch = Batch(
+            model.encoder if model is not None else None, engine.settings, judge, engine.shading
+        )
         self.batch.adopt(self.table, self.slots, Showing(self.table, self.slots))
         self._of_engine = engine.table
         self._forest = engine._model_arrays  # noqa: SLF001
         self._trees = self._forest[7].shape[1]
+        self.shading = engine.shading
+        self._law = engine._law  # noqa: SLF001
         self._line_masks = engine._prepared.line_masks  # noqa: SLF001
         self._shades = engine._shades  # noqa: SLF001
         self._discrepancies = engine._discrepancies  # noqa: SLF001
@@ -216,7 +174,10 @@ class Stage:
         users, rows, caps = self.engine.caps.arrays()
         # What was bid before is not asked here, but has room for as many accounts as may be charged.
         offered = np.zeros(len(accounts.available), dtype=np.int64)
-        state = State(accounts.available, self.pacer.rows, self.pacer.counts, offered, users, rows, caps)
+        left = self.engine.explored.left
+        state = State(
+            accounts.available, self.pacer.rows, self.pacer.counts, offered, left, users, rows, caps
+        )  # fmt: skip
         return state.copied(), accounts
 
     def budgets(self, line: int, now_ns: int) -> tuple[Budget, ...]:
@@ -260,7 +221,13 @@ class Stage:
     def rehearse(self, count: int, now_ns: int, state: State, accounts: Accounts) -> list[Result]:
         """The batch's first `count` rows as the engine would decide them; changes `state`."""
         batch = self.batch
-        offers = Offers(batch.columns[:count], batch.values()[:count], batch.external[:count], batch.record())
+        offers = Offers(
+            batch.columns[:count],
+            batch.values()[:count],
+            batch.external[:count],
+            batch.record(),
+            batch.codes(),
+        )
         return self._run(
             now_ns, offers, self._lines(self.table.active), state, accounts, batch.out, batch.logged
         )
@@ -360,6 +327,10 @@ class Stage:
         """Share of the value that is bid at first price, by `Exchange.index`."""
         return float(self._shades[exchange])
 
+    def landscape_bid(self, most: float, otherwise: float, floor: int, stratum: int) -> float:
+        """What the landscape makes of a win that is worth `most` nanos, as the kernel asks it."""
+        return float(shaded_worth(most, otherwise, floor, stratum, *self.shading.arrays()[6:]))
+
     def _holders(self, r: int) -> list[int]:
         """Line items that have a place in the pod of row `r`."""
         first = int(self.batch.columns[r, R_POD_FIRST])
@@ -369,7 +340,10 @@ class Stage:
     def _offers(self, r: int, columns: Numbers) -> Offers:
         """Row `r` with these columns, as a batch of it alone."""
         batch = self.batch
-        return Offers(columns, batch.values()[r : r + 1], batch.external[r : r + 1], self.record_of(r))
+        one = slice(r, r + 1)
+        return Offers(
+            columns, batch.values()[one], batch.external[one], self.record_of(r), batch.codes()[one]
+        )
 
     def _run(
         self,
@@ -391,6 +365,7 @@ class Stage:
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, creatives.shown,
             creatives.clicked, creatives.slots, creatives.lists, creatives.durations, creatives.native_ok,
             *self._forest, self._line_masks,
+            self._law, offers.codes, *self.shading.arrays(), state.explorable,
             state.available, accounts.lease_until, accounts.unit, accounts.chains, accounts.chain_start,
             accounts.chain_accounts,
             state.cap_users, state.cap_rows, state.cap_state,
@@ -464,7 +439,7 @@ def for_scores(trial: Trial, line: int) -> Trial:
 
 def _nothing_out() -> tuple[Numbers, Floats]:
     """Room for what becomes of one row."""
-    return np.zeros((1, OUT_COLUMNS), dtype=np.int64), np.zeros((1, 3), dtype=np.float64)
+    return np.zeros((1, OUT_COLUMNS), dtype=np.int64), np.zeros((1, LOG_COLUMNS), dtype=np.float64)
 
 
 def _stand_in() -> Numbers:

@@ -11,6 +11,7 @@ from numba import njit
 
 from bidder.core.creative_kernels import choose_creative, creative_fault
 from bidder.core.decision_columns import (
+    BY_LANDSCAPE,
     CAP_END,
     CAP_START,
     EXTERNAL,
@@ -47,9 +48,7 @@ from bidder.core.decision_columns import (
     O_PRICE,
     O_REASON,
     ONE,
-    P_CTR,
-    P_CVR,
-    P_MULTIPLIER,
+    P_FACTOR,
     R_AUDIO,
     R_BANNER,
     R_BELOW_FLOOR,
@@ -67,6 +66,7 @@ from bidder.core.decision_columns import (
     R_QUANTITY,
     R_RATE,
     R_RESULT_NS,
+    R_SEED,
     R_UNSCORED,
     R_USER,
     R_VIDEO,
@@ -74,13 +74,16 @@ from bidder.core.decision_columns import (
     TEST,
     VALUE_NANOS,
 )
+from bidder.core.exploration_kernels import A_HELD, A_LANDSCAPE, L_SHARE, arm_of, explored, is_moved
 from bidder.core.frequency_kernels import C_OWNER, first_refusal_marked, mark_of, pend_one
 from bidder.core.pacing_kernels import G_DRIFT, G_MULTIPLIER, N_SEEN, charged, lifted
-from bidder.core.price_kernels import MILLION, fees_of, times_quantity
+from bidder.core.price_kernels import MILLION, fees_of, note, times_quantity
 from bidder.core.score_kernels import request_mask, whole_row
+from bidder.core.shading_kernels import shaded_worth, stratum_of
 from bidder.core.slot_kernels import floor_of, in_pod, pod_left
 from bidder.core.targeting_kernels import eligible, shows
 from models.kernels import calibrated, lightgbm_raw, raw_score, raw_score_pair
+from models.landscape.kernels import win_probability
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
@@ -102,6 +105,9 @@ def decide_rows(
     # model
     request_features, feature_kind, first_row, thr_start, thresholds, cat_start, category_rows, masks,
     leaf_values, tree_start, knots_start, knots_raw, knots_probability, handles, line_features, whole, line_masks,
+    # first price
+    law, codes, prediction, edges, child_start, child_code, child_place, others, shade_start, shade_worth,
+    shade_segment, prices, survival, explorable,
     # money
     available, lease_until, unit, chain_of, chain_start, chain_accounts,
     # users
@@ -135,6 +141,9 @@ def decide_rows(
             gives clicks, model 1 conversions of clicks.
         handles: int64[], empty unless LightGBM itself scores, see `models.native`; `line_masks` then holds the codes
             of the line items' own features, whose places in a row are `line_features`; `whole` has space for a row.
+        law: float64[3], see `exploration_kernels`. codes: int32[n, levels], of each opportunity in the landscape.
+        prediction to survival: see `bidder.core.shading.Shading`. explorable: int64[groups], nanos that may still be
+            set aside for explored bids; lowered by each.
         available: int64[accounts], what may still be reserved; reduced by each bid.
         lease_until: int64[accounts], end of bidding on the slice. unit, chain_start, chain_accounts: see `Purse`.
         chain_of: int32[lines].
@@ -142,7 +151,7 @@ def decide_rows(
         paces, pace_counts: float64[groups, G_COLUMNS], int64[groups, N_COLUMNS], see `bidder.core.pacing_kernels`.
         offered: int64[accounts], all that was bid so far; raised by each bid.
         funnel: int64[lines, 12], counts by F_ column. counters: see `funnel_kernels`.
-        out: int64[n, 7], by O_ column. logged: float64[n, 3], by P_ column.
+        out: int64[n, 7], by O_ column. logged: float64[n, 9], by P_ column.
         left, mask, scratch: uint64[words], [trees] of the type of `masks`, int64[request features].
     """
     record_end = 0
@@ -180,6 +189,10 @@ def decide_rows(
         first_price = flags & FIRST_PRICE != 0
         fixed = flags & FIXED_PRICE != 0
         guaranteed = flags & GUARANTEED != 0
+        by_landscape = flags & BY_LANDSCAPE != 0
+        arm = arm_of(row[R_SEED], by_landscape, law)
+        explores = law[L_SHARE] > 0.0 and arm != A_HELD and not fixed and not guaranteed
+        moved = explores and is_moved(row[R_SEED], law)
         user = np.uint64(row[R_USER])
         quantity = row[R_QUANTITY]
         marks = mark_of(cap_state, user)
@@ -332,9 +345,27 @@ def decide_rows(
                 fee_ppm = columns[c, FEE_PPM] + discrepancies[row[R_EXCHANGE]]
                 gross = 1.0 + fee_ppm / MILLION
                 paced -= columns[c, FEE_NANOS]
-                worth = paced / gross
+                most = paced / gross
+                worth = most
+                stratum = -1
                 if first_price:
                     worth *= shades[row[R_EXCHANGE]]
+                    if by_landscape:
+                        stratum = stratum_of(
+                            pctr, codes, r, prediction, edges, child_start, child_code, child_place, others
+                        )
+                    if arm == A_LANDSCAPE:
+                        worth = shaded_worth(
+                            most,
+                            worth,
+                            floor,
+                            stratum,
+                            shade_start,
+                            shade_worth,
+                            shade_segment,
+                            prices,
+                            survival,
+                        )
                 if guaranteed:
                     worth = max(worth, float(max(floor, 1)))
                 # Asked this way round, NaN of a model without calibration is worth nothing too.
@@ -359,6 +390,12 @@ def decide_rows(
                     continue
                 if fixed:
                     bid = max(floor, 1)
+                factor, density = 0.0, 0.0
+                if explores:
+                    bid, factor, density = explored(
+                        bid, row[R_SEED], moved, max(floor, columns[c, MIN_BID_NANOS]), columns[c, MAX_BID_NANOS],
+                        most, gross, quantity, columns[c, FEE_NANOS], row[R_RATE], explorable[group], law,
+                    )  # fmt: skip
                 price = bid
                 cost = bid
                 if row[R_RATE] != ONE:
@@ -389,10 +426,14 @@ def decide_rows(
                     if furthest < F_BUDGET:
                         furthest, worst = F_BUDGET, R_BUDGET
                     continue
-                # -- the best by expected surplus where the price to beat may be anything with equal chance
+                # -- the best by expected surplus; the price to beat may be anything with equal chance, unless a
+                # landscape knows better
                 whole_bid = bid * gross
+                chance = win_probability(bid, stratum, prices, survival) if stratum >= 0 else 0.0
                 if fixed:
                     surplus = paced - whole_bid
+                elif arm == A_LANDSCAPE:
+                    surplus = (paced - whole_bid) * chance
                 elif first_price:
                     surplus = (paced - whole_bid) * bid
                 else:
@@ -410,9 +451,7 @@ def decide_rows(
                 out[r, O_PRICE] = price
                 out[r, O_AMOUNT] = amount
                 out[r, O_CAP] = spent
-                logged[r, P_CTR] = pctr
-                logged[r, P_CVR] = pcvr
-                logged[r, P_MULTIPLIER] = multiplier
+                note(logged[r], pctr, pcvr, multiplier, arm, stratum, most, chance, factor, density)
         if best < 0:
             out[r, O_CREATIVE] = -1
             out[r, O_REASON] = worst
@@ -434,6 +473,8 @@ def decide_rows(
             available[account] -= need
             offered[account] += need
         charged(paces[pace[best]], out[r, O_AMOUNT])
+        if logged[r, P_FACTOR] > 0.0:
+            explorable[pace[best]] -= out[r, O_AMOUNT]
         if user != _ZERO:
             begin, end = columns[best, CAP_START], columns[best, CAP_END]
             for k in range(begin, end):

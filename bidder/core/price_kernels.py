@@ -1,8 +1,20 @@
-"""What a bid costs for all that it buys, and what fees add: integers, each rounded up once."""
+"""What a bid costs for all that it buys, and what fees add: integers, each rounded up once; what is logged of it."""
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
 from numba import njit
+
+from bidder.core.decision_columns import (
+    P_ARM,
+    P_CHANCE,
+    P_CTR,
+    P_CVR,
+    P_DENSITY,
+    P_FACTOR,
+    P_MULTIPLIER,
+    P_STRATUM,
+    P_WORTH,
+)
 
 MILLION = 1_000_000
 
@@ -23,3 +35,17 @@ def fees_of(nanos, quantity, ppm, each_nanos):
     whole, part = nanos // MILLION, nanos % MILLION
     share = whole * ppm + (part * ppm + MILLION - 1) // MILLION
     return share + (each_nanos * quantity + MILLION - 1) // MILLION
+
+
+@njit(cache=True)
+def note(out, pctr, pcvr, multiplier, arm, stratum, worth, chance, factor, density):
+    """Writes what is logged of a candidate, by P_ column."""
+    out[P_CTR] = pctr
+    out[P_CVR] = pcvr
+    out[P_MULTIPLIER] = multiplier
+    out[P_ARM] = arm
+    out[P_STRATUM] = stratum
+    out[P_WORTH] = worth
+    out[P_CHANCE] = chance
+    out[P_FACTOR] = factor
+    out[P_DENSITY] = density

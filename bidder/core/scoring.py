@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +113,23 @@ class Model:
     @cached_property
     def _encoders(self) -> list[dict[str, float]]:
         return self.spec.encoders()
+
+
+_Any = NDArray[Any]
+Arrays = tuple[
+    _Any, _Any, _Any, _Any, _Any, _Any, _Any, Masks, _Any, _Any, _Any, _Any, _Any, _Any, _Any, _Any
+]  # fmt: skip
+
+
+def kernel_arrays(model: Model | None) -> Arrays:
+    """What `decide_rows` needs of the models, in its order, but for the line items' own masks."""
+    forest = model.table if model is not None else empty_table()
+    return (
+        model.encoder.indices if model is not None else np.zeros(0, dtype=np.int32),
+        forest.feature_kind, forest.first_row, forest.thr_start, forest.thresholds, forest.cat_start,
+        forest.category_rows, forest.masks, forest.leaf_values, forest.tree_start, forest.knots_start,
+        forest.knots_raw, forest.knots_probability, *native_arrays(model),
+    )  # fmt: skip
 
 
 def native_arrays(model: Model | None) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:

@@ -22,7 +22,8 @@ GENERAL = "*"
 class ExchangeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How we deal with one exchange.
 
-    first_price_shade: share of the value to bid where the exchange charges the bid itself (`at=1`).
+    first_price_shade: share of the value to bid where the exchange charges the bid itself (`at=1`) and no landscape
+    says better.
     result_seconds: how long a bid's money waits for a win or loss, at most; result_time: whether it waits as long
     as was measured (`core.waits`) or always that long. result_quantile, result_factor: of the measured times that
     quantile, so many times, is waited. result_least_seconds: and at least so long. result_least_wins: so many wins
@@ -109,6 +110,21 @@ class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     traffic_shape: tuple[float, ...] = ()
 
 
+class ShadingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How bids at first price are made of a landscape, see `bidder.core.shading_kernels`.
+
+    holdout: share of the opportunities that keep the constant share of their exchange, to compare with; it counts
+    where there is a landscape. explore_share: share of the other bids that are moved by chance, so that what else
+    would have won is learned; 0 for none, 0.01 to 0.05 do. explore_sigma: spread of the logarithm of what they are
+    moved by. exploration_budget_ppm: millionths of a budget's even part of a day that explored bids may spend.
+    """
+
+    holdout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.05
+    explore_share: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.0
+    explore_sigma: Annotated[float, msgspec.Meta(ge=0.01, le=1)] = 0.2
+    exploration_budget_ppm: Annotated[int, msgspec.Meta(gt=0, le=1_000_000)] = 50_000
+
+
 class UserSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is remembered of users, in bounded memory.
 
@@ -131,7 +147,7 @@ class EngineSettings(
     exchanges: rules by exchange name, those of `*` for all others; `default_exchange` names the one that requests
     without a name are of. public_url: where exchanges reach the tracker. external_scores: whether
     `imp.ext.clearbid.pctr` of a request is believed; for replayed logs only, or any sender could set our prices.
-    brakes: see `BrakeSettings`.
+    brakes: see `BrakeSettings`. shading: see `ShadingSettings`.
     privacy: see `PrivacyPolicy`. traffic: see `TrafficRules`; data_centres: their networks, as CIDR text.
     rates: exchange rates by date, see `RateTable.parse`; without them only the account's currency is bid in.
     funnel: whether refusals are counted by line item and dimension in the hot path; where there are more than a
@@ -152,6 +168,7 @@ class EngineSettings(
     data_centres: tuple[str, ...] = ()
     rates: dict[str, Any] = {}
     users: UserSettings = UserSettings()
+    shading: ShadingSettings = ShadingSettings()
     funnel: bool = True
 
     @cached_property

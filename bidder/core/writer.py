@@ -1,6 +1,7 @@
 """Writes what came of an opportunity that is bid on: the bid with its tokens, and its row in the log."""
 
 from bidder.core.batch import Opportunity
+from bidder.core.decision_columns import ARMS, P_ARM, P_CHANCE, P_DENSITY, P_FACTOR, P_STRATUM, P_WORTH
 from bidder.core.settings import EngineSettings
 from bidder.core.table import LineTable
 from bidder.core.templates import Templates
@@ -103,15 +104,30 @@ class Writer:
         foreign = ""
         if call.visitor.currency != self._settings.currency:
             foreign = f',"currency":"{call.visitor.currency}","price_micros":{out[4]}'
-        pctr, pcvr, multiplier = logged
+        pctr, pcvr, multiplier = logged[:3]
         scores = f',"pctr":{pctr!r}' if pctr else ""
         if pcvr:
             scores += f',"pcvr":{pcvr!r}'
+        price = _priced(logged) if logged[P_ARM] or logged[P_DENSITY] else ""
         version = f',"table_version":{self._table.version}' if self._table.version else ""
         test = ',"test":true' if call.test else ""
         return (
             f'{{"at_ns":{call.now_ns},"reason":0{call.head}{row.imp_json},"exchange":{call.exchange.json}'
             f'{deal},"campaign_id":"{campaign_id}"{line},"creative_id":"{creative_id}","bid_id":"{bid_id}",'
-            f'"bid_cpm_micros":{out[3]}{floor}{foreign}{scores},"multiplier":{multiplier!r}{version},'
+            f'"bid_cpm_micros":{out[3]}{floor}{foreign}{scores},"multiplier":{multiplier!r}{price}{version},'
             f'"model":"{self.model_name}"{test}}}'
         )
+
+
+def _priced(logged: list[float]) -> str:
+    """What the log says of a bid that a landscape priced, or that chance might have moved."""
+    text = ""
+    if logged[P_ARM]:
+        stratum, chance = int(logged[P_STRATUM]), logged[P_CHANCE]
+        text = f',"arm":"{ARMS[int(logged[P_ARM])]}"'
+        text += f',"stratum":{stratum}' if stratum else ""
+        text += f',"worth_cpm_micros":{int(logged[P_WORTH])}' if logged[P_WORTH] >= 1.0 else ""
+        text += f',"win_probability":{chance!r}' if chance else ""
+    if logged[P_FACTOR]:
+        text += f',"explore_factor":{logged[P_FACTOR]!r}'
+    return text + (f',"log_density":{logged[P_DENSITY]!r}' if logged[P_DENSITY] else "")

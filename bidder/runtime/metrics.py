@@ -294,6 +294,8 @@ class Metrics:
             ("tables_adopted", "Tables adopted beside the loop.", renewal.tables),
             ("models_adopted", "Models adopted since the start.", renewal.models),
             ("models_refused", "Models that did not load or fit.", renewal.refused_models),
+            ("landscapes_adopted", "Landscapes adopted since the start.", renewal.landscapes),
+            ("landscapes_refused", "Landscapes that did not load or fit.", renewal.refused_landscapes),
             ("caps_evicted", "Pairs of user and cap forgotten for want of room.", caps.table.evicted),
             ("exposures_taken", "Exposures counted for caps.", caps.exposures.taken),
             ("exposures_repeated", "Exposures that came again.", caps.exposures.repeated),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bidder.core.scoring import Model
+from bidder.core.shading import Shading
 from bidder.errors import ClearbidError
 from bidder.runtime.clock import Clock
 from bidder.runtime.worker import Worker
@@ -42,6 +43,20 @@ class ModelFolder(NamedTuple):
     every_s: float = 5.0
 
 
+class LandscapeFile(NamedTuple):
+    """Where new landscapes appear.
+
+    path: of the file. load: reads and checks it. mark: tells states of the file apart, None where it is not there.
+    seen: mark of what prices already. every_s: wall seconds between looks.
+    """
+
+    path: Path
+    load: Callable[[Path], Shading]
+    mark: Callable[[Path], str | None]
+    seen: str | None
+    every_s: float = 5.0
+
+
 class _Again(NamedTuple):
     """A state of the folder that is tried again; nothing was wrong with the model itself.
 
@@ -63,15 +78,23 @@ class Renewal:
 
     Args:
         worker: whose table and model. clock: the shared clock, for when they are adopted.
-        models: where new models appear, or None.
+        models: where new models appear, or None. landscapes: where new landscapes do, or None.
 
     Attributes:
         on_adopted: called after each table.
         tables: adopted. models: adopted. refused_models: that did not load or fit. last_refusal: what was wrong.
+        landscapes: adopted. refused_landscapes: that did not load; the one before goes on.
     """
 
-    def __init__(self, worker: Worker, clock: Clock, models: ModelFolder | None = None) -> None:
-        self.tables = self.models = self.refused_models = 0
+    def __init__(
+        self,
+        worker: Worker,
+        clock: Clock,
+        models: ModelFolder | None = None,
+        landscapes: LandscapeFile | None = None,
+    ) -> None:
+        self.tables = self.models = self.refused_models = self.landscapes = self.refused_landscapes = 0
+        self._landscape_file = landscapes
         self.last_refusal = ""
         self._worker = worker
         self._clock = clock
@@ -142,6 +165,33 @@ class Renewal:
             self.models += 1
             _log.warning("model %s decides from now on", model.hash[:12])
         return True
+
+    async def run_landscapes(self, stop: asyncio.Event) -> None:
+        """Looks for landscapes, where there is a file to look at, until `stop` is set."""
+        file = self._landscape_file
+        seen = file.seen if file is not None else None
+        while file is not None and not stop.is_set():
+            await asyncio.sleep(file.every_s)
+            mark = await asyncio.to_thread(file.mark, file.path)
+            if mark is None or mark == seen:
+                continue
+            # What is wrong with a file stays so until it is another: no state of it is tried twice.
+            seen = mark
+            await self._renew_landscape(file)
+
+    async def _renew_landscape(self, file: LandscapeFile) -> None:
+        engine = self._worker.engine
+        try:
+            shading = await asyncio.to_thread(file.load, file.path)
+        except Exception as error:  # noqa: BLE001 - whatever it is, a worker must go on bidding as before
+            self.refused_landscapes += 1
+            self.last_refusal = f"{type(error).__name__}: {error}"
+            _log.warning("landscape refused, the one before goes on: %s", self.last_refusal)
+            return
+        if shading.hash != engine.shading.hash:
+            self._worker.adopt_shading(shading, self._clock.now_ns())
+            self.landscapes += 1
+            _log.warning("landscape %s prices from now on", shading.hash[:12])
 
     def _refuse(self, why: str) -> None:
         self.refused_models += 1

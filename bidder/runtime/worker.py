@@ -18,6 +18,7 @@ from bidder.core.messages import (
 )
 from bidder.core.prepared import Prepared
 from bidder.core.scoring import Model
+from bidder.core.shading import Shading
 from bidder.runtime.hours import FunnelHours
 from bidder.runtime.latency import LatencyHistogram
 from bidder.runtime.transport import Message, Outbound, Run
@@ -187,6 +188,12 @@ class Worker:
         if self._journal is not None:
             self._journal.model(now_ns, model.hash)
         self.engine.adopt_model(model, now_ns, line_masks)
+
+    def adopt_shading(self, shading: Shading, now_ns: int) -> None:
+        """Goes on with another landscape."""
+        if self._journal is not None:
+            self._journal.landscape(now_ns, shading.hash)
+        self.engine.adopt_shading(shading, now_ns)
 
     def on_control(self, messages: Sequence[Message], now_ns: int) -> None:
         """`take_control`, and at once the table: for who can wait, such as a simulation."""

@@ -114,7 +114,7 @@ class WorkerShell:
             DependencyError: the broker failed.
         """
         parts = [self._take_control, self._take_history, self._tick, self._commit, self._take_requests]
-        parts += [self._renewal.run_tables, self._renewal.run_models]
+        parts += [self._renewal.run_tables, self._renewal.run_models, self._renewal.run_landscapes]
         tasks: list[asyncio.Task[object]] = [asyncio.create_task(part(stop)) for part in parts]
         # Parts are left waiting where a seat never became ready, so the stop is waited for too.
         stopped: asyncio.Task[object] = asyncio.create_task(stop.wait())

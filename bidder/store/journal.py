@@ -10,6 +10,7 @@ An append-only binary file of frames, all numbers little endian:
     OUTPUT    16 bytes: digest of what the engine answered to the input before it
     ADOPT     i64 now_ns | u64 n: the table of the campaigns as they were after the first n CONTROL frames
     MODEL     i64 now_ns | hash of the bundle that decides from here on, as text
+    LANDSCAPE i64 now_ns | sha256 of the landscape that prices from here on, as text
 
 A table is made beside the loop and takes up to a second, so the frame that adopts it stands where it was adopted,
 and names the last change that it knows of.
@@ -35,7 +36,7 @@ from bidder.errors import InputError
 FORMAT_VERSION = 2
 DIGEST_BYTES = 16
 
-_HEADER, _DECIDE, _CONTROL, _TICK, _OUTPUT, _ADOPT, _MODEL = range(1, 8)
+_HEADER, _DECIDE, _CONTROL, _TICK, _OUTPUT, _ADOPT, _MODEL, _LANDSCAPE = range(1, 9)
 _HEAD = struct.Struct("<IBQ")
 _CHECK = struct.Struct("<H")
 _FRAME = struct.Struct("<IBQH")
@@ -89,7 +90,14 @@ class ModelChange(NamedTuple):
     hash: str
 
 
-Entry = Decide | Control | Tick | Output | Adopt | ModelChange
+class LandscapeChange(NamedTuple):
+    """Another landscape prices from here on; `hash` names it."""
+
+    now_ns: int
+    hash: str
+
+
+Entry = Decide | Control | Tick | Output | Adopt | ModelChange | LandscapeChange
 
 
 def output_digest(outputs: Sequence[bytes]) -> bytes:
@@ -165,6 +173,10 @@ class JournalWriter:
     def model(self, now_ns: int, bundle_hash: str) -> None:
         """Notes that another bundle was adopted."""
         self._write(_MODEL, _NOW.pack(now_ns) + bundle_hash.encode())
+
+    def landscape(self, now_ns: int, sha256: str) -> None:
+        """Notes that another landscape was adopted."""
+        self._write(_LANDSCAPE, _NOW.pack(now_ns) + sha256.encode())
 
     def flush(self) -> None:
         """Hands what is buffered to the operating system; a crash of the process then loses nothing."""
@@ -336,6 +348,10 @@ def _decode_model(payload: bytes) -> ModelChange:
     return ModelChange(now_ns, payload[_NOW.size :].decode())
 
 
+def _decode_landscape(payload: bytes) -> LandscapeChange:
+    return LandscapeChange(*_decode_model(payload))
+
+
 _DECODERS: dict[int, Callable[[bytes], Entry]] = {
     _DECIDE: _decode_decide,
     _CONTROL: _decode_control,
@@ -343,6 +359,7 @@ _DECODERS: dict[int, Callable[[bytes], Entry]] = {
     _OUTPUT: _decode_output,
     _ADOPT: _decode_adopt,
     _MODEL: _decode_model,
+    _LANDSCAPE: _decode_landscape,
 }
 
 

@@ -2,6 +2,7 @@
 
     <folder>/journal        inputs of the last start, see `bidder.store.journal`
     <folder>/journal.N      those of starts before it, the first is 1
+    <folder>/landscapes/    landscapes that priced, see `bidder.store.landscape`
     <folder>/key            the signing key, hex, readable by the owner only
 
 The key stands apart from the journal, so that a journal can be handed on without it.
@@ -32,9 +33,17 @@ def versions() -> dict[str, str]:
 
 
 def open_journal(
-    folder: Path, settings: EngineSettings, key: bytes, model: Model | None, start_id: str
+    folder: Path,
+    settings: EngineSettings,
+    key: bytes,
+    model: Model | None,
+    start_id: str,
+    landscape: str = "",
 ) -> JournalWriter:
     """Begins the journal of a start in `folder`, which is made if it is not there; an older one moves aside.
+
+    Args:
+        folder: of the seat. settings, key, model, start_id: of its engine. landscape: hash of the one that it has.
 
     Raises:
         InputError: the folder cannot be written.
@@ -52,6 +61,7 @@ def open_journal(
         "start_id": start_id,
         "model": model.hash if model is not None else EXTERNAL_MODEL,
         "versions": versions(),
+        "landscape": landscape,
     }
     return JournalWriter(folder / JOURNAL, meta)
 

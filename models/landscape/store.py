@@ -88,6 +88,11 @@ def load_landscape(path: Path) -> Landscape:
     Raises:
         ArtifactError: the file is missing, cut short, altered, or not a landscape.
     """
+    return read_landscape(path)[0]
+
+
+def read_landscape(path: Path) -> tuple[Landscape, str]:
+    """As `load_landscape`, with the sha256 that names it."""
     if why := no_file(path):
         raise ArtifactError(f"landscape {path} must be a file, {why}; {_AGAIN}")
     try:
@@ -111,7 +116,7 @@ def load_landscape(path: Path) -> Landscape:
             f"landscape {path} must have sha256 {head.sha256}, was {was}: it was cut short or altered; {_AGAIN}"
         )
     arrays = _arrays(path, head, body)
-    return _landscape(path, head, arrays)
+    return _landscape(path, head, arrays), was
 
 
 def _arrays(path: Path, head: _Head, body: bytes) -> dict[str, NDArray[np.float64]]:

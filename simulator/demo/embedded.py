@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from bidder.core.bankrules import BankRules
 from bidder.core.engine import Engine
 from bidder.core.inbox import CONTROL_TOPICS
 from bidder.core.messages import BID_REQUESTS, BID_RESPONSES, DECISIONS, NOTICES, SLICES, TOPICS
 from bidder.core.scoring import Model
-from bidder.core.settings import NS_PER_SECOND, EngineSettings
+from bidder.core.settings import NS_PER_SECOND, EngineSettings, ShadingSettings
+from bidder.core.shading import Shading
 from bidder.core.warm import warm_kernels
 from bidder.errors import DependencyError
 from bidder.runtime.bank import BANK_GROUP
@@ -32,6 +35,7 @@ from bidder.runtime.worker_shell import WorkerShell
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
 from bidder.store.journal import JournalWriter
+from bidder.store.landscape import load_and_keep
 from bidder.store.seat import open_journal
 from bidder.web.publish import run_tracker
 from bidder.web.track import Tracker
@@ -110,6 +114,8 @@ async def run_embedded(
     watch: Callable[[Run], None],
     *,
     broker: bool = True,
+    landscape: Path | None = None,
+    priced: ShadingSettings | None = None,
 ) -> Run:
     """Plays a plan and returns when all that follows from it is booked.
 
@@ -119,6 +125,7 @@ async def run_embedded(
         key: signs tokens. speedup: of the clock.
         watch: called some times a second and once at the end.
         broker: whether messages go over a broker, by its clients, or by the bus within the process.
+        landscape: prices bids at first price, where there is one. priced: settings of that.
 
     Raises:
         DependencyError: a part was not there or fell silent.
@@ -138,9 +145,12 @@ async def run_embedded(
         tracker = Tracker([key], plan.currency)
         port = await _start_tracker(parts, tracker)
         settings = settings_for(plan, speedup, f"http://127.0.0.1:{port}")
+        settings = msgspec.structs.replace(settings, shading=priced or settings.shading)
+        shading = load_and_keep(landscape, folder) if landscape is not None else Shading.none()
         start_id = f"demo-{plan.seed}"
-        engine = Engine(settings, key, model, start_id)
-        worker = await _start_worker(parts, engine, open_journal(folder, settings, key, model, start_id))
+        engine = Engine(settings, key, model, start_id, shading)
+        journal = open_journal(folder, settings, key, model, start_id, shading.hash)
+        worker = await _start_worker(parts, engine, journal)
         await parts.start_log(folder / DECISION_LOG)
         shell = await _start_exchange(parts, plan, port, speedup, engine)
         run = Run(plan, shell, worker, tracker, clock, speedup)

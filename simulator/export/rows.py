@@ -113,6 +113,7 @@ def _row(joined: Joined, outcome: Outcome) -> tuple[object, ...]:
         int(outcome.conversions > 0) if clicked else None,
         bid.bid_id,
         key_text(glimpse.user) if glimpse.user else None,
+        bid.arm or None,
         int(shown),
         int(glimpse.first_price),
         1.0,
@@ -122,6 +123,9 @@ def _row(joined: Joined, outcome: Outcome) -> tuple[object, ...]:
         bid.pctr,
         bid.pcvr or None,  # asked for only where the goal is a conversion
         bid.multiplier,
+        bid.worth_cpm_micros or None,
+        bid.explore_factor or None,
+        bid.log_density,
         outcome.value_nanos,
         outcome.clicked_at_ns,
         outcome.converted_at_ns,

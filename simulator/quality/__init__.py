@@ -11,8 +11,10 @@
     runs                the table: campaign x budget x start x delay x policy
     episodes            the protocol of published click tables; `published` has their figures
     regimes             changes of traffic, price and budget on a market with known truth
+    first_markets       first-price markets whose law is known, and the best bids there
+    first_price         first price learned from wins and losses; its loop is in first_price_kernels
     through_engine      the same auctions through the real `Engine`
-    report, page        what comes of it as JSON, text and one HTML page
+    report, page, page_first  what comes of it as JSON, text and one HTML page
 
 Rules of this package. A policy knows what a bidder knows: the value, what notices have told, the clock, the plan.
 An auction is of one campaign, and prices do not answer to bids. A bid wins where it is above the price; a tie goes

@@ -1,17 +1,32 @@
 """What every policy keeps, whatever it does: `check_policy`."""
 
+from typing import Protocol, Self
+
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.quality import policy_kernels as kernels
-from simulator.quality.policies import Auctions, State, even_plan, play
+from simulator.quality.policies import Auctions, Played, even_plan
 
 _AUCTIONS = 400
 _VALUES = 33
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def check_policy(state: State, cap_nanos: int, seed: int = 0) -> None:
+class Policy(Protocol):
+    """What can be checked: a state that is copied, plays auctions, and says what it would bid."""
+
+    @property
+    def s(self) -> Floats: ...
+    @property
+    def k(self) -> Ints: ...
+    def copy(self) -> Self: ...
+    def play(self, auctions: Auctions, delay: int = 0) -> Played: ...
+    def quotes(self, values: Floats, over: float, cap: int) -> Ints: ...
+
+
+def check_policy(state: Policy, cap_nanos: int, seed: int = 0) -> None:
     """Tries a policy on random auctions.
 
     It is deterministic: the same state and auctions give the same run and leave the same state. It is monotone: in
@@ -28,40 +43,38 @@ def check_policy(state: State, cap_nanos: int, seed: int = 0) -> None:
     _check_same(state, auctions)
     _check_quotes(state, auctions)
     for delay in (0, 3, _AUCTIONS):
-        done = play(state.copy(), auctions, delay)
+        done = state.copy().play(auctions, delay)
         assert done.overspend_nanos == 0, f"spends {done.overspend_nanos} nanos too much at delay {delay}"
         budget = int(state.k[kernels.K_BUDGET])
         assert done.most_reserved_nanos <= budget, f"sets {done.most_reserved_nanos} aside of {budget}"
     poor = state.copy()
     poor.k[[kernels.K_BUDGET, kernels.K_EPISODE_BUDGET]] = 0
-    assert play(poor, auctions).bids == 0, "bids without a budget"
+    assert poor.play(auctions).bids == 0, "bids without a budget"
     nothing = auctions._replace(value=np.full(_AUCTIONS, np.nan))
-    assert play(state.copy(), nothing).bids == 0, "bids for values that are no numbers"
+    assert state.copy().play(nothing).bids == 0, "bids for values that are no numbers"
     empty = state.copy()
     before = empty.copy()
-    assert play(empty, _part(auctions, 0)).bids == 0, "bids where there is no auction"
+    assert empty.play(_part(auctions, 0)).bids == 0, "bids where there is no auction"
     assert _alike(empty, before), "moves where there is no auction"
 
 
-def _check_same(state: State, auctions: Auctions) -> None:
+def _check_same(state: Policy, auctions: Auctions) -> None:
     one, two = state.copy(), state.copy()
-    first, second = play(one, auctions, 2), play(two, auctions, 2)
+    first, second = one.play(auctions, 2), two.play(auctions, 2)
     assert _alike(one, two), "the same auctions leave another state"
     assert first._replace(slots=second.slots) == second, "the same auctions are played in another way"
     assert (first.slots == second.slots).all(), "the same auctions are paid in another way"
 
 
-def _check_quotes(state: State, auctions: Auctions) -> None:
+def _check_quotes(state: Policy, auctions: Auctions) -> None:
     """Bids for rising values, at the begin and after parts of the run."""
     cap = auctions.cap_nanos
     values = np.concatenate([[0.0], np.geomspace(1.0, 1e18, _VALUES), [np.inf]])
-    out: Ints = np.zeros(len(values), dtype=np.int64)
     for count in (0, 1, _AUCTIONS // 3, _AUCTIONS - 1):
         now = state.copy()
-        play(now, _part(auctions, count))
+        now.play(_part(auctions, count))
         over = float(auctions.over[min(count, _AUCTIONS - 1)])
-        scratch = now.copy()
-        kernels.quotes(now.number, values, over, cap, now.s, now.k, now.table, scratch.s, scratch.k, out)
+        out = now.quotes(values, over, cap)
         assert (np.diff(out) >= 0).all(), (
             f"bids fall where values rise, after {count} auctions: {out.tolist()}"
         )
@@ -82,5 +95,5 @@ def _part(auctions: Auctions, count: int) -> Auctions:
     return auctions._replace(price=auctions.price[:count])
 
 
-def _alike(one: State, two: State) -> bool:
+def _alike(one: Policy, two: Policy) -> bool:
     return np.array_equal(one.s, two.s, equal_nan=True) and np.array_equal(one.k, two.k)

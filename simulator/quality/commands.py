@@ -77,6 +77,9 @@ def measure_all(
         InputError: the log cannot be read, or holds no campaign of enough auctions.
     """
     from simulator.quality.episodes import SHARES, measure_episodes
+    from simulator.quality.first_markets import MARKETS
+    from simulator.quality.first_price import AUCTIONS, measure_first
+    from simulator.quality.first_price import BUDGET_SHARES as FIRST_SHARES
     from simulator.quality.fitting import STARTS
     from simulator.quality.goals import goals
     from simulator.quality.policies import DEFAULT_ETA
@@ -92,22 +95,25 @@ def measure_all(
     series = log_series(log) if log is not None else list(synthetic_series(seed, rows=rows))
     budgets = len(series) * len(BUDGET_SHARES)
     runs = len(DELAYS) * len(STARTS) * (budgets if whole_engine else 1)
-    progress.of(1 + budgets + len(series) * len(SHARES) + len(SCENARIOS) + runs)
+    firsts = len(MARKETS) * (1 + len(FIRST_SHARES))
+    progress.of(1 + budgets + len(series) * len(SHARES) + len(SCENARIOS) + runs + firsts)
     table = measure(series, seed, progress=progress)
     episodes = measure_episodes(series, progress=progress)
     regimes = measure_regimes(seed, progress=progress)
+    first = measure_first(seed, auctions=min(AUCTIONS, rows * 5 // 2), progress=progress)
     through = measure_engine(series, seed, whole=whole_engine, progress=progress)
     return Quality(
         log="synthetic market" if log is None else log.name,
         seed=seed,
         eta=DEFAULT_ETA,
         seconds=time.perf_counter() - began,
-        goals=goals(table, regimes, through),
+        goals=goals(table, regimes, through, first),
         bounds=table.bounds,
         rows=table.rows,
         episodes=episodes,
         regimes=regimes,
         engine=through,
+        first_price=first,
     )
 
 

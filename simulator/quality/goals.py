@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from simulator.quality.first_price import FirstRow
 from simulator.quality.regimes import RegimeRow
 from simulator.quality.runs import Row, Table
 from simulator.quality.through_engine import EngineRow
@@ -15,6 +16,7 @@ SPENT, DEVIATION = 0.995, 0.01
 LOSS_AT_100 = 0.005
 VALUE_AT_1000, SPENT_AT_1000 = 0.97, 0.99
 DELIVERY = 0.05
+LEARNED = 0.97
 OURS = "dual"
 
 
@@ -40,7 +42,9 @@ class Goal(msgspec.Struct, frozen=True):
         return self.met == self.cases
 
 
-def goals(table: Table, regimes: Sequence[RegimeRow], engine: Sequence[EngineRow]) -> list[Goal]:
+def goals(
+    table: Table, regimes: Sequence[RegimeRow], engine: Sequence[EngineRow], first: Sequence[FirstRow] = ()
+) -> list[Goal]:
     """All goals, beside what was measured."""
     ours = [row for row in table.rows if row.policy == OURS]
     found = [
@@ -79,6 +83,16 @@ def goals(table: Table, regimes: Sequence[RegimeRow], engine: Sequence[EngineRow
     found.append(_goal("15-minute delivery error, synthetic days", DELIVERY, False, quarters))
     over = [(float(r.overspend_nanos), f"{r.policy}, {_where(r)}, delay {r.delay}") for r in table.rows]
     over += [(float(r.overspend_nanos), f"engine, {r.campaign}, delay {r.delay}") for r in engine]
+    over += [(float(r.overspend_nanos), f"{r.policy}, {r.market}") for r in first]
+    learned = [r for r in first if r.policy == "landscape"]
+    found.append(
+        _goal("first price learned: surplus / best bid, no budget", LEARNED, True,
+              [(r.surplus, r.market) for r in learned if r.budget is None])
+    )  # fmt: skip
+    found.append(
+        _goal("first price learned: value / best, with a budget", LEARNED, True,
+              [(r.value, f"{r.market}, budget {_share(r.budget)}") for r in learned if r.budget is not None])
+    )  # fmt: skip
     found.append(_goal("overspend, nanos, all policies", 0.0, False, over))
     found.append(_goal("engine and kernel are one", 1.0, True, [(float(r.same), r.campaign) for r in engine]))
     return found

@@ -24,6 +24,7 @@ from models.pages.text import DASH, count, duration, percent, ratio
 from simulator.quality.episodes import EpisodeRow
 from simulator.quality.fitting import STARTS
 from simulator.quality.goals import OURS, Goal
+from simulator.quality.page_first import first_section
 from simulator.quality.regimes import NOON, RegimeRow
 from simulator.quality.report import Quality, means
 from simulator.quality.runs import DELAYS, Bound, Row
@@ -66,6 +67,7 @@ def render(found: Quality) -> str:
         _bounds(found.bounds),
         _episodes(found.episodes),
         _regimes(found.regimes, ids),
+        first_section(found.first_price, ids),
         _engine(found),
         _rows(found.rows),
         _conditions(found),

@@ -57,6 +57,17 @@ class State(NamedTuple):
         """The same, to go another way."""
         return self._replace(s=self.s.copy(), k=self.k.copy())
 
+    def play(self, auctions: "Auctions", delay: int = 0) -> "Played":
+        """Plays all auctions; see `play`."""
+        return play(self, auctions, delay)
+
+    def quotes(self, values: Floats, over: float, cap: int) -> Ints:
+        """What it would bid for each value, as it stands, int64[n]."""
+        out: Ints = np.zeros(len(values), dtype=np.int64)
+        scratch = self.copy()
+        kernels.quotes(self.number, values, over, cap, self.s, self.k, self.table, scratch.s, scratch.k, out)
+        return out
+
 
 def state_of(
     name: str, tuned: Tuned, budget_nanos: int, auctions: int, start: float = 1.0, *, seed: int = 1,

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from simulator.quality.episodes import EpisodeRow
+from simulator.quality.first_price import FirstRow
 from simulator.quality.goals import Goal
 from simulator.quality.policies import NAMES
 from simulator.quality.regimes import RegimeRow
@@ -31,6 +32,7 @@ class Quality(msgspec.Struct, frozen=True):
     episodes: Sequence[EpisodeRow]
     regimes: Sequence[RegimeRow]
     engine: Sequence[EngineRow]
+    first_price: Sequence[FirstRow] = ()
 
 
 def json_object(found: Quality) -> bytes:
@@ -100,6 +102,22 @@ def print_quality(found: Quality, console: Console) -> None:
     for policy, cells in by.items():
         grid.add_row(policy, *(f"{cells[key].ratio:.3f}" if key in cells else "" for key in keys))
     console.print(grid)
+    if found.first_price:
+        console.print(first_table(found.first_price))
+
+
+def first_table(rows: Sequence[FirstRow]) -> Grid:
+    """First price learned from wins and losses, beside its rivals."""
+    cases = list(dict.fromkeys((row.market, row.budget) for row in rows))
+    names = list(dict.fromkeys(row.policy for row in rows))
+    by = {(row.market, row.budget, row.policy): row for row in rows}
+    title = "first price: surplus over the best bid's without a budget, later half; else value over the best"
+    grid = Grid("market", "budget", *names, title=title)
+    for market, budget in cases:
+        own = [by.get((market, budget, name)) for name in names]
+        cells = ["" if row is None else f"{row.surplus if budget is None else row.value:.3f}" for row in own]
+        grid.add_row(market, "none" if budget is None else f"1/{round(1 / budget)}", *cells)
+    return grid
 
 
 def _number(value: float | None) -> str:

@@ -83,7 +83,9 @@ def test_groups_add_up_to_all() -> None:
     )
     (delivery,) = found.deliveries
     assert set(delivery.by) == {"a", "b", "c"}
-    assert sum(spend for spend, _ in delivery.by.values()) == pytest.approx(delivery.spend_nanos.point, rel=1e-3)
+    assert sum(spend for spend, _ in delivery.by.values()) == pytest.approx(
+        delivery.spend_nanos.point, rel=1e-3
+    )
     assert sum(wins for _, wins in delivery.by.values()) == pytest.approx(delivery.impressions.point)
 
 

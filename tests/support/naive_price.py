@@ -19,6 +19,8 @@ def bid_again(price: dict[str, Any]) -> int:
         worth *= modifier["factor"]
     worth = worth * price["multiplier"] - price.get("fee_nanos", 0)
     worth = worth / (1.0 + price.get("fee_ppm", 0) / 1_000_000) * price["shade"]
+    if price.get("arm") == "landscape":
+        worth = price["landscape_nanos"]
     floor = price["floor_nanos"]
     if price["guaranteed"]:
         worth = max(worth, float(max(floor, 1)))
@@ -29,6 +31,8 @@ def bid_again(price: dict[str, Any]) -> int:
         return 0
     if price["fixed_price"]:
         bid = max(floor, 1)
+    if price.get("explore_factor"):
+        bid = round(bid * price["explore_factor"])
     rate = price["rate_nanos"]
     return bid if rate == ONE else _abroad(bid, floor, rate, price["max_bid_nanos"])
 

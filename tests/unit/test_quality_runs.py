@@ -11,6 +11,7 @@ import pytest
 
 from bidder.errors import InputError
 from simulator.quality.commands import measure_all
+from simulator.quality.first_markets import MARKETS
 from simulator.quality.goals import OURS, goals
 from simulator.quality.hindsight import knapsack
 from simulator.quality.page import render
@@ -236,7 +237,7 @@ def test_the_page_is_well_formed_and_shows_every_run(found: Quality) -> None:
     for name in {row.campaign for row in found.rows}:
         assert f"{name}: {sum(one.campaign == name for one in found.rows)} runs" in said
     assert "seed 3" in said
-    assert len(page.findall(".//svg[@role='img']")) == 3 + 4 + 6
+    assert len(page.findall(".//svg[@role='img']")) == 3 + 4 + 6 + len(MARKETS)
 
 
 def test_a_page_without_runs_is_one_too(found: Quality) -> None:
