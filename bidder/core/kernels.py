@@ -47,6 +47,7 @@ from bidder.core.decision_columns import (
     O_PRICE,
     O_REASON,
     ONE,
+    ONLY,
     P_CTR,
     P_CVR,
     P_MULTIPLIER,
@@ -79,7 +80,7 @@ from bidder.core.pacing_kernels import G_DRIFT, G_MULTIPLIER, N_SEEN, charged, l
 from bidder.core.price_kernels import MILLION, fees_of, times_quantity
 from bidder.core.score_kernels import request_mask, whole_row
 from bidder.core.slot_kernels import floor_of, in_pod, pod_left
-from bidder.core.targeting_kernels import eligible, shows
+from bidder.core.targeting_kernels import eligible, narrow, shows
 from models.kernels import calibrated, lightgbm_raw, raw_score, raw_score_pair
 
 _ZERO = np.uint64(0)
@@ -189,6 +190,8 @@ def decide_rows(
         best = -1
         best_surplus = 0.0
         best_choices = 0
+        if flags & ONLY != 0:
+            narrow(left, row[R_OUTSIDE])
         for w in range(left.shape[0]):
             word = left[w]
             bit = 0
