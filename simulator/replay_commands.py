@@ -1,11 +1,12 @@
-"""`clearbid replay` and `clearbid parity`: a worker's decisions made again from its journal.
+"""`clearbid replay` and `clearbid parity`: what happened, made again.
 
-Both compare every byte; `parity` goes on to name the first field that differs from what was said live.
+Of a run's folder a worker's decisions are made again from its journal, and every byte compared; `parity` goes on to
+name the first field that differs from what was said live. Of a history other campaigns are played on virtual time.
 """
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -22,22 +23,76 @@ LandscapeOption = Annotated[
     list[Path] | None,
     typer.Option(help="A landscape that priced, if it is elsewhere; again for each.", metavar="FILE"),
 ]
+_HISTORY = "Of a history"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def replay(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of a run: journal, key, and model where one served.")
+    log: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LOG",
+            help="Folder of a run: journal, key, and model where one served; or a history, with --campaigns.",
+        ),
     ],
     model: ModelOption = None,
     landscape: LandscapeOption = None,
+    campaigns: Annotated[
+        Path | None,
+        typer.Option(metavar="SHEET", help="Campaigns to play on a history.", rich_help_panel=_HISTORY),
+    ] = None,
+    price: Annotated[
+        str,
+        typer.Option(
+            help="How exchanges sell: log, first or second.", metavar="RULE", rich_help_panel=_HISTORY
+        ),
+    ] = "log",
+    soft_floor: Annotated[
+        str, typer.Option(help="A bid below it pays itself.", metavar="CPM", rich_help_panel=_HISTORY)
+    ] = "0",
+    notice_delay: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Of results, bills as late again; else as in the log.",
+            metavar="SECONDS",
+            rich_help_panel=_HISTORY,
+        ),
+    ] = None,
+    notice_loss: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Share of wins unheard of.", metavar="SHARE", rich_help_panel=_HISTORY
+        ),
+    ] = 0.0,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="Whose bids: engine, or logged, as they were.", metavar="WHO", rich_help_panel=_HISTORY
+        ),
+    ] = "engine",
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of all that is drawn.", metavar="N", rich_help_panel=_HISTORY)
+    ] = 0,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, help="Advertisers are dealt out to them.", metavar="N", rich_help_panel=_HISTORY),
+    ] = 1,
     json: JsonOption = False,
 ) -> None:
-    """Replay the journal of a run: exit code 0 only when every output is the same, byte for byte.
+    """Replay the journal of a run, byte for byte; or play campaigns on a history.
 
-    An entry that a crash cut off at the journal's end is left out, and said to be.
+    Of a run: exit code 0 only when every output is the same; an entry that a crash cut off at the journal's end is
+    left out, and said to be. Of a history: what each line item would have bought, through the same engine.
     """
-    _replayed(run, model, landscape, json=json)
+    if campaigns is None and not log.is_file():
+        _replayed(log, model, landscape, json=json)
+    from simulator.playback.commands import play
+
+    play(
+        log, campaigns, price=price, soft_floor=soft_floor, notice_delay=notice_delay, notice_loss=notice_loss,
+        policy=policy, seed=seed, processes=processes, json=json,
+    )  # fmt: skip
 
 
 def parity(
@@ -70,7 +125,7 @@ def parity(
 
 def _replayed(
     run: Path, model: list[Path] | None, landscape: list[Path] | None, *, json: bool, live: Any = None
-) -> None:
+) -> NoReturn:
     import msgspec
 
     from bidder.errors import InputError

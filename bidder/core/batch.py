@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -55,6 +56,31 @@ _ANY = -1
 _PERSONAL = PROFILE | PRECISE_GEO
 """What must be permitted for an expression to read of users: their places are among it."""
 _NONE = -1
+
+
+class Columns(Protocol):
+    """Opportunities as the kernel reads them and writes what became of them, see `core.kernels.decide_rows`."""
+
+    columns: NDArray[np.int64]
+    external: NDArray[np.float64]
+    out: NDArray[np.int64]
+    logged: NDArray[np.float64]
+
+    def values(self) -> NDArray[np.float64]:
+        """float64[rows, request features]."""
+        ...
+
+    def record(self) -> NDArray[np.int32]:
+        """int32[]: what the rows show in each dimension."""
+        ...
+
+    def row_blocks(self) -> NDArray[np.int32]:
+        """int32[]: what rows bar of single creatives."""
+        ...
+
+    def codes(self) -> NDArray[np.int32]:
+        """int32[rows, levels]: where in the landscape a row is."""
+        ...
 
 
 class Opportunity(msgspec.Struct, gc=False):

@@ -1,16 +1,8 @@
 """What the compiled loop of deciding reads and writes: flags, columns and reasons, as the numbers that they are."""
 
-FIRST_PRICE, FIXED_PRICE, GUARANTEED, TEST, EXTERNAL, SECURE, KNOWN, BY_LANDSCAPE = (
-    1,
-    2,
-    4,
-    8,
-    16,
-    32,
-    64,
-    128,
-)
-"""Bits of an opportunity's flags."""
+FIRST_PRICE, FIXED_PRICE, GUARANTEED, TEST, EXTERNAL, SECURE, KNOWN = 1, 2, 4, 8, 16, 32, 64
+BY_LANDSCAPE, ONLY = 128, 256
+"""Bits of an opportunity's flags; with the last only the line item of R_OUTSIDE is asked, see `core.columnar`."""
 
 (
     R_FLAGS, R_FLOOR, R_EXCHANGE, R_EXCHANGE_BIT, R_USER, R_QUANTITY, R_RATE, R_RESULT_NS, R_SEED, R_BANNER, R_VIDEO,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bidder.core.batch import CAPACITY, Batch, places_after
+from bidder.core.batch import CAPACITY, Batch, Columns, places_after
 from bidder.core.brakes import Brakes
 from bidder.core.call import Answer, Call
 from bidder.core.campaigns import Advertiser, Campaign
@@ -215,11 +215,16 @@ class Engine:
         if not count:
             return
         writer.epoch = self.epoch
+        ids = np.frombuffer(bytearray(b"".join([row.bid_id for row in rows])), dtype=np.uint8)
+        ids = ids.reshape(count, 12)
+        self._choose(batch, ids, count, now_ns)
+        self._conclude(ids, count, now_ns)
+
+    def _choose(self, batch: Columns, ids: NDArray[np.uint8], count: int, now_ns: int) -> None:
+        """Lets the kernel decide: bids are written to `out` and `logged`, their money is off what is available."""
         wallet, table, slots, pacer = self.wallet, self.table, self._slots, self._pacer
         purse = wallet.purse
         assert pacer is not None, "an engine has a table, and so a pacer"
-        ids = np.frombuffer(bytearray(b"".join([row.bid_id for row in rows])), dtype=np.uint8)
-        ids = ids.reshape(count, 12)
         columns = batch.columns
         known = purse.known_rows(ids)
         if known.any():
@@ -242,6 +247,11 @@ class Engine:
             batch.out, batch.logged,
             self._scratch_left, self._scratch_mask, self._scratch_rows,
         )  # fmt: skip
+
+    def _conclude(self, ids: NDArray[np.uint8], count: int, now_ns: int) -> None:
+        """Writes the bids of the batch, counts, and sets money aside."""
+        batch, writer, table, funnel = self._batch, self._writer, self.table, self.funnel
+        rows = batch.rows
         # Plain lists: reading an array number by number costs more than all of it at once.
         out = batch.out[:count].tolist()
         reserved: list[int] = []
@@ -269,7 +279,7 @@ class Engine:
                 reserved.append(number)
                 tags.append(tag_of(self.caps.tag(line, user), call.exchange.index))
             writer.bid(row, out[number], logged[number], now_ns)
-        if counting:
+        if funnel.counting:
             funnel.counted(asked)
         elif asked:
             counted = [n for n, row in enumerate(rows) if not row.call.test and out[n][2] != _DUPLICATE]

@@ -48,6 +48,7 @@ from bidder.core.decision_columns import (
     O_PRICE,
     O_REASON,
     ONE,
+    ONLY,
     P_FACTOR,
     R_AUDIO,
     R_BANNER,
@@ -81,7 +82,7 @@ from bidder.core.price_kernels import MILLION, fees_of, note, times_quantity
 from bidder.core.score_kernels import request_mask, whole_row
 from bidder.core.shading_kernels import shaded_worth, stratum_of
 from bidder.core.slot_kernels import floor_of, in_pod, pod_left
-from bidder.core.targeting_kernels import eligible, shows
+from bidder.core.targeting_kernels import eligible, narrow, shows
 from models.kernels import calibrated, lightgbm_raw, raw_score, raw_score_pair
 from models.landscape.kernels import win_probability
 
@@ -202,6 +203,8 @@ def decide_rows(
         best = -1
         best_surplus = 0.0
         best_choices = 0
+        if flags & ONLY != 0:
+            narrow(left, row[R_OUTSIDE])
         for w in range(left.shape[0]):
             word = left[w]
             bit = 0

@@ -67,6 +67,13 @@ def eligible(active, base, rows, refusals, record, begin, left, counters, counti
 
 
 @njit(cache=True)
+def narrow(left, line):
+    """Leaves one line item of those that are left, or none."""
+    for w in range(left.shape[0]):
+        left[w] &= _ONE << np.uint64(line % 64) if line >= 0 and w == line // 64 else _ZERO
+
+
+@njit(cache=True)
 def shows(record, begin, end, number):
     """Whether the opportunity of this record shows the value of a row to include."""
     for k in range(begin, end):

@@ -156,6 +156,15 @@ class History:
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"history {self.path} cannot be read to its end: {str(error)[:120]}") from None
 
+    def span(self) -> tuple[int, int]:
+        """Times of the first and the last offer; 0 and 0 where there is no row."""
+        described = pq.read_metadata(self.path)
+        place = SCHEMA.names.index("offered_ns")
+        # A list column counts as one, so that places of leaves are those of columns.
+        parts = [described.row_group(n).column(place).statistics for n in range(self.groups)]
+        known = [part for part in parts if part is not None and part.has_min_max]
+        return (known[0].min, known[-1].max) if known else (0, 0)
+
     def tally(self) -> HistoryTally:
         """Counts all of it."""
         found = HistoryTally()

@@ -1,0 +1,141 @@
+"""`clearbid replay` of a history: options to a plan, results to a page or one JSON object."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulator.playback.run import Plan, Replay
+
+_PRICES = ("log", "first", "second")
+_POLICIES = ("engine", "logged")
+
+
+def play(log: Path, campaigns: Path | None, *, processes: int, json: bool, **options: Any) -> None:
+    """Plays a history and prints what came of it.
+
+    Args:
+        log: the history. campaigns: the sheet. processes: to share the work. json: one JSON object.
+        options: see `plan_of`.
+
+    Raises:
+        InputError: what is asked for makes no sense, or cannot be read.
+    """
+    from bidder.errors import InputError
+    from simulator.history.commands import bar
+    from simulator.playback.run import replay
+
+    if campaigns is None:
+        raise InputError(f"replay of history {log} needs --campaigns SHEET: whose bids to make")
+    plan = plan_of(log, campaigns, **options)
+    with bar("replay", quiet=json or processes > 1) as progress:
+        done = replay(log, plan, processes=processes, progress=progress)
+    if json:
+        import msgspec
+
+        text = msgspec.json.encode({**_fields(done), "auctions_per_second": done.auctions_per_second})
+        sys.stdout.write(text.decode() + "\n")
+    else:
+        _print(done)
+
+
+def plan_of(
+    log: Path,
+    campaigns: Path,
+    *,
+    price: str = "log",
+    soft_floor: str = "0",
+    notice_delay: float | None = None,
+    notice_loss: float = 0.0,
+    policy: str = "engine",
+    seed: int = 0,
+) -> "Plan":
+    """The plan of a command's options.
+
+    Raises:
+        InputError: one that is not allowed, by name.
+    """
+    from bidder.errors import InputError
+    from bidder.money import MICROS_PER_UNIT, parse_decimal
+    from bidder.store.sheet import read_sheet
+    from simulator.history.file import History
+    from simulator.playback.delays import FITTED, fit_delays, stated
+    from simulator.playback.market import Market
+    from simulator.playback.run import Plan
+
+    for name, was, allowed in (("--price", price, _PRICES), ("--policy", policy, _POLICIES)):
+        if was not in allowed:
+            raise InputError(f"{name} must be one of {', '.join(allowed)}, was {was!r}")
+    try:
+        soft_floor_nanos = parse_decimal(soft_floor, MICROS_PER_UNIT)
+    except ValueError as error:
+        raise InputError(f"--soft-floor {error}") from None
+    if soft_floor_nanos < 0:
+        raise InputError(f"--soft-floor must be 0 or more, was {soft_floor}")
+    history = History(log)
+    sheet = read_sheet(campaigns, history.meta.currency)
+    delays = (
+        fit_delays(history.tables(FITTED), stated(lost_share=notice_loss))
+        if notice_delay is None
+        else stated(notice_delay, notice_delay, notice_loss)
+    )
+    return Plan(
+        sheet.campaigns,
+        sheet.advertisers,
+        Market(price, soft_floor_nanos),
+        delays,
+        seed,
+        logged=policy == "logged",
+    )
+
+
+def _fields(done: "Replay") -> dict[str, Any]:
+    return {name: getattr(done, name) for name in done.__struct_fields__}
+
+
+def _print(done: "Replay") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from bidder.money import NANOS_PER_UNIT
+
+    def money(nanos: int) -> str:
+        return f"{nanos / NANOS_PER_UNIT:,.2f}"
+
+    console = Console()
+    console.print(
+        f"{done.rows:,} opportunities of {done.history}, {done.played:,} played; "
+        f"{done.auctions_per_second:,.0f} a second; money in {done.currency}"
+    )
+    for cause, count in done.refused.items():
+        console.print(f"left out: {count:,} {cause}")
+    heads = (
+        "line item",
+        "budget",
+        "spend",
+        "bids",
+        "impressions",
+        "clicks",
+        "drawn",
+        "conversions",
+        "value",
+        "ROI",
+    )
+    table = Table(*heads, "CPA", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for one in done.lines:
+        table.add_row(
+            one.id, money(one.budget_nanos), money(one.spend_nanos), f"{one.bids:,}", f"{one.impressions:,}",
+            f"{one.clicks:,}", f"{one.clicks_drawn:,}", f"{one.conversions:,}", money(one.value_nanos),
+            "-" if one.roi is None else f"{one.roi:+.1%}", money(one.cpa_nanos) if one.cpa_nanos else "-",
+        )  # fmt: skip
+    console.print(table)
+    unknown = sum(one.unknown_bids for one in done.lines)
+    if unknown:
+        bids = sum(one.bids for one in done.lines)
+        console.print(
+            f"{unknown:,} of {bids:,} bids were where the log cannot say whether they won: they count as lost"
+        )
+    if done.wins_only:
+        console.print("the log has won impressions only: prices above its own bids are not in it")

@@ -1,0 +1,245 @@
+"""One replay: a history, campaigns and rules in, what each line item would have got out."""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from bidder.core.campaigns import Advertiser, Campaign, Goal
+from bidder.core.columnar import ColumnarEngine
+from bidder.core.lines import lines_of
+from bidder.core.settings import GENERAL, BrakeSettings, EngineSettings, ExchangeRules, PacingSettings
+from bidder.errors import InputError
+from simulator.history.checking import numbers
+from simulator.history.file import History, Progress
+from simulator.playback.delays import FITTED, NS_PER_SECOND, NoticeDelays, fit_delays, stated
+from simulator.playback.market import Market, decide
+from simulator.playback.player import Player, Rules
+from simulator.playback.prepared import NEEDED, Piece, Preparer
+from simulator.playback.results import LineResult
+
+_KEY = b"replays sign no token that leaves"
+_START_ID = "replay"
+_WEEK_S = 7 * 86_400.0
+_LEAST_WAIT_S = 60.0
+
+
+class Plan(NamedTuple):
+    """What to play.
+
+    Attributes:
+        campaigns, advertisers: of the sheet. market: how exchanges sell. delays: of notices, None as in the log.
+        seed: of draws. step_s: of virtual time, seconds; None is as
+            long as a batch fills in, see `step_of`. pacing: settings of it.
+        logged: whether the log's own bids are made, and not the engine's: budgets bind nothing then.
+    """
+
+    campaigns: Sequence[Campaign]
+    advertisers: Sequence[Advertiser] = ()
+    market: Market = Market()
+    delays: NoticeDelays | None = None
+    seed: int = 0
+    step_s: float | None = None
+    pacing: PacingSettings = PacingSettings()
+    logged: bool = False
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a replay.
+
+    Attributes:
+        history, currency: as it says. rows: read. played: those that somebody may bid on. refused: the others, by
+            cause.
+        wins_only: whether the log has no lost bids, so that nothing is known of higher bids.
+        policy: `engine` or `logged`. lines: results. seconds: wall time. auctions_per_second: rows over that.
+    """
+
+    history: str
+    currency: str
+    rows: int
+    played: int
+    refused: dict[str, int]
+    wins_only: bool
+    policy: str
+    seed: int
+    lines: list[LineResult]
+    seconds: float
+
+    @property
+    def auctions_per_second(self) -> float:
+        """Rows of the history a second of wall time."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+def replay(path: Path, plan: Plan, *, processes: int = 1, progress: Progress | None = None) -> Replay:
+    """Plays a history again.
+
+    Args:
+        path: of the history. plan: what to play. progress: hears of rows.
+        processes: to share the work: advertisers are dealt out to them, which changes nothing but time, as rows are
+            bid on by their own campaign alone and no budget is of two advertisers.
+
+    Raises:
+        InputError: the history cannot be read, or no campaign of the sheet is of it.
+    """
+    began_s = time.monotonic()
+    history = History(path)
+    _check(history, plan)
+    parts = _dealt(plan, processes)
+    if len(parts) == 1:
+        found = [_Run(history, plan).play(progress)]
+    else:
+        context = get_context("spawn")
+        with ProcessPoolExecutor(len(parts), mp_context=context) as pool:
+            found = list(pool.map(_play_part, [path] * len(parts), parts))
+    refused: dict[str, int] = {}
+    for one in found:
+        for cause, count in one.refused.items():
+            refused[cause] = refused.get(cause, 0) + count
+    return Replay(
+        history=str(path),
+        currency=history.meta.currency,
+        rows=history.rows,
+        played=sum(one.played for one in found),
+        refused=refused,
+        wins_only=history.meta.wins_only,
+        policy="logged" if plan.logged else "engine",
+        seed=plan.seed,
+        lines=sorted((line for one in found for line in one.lines), key=lambda line: line.id),
+        seconds=time.monotonic() - began_s,
+    )
+
+
+class _Part(NamedTuple):
+    played: int
+    refused: dict[str, int]
+    lines: list[LineResult]
+
+
+def _play_part(path: Path, plan: Plan) -> _Part:
+    return _Run(History(path), plan).play(None)
+
+
+def _dealt(plan: Plan, processes: int) -> list[Plan]:
+    """The plan in as many parts as there are processes, at most one an advertiser."""
+    names = sorted({campaign.advertiser for campaign in plan.campaigns})
+    count = max(1, min(processes, len(names)))
+    if count == 1:
+        return [plan]
+    groups = [frozenset(names[number::count]) for number in range(count)]
+    return [
+        plan._replace(campaigns=[one for one in plan.campaigns if one.advertiser in group])
+        for group in groups
+    ]
+
+
+def _check(history: History, plan: Plan) -> None:
+    foreign = sorted({one.currency for one in plan.campaigns if one.currency != history.meta.currency})
+    if foreign:
+        raise InputError(
+            f"campaigns must be in {history.meta.currency}, the currency of history {history.path}; some are in "
+            f"{', '.join(foreign)}"
+        )
+    first, last = history.span()
+    apart = [one for one in plan.campaigns if one.end_ns <= first or one.start_ns > last]
+    if not plan.logged and len(apart) == len(plan.campaigns):
+        raise InputError(
+            f"flights of the sheet must meet history {history.path}, which is of {first} to {last} ns; none does: "
+            "set start and end to its days"
+        )
+
+
+class _Run:
+    """One process's part of a replay."""
+
+    def __init__(self, history: History, plan: Plan) -> None:
+        self._history = history
+        self._plan = plan
+        self._names = pa.array(sorted(one.id for one in plan.campaigns), pa.string())
+        advertisers = {one.id: one for one in plan.advertisers}
+        lines = lines_of({one.id: one for one in plan.campaigns}, advertisers)
+        self._by_conversion = np.array([line.goal is Goal.CONVERSION for line in lines], dtype=np.bool_)
+        self._delays = plan.delays or fit_delays(history.tables(FITTED), stated())
+        self._begin_ns, self._end_ns = history.span()
+        self._engine = self._made(advertisers)
+        self._preparer = Preparer(
+            self._engine,
+            self._by_conversion,
+            history.meta.currency,
+        )
+
+    def _made(self, advertisers: dict[str, Advertiser]) -> ColumnarEngine:
+        """An engine of the plan's campaigns, all of them paid for the outcome whose probability a row brings."""
+        result_s = max(_LEAST_WAIT_S, 2 * int(self._delays.result.quantiles_ns[-1]) / NS_PER_SECOND)
+        billing_s = max(_LEAST_WAIT_S, 2 * int(self._delays.bill.quantiles_ns[-1]) / NS_PER_SECOND)
+        rules = ExchangeRules(
+            result_seconds=min(result_s, _WEEK_S), billing_seconds=min(billing_s, _WEEK_S), result_time="fixed",
+            dedupe_seconds=0.0, no_bid="none",
+        )  # fmt: skip
+        settings = EngineSettings(
+            currency=self._history.meta.currency,
+            external_scores=True,
+            pacing=self._plan.pacing,
+            brakes=BrakeSettings(factor=0),
+            exchanges={GENERAL: rules},
+        )
+        engine = ColumnarEngine(settings, _KEY, None, _START_ID)
+        campaigns = {one.id: by_outcome(one) for one in self._plan.campaigns}
+        engine.adopt_campaigns(campaigns, 1, self._begin_ns, advertisers)
+        return engine
+
+    def play(self, progress: Progress | None) -> _Part:
+        step_ns = step_of(self._history.rows, self._end_ns - self._begin_ns, self._plan.step_s)
+        rules = Rules(self._plan.market, self._delays, self._plan.seed, step_ns)
+        player = Player(self._engine, rules, self._by_conversion, self._begin_ns, self._end_ns)
+        played = 0
+        for piece in self.pieces(progress):
+            played += piece.size
+            if self._plan.logged:
+                play_logged(player, piece, self._plan.market)
+            else:
+                player.play([piece])
+        return _Part(played, dict(self._preparer.refused), player.finish())
+
+    def pieces(self, progress: Progress | None = None) -> Iterator[Piece]:
+        """The rows of the plan's campaigns, a piece a row group; what another campaign bid on is left out."""
+        for table in self._history.tables(NEEDED, progress=progress):
+            own = pc.is_in(table.column("campaign"), value_set=self._names)
+            kept = table.filter(own)
+            if table.num_rows > kept.num_rows:
+                self._preparer.refused["of no campaign of the sheet"] += table.num_rows - kept.num_rows
+            if kept.num_rows:
+                yield self._preparer.piece(kept, numbers(table, "offered_ns", 0).copy())
+
+
+def step_of(rows: int, span_ns: int, step_s: float | None = None) -> int:
+    """A step in nanoseconds: what is asked for, else the time in which 64 rows come, from a second to a minute."""
+    if step_s is not None:
+        return max(1, round(step_s * NS_PER_SECOND))
+    return min(max(64 * span_ns // max(rows, 1), NS_PER_SECOND), 60 * NS_PER_SECOND)
+
+
+def by_outcome(campaign: Campaign) -> Campaign:
+    """The campaign, paid by click: the score that comes with a row is the probability of its own goal already."""
+    items = tuple(
+        msgspec.structs.replace(item, goal=Goal.CLICK) if item.goal is not None else item
+        for item in campaign.line_items
+    )
+    return msgspec.structs.replace(campaign, goal=Goal.CLICK, line_items=items)
+
+
+def play_logged(player: Player, piece: Piece, market: Market) -> None:
+    """Makes the log's own bids again and counts what comes of them: no engine, no budget."""
+    facts = piece.facts
+    rows: NDArray[np.int64] = np.flatnonzero((facts.bid_nanos > 0) & (facts.line >= 0))
+    lines = facts.line[rows]
+    verdicts = decide(market, facts, rows, lines, facts.bid_nanos[rows])
+    player.count(facts, rows, piece.rows.at_ns[rows], lines, verdicts)
