@@ -84,6 +84,7 @@ def measure_all(
     from simulator.quality.report import Quality
     from simulator.quality.runs import BUDGET_SHARES, DELAYS, measure
     from simulator.quality.series import log_series, synthetic_series
+    from simulator.quality.targets import CASES, measure_targets
     from simulator.quality.through_engine import measure_engine
 
     began = time.perf_counter()
@@ -92,21 +93,23 @@ def measure_all(
     series = log_series(log) if log is not None else list(synthetic_series(seed, rows=rows))
     budgets = len(series) * len(BUDGET_SHARES)
     runs = len(DELAYS) * len(STARTS) * (budgets if whole_engine else 1)
-    progress.of(1 + budgets + len(series) * len(SHARES) + len(SCENARIOS) + runs)
+    progress.of(1 + budgets + len(series) * len(SHARES) + len(SCENARIOS) + runs + len(CASES))
     table = measure(series, seed, progress=progress)
     episodes = measure_episodes(series, progress=progress)
     regimes = measure_regimes(seed, progress=progress)
+    targets = measure_targets(seed, auctions=rows, progress=progress)
     through = measure_engine(series, seed, whole=whole_engine, progress=progress)
     return Quality(
         log="synthetic market" if log is None else log.name,
         seed=seed,
         eta=DEFAULT_ETA,
         seconds=time.perf_counter() - began,
-        goals=goals(table, regimes, through),
+        goals=goals(table, regimes, through, targets),
         bounds=table.bounds,
         rows=table.rows,
         episodes=episodes,
         regimes=regimes,
+        targets=targets,
         engine=through,
     )
 

@@ -6,6 +6,7 @@ import msgspec
 
 from simulator.quality.regimes import RegimeRow
 from simulator.quality.runs import Row, Table
+from simulator.quality.targets import TargetRow
 from simulator.quality.through_engine import EngineRow
 
 VALUE = {1 / 32: 0.97, 1 / 8: 0.985, 1 / 2: 0.995}
@@ -16,6 +17,8 @@ LOSS_AT_100 = 0.005
 VALUE_AT_1000, SPENT_AT_1000 = 0.97, 0.99
 DELIVERY = 0.05
 OURS = "dual"
+VIOLATION, TARGET_VALUE = 0.02, 0.95
+OUR_TARGET = "target"
 
 
 class Goal(msgspec.Struct, frozen=True):
@@ -40,7 +43,12 @@ class Goal(msgspec.Struct, frozen=True):
         return self.met == self.cases
 
 
-def goals(table: Table, regimes: Sequence[RegimeRow], engine: Sequence[EngineRow]) -> list[Goal]:
+def goals(
+    table: Table,
+    regimes: Sequence[RegimeRow],
+    engine: Sequence[EngineRow],
+    targets: Sequence[TargetRow] = (),
+) -> list[Goal]:
     """All goals, beside what was measured."""
     ours = [row for row in table.rows if row.policy == OURS]
     found = [
@@ -78,10 +86,35 @@ def goals(table: Table, regimes: Sequence[RegimeRow], engine: Sequence[EngineRow
     quarters = [(r.quarters, f"{r.scenario}, delay {r.delay}") for r in regimes if r.policy == OURS]
     found.append(_goal("15-minute delivery error, synthetic days", DELIVERY, False, quarters))
     over = [(float(r.overspend_nanos), f"{r.policy}, {_where(r)}, delay {r.delay}") for r in table.rows]
+    over += [(float(r.overspend_nanos), f"{r.policy}, {r.case}") for r in targets]
     over += [(float(r.overspend_nanos), f"engine, {r.campaign}, delay {r.delay}") for r in engine]
+    found += _target_goals(targets)
     found.append(_goal("overspend, nanos, all policies", 0.0, False, over))
     found.append(_goal("engine and kernel are one", 1.0, True, [(float(r.same), r.campaign) for r in engine]))
     return found
+
+
+def _target_goals(rows: Sequence[TargetRow]) -> list[Goal]:
+    """Of targets: violation, value over the coupled optimum, and that no baseline does better over all cases."""
+    ours = [row for row in rows if row.policy == OUR_TARGET]
+    second = [(row.worst_ratio, row.case) for row in ours if row.price == "second"]
+    first = [(row.worst_linear, row.case) for row in ours if row.price == "first"]
+    mean = _mean_score(ours)
+    better = [
+        (mean - _mean_score([row for row in rows if row.policy == name]), name)
+        for name in dict.fromkeys(row.policy for row in rows if row.policy != OUR_TARGET)
+    ]
+    violations = [(row.worst_violation, row.case) for row in ours]
+    return [
+        _goal("tCPA and tROAS, violation at the end", VIOLATION, False, violations),
+        _goal("tCPA and tROAS, value / optimum, second price", TARGET_VALUE, True, second),
+        _goal("tCPA and tROAS, value / best in proportion, first price", TARGET_VALUE, True, first),
+        _goal("tCPA and tROAS, mean score above a baseline's", 0.0, True, better),
+    ]
+
+
+def _mean_score(rows: Sequence[TargetRow]) -> float:
+    return sum(row.score for row in rows) / max(len(rows), 1)
 
 
 def _goal(name: str, bound: float, at_least: bool, cases: Iterable[tuple[float, str]]) -> Goal:

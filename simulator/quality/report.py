@@ -12,6 +12,8 @@ from simulator.quality.goals import Goal
 from simulator.quality.policies import NAMES
 from simulator.quality.regimes import RegimeRow
 from simulator.quality.runs import Bound, Row
+from simulator.quality.target_policies import NAMES as TARGET_NAMES
+from simulator.quality.targets import TargetRow
 from simulator.quality.through_engine import EngineRow
 
 
@@ -30,6 +32,7 @@ class Quality(msgspec.Struct, frozen=True):
     rows: Sequence[Row]
     episodes: Sequence[EpisodeRow]
     regimes: Sequence[RegimeRow]
+    targets: Sequence[TargetRow]
     engine: Sequence[EngineRow]
 
 
@@ -100,6 +103,22 @@ def print_quality(found: Quality, console: Console) -> None:
     for policy, cells in by.items():
         grid.add_row(policy, *(f"{cells[key].ratio:.3f}" if key in cells else "" for key in keys))
     console.print(grid)
+    console.print(_target_grid(found.targets))
+
+
+def _target_grid(rows: Sequence[TargetRow]) -> Grid:
+    """Policies that keep to a target, over all cases."""
+    heads = ("policy", "mean score", "worst violation", "worst value / optimum", "worst / best in proportion")
+    grid = Grid(*heads, title="targets of cost and return, all cases")
+    for name in TARGET_NAMES:
+        own = [row for row in rows if row.policy == name]
+        if own:
+            cells = (
+                sum(row.score for row in own) / len(own), max(row.worst_violation for row in own),
+                min(row.worst_ratio for row in own), min(row.worst_linear for row in own),
+            )  # fmt: skip
+            grid.add_row(name, *map(_number, cells))
+    return grid
 
 
 def _number(value: float | None) -> str:
