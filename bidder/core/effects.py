@@ -16,7 +16,7 @@ from bidder.core.bookings import (
     UnattributedRow,
 )
 from bidder.core.exposures import Exposure
-from bidder.core.messages import CreativeCounts, Lease, Settlement
+from bidder.core.messages import CreativeCounts, Lease, LineCounts, Settlement
 from bidder.core.tally import CreativeTally, Tally
 
 
@@ -35,6 +35,7 @@ class Effects(NamedTuple):
     rows: Rows
     exposures: tuple[PlacedExposure, ...] = ()
     creative_counts: tuple[CreativeCounts, ...] = ()
+    line_counts: tuple[LineCounts, ...] = ()
 
 
 class Draft:
@@ -50,6 +51,7 @@ class Draft:
         "held",
         "lateness",
         "leases",
+        "line_counts",
         "orders",
         "refusals",
         "released",
@@ -65,6 +67,7 @@ class Draft:
         self.leases: list[Lease] = []
         self.exposures: list[PlacedExposure] = []
         self.creative_counts: list[CreativeCounts] = []
+        self.line_counts: list[LineCounts] = []
         self.bookings: list[Booking] = []
         self.touched: dict[str, Account] = {}
         self.tallies: dict[tuple[str, str], Tally] = {}
@@ -123,6 +126,7 @@ class Draft:
             rows,
             tuple(self.exposures),
             tuple(self.creative_counts),
+            tuple(self.line_counts),
         )
 
     def _accounts(self) -> tuple[AccountRow, ...]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from bidder.core.funnel import Funnel
 from bidder.core.pacing import Pacer
 from bidder.core.table import LineTable
+from bidder.core.targets import TargetBook, TargetStatus
 from bidder.core.wallet import Wallet
 
 
@@ -21,10 +22,11 @@ class Status(NamedTuple):
     asked: int
     refused: dict[str, int]
     funnel: dict[str, int]
+    targets: tuple[TargetStatus, ...] = ()
 
 
 def statuses(
-    table: LineTable, wallet: Wallet, pacer: Pacer, funnel: Funnel, now_ns: int
+    table: LineTable, wallet: Wallet, pacer: Pacer, funnel: Funnel, targets: TargetBook, now_ns: int
 ) -> dict[str, Status]:
     """Figures of each line item of a table, by id."""
     plan = pacer.plan(now_ns)
@@ -44,5 +46,6 @@ def statuses(
             asked=counts[line_id].asked,
             refused=counts[line_id].refused,
             funnel=counts[line_id].stages,
+            targets=targets.status(row),
         )
     return found

@@ -10,7 +10,19 @@ import math
 
 from numba import njit
 
+from bidder.core.decision_columns import (
+    A_BASE,
+    A_GROUP,
+    A_KIND,
+    A_NANOS,
+    AIM_CLICK,
+    AIM_CPM,
+    O_AMOUNT,
+    P_CTR,
+    P_CVR,
+)
 from bidder.core.pacing_kernels import power_of_e
+from bidder.core.price_kernels import MILLION
 
 (T_ROOM, T_DRIFT, T_UNIT, T_PULL_WORTH, T_PULL, T_CHARGED, T_RATIO, T_BINDING, T_HELD_WORTH, T_HELD, T_BOUGHT,
  T_BOUGHT_COUNT, T_SPENT, T_RIPE, T_OUTCOMES, T_OBSERVED, T_SEEN, T_OVER, T_TOLD_SEEN, T_ENDED_WORTH, T_ENDED,
@@ -92,20 +104,70 @@ def bid_made(f, worth, amount):
 
 
 @njit(cache=True)
-def bid_ended(f, worth, amount, count, paid):
-    """A bid's result: `paid` nanos for a predicted worth and `count` outcomes, or -1 where it lost."""
+def bid_lost(f, worth, amount):
+    """A bid is under way no more, and nothing is known to have been won by it."""
     f[T_HELD_WORTH] = max(f[T_HELD_WORTH] - worth, 0.0)
     f[T_HELD] = max(f[T_HELD] - amount, 0.0)
     f[T_ENDED_WORTH] += worth
     f[T_ENDED] += amount
-    if paid >= 0.0:
-        f[T_BOUGHT] += worth
-        f[T_BOUGHT_COUNT] += count
-        f[T_SPENT] += paid
-        f[T_WON_WORTH] += worth
-        f[T_POSTED] += paid
-        _move(f, min(max(f[T_UNIT] * (f[T_RATIO] * worth - paid), -MAX_STEP), MAX_STEP))
     _charge(f)
+
+
+@njit(cache=True)
+def bought(f, worth, count, paid):
+    """What was won by a bid: a predicted worth and `count` outcomes for `paid` nanos."""
+    f[T_BOUGHT] += worth
+    f[T_BOUGHT_COUNT] += count
+    f[T_SPENT] += paid
+    f[T_WON_WORTH] += worth
+    f[T_POSTED] += paid
+    _move(f, min(max(f[T_UNIT] * (f[T_RATIO] * worth - paid), -MAX_STEP), MAX_STEP))
+
+
+@njit(cache=True)
+def bid_ended(f, worth, amount, count, paid):
+    """A bid's result: `paid` nanos for a predicted worth and `count` outcomes, or -1 where it lost."""
+    bid_lost(f, worth, amount)
+    if paid >= 0.0:
+        bought(f, worth, count, paid)
+
+
+@njit(cache=True)
+def worth_of(aim, pctr, pcvr):
+    """What one impression may cost by a target, by prediction, nanos."""
+    if aim[A_KIND] == AIM_CPM:
+        return aim[A_NANOS]
+    if aim[A_KIND] == AIM_CLICK:
+        return pctr * aim[A_NANOS]
+    return pctr * pcvr * aim[A_NANOS]
+
+
+@njit(cache=True)
+def allowed_by(aims, targets, pctr, pcvr, factor, value, paced, test):
+    """The smaller of what the budget allows, `paced`, and what each target does; counts the opportunity.
+
+    Args:
+        aims: float64[own, AIM_COLUMNS]. targets: float64[targets, T_COLUMNS]. pctr, pcvr: scores.
+        factor: of the modifiers. value: nanos, times that. test: whether nothing is to be counted.
+    """
+    allowed = paced
+    for k in range(aims.shape[0]):
+        target = targets[int(aims[k, A_GROUP])]
+        worth = worth_of(aims[k], pctr, pcvr) * factor
+        most = most_of(target, worth, worth if aims[k, A_BASE] == 0.0 else aims[k, A_BASE] * value)
+        if not test:
+            opportunity_seen(target, most < paced)
+        if most < allowed:
+            allowed = most
+    return allowed
+
+
+@njit(cache=True)
+def aimed_at(aims, targets, logged, quantity, out):
+    """Tells the targets of a line item, `aims`, of its bid: scores `logged` and the amount set aside in `out`."""
+    for k in range(aims.shape[0]):
+        worth = worth_of(aims[k], logged[P_CTR], logged[P_CVR]) * quantity / MILLION
+        bid_made(targets[int(aims[k, A_GROUP])], worth, float(out[O_AMOUNT]))
 
 
 @njit(cache=True)
