@@ -279,7 +279,7 @@ def decide_rows(
                 scored = modelled
                 if outside:
                     scored = c == row[R_OUTSIDE]
-                    pctr = external[r]
+                    pctr = external[r] if scored else 0.0
                 elif modelled:
                     if not masked and not native:
                         request_mask(
@@ -313,6 +313,13 @@ def decide_rows(
                     if furthest < F_UNSCORED:
                         furthest, worst = F_UNSCORED, R_UNSCORED
                     continue
+                if choices > 1 and (row[R_VIDEO] >= 0 or row[R_AUDIO] >= 0):
+                    # A floor may depend on the duration, a goal on the media: the choice comes before the price.
+                    creative = choose_creative(
+                        row, flags, c, creatives, creative_starts, creative_rows, creative_blocks, slots, slot_lists,
+                        native_ok, row_blocks, seconds_left, shown, clicked,
+                    )  # fmt: skip
+                    choices = 1
                 # -- value, pace, price
                 group = pace[c]
                 multiplier = paces[group, G_MULTIPLIER]
@@ -333,13 +340,6 @@ def decide_rows(
                     allowed = allowed_by(aims[begin:end], targets, pctr, pcvr, factor, value, paced, test)
                     if allowed < paced:
                         paced, multiplier = allowed, allowed / value
-                if choices > 1 and (row[R_VIDEO] >= 0 or row[R_AUDIO] >= 0):
-                    # The floor may depend on the duration, so the choice comes before the price.
-                    creative = choose_creative(
-                        row, flags, c, creatives, creative_starts, creative_rows, creative_blocks, slots, slot_lists,
-                        native_ok, row_blocks, seconds_left, shown, clicked,
-                    )  # fmt: skip
-                    choices = 1
                 media = creatives[creative, 0]
                 floor = floor_of(
                     row, row[R_BANNER + media - 1], slots, durations, media, creatives[creative, 7]

@@ -1,12 +1,15 @@
 """Goals and targets through the engine: what is bid, what results and outcomes do to it, what is told of it."""
 
 import json
+import math
 import random
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
+from bidder.core import target_kernels as kernels
 from bidder.core.bank import Bank
 from bidder.core.bankrules import BankRules
 from bidder.core.campaigns import Campaign, Goal, LineItem, Modifier
@@ -15,7 +18,7 @@ from bidder.core.explain import explain
 from bidder.core.inbox import Inbox
 from bidder.core.line_book import aimed_lines
 from bidder.core.lines import LEAST_CHANCE, Aim, Target, lines_of
-from bidder.core.messages import CREATIVES, LineCounts, NoticeKind, SettlementKind, encode
+from bidder.core.messages import CREATIVES, ONE_IMPRESSION, LineCounts, NoticeKind, SettlementKind, encode
 from bidder.core.settings import EngineSettings, PacingSettings, TargetSettings
 from bidder.openrtb.reasons import Reason
 from tests.support import banking
@@ -240,6 +243,41 @@ def test_the_engine_keeps_a_target() -> None:
     violation = play(made, auctions, 5)
     assert -0.1 < violation < 0.02
     assert made.status(0)["c1"].posted_nanos > 0
+
+
+def test_the_engine_and_the_kernels_that_are_measured_are_one() -> None:
+    auctions, settings = 400, TargetSettings()
+    made = engine(target_cpc_nanos=40 * CENT, end_ns=auctions * S)
+    # The engine solves its plan when it takes campaigns and leases, then at each tick.
+    row = np.zeros(kernels.T_COLUMNS)
+    kernels.begin_target(row, settings.start)
+    prior = float(settings.prior_outcomes)
+
+    def solve(over: float, seconds: float) -> None:
+        kernels.ripen(row, -math.expm1(-seconds / settings.click_delay_seconds))
+        kernels.solve_target(row, settings.eta, settings.first_eta, prior, over)
+
+    for _ in range(3):
+        solve(0.0, 0.0)
+    draw = random.Random(11)
+    for number in range(auctions):
+        pctr, price = 0.002 * draw.random(), int(0.002 * 40 * CENT * draw.random())
+        worth = pctr * (40 * CENT)
+        most, paced = kernels.most_of(row, worth, worth), 0.5 * pctr * 2 * S
+        decided = bid(made, pctr, f"p{number}", now_ns=number * S)
+        assert decided["bid_cpm_micros"] == int(min(most, paced))
+        kernels.opportunity_seen(row, most < paced)
+        # As many impressions as a bid buys: rounded as there, where it is one.
+        worth = worth * ONE_IMPRESSION / ONE_IMPRESSION
+        kernels.bid_made(row, worth, float(decided["bid_cpm_micros"]))
+        won = decided["bid_cpm_micros"] > price
+        kind = SettlementKind.POSTED if won else SettlementKind.VOIDED
+        made.settle([settlement(kind, decided["bid_id"], price if won else 0)], number * S)
+        amount = float(decided["bid_cpm_micros"])
+        kernels.bid_ended(row, worth, amount, worth / (40 * CENT), float(price) if won else -1.0)
+        made.tick(number * S)
+        solve(number / auctions, 0.0 if number == 0 else 1.0)
+        assert made.targets.rows[0].tolist() == row.tolist()
 
 
 def test_a_target_that_stays_keeps_what_it_learned_and_a_changed_one_begins_anew() -> None:
