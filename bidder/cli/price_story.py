@@ -67,7 +67,7 @@ class Reasoner:
                 )
             self._attributor = Attributor(bundle)
         columns = {name: [value] for name, value in price.features.items()}
-        rests_on = {"ctr", "cvr"} if price.goal == "conversion" else {"ctr"}
+        rests_on = {"ctr", "cvr"} if price.goal in ("conversion", "value") or price.pcvr else {"ctr"}
         return tuple(one for one in self._attributor.one(columns, self._top) if one.model in rests_on)
 
 
@@ -92,10 +92,13 @@ def price_table(price: "Price") -> "Table":
 
 def _factors(price: "Price") -> Iterator[tuple[str, str, str]]:
     """What is multiplied, in the order in which the engine does."""
-    at = price.pctr * price.goal_value_nanos
-    yield "probability of a click", f"{price.pctr:.6g}", ""
-    yield f"x value of a {price.goal}", format_decimal(price.goal_value_nanos, NANOS_PER_UNIT), _cpm(at)
-    if price.goal == "conversion":
+    at = price.chance * price.goal_value_nanos
+    event = {"value": "conversion", "complete": "completion"}.get(price.goal, price.goal)
+    first = event if event in ("view", "completion") else "click"
+    yield f"probability of a {first}", f"{price.chance:.6g}", ""
+    said = "as many as there are, so at most the max bid" if price.maximise else f"x value of a {event}"
+    yield said, format_decimal(price.goal_value_nanos, NANOS_PER_UNIT), _cpm(at)
+    if event == "conversion":
         at *= price.pcvr
         yield "x probability of a conversion of a click", f"{price.pcvr:.6g}", _cpm(at)
     for one in price.applied:
@@ -103,6 +106,12 @@ def _factors(price: "Price") -> Iterator[tuple[str, str, str]]:
         yield f"x modifier {one.dimension} {one.value}", f"{one.factor:g}", _cpm(at)
     at *= price.multiplier
     yield "x multiplier (pacing)", f"{price.multiplier:.6g}", _cpm(at)
+    for aimed in price.aimed:
+        at = min(at, aimed.allowed_nanos)
+        target = format_decimal(aimed.target_nanos, MICROS_PER_UNIT if aimed.aim == "cpm" else NANOS_PER_UNIT)
+        state = ", learning" if aimed.learning else ""
+        name = f"at most (target {aimed.aim}, {aimed.outcomes:.0f} outcomes known{state})"
+        yield name, target, _cpm(at)
     if price.fee_nanos:
         at -= price.fee_nanos
         yield "- fees an impression", f"{_cpm(price.fee_nanos)}", _cpm(at)

@@ -52,6 +52,7 @@ from bidder.core.effects import (
 from bidder.core.guard import Guard
 from bidder.core.lateness import Lateness
 from bidder.core.leasing import Leasing
+from bidder.core.line_book import LineBook
 from bidder.core.messages import (
     AdvertiserChange,
     Brake,
@@ -59,6 +60,7 @@ from bidder.core.messages import (
     Conversion,
     CreativeCounts,
     Lease,
+    LineCounts,
     Notice,
     NoticeKind,
     SettlementKind,
@@ -117,6 +119,7 @@ class Bank:
         self._chart = Chart(rules, campaigns, advertisers or {}, state.accounts, state.grants)
         self._books = recover_books(campaigns, state.tallies, self._chart.accounts)
         self._creatives = CreativeBook(state.creatives, rules.spent_refresh_ns)
+        self._lines = LineBook(campaigns, rules.spent_refresh_ns)
         for refusal in state.refusals:
             self._refusals_of(self._books.get(refusal.campaign_id))[refusal.rule] = refusal.times
         self._attribution = Attribution(rules, campaigns, self._bids, state)
@@ -204,6 +207,7 @@ class Bank:
             else:
                 book = self._books.setdefault(change.campaign_id, CampaignBook(change.campaign_id))
                 book.adopt(change.campaign)
+                self._lines.adopt(change.campaign_id, change.campaign)
                 self._attribution.adopt(change.campaign_id, change.campaign)
                 self._chart.adopt_campaign(change.campaign_id, change.campaign, self._draft)
         self._guard.restate()
@@ -251,6 +255,7 @@ class Bank:
         self._leasing.stopped = self._guard.stopped(now_ns)
         self._leasing.serve(now_ns, seen_ns, self._draft, self._lateness.share_ppm(now_ns))
         self._creatives.tell(now_ns, self._draft)
+        self._lines.tell(now_ns, self._draft)
         return self._close()
 
     def count_malformed(self, messages: int) -> Effects:
@@ -270,6 +275,10 @@ class Bank:
     def creative_counts(self) -> tuple[CreativeCounts, ...]:
         """What is counted of every creative, to be told again after a start."""
         return self._creatives.counts()
+
+    def line_counts(self) -> tuple[LineCounts, ...]:
+        """What came of every line item with a target, to be told again after a start."""
+        return self._lines.counts(self._books.values())
 
     def report(self) -> list[CampaignReport]:
         """The books by campaign, in the order of their ids."""
@@ -487,6 +496,7 @@ class Bank:
 
     def _close(self) -> Effects:
         draft, self._draft = self._draft, Draft()
+        self._lines.note(draft.tallies)
         self._leasing.changed(draft.touched)
         return draft.close()
 

@@ -353,6 +353,7 @@ class Batch:
             pending.pod_s,
             outside,
             0 if deal is not None else _NONE,
+            *measured(imp),
         )
         self.rows.append(pending)
         self.ids.add(pending.bid_id)
@@ -392,6 +393,18 @@ def places_after(found: Sequence[Opportunity], number: int) -> int:
     """How many places the pod has that begins with this opportunity: they must stand in one batch."""
     first = found[number]
     return sum(one.pod_s > 0 and one.imp is first.imp and one.deal is None for one in found[number:])
+
+
+VIEWABLE_PPM, COMPLETED_PPM = 500_000, 600_000
+"""How likely a view and a completion are where nobody measured the slot."""
+
+
+def measured(imp: Imp) -> tuple[int, int]:
+    """Millionths of views and of completions that were measured of a slot (section 3.2.5), or what is usual."""
+    if not imp.metric:
+        return VIEWABLE_PPM, COMPLETED_PPM
+    found = {one.type: round(one.value * 1e6) for one in imp.metric if 0.0 <= one.value <= 1.0}
+    return found.get("viewability", VIEWABLE_PPM), found.get("video_completion_rate", COMPLETED_PPM)
 
 
 def floor_of(imp: Imp, rate_nanos: int | None, slots: Sequence[Slot]) -> int | Reason:

@@ -6,7 +6,7 @@ beside it, for what all its campaigns share. What a line item leaves open is the
 
 | field | where a line item says nothing | where it says something |
 |---|---|---|
-| goal, value, bids, pacing, flights, creatives, windows, profile of unknown users | the campaign's | its own |
+| goal, value, target, bids, pacing, flights, creatives, windows, profile of unknown users | the campaign's | own |
 | rules to include, by dimension | the campaign's | its own take their place |
 | rules to exclude, modifiers, caps, budgets, fees, limits a minute | the campaign's | its own hold too |
 """
@@ -61,10 +61,18 @@ class Status(StrEnum):
 
 
 class Goal(StrEnum):
-    """What a line item pays for in value: the event that `value_nanos` is the worth of."""
+    """What a line item pays for in value: the event that `value_nanos` is the worth of.
+
+    `value` is the value of conversions: `value_nanos` is what one is worth on average, and with a target return what
+    they turn out to be worth corrects it. A view is an impression that was viewable, a completion a video or audio
+    ad that was played to its end; how likely they are is what exchanges measured of the slot.
+    """
 
     CLICK = "click"
     CONVERSION = "conversion"
+    VALUE = "value"
+    VIEW = "view"
+    COMPLETE = "complete"
 
 
 class Pacing(StrEnum):
@@ -293,8 +301,14 @@ UnknownUser = Literal["refuse", "allow"]
 """What a cap means for a user whom we cannot know: no bid, or a bid that the cap does not count."""
 
 
+TargetReturn = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+"""Millionths of value for a unit of spend."""
+
+
 class LineItem(Record, frozen=True, kw_only=True):
     """One way in which a campaign buys; the default of each field leaves it to the campaign.
+
+    A target of its own takes the place of the campaign's, be it of another kind; it is kept by the line item alone.
 
     `creatives` names those of the campaign's that it shows; empty means all of them. A window that is None is the
     campaign's, as 0 means that it is off.
@@ -307,6 +321,10 @@ class LineItem(Record, frozen=True, kw_only=True):
     flights: tuple[Flight, ...] = ()
     goal: Goal | None = None
     value_nanos: Nanos = 0
+    target_cpc_nanos: Nanos = 0
+    target_cpa_nanos: Nanos = 0
+    target_roas_ppm: TargetReturn = 0
+    cpm_cap_micros: Nanos = 0
     max_bid_cpm_micros: Nanos = 0
     min_bid_cpm_micros: Nanos = 0
     fees: tuple[Fee, ...] = ()
@@ -325,8 +343,12 @@ class Campaign(Record, frozen=True, kw_only=True):
     """One campaign: who pays, for what, how much, when and where.
 
     `budget_nanos` is for the whole flight; `budgets` are limits beside it. `value_nanos` is what one goal event is
-    worth to the advertiser; a bid never passes the expected value nor `max_bid_cpm_micros`. The flight is
-    [start_ns, end_ns); line items may have flights of their own inside it. `bundle` is the store id of the app
+    worth to the advertiser; a bid never passes the expected value nor `max_bid_cpm_micros`. Where it is 0 as many
+    goal events are bought as the budget and the target allow, and the highest bid alone is the bound. At most one
+    target: `target_cpc_nanos` a click or `target_cpa_nanos` a conversion may cost on average, or `target_roas_ppm`
+    millionths of value for what is spent; beside it `cpm_cap_micros`, the mean price of a thousand impressions at
+    most. They hold over the flight and all line items that leave it to the campaign, see `core.targets`. The flight
+    is [start_ns, end_ns); line items may have flights of their own inside it. `bundle` is the store id of the app
     that is advertised. A conversion counts for a click of at most `click_window_seconds` before it, else for an
     impression of at most `view_window_seconds` before it, see `core.attribution`. `fees` come on top of the price
     that exchanges are paid, out of the same budgets: expected value covers both. `max_nanos_per_minute` stops bids
@@ -346,7 +368,11 @@ class Campaign(Record, frozen=True, kw_only=True):
     start_ns: Instant
     end_ns: Instant
     goal: Goal = Goal.CLICK
-    value_nanos: PositiveNanos
+    value_nanos: Nanos = 0
+    target_cpc_nanos: Nanos = 0
+    target_cpa_nanos: Nanos = 0
+    target_roas_ppm: TargetReturn = 0
+    cpm_cap_micros: Nanos = 0
     max_bid_cpm_micros: PositiveNanos
     min_bid_cpm_micros: Nanos = 0
     fees: tuple[Fee, ...] = ()
@@ -370,6 +396,9 @@ class Campaign(Record, frozen=True, kw_only=True):
         if len(known) < len(self.creatives):
             raise ValueError(f"ids of creatives must be of their own, was one twice in campaign {self.id}")
         _check_fees(self.fees, f"campaign {self.id}")
+        _check_targets(self, f"campaign {self.id}")
+        for item in self.line_items or (None,):
+            _check_value(self, item)
         if self.line_items:
             self._check_line_items(known)
 
@@ -380,6 +409,7 @@ class Campaign(Record, frozen=True, kw_only=True):
                 raise ValueError(f"ids of line items must be of their own, was {item.id} twice")
             seen.add(item.id)
             _check_fees(self.fees + item.fees, f"line item {item.id}")
+            _check_targets(item, f"line item {item.id}")
             unknown = [creative_id for creative_id in item.creatives if creative_id not in known]
             if unknown:
                 raise ValueError(
@@ -398,6 +428,36 @@ def _check_fees(fees: tuple[Fee, ...], whose: str) -> None:
         raise ValueError(
             f"fees of {whose} must be at most {MAX_FEE_PPM} ppm and {MAX_FEE_CPM_MICROS} CPM micros in all, were "
             f"{ppm} and {cpm_micros}"
+        )
+
+
+TARGETS = ("target_cpc_nanos", "target_cpa_nanos", "target_roas_ppm")
+"""Fields of targets of which one at most is stated."""
+
+
+def _check_targets(record: Campaign | LineItem, whose: str) -> None:
+    """Raises `ValueError` where more than one target is stated."""
+    stated = [name for name in TARGETS if getattr(record, name)]
+    if len(stated) > 1:
+        raise ValueError(
+            f"target of {whose} must be one of {', '.join(TARGETS)}, was {' and '.join(stated)}: leave one"
+        )
+
+
+def _check_value(campaign: Campaign, item: LineItem | None) -> None:
+    """Raises `ValueError` where a goal or a target needs to know what an event is worth and nothing says it."""
+    own = item or LineItem(id=campaign.id)
+    goal = own.goal or campaign.goal
+    record = own if any(getattr(own, name) for name in TARGETS) else campaign
+    whose = f"line item {own.id}" if item is not None else f"campaign {campaign.id}"
+    if record.target_roas_ppm and goal in (Goal.VIEW, Goal.COMPLETE):
+        raise ValueError(
+            f"goal of {whose} with a target_roas must be click, conversion or value, was {goal.value}"
+        )
+    needs = "goal value" if goal is Goal.VALUE else "a target_roas" if record.target_roas_ppm else ""
+    if needs and not (own.value_nanos or campaign.value_nanos):
+        raise ValueError(
+            f"value_nanos of {whose} must be > 0 with {needs}: state what an event is worth, was 0"
         )
 
 

@@ -7,14 +7,24 @@ BY_LANDSCAPE, ONLY = 128, 256
 (
     R_FLAGS, R_FLOOR, R_EXCHANGE, R_EXCHANGE_BIT, R_USER, R_QUANTITY, R_RATE, R_RESULT_NS, R_SEED, R_BANNER, R_VIDEO,
     R_AUDIO, R_NATIVE, R_PER_SECOND, R_FLOORS, R_FLOORS_END, R_BLOCKS, R_BLOCKS_END, R_LANGUAGE_OK,
-    R_POD_FIRST, R_POD_S, R_OUTSIDE, R_CHOSEN_DEAL,
-) = range(23)  # fmt: skip
-ROW_COLUMNS = 23
+    R_POD_FIRST, R_POD_S, R_OUTSIDE, R_CHOSEN_DEAL, R_VIEWABLE, R_COMPLETED,
+) = range(25)  # fmt: skip
+ROW_COLUMNS = 25
 """Columns of an opportunity, see `bidder.core.batch`."""
 
 (MAX_BID_NANOS, VALUE_NANOS, GOAL, MIN_BID_NANOS, CAP_START, CAP_END, REFUSE_UNKNOWN, MODIFIER_START,
- MODIFIER_END, FEE_PPM, FEE_NANOS) = range(11)  # fmt: skip
+ MODIFIER_END, FEE_PPM, FEE_NANOS, WANTS_CVR, AIM_START, AIM_END) = range(14)  # fmt: skip
 """Columns of a line item, `bidder.core.table.Column`."""
+
+GOAL_CLICK, GOAL_CONVERSION, GOAL_VIEW, GOAL_COMPLETE = range(4)
+"""Goals as the kernel knows them; value is a conversion's."""
+
+A_GROUP, A_KIND, A_NANOS, A_BASE = range(4)
+AIM_COLUMNS = 4
+"""Of a line item's target, float64: its row among the targets; what it counts (`core.lines.Aim`, a return as the
+goal's event); nanos that one may cost; and what its room is a part of, over the value: 0 where that is the worth
+itself."""
+AIM_CPM, AIM_CLICK, AIM_CONVERSION = range(3)
 
 O_LINE, O_CREATIVE, O_REASON, O_BID, O_PRICE, O_AMOUNT, O_CAP = range(7)
 OUT_COLUMNS = 7

@@ -17,7 +17,15 @@ from bidder.core.bookings import (
     UnattributedRow,
 )
 from bidder.core.exposures import Exposure
-from bidder.core.messages import CreativeCounts, Lease, Notice, NoticeKind, Settlement, SettlementKind
+from bidder.core.messages import (
+    CreativeCounts,
+    Lease,
+    LineCounts,
+    Notice,
+    NoticeKind,
+    Settlement,
+    SettlementKind,
+)
 from bidder.core.tally import CreativeTally, Tally
 from bidder.core.users import key_text
 
@@ -37,6 +45,7 @@ class Effects(NamedTuple):
     rows: Rows
     exposures: tuple[PlacedExposure, ...] = ()
     creative_counts: tuple[CreativeCounts, ...] = ()
+    line_counts: tuple[LineCounts, ...] = ()
 
 
 class Draft:
@@ -52,6 +61,7 @@ class Draft:
         "held",
         "lateness",
         "leases",
+        "line_counts",
         "orders",
         "paces",
         "refusals",
@@ -68,6 +78,7 @@ class Draft:
         self.leases: list[Lease] = []
         self.exposures: list[PlacedExposure] = []
         self.creative_counts: list[CreativeCounts] = []
+        self.line_counts: list[LineCounts] = []
         self.bookings: list[Booking] = []
         self.touched: dict[str, Account] = {}
         self.tallies: dict[tuple[str, str], Tally] = {}
@@ -128,6 +139,7 @@ class Draft:
             rows,
             tuple(self.exposures),
             tuple(self.creative_counts),
+            tuple(self.line_counts),
         )
 
     def _accounts(self) -> tuple[AccountRow, ...]:

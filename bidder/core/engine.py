@@ -46,6 +46,7 @@ from bidder.core.shown import Shown
 from bidder.core.specs import SlotBook
 from bidder.core.status import Status, paces_of, statuses
 from bidder.core.table import FAR_NS
+from bidder.core.targets import TargetBook
 from bidder.core.waits import Waits
 from bidder.core.wallet import Wallet, tag_of
 from bidder.core.writer import Writer
@@ -94,6 +95,7 @@ class Engine:
         self.gate = Gate(settings)
         self.waits = Waits(settings, self.gate)
         self.loop = DelayHistogram()
+        self.targets = TargetBook(settings.targets, settings.longest_wait_ns)
         self.brakes = Brakes(settings.brakes)
         self._shape = TrafficShape(settings.pacing.traffic_shape)
         self._sequence = 0
@@ -237,13 +239,14 @@ class Engine:
             batch.values(), columns, batch.record(), batch.external, batch.row_blocks(),
             table.active, self._base, table.rows, table.refusals, table.columns, table.caps, wallet.pace,
             table.modifier_rows, table.modifier_factors, self._shades, self._discrepancies, self.brakes.reasons,
+            table.aims,
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, self._shown.impressions,
             self._shown.clicks, slots.columns, slots.lists, slots.durations, slots.native_ok,
             *self._model_arrays, self._prepared.line_masks,
             self._law, batch.codes(), *self.shading.arrays(), self.explored.left,
             wallet.available, wallet.lease_until, purse.unit, wallet.chains, purse.chain_start, purse.chain_accounts,
             *self.caps.arrays(),
-            pacer.rows, pacer.counts, wallet.offered, funnel.stages, funnel.counters, counting,
+            pacer.rows, pacer.counts, self.targets.rows, wallet.offered, funnel.stages, funnel.counters, counting,
             batch.out, batch.logged,
             self._scratch_left, self._scratch_mask, self._scratch_rows,
         )  # fmt: skip
@@ -289,6 +292,7 @@ class Engine:
             )
         if reserved:
             self._reserve(reserved, tags, ids, now_ns)
+            self.targets.made(batch, reserved, now_ns)
         batch.clear()
 
     def _reserve(self, numbers: list[int], tags: list[int], ids: NDArray[np.uint8], now_ns: int) -> None:
@@ -356,6 +360,7 @@ class Engine:
         for row in own:
             if row.kind is SettlementKind.POSTED and row.at_ns:
                 self.loop.add(now_ns - row.at_ns)
+        self.targets.settle(own)
         for line, nanos, bid_at_ns in settled.spent:
             self.brakes.spend(line, nanos, bid_at_ns or now_ns)
         self.explored.settle(own)
@@ -386,6 +391,7 @@ class Engine:
         wallet = self.wallet
         self.caps.freed(wallet.expire(now_ns))
         self.caps.tidy(now_ns)
+        self.targets.expire(now_ns)
         self.waits.refresh()
         self._refresh(now_ns)
         self._sequence += 1
@@ -410,6 +416,7 @@ class Engine:
         wallet = self.wallet
         self._pacer.refresh(now_ns, wallet.budgets, wallet.shares, wallet.spent, wallet.group_books())
         self.explored.refresh(now_ns, wallet.shares)
+        self.targets.refresh(now_ns, self._pacer.plan(now_ns))
 
     def adopt_leases(self, leases: Sequence[Lease], now_ns: int) -> None:
         """Takes leases of this start; one of another seat or start is not ours to spend."""
@@ -487,6 +494,7 @@ class Engine:
             pacer.adopt(self._pacer)
         self._pacer = pacer
         self.table = table
+        self.targets.install(table, self.wallet.pace)
         self._slots = SlotBook(table)
         self._batch.adopt(table, self._slots, Showing(table, self._slots))
         self._writer.adopt(table)
@@ -503,7 +511,7 @@ class Engine:
     def status(self, now_ns: int) -> dict[str, Status]:
         """Figures of each line item at this seat."""
         assert self._pacer is not None, "an engine has a table, and so a pacer"
-        return statuses(self.table, self.wallet, self._pacer, self.funnel, now_ns)
+        return statuses(self.table, self.wallet, self._pacer, self.funnel, self.targets, now_ns)
 
     def locked(self) -> dict[str, tuple[int, int]]:
         """Of each campaign, nanos locked in reservations and nanos spent, at this seat."""

@@ -255,9 +255,9 @@ class _Asking:
             before = state.copied() if len(group) == 1 else self._before(number, state, accounts)
             last = number == len(group) - 1
             after = state if last else state.copied()
-            paces = stage.drifted(number, self._line, now_ns, before, accounts)
+            paces, targets = stage.drifted(number, self._line, now_ns, before, accounts)
             result = stage.rehearse(number + 1, now_ns, after, accounts)[number]
-            before.paces = paces
+            before.paces, before.targets = paces, targets
             asked.append(self._ask(call, pending, number, before, accounts, result, refused))
             if result.line >= 0 and not call.test:
                 self._made.add(batch.rows[number].bid_id)

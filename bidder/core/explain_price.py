@@ -3,8 +3,8 @@
 The figures of `Price` are those that the kernel multiplied, in its order, so that whoever multiplies them again comes
 to the same bid:
 
-    worth = (pctr x goal_value [x pcvr] x each applied modifier x multiplier - fee_nanos) / (1 + fee_ppm / 10^6)
-            x shade
+    paced = chance x goal_value [x pcvr] x each applied modifier x multiplier, at most what each target allows
+    worth = (paced - fee_nanos) / (1 + fee_ppm / 10^6) x shade
     bid = worth without its fraction, at most max_bid, at least min_bid and the floor, or nothing
 
 A guaranteed deal is worth its floor at least; at a fixed price the bid is the floor. Where a landscape prices the
@@ -17,10 +17,13 @@ import math
 import msgspec
 
 from bidder.core.decision_columns import (
+    A_BASE,
+    A_GROUP,
     ARMS,
     EXTERNAL,
     FIRST_PRICE,
     FIXED_PRICE,
+    GOAL_CONVERSION,
     GUARANTEED,
     ONE,
     R_BANNER,
@@ -41,8 +44,9 @@ from bidder.core.explain_trial import (
 from bidder.core.opportunity import RAW_FEATURES, hour_of_week, raw_features
 from bidder.core.pacing_kernels import G_MULTIPLIER
 from bidder.core.scoring import campaign_features
-from bidder.core.slot_kernels import floor_of
-from bidder.core.table import GOAL_CONVERSION, Column
+from bidder.core.slot_kernels import chance_of, floor_of
+from bidder.core.table import Column
+from bidder.core.target_kernels import T_RATIO, T_ROOM, most_of, worth_of
 from bidder.core.targeting_kernels import shows
 from bidder.money import MICROS_PER_UNIT, format_decimal
 from bidder.openrtb.reasons import Reason
@@ -61,21 +65,42 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     factor: float
 
 
+class Aimed(msgspec.Struct, frozen=True, kw_only=True):
+    """A target of cost or return at this opportunity, see `core.targets`; amounts in nanos.
+
+    aim: what it counts: cpm, cpc, cpa or roas. owner: over whose spend. target_nanos: what one may cost on average.
+    worth_nanos: what the impression may cost, by prediction. ratio: observed over predicted. room: above that.
+    allowed_nanos: so much may be bid, fees included. learning: whether too few outcomes are known. outcomes: known.
+    """
+
+    aim: str
+    owner: str
+    target_nanos: int
+    worth_nanos: float
+    ratio: float
+    room: float
+    allowed_nanos: float
+    learning: bool
+    outcomes: float
+
+
 class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a bid is made up; amounts in nanos for one impression, which are CPM micros.
 
     Attributes:
         pctr, pcvr: calibrated probabilities. The bid rests on `pcvr` where the `goal` is a conversion.
-        goal: `click` or `conversion`. goal_value_nanos: what one of it is worth.
+        goal: see `core.campaigns.Goal`. goal_value_nanos: what one of it is worth; where nothing is stated so much
+            that only pacing and targets bound the bid (`maximise`). chance: of a view or completion, else of a click.
         modifiers: the factor that all modifiers make together. applied: each of them, in the engine's order.
         value_nanos: what the impression is thought to be worth.
-        multiplier: of pacing. shade: share of the value that is bid at first price, else 1.
+        multiplier: of pacing. aimed: what targets allow; the smallest of them and value x multiplier is bid.
+        shade: share of the value that is bid at first price, else 1.
         fee_ppm, fee_nanos: what fees add to a price: millionths of it, the exchange's discrepancy among them, and
             nanos an impression. fees_nanos: what that makes on top of the offer, for all that the bid buys.
         arm: `landscape` or `held`, where a landscape knows the auction, see `Decision`. stratum: its name.
             landscape_nanos: the best bid of what a win is worth, at least the floor where that leaves something.
             win_probability: of the offer, by the landscape. explore_factor: what chance moved it by, else 0.
-        most_nanos: the most that a win is worth: value x multiplier, less fees.
+        most_nanos: the most that a win is worth: value x multiplier or what a target allows, less fees.
         worth_nanos: what may be bid: that x shade, or `landscape_nanos`.
         max_bid_nanos, min_bid_nanos: of the line item. floor_nanos: of the creative that would be shown.
         fixed_price, guaranteed: of the deal. rate_nanos: of `currency` in the account's.
@@ -91,10 +116,13 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pcvr: float
     goal: str
     goal_value_nanos: int
+    chance: float
+    maximise: bool = False
     modifiers: float
     applied: tuple[Applied, ...] = ()
     value_nanos: float
     multiplier: float
+    aimed: tuple[Aimed, ...] = ()
     shade: float
     fee_ppm: int = 0
     fee_nanos: int = 0
@@ -203,10 +231,14 @@ class Pricing:
         known = scores.reason == Reason.BID
         pctr, pcvr = (scores.pctr, scores.pcvr) if known else (0.0, 0.0)
         goal_value = int(columns[Column.VALUE_NANOS])
-        converts = bool(columns[Column.GOAL] == GOAL_CONVERSION)
+        goal = int(columns[Column.GOAL])
+        line = table.lines[self._line]
+        shown = bare.creative if bare.creative >= 0 else scores.creative
+        media = int(table.creatives.columns[shown, 0]) if shown >= 0 and fits else 1
+        chance = float(chance_of(row, goal, pctr, media))
         # In the kernel's order: floats that are multiplied in another one differ in the last digit.
-        value = pctr * goal_value
-        if converts:
+        value = chance * goal_value
+        if goal == GOAL_CONVERSION:
             value *= pcvr
         for modifier in applied:
             value *= modifier.factor
@@ -214,7 +246,10 @@ class Pricing:
         shade = self._stage.shade(int(row[R_EXCHANGE])) if row[R_FLAGS] & FIRST_PRICE else 1.0
         fee_ppm = int(columns[Column.FEE_PPM]) + self._stage.discrepancy(int(row[R_EXCHANGE]))
         fee_nanos = int(columns[Column.FEE_NANOS])
-        most = (value * multiplier - fee_nanos) / (1.0 + fee_ppm / MICROS_PER_UNIT)
+        factor = math.prod((modifier.factor for modifier in applied), start=1.0)
+        aimed = self._aimed(pctr, pcvr, factor, value)
+        paced = min([value * multiplier, *(one.allowed_nanos for one in aimed)])
+        most = (paced - fee_nanos) / (1.0 + fee_ppm / MICROS_PER_UNIT)
         worth, landscape = most * shade, 0.0
         arm = ARMS[int(scores.arm)] if known else ""
         if arm == "landscape":
@@ -225,12 +260,15 @@ class Pricing:
         return Price(
             pctr=pctr,
             pcvr=pcvr,
-            goal="conversion" if converts else "click",
+            goal=line.goal.value,
             goal_value_nanos=goal_value,
-            modifiers=math.prod((modifier.factor for modifier in applied), start=1.0),
+            chance=chance,
+            maximise=not line.value_nanos,
+            modifiers=factor,
             applied=applied,
             value_nanos=value,
             multiplier=multiplier,
+            aimed=aimed,
             shade=shade,
             fee_ppm=fee_ppm,
             fee_nanos=fee_nanos,
@@ -255,6 +293,32 @@ class Pricing:
             creative_id=table.creatives.owners[bare.creative][1].id if chosen else "",
             features=self._features(),
         )
+
+    def _aimed(self, pctr: float, pcvr: float, factor: float, value: float) -> tuple[Aimed, ...]:
+        """What each target allows, with the state that the line item meets."""
+        table = self._stage.table
+        begin, end = table.columns[self._line, [Column.AIM_START, Column.AIM_END]].tolist()
+        found: list[Aimed] = []
+        for aim, status in zip(
+            table.aims[begin:end], self._stage.engine.targets.status(self._line), strict=True
+        ):
+            row = self._state.targets[int(aim[A_GROUP])]
+            worth = float(worth_of(aim, pctr, pcvr)) * factor
+            most = most_of(row, worth, worth if aim[A_BASE] == 0.0 else float(aim[A_BASE]) * value)
+            found.append(
+                Aimed(
+                    aim=status.aim,
+                    owner=status.owner,
+                    target_nanos=status.nanos,
+                    worth_nanos=worth,
+                    ratio=float(row[T_RATIO]),
+                    room=float(row[T_ROOM]),
+                    allowed_nanos=float(most),
+                    learning=status.learning,
+                    outcomes=status.outcomes,
+                )
+            )
+        return tuple(found)
 
     def _applied(self) -> tuple[Applied, ...]:
         """The modifiers that the opportunity calls for."""

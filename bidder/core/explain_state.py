@@ -29,6 +29,7 @@ class State:
     available: Numbers
     paces: Floats
     pace_counts: Numbers
+    targets: Floats
     offered: Numbers
     explorable: Numbers
     cap_users: Bits
@@ -38,7 +39,8 @@ class State:
     def copied(self) -> "State":
         """The same, of its own memory."""
         return State(
-            self.available.copy(), self.paces.copy(), self.pace_counts.copy(), self.offered.copy(),
+            self.available.copy(), self.paces.copy(), self.pace_counts.copy(), self.targets.copy(),
+            self.offered.copy(),
             self.explorable.copy(),
             self.cap_users.copy(), self.cap_rows.copy(), self.cap_state.copy(),
         )  # fmt: skip

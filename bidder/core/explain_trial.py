@@ -175,8 +175,9 @@ class Stage:
         # What was bid before is not asked here, but has room for as many accounts as may be charged.
         offered = np.zeros(len(accounts.available), dtype=np.int64)
         left = self.engine.explored.left
+        targets = self.engine.targets.rows
         state = State(
-            accounts.available, self.pacer.rows, self.pacer.counts, offered, left, users, rows, caps
+            accounts.available, self.pacer.rows, self.pacer.counts, targets, offered, left, users, rows, caps
         )  # fmt: skip
         return state.copied(), accounts
 
@@ -250,11 +251,13 @@ class Stage:
             columns[0, R_POD_FIRST], columns[0, R_POD_S] = 0, self.seconds_left(r)
         return columns
 
-    def drifted(self, r: int, line: int, now_ns: int, state: State, accounts: Accounts) -> Floats:
-        """Paces when the kernel comes to a line item in row `r`: those before it may share its budget."""
+    def drifted(
+        self, r: int, line: int, now_ns: int, state: State, accounts: Accounts
+    ) -> tuple[Floats, Floats]:
+        """Paces and targets when the kernel comes to a line item in row `r`: those before it may share its own."""
         pace = self.engine.wallet.pace
-        if not (pace[:line] == pace[line]).any():
-            return state.paces
+        if not (self.table.targets or (pace[:line] == pace[line]).any()):
+            return state.paces, state.targets
         before = self.table.active.copy()
         word, bit = divmod(line, 64)
         before[word] &= np.uint64((1 << bit) - 1)
@@ -266,12 +269,13 @@ class Stage:
             state,
             paces=state.paces.copy(),
             pace_counts=state.pace_counts.copy(),
+            targets=state.targets.copy(),
             available=np.full_like(state.available, -1),
         )
         offers = self._offers(r, self.alone(r))
         out, logged = _nothing_out()
         self._run(now_ns, offers, self._lines(before), poor, accounts, out, logged)
-        return poor.paces
+        return poor.paces, poor.targets
 
     def try_line(
         self, r: int, line: int, trial: Trial, now_ns: int, state: State, accounts: Accounts
@@ -362,6 +366,7 @@ class Stage:
             offers.values, offers.columns, offers.record, offers.external, self.batch.row_blocks(),
             lines.active, lines.base, lines.rows, table.refusals, lines.columns, table.caps, self.engine.wallet.pace,
             table.modifier_rows, table.modifier_factors, self._shades, self._discrepancies, lines.stopped,
+            table.aims,
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, creatives.shown,
             creatives.clicked, creatives.slots, creatives.lists, creatives.durations, creatives.native_ok,
             *self._forest, self._line_masks,
@@ -369,7 +374,7 @@ class Stage:
             state.available, accounts.lease_until, accounts.unit, accounts.chains, accounts.chain_start,
             accounts.chain_accounts,
             state.cap_users, state.cap_rows, state.cap_state,
-            state.paces, state.pace_counts, state.offered, self._funnel, self._counters, False,
+            state.paces, state.pace_counts, state.targets, state.offered, self._funnel, self._counters, False,
             out, logged,
             self._left, self._mask, self._scratch,
         )  # fmt: skip
@@ -432,6 +437,7 @@ def for_scores(trial: Trial, line: int) -> Trial:
     found.row[R_QUANTITY] = ONE_IMPRESSION
     found.columns[line, Column.VALUE_NANOS] = _HIGH_VALUE_NANOS
     found.columns[line, Column.MAX_BID_NANOS] = _PLENTY
+    found.columns[line, Column.AIM_START] = found.columns[line, Column.AIM_END] = 0
     found.columns[line, Column.FEE_PPM] = found.columns[line, Column.FEE_NANOS] = 0
     found.columns[line, Column.MODIFIER_START] = found.columns[line, Column.MODIFIER_END] = 0
     return found

@@ -28,6 +28,7 @@ from bidder.core.messages import (
     CampaignChange,
     CreativeCounts,
     Lease,
+    LineCounts,
     Settlement,
     Settlements,
 )
@@ -49,6 +50,7 @@ ControlMessage = (
     | Exposure
     | Profile
     | CreativeCounts
+    | LineCounts
 )
 
 
@@ -115,6 +117,8 @@ class Inbox:
             engine.profile(mail[Profile])
         if CreativeCounts in mail:
             engine.count_creatives(mail[CreativeCounts])
+        if LineCounts in mail:
+            engine.targets.take(mail[LineCounts])
 
     def prepare(self) -> Prepared:
         """The table of the campaigns as they now are."""

@@ -11,6 +11,8 @@ from numba import njit
 
 from bidder.core.creative_kernels import choose_creative, creative_fault
 from bidder.core.decision_columns import (
+    AIM_END,
+    AIM_START,
     BY_LANDSCAPE,
     CAP_END,
     CAP_START,
@@ -32,6 +34,8 @@ from bidder.core.decision_columns import (
     FIRST_PRICE,
     FIXED_PRICE,
     GOAL,
+    GOAL_CONVERSION,
+    GOAL_VIEW,
     GUARANTEED,
     KNOWN,
     MAX_BID_NANOS,
@@ -74,6 +78,7 @@ from bidder.core.decision_columns import (
     REFUSE_UNKNOWN,
     TEST,
     VALUE_NANOS,
+    WANTS_CVR,
 )
 from bidder.core.exploration_kernels import A_HELD, A_LANDSCAPE, L_SHARE, arm_of, explored, is_moved
 from bidder.core.frequency_kernels import C_OWNER, first_refusal_marked, mark_of, pend_one
@@ -81,7 +86,8 @@ from bidder.core.pacing_kernels import G_DRIFT, G_MULTIPLIER, N_SEEN, charged, l
 from bidder.core.price_kernels import MILLION, fees_of, note, times_quantity
 from bidder.core.score_kernels import request_mask, whole_row
 from bidder.core.shading_kernels import shaded_worth, stratum_of
-from bidder.core.slot_kernels import floor_of, in_pod, pod_left
+from bidder.core.slot_kernels import chance_of, floor_of, in_pod, pod_left
+from bidder.core.target_kernels import aimed_at, allowed_by
 from bidder.core.targeting_kernels import eligible, narrow, shows
 from models.kernels import calibrated, lightgbm_raw, raw_score, raw_score_pair
 from models.landscape.kernels import win_probability
@@ -99,7 +105,7 @@ def decide_rows(
     values, batch, record, external, row_blocks,
     # line items
     active, base, rows, refusals, columns, caps, pace, modifier_rows, modifier_factors, shades, discrepancies,
-    stopped,
+    stopped, aims,
     # creatives and slots
     creatives, creative_starts, creative_rows, creative_blocks, shown, clicked, slots, slot_lists, durations,
     native_ok,
@@ -114,7 +120,7 @@ def decide_rows(
     # users
     cap_users, cap_rows, cap_state,
     # state, changed
-    paces, pace_counts, offered, funnel, counters, counting,
+    paces, pace_counts, targets, offered, funnel, counters, counting,
     # out
     out, logged,
     # scratch
@@ -150,6 +156,7 @@ def decide_rows(
         chain_of: int32[lines].
         cap_users, cap_rows, cap_state: see `bidder.core.frequency_kernels`.
         paces, pace_counts: float64[groups, G_COLUMNS], int64[groups, N_COLUMNS], see `bidder.core.pacing_kernels`.
+        aims: float64[], targets of line items by A_ column. targets: float64[targets, T_COLUMNS] of `target_kernels`.
         offered: int64[accounts], all that was bid so far; raised by each bid.
         funnel: int64[lines, 12], counts by F_ column. counters: see `funnel_kernels`.
         out: int64[n, 7], by O_ column. logged: float64[n, 9], by P_ column.
@@ -288,7 +295,7 @@ def decide_rows(
                 scored = modelled
                 if outside:
                     scored = c == row[R_OUTSIDE]
-                    pctr = external[r]
+                    pctr = external[r] if scored else 0.0
                 elif modelled:
                     if not masked and not native:
                         request_mask(
@@ -300,12 +307,12 @@ def decide_rows(
                     if native:
                         whole_row(values, r, request_features, line_features, own, whole)
                         raw = lightgbm_raw(handles, 0, whole)
-                        if columns[c, GOAL] == 1:
+                        if columns[c, WANTS_CVR] != 0:
                             second = lightgbm_raw(handles, 1, whole)
                             pcvr = calibrated(
                                 second, knots_raw, knots_probability, knots_start[1], knots_start[2]
                             )
-                    elif columns[c, GOAL] == 1:
+                    elif columns[c, WANTS_CVR] != 0:
                         raw, second = raw_score_pair(
                             mask, own, leaf_values, tree_start[0], tree_start[1], tree_start[2]
                         )
@@ -315,31 +322,40 @@ def decide_rows(
                     else:
                         raw = raw_score(mask, own, leaf_values, tree_start[0], tree_start[1])
                     pctr = calibrated(raw, knots_raw, knots_probability, knots_start[0], knots_start[1])
-                if not scored:
+                goal = columns[c, GOAL]
+                # How likely a view is, is what was measured of the slot and no model's to say.
+                if not scored and (goal < GOAL_VIEW or columns[c, AIM_START] < columns[c, AIM_END]):
                     funnel[c, F_UNSCORED] += count
                     if furthest < F_UNSCORED:
                         furthest, worst = F_UNSCORED, R_UNSCORED
                     continue
+                if choices > 1 and (row[R_VIDEO] >= 0 or row[R_AUDIO] >= 0):
+                    # A floor may depend on the duration, a goal on the media: the choice comes before the price.
+                    creative = choose_creative(
+                        row, flags, c, creatives, creative_starts, creative_rows, creative_blocks, slots, slot_lists,
+                        native_ok, row_blocks, seconds_left, shown, clicked,
+                    )  # fmt: skip
+                    choices = 1
                 # -- value, pace, price
                 group = pace[c]
                 multiplier = paces[group, G_MULTIPLIER]
                 if not test:
                     pace_counts[group, N_SEEN] += 1
                     paces[group, G_MULTIPLIER] = lifted(multiplier, paces[group, G_DRIFT])
-                value = pctr * columns[c, VALUE_NANOS]
-                if columns[c, GOAL] == 1:
+                value = chance_of(row, goal, pctr, creatives[creative, 0]) * columns[c, VALUE_NANOS]
+                if goal == GOAL_CONVERSION:
                     value *= pcvr
+                factor = 1.0
                 for k in range(columns[c, MODIFIER_START], columns[c, MODIFIER_END]):
                     if shows(record, record_begin, record_end, modifier_rows[k]):
                         value *= modifier_factors[k]
+                        factor *= modifier_factors[k]
                 paced = value * multiplier
-                if choices > 1 and (row[R_VIDEO] >= 0 or row[R_AUDIO] >= 0):
-                    # The floor may depend on the duration, so the choice comes before the price.
-                    creative = choose_creative(
-                        row, flags, c, creatives, creative_starts, creative_rows, creative_blocks, slots, slot_lists,
-                        native_ok, row_blocks, seconds_left, shown, clicked,
-                    )  # fmt: skip
-                    choices = 1
+                begin, end = columns[c, AIM_START], columns[c, AIM_END]
+                if begin < end:
+                    allowed = allowed_by(aims[begin:end], targets, pctr, pcvr, factor, value, paced, test)
+                    if allowed < paced:
+                        paced, multiplier = allowed, allowed / value
                 media = creatives[creative, 0]
                 floor = floor_of(
                     row, row[R_BANNER + media - 1], slots, durations, media, creatives[creative, 7]
@@ -478,6 +494,9 @@ def decide_rows(
         charged(paces[pace[best]], out[r, O_AMOUNT])
         if logged[r, P_FACTOR] > 0.0:
             explorable[pace[best]] -= out[r, O_AMOUNT]
+        aimed_at(
+            aims[columns[best, AIM_START] : columns[best, AIM_END]], targets, logged[r], quantity, out[r]
+        )
         if user != _ZERO:
             begin, end = columns[best, CAP_START], columns[best, CAP_END]
             for k in range(begin, end):

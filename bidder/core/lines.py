@@ -4,11 +4,14 @@ See `core.campaigns` for which of the three has the word. Everything here is mad
 """
 
 from collections.abc import Mapping
+from enum import IntEnum
+from typing import NamedTuple
 
 import msgspec
 
 from bidder.core.campaigns import (
     DIMENSIONS,
+    TARGETS,
     Advertiser,
     Campaign,
     Cap,
@@ -25,9 +28,37 @@ from bidder.core.campaigns import (
 from bidder.core.frequency import Cap as OwnedCap
 from bidder.core.frequency import Level, owner_number
 from bidder.errors import InputError
+from bidder.money import MAX_NANOS, MICROS_PER_UNIT
 
 NO_RULE = Rule()
 NS_PER_SECOND = 1_000_000_000
+
+
+class Aim(IntEnum):
+    """What a target counts: impressions, clicks or conversions that are paid, or value that is got for spend."""
+
+    CPM = 0
+    CPC = 1
+    CPA = 2
+    ROAS = 3
+
+
+LEAST_CHANCE = {Goal.CLICK: 1e-3, Goal.CONVERSION: 1e-5, Goal.VALUE: 1e-5, Goal.VIEW: 0.1, Goal.COMPLETE: 0.1}
+"""Where as many events as possible are wanted, an event is worth what makes the bid its highest at this probability:
+so little that pacing, and not this, bounds bids, and so much that pacing gets there within some dozen wins."""
+
+
+class Target(NamedTuple):
+    """A target of a line item.
+
+    Attributes:
+        owner: line item or campaign over all of which it is kept. aim: what it counts.
+        nanos: what one counted event may cost; of ROAS what the spend for a goal event may be, by its mean value.
+    """
+
+    owner: str
+    aim: Aim
+    nanos: int
 
 
 class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -41,6 +72,7 @@ class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     flights: tuple[Flight, ...]
     goal: Goal
     value_nanos: int
+    targets: tuple[Target, ...]
     max_bid_cpm_micros: int
     min_bid_cpm_micros: int
     fee_ppm: int
@@ -56,6 +88,13 @@ class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     def line_item_id(self) -> str:
         """As messages name it: empty where the line item is the campaign's own."""
         return "" if self.item is None else self.item.id
+
+    @property
+    def unit_nanos(self) -> int:
+        """What a goal event is worth to the bidder: as stated, else so much that pacing and targets bound bids."""
+        if self.value_nanos:
+            return self.value_nanos
+        return min(round(self.max_bid_cpm_micros / LEAST_CHANCE[self.goal]), MAX_NANOS)
 
     @property
     def most_nanos(self) -> int:
@@ -103,6 +142,7 @@ def line_of(campaign: Campaign, item: LineItem | None, advertiser: Advertiser) -
         flights=_within(own.flights, whole) if own.flights else (whole,),
         goal=own.goal or campaign.goal,
         value_nanos=own.value_nanos or campaign.value_nanos,
+        targets=_targets(campaign, own),
         max_bid_cpm_micros=own.max_bid_cpm_micros or campaign.max_bid_cpm_micros,
         min_bid_cpm_micros=own.min_bid_cpm_micros or campaign.min_bid_cpm_micros,
         fee_ppm=sum(fee.ppm for fee in fees),
@@ -114,6 +154,23 @@ def line_of(campaign: Campaign, item: LineItem | None, advertiser: Advertiser) -
         unknown_user=own.unknown_user or campaign.unknown_user,
         creatives=_creatives(campaign, own),
     )
+
+
+def _targets(campaign: Campaign, own: LineItem) -> tuple[Target, ...]:
+    """The target of cost or return and the cap on the mean CPM, each with over whose spend it is kept."""
+    found: list[Target] = []
+    stated = own if any(getattr(own, name) for name in TARGETS) else campaign
+    if stated.target_cpc_nanos:
+        found.append(Target(stated.id, Aim.CPC, stated.target_cpc_nanos))
+    elif stated.target_cpa_nanos:
+        found.append(Target(stated.id, Aim.CPA, stated.target_cpa_nanos))
+    elif stated.target_roas_ppm:
+        value = own.value_nanos or campaign.value_nanos
+        found.append(Target(stated.id, Aim.ROAS, max(1, value * MICROS_PER_UNIT // stated.target_roas_ppm)))
+    cap = own.cpm_cap_micros or campaign.cpm_cap_micros
+    if cap:
+        found.append(Target(own.id if own.cpm_cap_micros else campaign.id, Aim.CPM, cap))
+    return tuple(found)
 
 
 def _within(flights: tuple[Flight, ...], whole: Flight) -> tuple[Flight, ...]:

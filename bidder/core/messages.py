@@ -422,6 +422,20 @@ class CreativeCounts(Message, frozen=True, gc=False, tag="creative"):
     views: Count = 0
 
 
+class LineCounts(Message, frozen=True, gc=False, tag="line"):
+    """What came of a line item, over all seats and absolute: for targets of cost and return.
+
+    The line item's id is empty where it is the campaign's own. `value_nanos` is of its conversions.
+    """
+
+    campaign_id: Identifier
+    line_item_id: OwnName
+    spend_nanos: Nanos
+    clicks: Count
+    conversions: Count
+    value_nanos: Nanos
+
+
 class FunnelRow(msgspec.Struct, frozen=True, gc=False):
     """Where opportunities ended for one line item, see `core.funnel`; `refused` by dimension, 0 left out."""
 

@@ -125,6 +125,24 @@ class ShadingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     exploration_budget_ppm: Annotated[int, msgspec.Meta(gt=0, le=1_000_000)] = 50_000
 
 
+class TargetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How target controllers move, see `bidder.core.targets`.
+
+    eta: step for one opportunity at the mean spend. first_eta: added to it at first; half of that is left after 2,000
+    opportunities. start: room above the worth at target without history, as a share of it. prior_outcomes: so many
+    predicted outcomes weigh as much as the belief that predictions are right; fewer are `learning`.
+    click_delay_seconds, conversion_delay_seconds: mean times from a win until a click, or the conversion that
+    follows, is known.
+    """
+
+    eta: Annotated[float, msgspec.Meta(gt=0, le=0.1)] = 0.002
+    first_eta: Annotated[float, msgspec.Meta(ge=0, le=0.1)] = 0.02
+    start: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.4
+    prior_outcomes: Annotated[int, msgspec.Meta(gt=0, le=1_000_000)] = 200
+    click_delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=7 * 86_400)] = 30.0
+    conversion_delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=90 * 86_400)] = 43_200.0
+
+
 class UserSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is remembered of users, in bounded memory.
 
@@ -147,7 +165,7 @@ class EngineSettings(
     exchanges: rules by exchange name, those of `*` for all others; `default_exchange` names the one that requests
     without a name are of. public_url: where exchanges reach the tracker. external_scores: whether
     `imp.ext.clearbid.pctr` of a request is believed; for replayed logs only, or any sender could set our prices.
-    brakes: see `BrakeSettings`. shading: see `ShadingSettings`.
+    targets: see `TargetSettings`. brakes: see `BrakeSettings`. shading: see `ShadingSettings`.
     privacy: see `PrivacyPolicy`. traffic: see `TrafficRules`; data_centres: their networks, as CIDR text.
     rates: exchange rates by date, see `RateTable.parse`; without them only the account's currency is bid in.
     funnel: whether refusals are counted by line item and dimension in the hot path; where there are more than a
@@ -162,6 +180,7 @@ class EngineSettings(
     public_url: str = "http://127.0.0.1:8080"
     external_scores: bool = False
     pacing: PacingSettings = PacingSettings()
+    targets: TargetSettings = TargetSettings()
     brakes: BrakeSettings = BrakeSettings()
     privacy: PrivacyPolicy = PrivacyPolicy()
     traffic: TrafficRules = TrafficRules()

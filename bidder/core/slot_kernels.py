@@ -5,16 +5,21 @@
 from numba import njit
 
 from bidder.core.decision_columns import (
+    GOAL_COMPLETE,
+    GOAL_VIEW,
     O_CREATIVE,
     O_LINE,
     R_CHOSEN_DEAL,
+    R_COMPLETED,
     R_FLOOR,
     R_FLOORS,
     R_FLOORS_END,
     R_PER_SECOND,
     R_POD_FIRST,
     R_POD_S,
+    R_VIEWABLE,
 )
+from bidder.core.price_kernels import MILLION
 
 
 @njit(cache=True)
@@ -34,6 +39,16 @@ def floor_of(row, slot, slots, durations, media, duration_s):
         if durations[k, 0] <= duration_s <= durations[k, 1]:
             held = max(held, durations[k, 2])
     return held if held >= 0 else floor
+
+
+@njit(cache=True)
+def chance_of(row, goal, pctr, media):
+    """How likely the goal's event is, a conversion's given its click: predicted, or measured of the slot."""
+    if goal == GOAL_VIEW:
+        return row[R_VIEWABLE] / MILLION
+    if goal == GOAL_COMPLETE:
+        return row[R_COMPLETED] / MILLION if media == 2 or media == 3 else 0.0
+    return pctr
 
 
 @njit(cache=True)

@@ -6,6 +6,7 @@ from bidder.core.funnel import Funnel
 from bidder.core.messages import Pace
 from bidder.core.pacing import Pacer
 from bidder.core.table import LineTable
+from bidder.core.targets import TargetBook, TargetStatus
 from bidder.core.wallet import Wallet
 
 PARTS_OF_ONE = 10**9
@@ -25,10 +26,11 @@ class Status(NamedTuple):
     asked: int
     refused: dict[str, int]
     funnel: dict[str, int]
+    targets: tuple[TargetStatus, ...] = ()
 
 
 def statuses(
-    table: LineTable, wallet: Wallet, pacer: Pacer, funnel: Funnel, now_ns: int
+    table: LineTable, wallet: Wallet, pacer: Pacer, funnel: Funnel, targets: TargetBook, now_ns: int
 ) -> dict[str, Status]:
     """Figures of each line item of a table, by id."""
     plan = pacer.plan(now_ns)
@@ -48,6 +50,7 @@ def statuses(
             asked=counts[line_id].asked,
             refused=counts[line_id].refused,
             funnel=counts[line_id].stages,
+            targets=targets.status(row),
         )
     return found
 

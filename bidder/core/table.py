@@ -15,9 +15,19 @@ from numpy.typing import NDArray
 from bidder.core.campaigns import Advertiser, Campaign, Goal, Media, Modifier, Pacing, Rule
 from bidder.core.circles import CircleIndex, parse_circle
 from bidder.core.creatives import Creatives, ratio_code, size_code
+from bidder.core.decision_columns import (
+    AIM_CLICK,
+    AIM_COLUMNS,
+    AIM_CONVERSION,
+    AIM_CPM,
+    GOAL_CLICK,
+    GOAL_COMPLETE,
+    GOAL_CONVERSION,
+    GOAL_VIEW,
+)
 from bidder.core.dimensions import OPEN_AUCTION, REASONS, Dimension
 from bidder.core.expressions import Expression, compile_expression
-from bidder.core.lines import NO_RULE, Line, lines_of
+from bidder.core.lines import LEAST_CHANCE, NO_RULE, Aim, Line, Target, lines_of
 from bidder.core.rows import RowBook, ValueRows, bits_of
 from bidder.core.settings import EngineSettings
 from bidder.openrtb.taxonomy import qualified
@@ -41,10 +51,18 @@ class Column(IntEnum):
     MODIFIER_END = 8
     FEE_PPM = 9
     FEE_NANOS = 10
+    WANTS_CVR = 11
+    AIM_START = 12
+    AIM_END = 13
 
 
-GOAL_CLICK = 0
-GOAL_CONVERSION = 1
+GOALS = {
+    Goal.CLICK: GOAL_CLICK,
+    Goal.CONVERSION: GOAL_CONVERSION,
+    Goal.VALUE: GOAL_CONVERSION,
+    Goal.VIEW: GOAL_VIEW,
+    Goal.COMPLETE: GOAL_COMPLETE,
+}
 _OPEN_RULE = Rule((OPEN_AUCTION,))
 
 
@@ -62,6 +80,7 @@ class LineTable:
         rows: uint64[rows, words], see `core.rows`; from `first_spare` on they are empty.
         values: for each dimension value text -> row numbers (sizes by `size_key`); empty where unused.
         columns: int64[lines, len(Column)]. caps: int64[caps, 3]: owner, window_ns, limit.
+        targets: all targets, each once; aims: float64[], by line item from AIM_START, see `decision_columns`.
         modifier_rows: int32[], modifier_factors: float64[]: see MODIFIER_START.
         creatives: of all line items.
         zones: time zones that day parts are stated in.
@@ -90,6 +109,7 @@ class LineTable:
         self.creatives = Creatives(self.lines, exchanges, frozenset(assumed))
         self._make_rows()
         self.columns, self.caps = self._columns()
+        self.targets, self.aims = self._aims()
         self._flights = self._flight_columns()
         self.modifier_rows, self.modifier_factors = self._modifiers()
 
@@ -204,8 +224,8 @@ class LineTable:
             # A CPM micro is a nano per impression: no conversion (bidder.money).
             columns[row] = (
                 line.max_bid_cpm_micros,
-                line.value_nanos,
-                GOAL_CONVERSION if line.goal is Goal.CONVERSION else GOAL_CLICK,
+                line.unit_nanos,
+                GOALS[line.goal],
                 line.min_bid_cpm_micros,
                 begin,
                 len(caps),
@@ -214,8 +234,25 @@ class LineTable:
                 0,
                 line.fee_ppm,
                 line.fee_cpm_micros,
+                GOALS[line.goal] == GOAL_CONVERSION,
+                0,
+                0,
             )
         return columns, np.array(caps, dtype=np.int64).reshape(-1, 3)
+
+    def _aims(self) -> tuple[tuple[Target, ...], NDArray[np.float64]]:
+        """All targets, and what each line item's targets count."""
+        groups: dict[Target, int] = {}
+        aims: list[tuple[float, ...]] = []
+        for row, line in enumerate(self.lines):
+            self.columns[row, Column.AIM_START] = len(aims)
+            for target in line.targets:
+                kind = aim_of(line, target)
+                self.columns[row, Column.WANTS_CVR] |= kind == AIM_CONVERSION
+                group = groups.setdefault(target, len(groups))
+                aims.append((group, kind, target.nanos, _base(line, target, kind)))
+            self.columns[row, Column.AIM_END] = len(aims)
+        return tuple(groups), np.array(aims, dtype=np.float64).reshape(-1, AIM_COLUMNS)
 
     def _modifiers(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         rows: list[int] = []
@@ -246,6 +283,25 @@ class LineTable:
         flights = [(row, flight) for row, line in enumerate(self.lines) for flight in line.flights]
         edges = np.array([(flight.start_ns, flight.end_ns) for _, flight in flights], dtype=np.int64)
         return np.array([row for row, _ in flights], dtype=np.int64), edges.reshape(-1, 2)
+
+
+_AIMS = {Aim.CPM: AIM_CPM, Aim.CPC: AIM_CLICK, Aim.CPA: AIM_CONVERSION}
+_LEAST = {AIM_CPM: 0.1, AIM_CLICK: LEAST_CHANCE[Goal.CLICK], AIM_CONVERSION: LEAST_CHANCE[Goal.CONVERSION]}
+
+
+def aim_of(line: Line, target: Target) -> int:
+    """What a target of a line item counts, as the kernel knows it: of a return the goal's event."""
+    if target.aim is Aim.ROAS:
+        return AIM_CLICK if line.goal is Goal.CLICK else AIM_CONVERSION
+    return _AIMS[target.aim]
+
+
+def _base(line: Line, target: Target, kind: int) -> float:
+    """What the room of a target is a part of, over the value; 0 where value and worth are of the same event."""
+    if (kind, GOALS[line.goal]) in ((AIM_CLICK, GOAL_CLICK), (AIM_CONVERSION, GOAL_CONVERSION)):
+        return 0.0
+    # Where value is no amount of anybody's, its part is of the size of the worth.
+    return 1.0 if line.value_nanos else target.nanos * _LEAST[kind] / line.max_bid_cpm_micros
 
 
 def _formats(line: Line) -> Sequence[str]:

@@ -9,6 +9,7 @@ from bidder.core.messages import Lease
 from bidder.core.pacing import Group, Pacer, TrafficShape
 from bidder.core.scoring import Model
 from bidder.core.settings import EngineSettings, PacingSettings
+from bidder.core.targets import warm_targets
 from bidder.errors import InvariantError
 from bidder.openrtb.reasons import Reason
 
@@ -36,6 +37,7 @@ def warm_kernels(model: Model | None) -> None:
     pacer = Pacer([Group(_ID, False, 0, _FAR_NS)], TrafficShape(), PacingSettings())
     pacer.spend(0, 1)  # notices of the first bids must not wait for a compiler
     pacer.release(np.zeros(1, dtype=np.int64))
+    warm_targets()
     if not engine.reasons.keys() <= {Reason.BID, Reason.NO_VALUE}:
         raise InvariantError(f"warming up must end in a bid, ended in {engine.reasons}")
 
@@ -46,5 +48,5 @@ def _campaign() -> Campaign:
     )
     return Campaign(
         id=_ID, name=_ID, advertiser=_ID, adomain=("warm.example",), budget_nanos=10**9, start_ns=0, end_ns=_FAR_NS,
-        value_nanos=10**9, max_bid_cpm_micros=10**6, creatives=(creative,),
+        value_nanos=10**9, target_cpc_nanos=10**9, max_bid_cpm_micros=10**6, creatives=(creative,),
     )  # fmt: skip

@@ -41,6 +41,7 @@ from bidder.core.messages import (
     Conversion,
     CreativeCounts,
     Lease,
+    LineCounts,
     Notice,
     Settlements,
     SliceReport,
@@ -195,6 +196,7 @@ class BankService:
         told += [_change_message(change) for change in self._campaigns.changes_since(0) if self._ours(change)]
         told += [_lease_message(lease) for lease in self.bank.live_leases(now_ns)]
         told += [_outbound(_counts_letter(counts)) for counts in self.bank.creative_counts()]
+        told += [_outbound(_line_letter(counts)) for counts in self.bank.line_counts()]
         return told + [_outbound(letter) for letter in letters]
 
     def on_messages(self, messages: Sequence[Message], now_ns: int) -> list[Outbound]:
@@ -416,6 +418,7 @@ def _letters(steps: Sequence[Effects]) -> list[Letter]:
             for placed in step.exposures
         ]
         letters += [_counts_letter(counts) for counts in step.creative_counts]
+        letters += [_line_letter(counts) for counts in step.line_counts]
     return letters
 
 
@@ -425,6 +428,11 @@ def _settlements_letter(settlements: Settlements) -> Letter:
 
 def _counts_letter(counts: CreativeCounts) -> Letter:
     return Letter(CREATIVES, f"{counts.campaign_id}/{counts.creative_id}".encode(), encode(counts))
+
+
+def _line_letter(counts: LineCounts) -> Letter:
+    # A line item's id is one of all, and no key of a creative has a second slash.
+    return Letter(CREATIVES, f"line/{counts.campaign_id}/{counts.line_item_id}".encode(), encode(counts))
 
 
 def _outbound(letter: Letter) -> Outbound:

@@ -197,6 +197,31 @@ class Metrics:
             [Sample({"line_item": line_id}, one.multiplier) for line_id, one in status.items()],
         )
         yield from family(
+            "clearbid_line_item_learning",
+            "gauge",
+            "1 where too few outcomes are known to go by them more than by predictions, by target.",
+            [
+                Sample({"line_item": line_id, "target": target.aim}, int(target.learning))
+                for line_id, one in status.items()
+                for target in one.targets
+                if target.aim != "cpm"
+            ],
+        )
+        yield from family(
+            "clearbid_line_item_over_target_ratio",
+            "gauge",
+            "Spend over what it bought at target, less 1, at this seat; above 0 a target is missed.",
+            [
+                Sample(
+                    {"line_item": line_id, "target": target.aim},
+                    target.spent_nanos / target.worth_nanos - 1.0,
+                )
+                for line_id, one in status.items()
+                for target in one.targets
+                if target.worth_nanos > 0.0
+            ],
+        )
+        yield from family(
             "clearbid_line_item_asked_total",
             "counter",
             "Opportunities asked; 0 where the funnel is counted elsewhere.",

@@ -79,6 +79,14 @@ _LIMITS = (
     Column("daily_impressions", "budgets.daily_impressions", COUNT),
 )
 _OWN_LIMITS = (Column("budget", "budgets.lifetime_nanos", AMOUNT), *_LIMITS)
+_GOAL = (
+    Column("goal", "goal", member(Goal)),
+    Column("value", "value_nanos", AMOUNT),
+    Column("target_cpc", "target_cpc_nanos", AMOUNT),
+    Column("target_cpa", "target_cpa_nanos", AMOUNT),
+    Column("target_roas", "target_roas_ppm", CPM),
+    Column("cpm_cap", "cpm_cap_micros", CPM),
+)
 _RATE = Column("max_per_minute", "max_nanos_per_minute", AMOUNT)
 _BUYING = (
     Column("max_bid_cpm", "max_bid_cpm_micros", CPM),
@@ -114,8 +122,7 @@ CAMPAIGN_COLUMNS = (
     *_LIMITS,
     Column("start", "start_ns", INSTANT, required=True),
     Column("end", "end_ns", INSTANT, required=True),
-    Column("goal", "goal", member(Goal)),
-    Column("value", "value_nanos", AMOUNT, required=True),
+    *_GOAL,
     _BUYING[0]._replace(required=True),
     *_BUYING[1:],
     *_TARGETING,
@@ -129,8 +136,7 @@ LINE_ITEM_COLUMNS = (
     Column("start", "", INSTANT),
     Column("end", "", INSTANT),
     Column("flights", "flights", FLIGHTS),
-    Column("goal", "goal", member(Goal)),
-    Column("value", "value_nanos", AMOUNT),
+    *_GOAL,
     *_BUYING,
     *_TARGETING,
     Column("creatives", "creatives", IDENTIFIERS),

@@ -6,6 +6,9 @@
     fitting             parameters of the baselines, from the earlier part of a log alone
     hindsight           what could have been bought by one who knew all prices
     hindsight_kernels   its compiled sums
+    target_policy_kernels, target_policies
+                        the same of policies that keep to a target of cost or return besides
+    targets             those on markets with known truth, beside the optimum of budget and target
     check               what every policy keeps: `check_policy`
     series              one campaign's auctions as arrays, from a log or the synthetic market
     runs                the table: campaign x budget x start x delay x policy

@@ -87,6 +87,7 @@ def measure_all(
     from simulator.quality.report import Quality
     from simulator.quality.runs import BUDGET_SHARES, DELAYS, measure
     from simulator.quality.series import log_series, synthetic_series
+    from simulator.quality.targets import CASES, measure_targets
     from simulator.quality.through_engine import measure_engine
 
     began = time.perf_counter()
@@ -96,22 +97,25 @@ def measure_all(
     budgets = len(series) * len(BUDGET_SHARES)
     runs = len(DELAYS) * len(STARTS) * (budgets if whole_engine else 1)
     firsts = len(MARKETS) * (1 + len(FIRST_SHARES))
-    progress.of(1 + budgets + len(series) * len(SHARES) + len(SCENARIOS) + runs + firsts)
+    changes = len(SCENARIOS) + firsts + len(CASES)
+    progress.of(1 + budgets + len(series) * len(SHARES) + changes + runs)
     table = measure(series, seed, progress=progress)
     episodes = measure_episodes(series, progress=progress)
     regimes = measure_regimes(seed, progress=progress)
     first = measure_first(seed, auctions=min(AUCTIONS, rows * 5 // 2), progress=progress)
+    targets = measure_targets(seed, auctions=rows, progress=progress)
     through = measure_engine(series, seed, whole=whole_engine, progress=progress)
     return Quality(
         log="synthetic market" if log is None else log.name,
         seed=seed,
         eta=DEFAULT_ETA,
         seconds=time.perf_counter() - began,
-        goals=goals(table, regimes, through, first),
+        goals=goals(table, regimes, through, first, targets),
         bounds=table.bounds,
         rows=table.rows,
         episodes=episodes,
         regimes=regimes,
+        targets=targets,
         engine=through,
         first_price=first,
     )

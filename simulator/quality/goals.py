@@ -7,6 +7,7 @@ import msgspec
 from simulator.quality.first_price import FirstRow
 from simulator.quality.regimes import RegimeRow
 from simulator.quality.runs import Row, Table
+from simulator.quality.targets import TargetRow
 from simulator.quality.through_engine import EngineRow
 
 VALUE = {1 / 32: 0.97, 1 / 8: 0.985, 1 / 2: 0.995}
@@ -18,6 +19,8 @@ VALUE_AT_1000, SPENT_AT_1000 = 0.97, 0.99
 DELIVERY = 0.05
 LEARNED = 0.97
 OURS = "dual"
+VIOLATION, TARGET_VALUE = 0.02, 0.95
+OUR_TARGET = "target"
 
 
 class Goal(msgspec.Struct, frozen=True):
@@ -43,7 +46,11 @@ class Goal(msgspec.Struct, frozen=True):
 
 
 def goals(
-    table: Table, regimes: Sequence[RegimeRow], engine: Sequence[EngineRow], first: Sequence[FirstRow] = ()
+    table: Table,
+    regimes: Sequence[RegimeRow],
+    engine: Sequence[EngineRow],
+    first: Sequence[FirstRow] = (),
+    targets: Sequence[TargetRow] = (),
 ) -> list[Goal]:
     """All goals, beside what was measured."""
     ours = [row for row in table.rows if row.policy == OURS]
@@ -82,6 +89,7 @@ def goals(
     quarters = [(r.quarters, f"{r.scenario}, delay {r.delay}") for r in regimes if r.policy == OURS]
     found.append(_goal("15-minute delivery error, synthetic days", DELIVERY, False, quarters))
     over = [(float(r.overspend_nanos), f"{r.policy}, {_where(r)}, delay {r.delay}") for r in table.rows]
+    over += [(float(r.overspend_nanos), f"{r.policy}, {r.case}") for r in targets]
     over += [(float(r.overspend_nanos), f"engine, {r.campaign}, delay {r.delay}") for r in engine]
     over += [(float(r.overspend_nanos), f"{r.policy}, {r.market}") for r in first]
     learned = [r for r in first if r.policy == "landscape"]
@@ -93,9 +101,33 @@ def goals(
         _goal("first price learned: value / best, with a budget", LEARNED, True,
               [(r.value, f"{r.market}, budget {_share(r.budget)}") for r in learned if r.budget is not None])
     )  # fmt: skip
+    found += _target_goals(targets)
     found.append(_goal("overspend, nanos, all policies", 0.0, False, over))
     found.append(_goal("engine and kernel are one", 1.0, True, [(float(r.same), r.campaign) for r in engine]))
     return found
+
+
+def _target_goals(rows: Sequence[TargetRow]) -> list[Goal]:
+    """Of targets: violation, value over the coupled optimum, and that no baseline does better over all cases."""
+    ours = [row for row in rows if row.policy == OUR_TARGET]
+    second = [(row.worst_ratio, row.case) for row in ours if row.price == "second"]
+    first = [(row.worst_linear, row.case) for row in ours if row.price == "first"]
+    mean = _mean_score(ours)
+    better = [
+        (mean - _mean_score([row for row in rows if row.policy == name]), name)
+        for name in dict.fromkeys(row.policy for row in rows if row.policy != OUR_TARGET)
+    ]
+    violations = [(row.worst_violation, row.case) for row in ours]
+    return [
+        _goal("tCPA and tROAS, violation at the end", VIOLATION, False, violations),
+        _goal("tCPA and tROAS, value / optimum, second price", TARGET_VALUE, True, second),
+        _goal("tCPA and tROAS, value / best in proportion, first price", TARGET_VALUE, True, first),
+        _goal("tCPA and tROAS, mean score above a baseline's", 0.0, True, better),
+    ]
+
+
+def _mean_score(rows: Sequence[TargetRow]) -> float:
+    return sum(row.score for row in rows) / max(len(rows), 1)
 
 
 def _goal(name: str, bound: float, at_least: bool, cases: Iterable[tuple[float, str]]) -> Goal:

@@ -28,6 +28,7 @@ from simulator.quality.page_first import first_section
 from simulator.quality.regimes import NOON, RegimeRow
 from simulator.quality.report import Quality, means
 from simulator.quality.runs import DELAYS, Bound, Row
+from simulator.quality.targets import TargetRow
 from simulator.report.text import money
 
 _SHARE_SHOWN = 1 / 8
@@ -42,6 +43,9 @@ _HOW = {
     "Fixed": "the optimum's multiplier from begin to end, with the guard: what money under way costs alone",
     "Deviation": "largest distance of spend / budget from the share of traffic that is over",
     "Hourly error": "mean distance of the hours' spend from their share of traffic, over the mean",
+    "Violation": "spend over what the outcomes were worth at target, less 1: above 0 they cost more than they may",
+    "Proportional": "over the most that bids in proportion to worth can buy within budget and target",
+    "Score": "value / optimum times the square of 1 / (1 + violation), where that is below 1",
     "Start": "multiplier at the begin over the one that hindsight would bid; the others were fitted on earlier "
     "auctions",
     "Delay": "auctions until the outcome of a bid is known; its money is set aside until then",
@@ -68,6 +72,7 @@ def render(found: Quality) -> str:
         _episodes(found.episodes),
         _regimes(found.regimes, ids),
         first_section(found.first_price, ids),
+        _targets(found.targets),
         _engine(found),
         _rows(found.rows),
         _conditions(found),
@@ -259,6 +264,26 @@ def _regime(ids: ChartIds, name: str, rows: Sequence[RegimeRow]) -> Markup:
         Axis(name, 0.0, 1.0, ((0.0, "0"), (0.5, "0.5"), (1.0, "1"))), lines,
     )  # fmt: skip
     return card(chart, legend(lines))
+
+
+def _targets(rows: Sequence[TargetRow]) -> Markup:
+    body: list[list[Content]] = [
+        [
+            f"{row.case}: {row.policy}", percent(row.violation, 2), percent(row.worst_violation, 2),
+            percent(row.expected, 2), _ratio(row.ratio), _ratio(row.worst_ratio), _ratio(row.worst_linear),
+            _ratio(row.score), percent(row.spent, 1), count(round(row.outcomes)),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    columns = [Column("Case: policy"), Column("Violation", _HOW["Violation"]), Column("Worst"),
+               Column("By true chances"), Column("Value / optimum"), Column("Worst"),
+               Column("Worst / proportional", _HOW["Proportional"]), Column("Score", _HOW["Score"]),
+               Column("Spend / optimum's"), Column("Outcomes")]  # fmt: skip
+    note = (
+        "A cost an outcome or a return that is to be kept over the campaign, beside a budget; truth known. No policy "
+        "can keep it at all times and still buy as much, so the violation is measured."
+    )
+    return section("Targets of cost and return", note, card(table("Targets", columns, body)))
 
 
 def _engine(found: Quality) -> Markup:

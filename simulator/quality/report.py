@@ -13,6 +13,8 @@ from simulator.quality.goals import Goal
 from simulator.quality.policies import NAMES
 from simulator.quality.regimes import RegimeRow
 from simulator.quality.runs import Bound, Row
+from simulator.quality.target_policies import NAMES as TARGET_NAMES
+from simulator.quality.targets import TargetRow
 from simulator.quality.through_engine import EngineRow
 
 
@@ -31,6 +33,7 @@ class Quality(msgspec.Struct, frozen=True):
     rows: Sequence[Row]
     episodes: Sequence[EpisodeRow]
     regimes: Sequence[RegimeRow]
+    targets: Sequence[TargetRow]
     engine: Sequence[EngineRow]
     first_price: Sequence[FirstRow] = ()
 
@@ -102,6 +105,8 @@ def print_quality(found: Quality, console: Console) -> None:
     for policy, cells in by.items():
         grid.add_row(policy, *(f"{cells[key].ratio:.3f}" if key in cells else "" for key in keys))
     console.print(grid)
+    if found.targets:
+        console.print(_target_grid(found.targets))
     if found.first_price:
         console.print(first_table(found.first_price))
 
@@ -117,6 +122,21 @@ def first_table(rows: Sequence[FirstRow]) -> Grid:
         own = [by.get((market, budget, name)) for name in names]
         cells = ["" if row is None else f"{row.surplus if budget is None else row.value:.3f}" for row in own]
         grid.add_row(market, "none" if budget is None else f"1/{round(1 / budget)}", *cells)
+    return grid
+
+
+def _target_grid(rows: Sequence[TargetRow]) -> Grid:
+    """Policies that keep to a target, over all cases."""
+    heads = ("policy", "mean score", "worst violation", "worst value / optimum", "worst / best in proportion")
+    grid = Grid(*heads, title="targets of cost and return, all cases")
+    for name in TARGET_NAMES:
+        own = [row for row in rows if row.policy == name]
+        if own:
+            cells = (
+                sum(row.score for row in own) / len(own), max(row.worst_violation for row in own),
+                min(row.worst_ratio for row in own), min(row.worst_linear for row in own),
+            )  # fmt: skip
+            grid.add_row(name, *map(_number, cells))
     return grid
 
 

@@ -207,7 +207,7 @@ def random_line(random: Random, name: str, creatives: Sequence[Creative], now_ns
         status=Status.PAUSED if _some(random, 0.06) else Status.ACTIVE,
         budgets=budgets(random),
         flights=flights.get(random.choice((*["none"] * 8, "now", "over")), ()),
-        goal=random.choice((None, None, Goal.CONVERSION)),
+        goal=random.choice((None, None, None, Goal.CONVERSION, Goal.VIEW, Goal.COMPLETE)),
         value_nanos=random.choice((0, 0, 7 * S)),
         max_bid_cpm_micros=random.choice((0, 0, 3_000_000)),
         min_bid_cpm_micros=random.choice((0, 0, 0, 500_000)),
@@ -236,8 +236,8 @@ def random_campaign(random: Random, name: str, now_ns: int) -> Campaign:
         status=Status.PAUSED if _some(random, 0.05) else Status.ACTIVE,
         start_ns=start_ns,
         end_ns=end_ns,
-        goal=random.choice((Goal.CLICK, Goal.CLICK, Goal.CONVERSION)),
-        value_nanos=random.choice((1, *[3 * S] * 5, 40 * S, 500 * S)),
+        goal=(goal := random.choice((Goal.CLICK, Goal.CLICK, Goal.CONVERSION, *Goal))),
+        value_nanos=random.choice((1 if goal is Goal.VALUE else 0, 1, *[3 * S] * 5, 40 * S, 500 * S)),
         max_bid_cpm_micros=random.choice((1, 700_000, *[9_000_000] * 4)),
         min_bid_cpm_micros=random.choice((0, 0, 0, 100_000)),
         fees=fees(random, "above"),
@@ -376,7 +376,12 @@ def random_imp(random: Random, name: str, line_ids: Sequence[str], *, scored: bo
             "tagid": some((None, "top", "low")),
             "qty": some((*[None] * 24, {"multiplier": 2.5}, {"multiplier": 0.3}, {"multiplier": 0})),
             "metric": some(
-                (*[None] * 2, [{"type": "viewability", "value": 0.7}], [{"type": "click", "value": 0.7}])
+                (
+                    *[None] * 2,
+                    [{"type": "viewability", "value": 0.7}],
+                    [{"type": "click", "value": 0.7}],
+                    [{"type": "video_completion_rate", "value": 0.9}],
+                )
             ),
             "pmp": _deals(random) if _some(random, 0.2) else None,
         }

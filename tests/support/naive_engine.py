@@ -23,7 +23,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from bidder.core.budgets import Unit, accounts_of
-from bidder.core.campaigns import Advertiser, Campaign, Creative, Media
+from bidder.core.campaigns import Advertiser, Campaign, Creative, Goal, Media
 from bidder.core.currency import RateTable
 from bidder.core.pacing_kernels import power_of_e
 from bidder.core.settings import EngineSettings, ExchangeRules
@@ -416,6 +416,8 @@ class NaiveEngine:
         if any(now_ns >= self._account(one.account_id).lease_until_ns for one in budgets):
             return "no_lease", Reason.NO_LEASE
         scores = self._scores(line, chance)
+        if scores is None and line.said("goal") in (Goal.VIEW, Goal.COMPLETE):
+            scores = (0.0, 0.0)
         if scores is None:
             return "unscored", Reason.UNSCORED
         pace = self.paces[pace_key(line)]
@@ -424,7 +426,7 @@ class NaiveEngine:
             pace.seen += 1
             pace.multiplier = min(1.0, multiplier * pace.drift)
         pctr, pcvr = scores
-        value = pctr * line.said("value_nanos")
+        value = _chance(line, creative, chance, pctr) * line.worth
         if line.conversion:
             value *= pcvr
         for factor in factors(line, chance.shown):
@@ -557,6 +559,19 @@ class NaiveEngine:
         if chance.user:
             owners = dict.fromkeys(owner for owner, _, _ in _caps(best.line))
             self.pending += [(chance.user, owner, until_ns) for owner in owners]
+
+
+def _chance(line: NaiveLine, creative: Creative, chance: Chance, pctr: float) -> float:
+    """How likely the goal's event is: of a view or a completion as measured of the slot, else a half and .6."""
+    goal = line.said("goal")
+    if goal not in (Goal.VIEW, Goal.COMPLETE):
+        return pctr
+    if goal is Goal.COMPLETE and creative.media not in (Media.VIDEO, Media.AUDIO):
+        return 0.0
+    kind, usual = ("viewability", 0.5) if goal is Goal.VIEW else ("video_completion_rate", 0.6)
+    measured = [one["value"] for one in chance.shown.imp.get("metric", ()) if one["type"] == kind]
+    found = [one for one in measured if 0.0 <= one <= 1.0]
+    return round((found[-1] if found else usual) * 1e6) / 1e6
 
 
 def pace_key(line: NaiveLine) -> str:

@@ -61,7 +61,13 @@ class NaiveLine:
 
     @property
     def conversion(self) -> bool:
-        return self.said("goal") is Goal.CONVERSION
+        return self.said("goal") in (Goal.CONVERSION, Goal.VALUE)
+
+    @property
+    def worth(self) -> int:
+        """Of a goal event; where nothing is stated, what makes the highest bid of a small probability."""
+        least = {Goal.CLICK: 1e-3, Goal.VIEW: 0.1, Goal.COMPLETE: 0.1}.get(self.said("goal"), 1e-5)
+        return int(self.said("value_nanos")) or round(self.said("max_bid_cpm_micros") / least)
 
     @property
     def asap(self) -> bool:

@@ -201,7 +201,9 @@ def test_a_negative_budget_is_one_line_with_row_column_and_what_is_allowed() -> 
         ("start", "1969-12-31T23:59:59Z", "must be from 1970 to 2199"),
         ("end", "2026-05-01T00:00:00Z", "must be after start, was 2026-05-01T00:00:00Z"),
         ("status", "on", "must be active or paused, was 'on'"),
-        ("goal", "view", "must be click or conversion, was 'view'"),
+        ("goal", "sale", "must be click or conversion or value or view or complete, was 'sale'"),
+        ("target_cpa", "x", "must be a decimal number"),
+        ("target_roas", "-1", "must be > 0"),
         ("pacing", "fast", "must be even or asap, was 'fast'"),
         ("currency", "usd", "must be three capitals such as USD, was 'usd'"),
         ("hour", "168", "must be hours of the week from 0 to 167, was '168'"),
@@ -666,3 +668,23 @@ def test_ends_of_lines_within_a_cell_stay_as_they_are(tmp_path: Path) -> None:
     cell = "id=h1|w=300|h=250|html=<a>\r\n</a>|landing_url=https://acme.example/"
     path.write_bytes(csv_of(creatives=cell).encode())
     assert read_sheet(path).campaigns[0].creatives[0].html == "<a>\r\n</a>"
+
+
+def test_goals_and_targets_are_read_and_written_back() -> None:
+    for cells, fields in (
+        ({"goal": "value", "target_roas": "4.25"}, {"target_roas_ppm": 4_250_000}),
+        ({"goal": "complete", "cpm_cap": "7.5"}, {"cpm_cap_micros": 7_500_000}),
+        ({"target_cpc": "0.35"}, {"target_cpc_nanos": 350_000_000}),
+        ({"goal": "conversion", "value": "", "target_cpa": "12.5"}, {"target_cpa_nanos": 12_500_000_000}),
+    ):
+        found = one(csv_of(**cells))
+        assert {name: getattr(found, name) for name in fields} == fields
+        assert found.goal.value == cells.get("goal", "click")
+        assert (found.value_nanos == 0) == (cells.get("value") == "")
+        assert (
+            one(to_csv([found])) == one(to_json([found]), ".json") == one(to_toml([found]), ".toml") == found
+        )
+
+
+def test_a_second_target_is_refused_with_its_row() -> None:
+    assert "target of campaign" in error_of(csv_of(target_cpc="1", target_cpa="2"))

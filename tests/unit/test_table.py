@@ -211,10 +211,25 @@ def test_columns_hold_what_kernels_need() -> None:
         pacing=Pacing.ASAP,
     )
     made = table(capped, campaign("b", value_nanos=7, max_bid_cpm_micros=3, unknown_user="refuse"))
-    assert made.columns[0].tolist() == [9_000_000, 2 * 10**9, 1, 5, 0, 1, 1, 0, 0, 0, 0]
-    assert made.columns[1].tolist() == [3, 7, 0, 0, 1, 1, 0, 0, 0, 0, 0]
+    assert made.columns[0].tolist() == [9_000_000, 2 * 10**9, 1, 5, 0, 1, 1, 0, 0, 0, 0, 1, 0, 0]
+    assert made.columns[1].tolist() == [3, 7, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]
     assert made.caps.tolist() == [[owner_number(Level.CAMPAIGN, "a"), 60 * 10**9, 2]]
     assert made.asap().tolist() == [True, False]
+
+
+def test_targets_are_rows_of_their_own_and_ask_for_what_they_count() -> None:
+    made = table(
+        campaign("a", target_cpa_nanos=50),
+        campaign("b", target_cpc_nanos=60, cpm_cap_micros=70),
+        campaign("c", value_nanos=80, goal=Goal.VALUE, target_roas_ppm=2_000_000),
+        campaign("d"),
+    )
+    assert made.columns[:, Column.WANTS_CVR].tolist() == [1, 0, 1, 0]
+    edges = made.columns[:, [Column.AIM_START, Column.AIM_END]].tolist()
+    assert edges == [[0, 1], [1, 3], [3, 4], [4, 4]]
+    # A target of another event than the goal's has its room over the value.
+    assert made.aims.tolist() == [[0, 2, 50, 1], [1, 1, 60, 0], [2, 0, 70, 1], [3, 2, 40, 0]]
+    assert [target.owner for target in made.targets] == ["a", "b", "b", "c"]
 
 
 def test_a_capped_line_item_may_allow_unknown_users() -> None:
