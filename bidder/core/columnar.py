@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bidder.core.batch import CAPACITY
 from bidder.core.call import Call
 from bidder.core.columnar_kernels import spend_all
 from bidder.core.decision_columns import (
@@ -38,6 +37,8 @@ from bidder.core.showing import Showing
 from bidder.core.wallet import tag_of
 from bidder.errors import RequestError
 
+MOST_ROWS = 4_096
+"""Rows of a step, which is cut where it is longer: that changes nothing."""
 _NO_VALUES = np.zeros((0, 0), dtype=np.float64)
 _EXCHANGE_SHIFT = np.uint64(48)
 _MARK = np.uint64((1 << 48) - 1)
@@ -85,11 +86,11 @@ class _Step:
     """Some rows as the kernel takes them; its arrays are used again."""
 
     def __init__(self, levels: int) -> None:
-        self._codes: NDArray[np.int32] = np.zeros((CAPACITY, levels), dtype=np.int32)
-        self.columns: NDArray[np.int64] = np.zeros((CAPACITY, ROW_COLUMNS), dtype=np.int64)
-        self.external: NDArray[np.float64] = np.zeros(CAPACITY, dtype=np.float64)
-        self.out: NDArray[np.int64] = np.zeros((CAPACITY, OUT_COLUMNS), dtype=np.int64)
-        self.logged: NDArray[np.float64] = np.zeros((CAPACITY, LOG_COLUMNS), dtype=np.float64)
+        self._codes: NDArray[np.int32] = np.zeros((MOST_ROWS, levels), dtype=np.int32)
+        self.columns: NDArray[np.int64] = np.zeros((MOST_ROWS, ROW_COLUMNS), dtype=np.int64)
+        self.external: NDArray[np.float64] = np.zeros(MOST_ROWS, dtype=np.float64)
+        self.out: NDArray[np.int64] = np.zeros((MOST_ROWS, OUT_COLUMNS), dtype=np.int64)
+        self.logged: NDArray[np.float64] = np.zeros((MOST_ROWS, LOG_COLUMNS), dtype=np.float64)
         self._record: NDArray[np.int32] = np.zeros(0, dtype=np.int32)
         self._blocks: NDArray[np.int32] = np.zeros(1, dtype=np.int32)
 
@@ -179,11 +180,11 @@ class ColumnarEngine(Engine):
         )
 
     def decide_columns(self, rows: Rows, begin: int, end: int, now_ns: int) -> Bids:
-        """Decides rows `begin` to before `end`, at most `CAPACITY`, at one time, and sets the money of bids aside."""
+        """Decides rows `begin` to before `end`, at most `MOST_ROWS`, at one time; sets the money of bids aside."""
         if self._step is None:
             self._step = _Step(len(self.shading.levels))
         step, count = self._step, end - begin
-        assert 0 < count <= CAPACITY, f"rows of a step must be 1 to {CAPACITY}, were {count}"
+        assert 0 < count <= MOST_ROWS, f"rows of a step must be 1 to {MOST_ROWS}, were {count}"
         self._turn(now_ns)
         step.load(rows, begin, end, now_ns)
         ids = rows.ids[begin:end]

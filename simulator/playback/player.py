@@ -1,7 +1,7 @@
 """Steps of virtual time: settle what is due, solve the plan again, decide the rows of the step and judge the bids.
 
-A step is what a worker takes at once: rows that lie within one part of time of `step_ns`, decided at its end, at most
-as many at a time as a batch holds. What an exchange tells of a bid comes later, by the law of delays, and is settled
+A step is what a worker takes at once: rows that lie within one part of time of `step_ns`, decided at its end.
+What an exchange tells of a bid comes later, by the law of delays, and is settled
 in the first step after it. The clock is of all rows of the history, so that which campaigns are played beside one
 changes nothing for it. All money is leased to the one seat that there is: the ledger is the seat's own.
 """
@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bidder.core.batch import CAPACITY
 from bidder.core.budgets import accounts_of
-from bidder.core.columnar import POSTED, VOIDED, WON, Bids, ColumnarEngine
+from bidder.core.columnar import MOST_ROWS, POSTED, VOIDED, WON, Bids, ColumnarEngine
 from bidder.core.decision_columns import O_BID, O_LINE, R_USER
 from bidder.core.exposures import Exposure
 from bidder.core.messages import Lease
@@ -141,8 +140,8 @@ class Player:
             for step, end in zip(steps.tolist(), ends, strict=True):
                 now_ns = (step + 1) * step_ns - 1
                 self._move(now_ns)
-                for first in range(begin, end, CAPACITY):
-                    bids = self._engine.decide_columns(piece.rows, first, min(first + CAPACITY, end), now_ns)
+                for first in range(begin, end, MOST_ROWS):
+                    bids = self._engine.decide_columns(piece.rows, first, min(first + MOST_ROWS, end), now_ns)
                     if len(bids.rows):
                         self._judge(piece, bids, now_ns)
                 begin = end

@@ -1,7 +1,7 @@
 """One replay: a history, campaigns and rules in, what each line item would have got out."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -95,7 +95,7 @@ def replay(path: Path, plan: Plan, *, processes: int = 1, progress: Progress | N
     _check(history, plan)
     parts = _dealt(plan, processes)
     if len(parts) == 1:
-        found = [_Run(history, plan).play(progress)]
+        found = [Run(history, plan).play(progress)]
     else:
         context = get_context("spawn")
         with ProcessPoolExecutor(len(parts), mp_context=context) as pool:
@@ -125,7 +125,7 @@ class _Part(NamedTuple):
 
 
 def _play_part(path: Path, plan: Plan) -> _Part:
-    return _Run(History(path), plan).play(None)
+    return Run(History(path), plan).play(None)
 
 
 def _dealt(plan: Plan, processes: int) -> list[Plan]:
@@ -157,8 +157,12 @@ def _check(history: History, plan: Plan) -> None:
         )
 
 
-class _Run:
-    """One process's part of a replay."""
+class Run:
+    """One process's part of a replay; its pieces can be played again with other budgets.
+
+    Args:
+        history: to play. plan: what to play.
+    """
 
     def __init__(self, history: History, plan: Plan) -> None:
         self._history = history
@@ -196,10 +200,20 @@ class _Run:
         engine.adopt_campaigns(campaigns, 1, self._begin_ns, advertisers)
         return engine
 
+    def again(self, plan: Plan) -> "Run":
+        """The same line items with other budgets, values or bids: takes the pieces that this one made."""
+        other = Run(self._history, plan._replace(delays=plan.delays or self._delays))
+        other._engine.share(self._engine)  # of its own kind
+        return other
+
+    def play_pieces(self, pieces: Iterable[Piece]) -> list[LineResult]:
+        """Plays pieces that were made before, by this run or by one of the same line items."""
+        player = self._player()
+        player.play(pieces)
+        return player.finish()
+
     def play(self, progress: Progress | None) -> _Part:
-        step_ns = step_of(self._history.rows, self._end_ns - self._begin_ns, self._plan.step_s)
-        rules = Rules(self._plan.market, self._delays, self._plan.seed, step_ns)
-        player = Player(self._engine, rules, self._by_conversion, self._begin_ns, self._end_ns)
+        player = self._player()
         played = 0
         for piece in self.pieces(progress):
             played += piece.size
@@ -208,6 +222,11 @@ class _Run:
             else:
                 player.play([piece])
         return _Part(played, dict(self._preparer.refused), player.finish())
+
+    def _player(self) -> Player:
+        step_ns = step_of(self._history.rows, self._end_ns - self._begin_ns, self._plan.step_s)
+        rules = Rules(self._plan.market, self._delays, self._plan.seed, step_ns)
+        return Player(self._engine, rules, self._by_conversion, self._begin_ns, self._end_ns)
 
     def pieces(self, progress: Progress | None = None) -> Iterator[Piece]:
         """The rows of the plan's campaigns, a piece a row group; what another campaign bid on is left out."""
