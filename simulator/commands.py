@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     from simulator.history.commands import history
     from simulator.quality.commands import quality
     from simulator.replay_commands import parity, replay
+    from simulator.worlds.commands import worlds
 
     app.command()(replay)
     app.command()(parity)
@@ -41,6 +42,7 @@ def register(app: typer.Typer) -> None:
     app.command()(estimate)
     app.command()(faults)
     app.command()(quality)
+    app.command()(worlds)
 
 
 def export(

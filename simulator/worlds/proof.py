@@ -135,7 +135,7 @@ def run(
     draws: int,
     auctions: int = AUCTIONS,
     workers: int = 1,
-    tell: Callable[[str], None] = lambda _: None,
+    tell: Callable[[str], None] | None = None,
 ) -> list[Line]:
     """Judges all worlds of a plan (recipe, control, seed) that the file does not hold yet; all lines of the plan."""
     lines = read(path)
@@ -150,7 +150,8 @@ def run(
             out.write(msgspec.json.encode(line) + b"\n")
             out.flush()
             lines.append(line)
-            tell(f"{line.recipe} {line.control} {line.seed}")
+            if tell is not None:
+                tell(f"{line.recipe} {line.control} {line.seed}: {len(lines)} of {len(plan)}")
     wanted = set(plan)
     return [line for line in lines if (line.recipe, line.control, line.seed) in wanted]
 
