@@ -91,7 +91,13 @@ def judge(name: str, seed: int, *, control: str = "", draws: int = 60, auctions:
     study = Study(world.log, controller, lateness_of(world), options=CONTROLS.get(control, Options()))
     budgets = [int(world.budget_nanos * share) for share in SHARES]
     found = estimate(
-        study, [Scenario(budget) for budget in budgets], draws=draws, imputations=4, seed=seed, shifts=()
+        study,
+        [Scenario(budget) for budget in budgets],
+        draws=draws,
+        imputations=4,
+        seed=seed,
+        shifts=(),
+        refuse=not control,
     )
     judged: list[Judged] = []
     for share, budget, point in zip(SHARES, budgets, found.points, strict=True):
