@@ -29,8 +29,8 @@ SUPPORT_QUANTILE, SUPPORT_FACTOR = 0.99, 2.0
 SHIFTS = (0.9, 1.1, 1.25)
 """Factors of all prices that the sensitivity shows."""
 WIDENED = 0.15
-"""What outcomes are worth beyond the prices that were won is a law carried on, which no bootstrap doubts: intervals
-of outcomes are wider by so much of the share of spend on drawn prices. From worlds (`clearbid worlds`): where half was
+"""What outcomes are worth beyond the prices that were won is a law carried on, which no bootstrap doubts: their
+intervals are wider by so much of the share of spend on drawn prices. From worlds (`clearbid worlds`): where half was
 drawn, deviations were 1.07 times what the bootstrap said."""
 SPEND, IMPRESSIONS, CLICKS, CONVERSIONS, VALUE, DRAWN = range(6)
 

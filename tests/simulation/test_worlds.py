@@ -114,9 +114,9 @@ def test_what_the_log_does_not_hold_bends_estimates() -> None:
     errors = []
     for seed in range(4):
         line = judge("confounded", seed, draws=10, auctions=30_000)
-        (found,) = (one for one in line.judged if (one.share, one.measure) == (2.0, "impressions"))
+        (found,) = (one for one in line.judged if (one.share, one.measure) == (0.5, "impressions"))
         errors.append(found.point / found.truth - 1.0)
-    assert abs(np.mean(errors)) > 0.01
+    assert np.mean(errors) > 0.08
 
 
 def test_half_of_a_real_campaign_lets_the_other_half_be_expected() -> None:
