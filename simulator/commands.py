@@ -41,6 +41,7 @@ def register(app: typer.Typer) -> None:
     from simulator.replay_commands import parity, replay
     from simulator.sweep.commands import sweep
     from simulator.whatif.commands import whatif
+    from simulator.worlds.commands import worlds
 
     app.command()(sweep)
     app.command()(whatif)
@@ -54,6 +55,7 @@ def register(app: typer.Typer) -> None:
     app.command()(shading)
     app.command()(faults)
     app.command()(quality)
+    app.command()(worlds)
 
 
 def export(

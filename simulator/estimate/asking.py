@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 LEVELS = ("placement", "prediction", "hour")
 """Of strata; predictions and time also stand in the reference price, so that placement alone is the default."""
-FIRST_BIDS = 200
+FIRST_BIDS = 20
 """Bids that the multiplier at the begin is read from."""
 CAP_FACTOR = 4.0
 """The highest bid over the highest logged one, where no cap is given; beyond the support all is refused."""

@@ -23,30 +23,35 @@ class Measure(msgspec.Struct, frozen=True):
 NOTHING = Measure(None, None, None)
 
 
-def count_measure(point: float, draws: Floats, events: float | None = None, level: float = LEVEL) -> Measure:
+def count_measure(
+    point: float, draws: Floats, events: float | None = None, widen: float = 1.0, level: float = LEVEL
+) -> Measure:
     """Of a count or a sum of counts: the interval is even on the scale of its square root.
 
     Args:
-        point: the estimate. draws: float64[B], its bootstrap. events: that were seen in all, where outcomes
-            are rare: a bootstrap of none would be certain, a Poisson count is not. level: of the interval.
+        point: the estimate. draws: float64[B], its bootstrap. events: that were seen in all, where outcomes are rare:
+            a bootstrap of none would be certain, a Poisson count is not. widen: factor of the deviation.
+        level: of the interval.
     """
     root = math.sqrt(max(point, 0.0))
     deviation = float(np.sqrt(np.maximum(draws, 0.0)).std(ddof=1)) if len(draws) > 1 else 0.0
     if events is not None:
         # What follows from so many Poisson events is at least as uncertain as they are.
         deviation = max(deviation, 0.5 * math.sqrt(max(point, 1.0) / max(events, 1.0)))
-    reach = _quantile(len(draws), level) * deviation
+    reach = _quantile(len(draws), level) * deviation * widen
     return Measure(point, max(root - reach, 0.0) ** 2, (root + reach) ** 2)
 
 
-def ratio_measure(over: float, under: float, overs: Floats, unders: Floats, level: float = LEVEL) -> Measure:
+def ratio_measure(
+    over: float, under: float, overs: Floats, unders: Floats, widen: float = 1.0, level: float = LEVEL
+) -> Measure:
     """Of `over` / `under`: the interval is even on the logarithm; nothing where one of them is not above 0."""
     good = (overs > 0.0) & (unders > 0.0)
     if not (over > 0.0 and under > 0.0) or good.sum() < max(2, 0.8 * len(good)):
         return NOTHING
     point = over / under
     deviation = float(np.log(overs[good] / unders[good]).std(ddof=1))
-    reach = math.exp(_quantile(int(good.sum()), level) * deviation)
+    reach = math.exp(_quantile(int(good.sum()), level) * deviation * widen)
     return Measure(point, point / reach, point * reach)
 
 

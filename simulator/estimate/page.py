@@ -28,7 +28,7 @@ _HOW = {
     "Clicks": "as they were where the log knows them, else the predicted probability, corrected by what was seen of "
     "impressions that were won at that prediction and price",
     "Interval": "95 %: users, or quarters of an hour, drawn again with replacement, and on each draw the "
-    "law of prices, the correction and the controller done again; Student's t on roots of counts, logarithms of ratios",
+    "law of prices, the correction and the controller anew; Student's t on roots of counts, logarithms of ratios",
     "Drawn": "share of the spend that goes to auctions which were lost then, at prices drawn from the product limit "
     "of their stratum, given that they are above the bid that lost",
     "Refused": "bids whose 99 % quantile is above twice that of the logged bids: nothing is known of prices there",

@@ -77,7 +77,7 @@ class Study:
             np.where(log.price_kind == AT_MOST, kernels.AT_LEAST, kernels.DRAWN),
         ).astype(np.uint8)
         self._seen = log.won & (log.clicked >= 0) & (log.click > 0.0)
-        self._late = np.ones(n) if lateness is None else lateness.known(log)
+        self.late = np.ones(n) if lateness is None else lateness.known(log)
         self._click_x = _within(np.log(np.clip(log.click, *_CLIP)), log.stratum)
         self._goal_is_click = bool(np.isnan(log.conversion).all())
         chance = np.where(np.isnan(log.conversion), 1.0, log.conversion)
@@ -151,8 +151,8 @@ class Study:
             conversions = np.minimum(conversions * line.factor(self._conversion_x[:, None]), 1.0)
         if self._goal_is_click:
             return np.stack([clicks, np.zeros(len(clicks)), clicks * log.worth_nanos], axis=1)
-        told = seen & (log.converted >= 0) & ((self._late >= LEAST_KNOWN) | (log.clicked == 0))
-        weight = 1.0 / np.maximum(self._late, LEAST_KNOWN)
+        told = seen & (log.converted >= 0) & ((self.late >= LEAST_KNOWN) | (log.clicked == 0))
+        weight = 1.0 / np.maximum(self.late, LEAST_KNOWN)
         found = np.where(told, (log.converted > 0) * weight, clicks * conversions)
         return np.stack([clicks, found, self._worth(times, found, told, weight)], axis=1)
 
@@ -196,12 +196,12 @@ class Study:
     def _conversion_line(self, times: Floats) -> Line | None:
         log = self.log
         rows = np.flatnonzero(
-            self._seen & (log.clicked > 0) & (log.converted >= 0) & (times > 0) & (self._late >= LEAST_KNOWN)
+            self._seen & (log.clicked > 0) & (log.converted >= 0) & (times > 0) & (self.late >= LEAST_KNOWN)
         )
         if not len(rows) or self._goal_is_click or not self.options.corrected:
             return None
         # A click whose conversion would hardly be known yet counts as the part of one that is known.
-        late = self._late[rows]
+        late = self.late[rows]
         seen = (log.converted[rows] > 0) / late
         return fit_line(self._conversion_x[rows][:, None], self._conversion[rows], seen, times[rows] * late)
 

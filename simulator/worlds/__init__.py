@@ -6,6 +6,7 @@
     truth            what any budget really brings in a world
     market_kernels   the loop of several learning bidders in one auction
     proof            estimates judged by the truth of many worlds
+    halves           estimates from one half of a real campaign, judged by its other half
 
 Rules of this package. All that is random comes from the seed. The log is made by the live controller with
 exploration on a share of the bids. The truth of a budget is the expected result of the same auctions, with the same

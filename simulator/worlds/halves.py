@@ -1,10 +1,10 @@
 """Real auctions: what one half of a campaign lets expect, beside what its other half shows.
 
-Halves are the earlier and the later auctions, which is a forecast, or every other block of a thousand, which differ
-by chance alone. The first half is bid for by the live controller and logged as a bidder would see it: the price of what was lost stays
-hidden. The estimate from that log is compared with the controller on the second half, whose prices are all known and
-whose clicks are real. Both halves' clicks are chance, so the interval of the difference counts both; a campaign whose
-prices or click rates moved between the halves may lie outside, which is what a forecast from a log cannot know.
+Halves are the earlier and the later auctions, which is a forecast, or every other block of a thousand, which
+differ by chance alone. The first half is bid for by the live controller and logged as a bidder would see it: the
+price of what was lost stays hidden. The estimate from that log is compared with the controller on the second half,
+whose prices are all known and whose clicks are real. Both halves' clicks are chance, so the interval counts both; a
+campaign whose prices or click rates moved may lie outside in the forecast, which is what no log can know.
 """
 
 import math
@@ -133,8 +133,9 @@ def bare(series: Series, worth_nanos: int) -> Auctions:
         campaign=series.name, at_ns=np.arange(n, dtype=np.int64) * _SECOND_NS, user=np.zeros(n, dtype=np.uint64),
         stratum=np.zeros(n, dtype=np.int32), click=series.theta, conversion=np.full(n, np.nan),
         worth_nanos=np.full(n, worth_nanos, dtype=np.int64), bid_nanos=none, density=np.full(n, np.nan),
-        won=np.zeros(n, dtype=np.bool_), price_kind=np.full(n, UNKNOWN, dtype=np.uint8), price_nanos=none, paid_nanos=none,
-        floor_nanos=none, first_price=np.zeros(n, dtype=np.bool_), clicked=unknown, converted=unknown, value_nanos=none,
+        won=np.zeros(n, dtype=np.bool_), price_kind=np.full(n, UNKNOWN, dtype=np.uint8), price_nanos=none,
+        paid_nanos=none, floor_nanos=none, first_price=np.zeros(n, dtype=np.bool_), clicked=unknown,
+        converted=unknown, value_nanos=none,
     )  # fmt: skip
 
 

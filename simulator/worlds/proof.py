@@ -91,7 +91,13 @@ def judge(name: str, seed: int, *, control: str = "", draws: int = 60, auctions:
     study = Study(world.log, controller, lateness_of(world), options=CONTROLS.get(control, Options()))
     budgets = [int(world.budget_nanos * share) for share in SHARES]
     found = estimate(
-        study, [Scenario(budget) for budget in budgets], draws=draws, imputations=4, seed=seed, shifts=()
+        study,
+        [Scenario(budget) for budget in budgets],
+        draws=draws,
+        imputations=4,
+        seed=seed,
+        shifts=(),
+        refuse=not control,
     )
     judged: list[Judged] = []
     for share, budget, point in zip(SHARES, budgets, found.points, strict=True):
@@ -135,7 +141,7 @@ def run(
     draws: int,
     auctions: int = AUCTIONS,
     workers: int = 1,
-    tell: Callable[[str], None] = lambda _: None,
+    tell: Callable[[str], None] | None = None,
 ) -> list[Line]:
     """Judges all worlds of a plan (recipe, control, seed) that the file does not hold yet; all lines of the plan."""
     lines = read(path)
@@ -150,7 +156,8 @@ def run(
             out.write(msgspec.json.encode(line) + b"\n")
             out.flush()
             lines.append(line)
-            tell(f"{line.recipe} {line.control} {line.seed}")
+            if tell is not None:
+                tell(f"{line.recipe} {line.control} {line.seed}: {len(lines)} of {len(plan)}")
     wanted = set(plan)
     return [line for line in lines if (line.recipe, line.control, line.seed) in wanted]
 

@@ -42,4 +42,8 @@ RECIPES = {
 }
 CONFOUNDED, LEARNING = "confounded", "learning"
 BREAKING = (CONFOUNDED, LEARNING)
-"""Worlds that break an assumption: what their estimates miss is documented, not promised."""
+"""Worlds that break an assumption: what their estimates miss is documented, not promised.
+
+At .5, 1 and 2 times the logged budget, impressions err by +17, +6 and -4 % where confounded, clicks by +12, +5 and
+-3 %; where rivals learn, impressions by -5, 0 and +10 %, clicks by -5, 0 and +7 % (8 worlds of 50,000 auctions each,
+from seed 20,000; the luck of the logged clicks taken out)."""
