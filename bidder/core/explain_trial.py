@@ -43,6 +43,7 @@ from bidder.core.funnel import STAGES
 from bidder.core.funnel_kernels import SLICES
 from bidder.core.kernels import decide_rows
 from bidder.core.messages import ONE_IMPRESSION
+from bidder.core.pacing_kernels import G_LEAST
 from bidder.core.purse import Unit
 from bidder.core.showing import Showing
 from bidder.core.slot_kernels import in_pod, pod_left
@@ -310,7 +311,9 @@ class Stage:
         self, r: int, line: int, trial: Trial, now_ns: int, state: State, accounts: Accounts
     ) -> Result:
         """How a line item would end in row `r` if nobody else bid, no dimension, cap, lease or budget refused."""
-        rich = replace(state, available=np.full_like(state.available, _PLENTY))
+        paces = state.paces.copy()
+        paces[:, G_LEAST] = 0.0
+        rich = replace(state, available=np.full_like(state.available, _PLENTY), paces=paces)
         leased = accounts._replace(lease_until=np.full_like(accounts.lease_until, FAR_NS))
         offers = self._offers(r, trial.row.reshape(1, -1))
         lines = Lines(

@@ -75,7 +75,7 @@ from bidder.core.decision_columns import (
     VALUE_NANOS,
 )
 from bidder.core.frequency_kernels import C_OWNER, first_refusal_marked, mark_of, pend_one
-from bidder.core.pacing_kernels import G_DRIFT, G_MULTIPLIER, N_SEEN, charged, lifted
+from bidder.core.pacing_kernels import G_DRIFT, G_LEAST, G_MULTIPLIER, N_SEEN, charged, lifted
 from bidder.core.price_kernels import MILLION, fees_of, times_quantity
 from bidder.core.score_kernels import request_mask, whole_row
 from bidder.core.slot_kernels import floor_of, in_pod, pod_left
@@ -379,6 +379,9 @@ def decide_rows(
                 fixed_fee = fees_of(0, quantity, 0, columns[c, FEE_NANOS])
                 paid &= spent <= (MOST_NANOS - fixed_fee) // (1 + (fee_ppm + MILLION - 1) // MILLION)
                 amount = spent + fees_of(spent, quantity, fee_ppm, columns[c, FEE_NANOS]) if paid else 0
+                # -- while money is short no bid that would hold it for little; a deal's price is not ours to choose
+                if not (fixed or guaranteed):
+                    paid &= amount >= paces[group, G_LEAST]
                 # -- every budget that it is charged to
                 for k in range(chain_start[chain], chain_start[chain + 1]):
                     account = chain_accounts[k]

@@ -21,6 +21,12 @@ so that m sits where money goes at the rate r. What is not known beforehand is s
        opportunities, as a loop with dead time is stable only where step times delay is small. The delay is what bids
        under way hold over what an opportunity bids (J. D. C. Little, 1961).
 
+Where results are late, bids that lose hold money that others could spend. Where bids under way hold more than three
+tenths of what is unspent, a *least bid* rises, from nothing to without bound where they hold all of it, in units of
+the mean spend: what a bid gains for each nano that it holds rises with the bid, so the smallest are left out first.
+And r is at most seven tenths of what bids under way come to spend: a plan that asks for what held money cannot buy
+would only lift the bids, which then hold more. The price of a deal is not ours, so a least bid does not refuse it.
+
 Moves are bounded: m is in [1e-6, 1], so a bid never passes the expected value; a spend moves it by e^-0.5 at most,
 all bids under way together by e^-3, and where m stands at 1 nothing is wound up. Re-solving and charging ahead are
 practical variants outside the proof; `target = "fixed"` is the one inside it: r = 1, q = 0, e = `eta`, and T as

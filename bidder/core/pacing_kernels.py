@@ -12,8 +12,8 @@ import math
 from numba import njit
 
 (G_MULTIPLIER, G_DRIFT, G_UNIT, G_PULL, G_CHARGED, G_TRAFFIC, G_PLANNED, G_OVER, G_GAP, G_RECENT_SEEN,
- G_RECENT_OVER, G_ENDED, G_POSTED, G_OFFERED, G_TURNS) = range(15)  # fmt: skip
-G_COLUMNS = 15
+ G_RECENT_OVER, G_ENDED, G_POSTED, G_OFFERED, G_TURNS, G_SPENDS, G_PRICES, G_LEAST) = range(18)  # fmt: skip
+G_COLUMNS = 18
 """Multiplier; its factor at each opportunity; exponents of a nano spent and of one set aside, and the exponent that
 it is lowered by for bids under way; opportunities of a whole plan at the recent rate, and those foreseen; the plan at
 the last tick and since the last opportunity; decayed sums of opportunities and of the plan that went by with them; of
@@ -46,6 +46,14 @@ FIRST_HALF = 300.0
 """Opportunities with known results after which half of the first steps' addition is left."""
 STEP_TIMES_LAG = 0.5
 """A loop with dead time is stable only where step times delay is small."""
+HELD_FREELY = 0.3
+"""Share of unspent money that bids under way may hold before the least bid rises from nothing."""
+LEAST_OF_PRICE = 0.3
+"""The least bid over the mean spend where as much money is free as is held beyond that share."""
+SPENDABLE = 0.7
+"""Share of what bids under way come to spend that the plan asks for at most; who asks for all winds itself up."""
+_PRICES_ONE = 0.999
+"""What a spend counts for in the mean price beside the next one."""
 _RECENT_ONE, _SETTLED_ONE = RECENT / (RECENT + 1.0), SETTLED / (SETTLED + 1.0)
 _1_6, _1_24, _1_120, _1_720, _1_5040, _1_40320 = 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5_040, 1 / 40_320
 
@@ -84,6 +92,8 @@ def spent_on(f, nanos):
     """Lowers the multiplier for a spend of `nanos`."""
     step = min(f[G_UNIT] * nanos, MAX_SPEND_STEP)
     f[G_MULTIPLIER] = max(f[G_MULTIPLIER] * power_of_e(-step), MIN_MULTIPLIER)
+    f[G_SPENDS] = f[G_SPENDS] * _PRICES_ONE + 1.0
+    f[G_PRICES] = f[G_PRICES] * _PRICES_ONE + nanos
 
 
 @njit(cache=True)
@@ -157,6 +167,7 @@ def solve(f, k, eta, first_eta, fixed, budget, share, spent, reserved, posted, o
     """
     count_traffic(f, k, over)
     count_money(f, k, reserved, posted, offered)
+    f[G_LEAST] = 0.0
     if budget <= 0 or share <= 0:
         f[G_UNIT], f[G_PULL], f[G_DRIFT] = 0.0, 0.0, 1.0
         set_aside(f, 0)
@@ -184,8 +195,15 @@ def solve(f, k, eta, first_eta, fixed, budget, share, spent, reserved, posted, o
     f[G_UNIT], f[G_PULL] = unit, unit * ratio
     set_aside(f, reserved)
     whole = each if budget == share else 1.0 / budget
-    left = max((budget - spent) * whole - ratio * reserved * each, 0.0)
-    f[G_DRIFT] = power_of_e(step * min(left / max(1.0 - over, 1e-9), MAX_RATE))
+    unspent, held = max((budget - spent) * whole, 0.0), reserved * each
+    left = max(unspent - ratio * held, 0.0)
+    rate = min(left / max(1.0 - over, 1e-9), MAX_RATE)
+    if lag > 0.0:
+        rate = min(rate, SPENDABLE * ratio * unspent * f[G_TRAFFIC] / lag)
+    f[G_DRIFT] = power_of_e(step * rate)
+    if held > HELD_FREELY * unspent and f[G_SPENDS] > 0.0:
+        least = LEAST_OF_PRICE * f[G_PRICES] / f[G_SPENDS]
+        f[G_LEAST] = least * (held - HELD_FREELY * unspent) / max(unspent - held, 1e-6)
 
 
 @njit(cache=True)

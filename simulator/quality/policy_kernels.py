@@ -19,6 +19,7 @@ from numba import njit
 from bidder.core.pacing_kernels import (
     G_COLUMNS,
     G_DRIFT,
+    G_LEAST,
     G_MULTIPLIER,
     N_COLUMNS,
     N_SEEN,
@@ -296,7 +297,9 @@ def play(
         wish = wish_of(policy, s, k, table, value[t], over[t])
         bid = offer_of(wish * shade if first_price else wish, cap)
         if bid > 0:
-            if bid > k[K_BUDGET] - k[K_SPENT] - k[K_RESERVED]:
+            if bid > k[K_BUDGET] - k[K_SPENT] - k[K_RESERVED] or (
+                policy == DUAL and bid < s[F_PACE + G_LEAST]
+            ):
                 refused += 1
             else:
                 bids += 1

@@ -97,6 +97,7 @@ class Pace:
     multiplier: float
     drift: float = 1.0
     pull: float = 0.0
+    least: float = 0.0
     charge: float = 0.0
     seen: int = 0
 
@@ -432,6 +433,9 @@ class NaiveEngine:
         stage, end = self._price(line, creative, chance, rules, value * multiplier)
         if isinstance(end, Reason):
             return stage, end
+        free_price = chance.at != 3 and not (chance.shown.deal or {}).get("guar")
+        if free_price and end.amount < pace.least:
+            return "budget", Reason.BUDGET
         for one in budgets:
             need = end.amount if one.unit is Unit.MONEY else chance.quantity
             if need > self._account(one.account_id).free:

@@ -16,7 +16,7 @@ from bidder.core.engine import FUNNEL, Engine
 from bidder.core.exposures import Exposure
 from bidder.core.messages import Brake, CreativeCounts, Lease
 from bidder.core.opportunity import hour_of_week
-from bidder.core.pacing_kernels import G_DRIFT, G_PULL
+from bidder.core.pacing_kernels import G_DRIFT, G_LEAST, G_PULL
 from bidder.core.profiles import Profile
 from bidder.core.settings import EngineSettings
 from bidder.core.token import bid_id_text
@@ -119,7 +119,7 @@ def market(
     engine.adopt_campaigns({one.id: one for one in own}, 1, now_ns, advertisers)
     twin = NaiveEngine(own, settings, naive_score if scored else None, advertisers)
     _lease(random, engine, twin, now_ns)
-    _pace(engine, twin, settings)
+    _pace(random, engine, twin, settings)
     _brake(random, engine, twin, now_ns)
     profiles = _remember(random, own, engine, twin, now_ns)
     return Market(own, advertisers, engine, twin, [line.id for line in twin.lines], profiles)
@@ -138,14 +138,16 @@ def _lease(random: Random, engine: Engine, twin: NaiveEngine, now_ns: int) -> No
     engine.adopt_leases(list(leases.values()) or [make.lease("nobody")], now_ns)
 
 
-def _pace(engine: Engine, twin: NaiveEngine, settings: EngineSettings) -> None:
+def _pace(random: Random, engine: Engine, twin: NaiveEngine, settings: EngineSettings) -> None:
     status = engine.status(NOW_NS)
     for row, line in enumerate(twin.lines):
         group = int(engine.wallet.pace[row])
         start = 1.0 if line.asap else settings.pacing.start
         assert status[line.id].multiplier == start
         learned = engine._pacer.rows[group]
-        twin.paces[pace_key(line)] = Pace(start, float(learned[G_DRIFT]), float(learned[G_PULL]))
+        if random.random() < 0.1:
+            learned[G_LEAST] = random.choice((100_000.0, 1_000_000.0, 1e9))
+        twin.paces[pace_key(line)] = Pace(start, *learned[[G_DRIFT, G_PULL, G_LEAST]].tolist())
 
 
 def _brake(random: Random, engine: Engine, twin: NaiveEngine, now_ns: int) -> None:

@@ -13,7 +13,7 @@ from bidder.core.campaigns import Campaign, Flight, LineItem, Pacing
 from bidder.core.engine import Engine
 from bidder.core.messages import SettlementKind
 from bidder.core.pacing import Group, Pacer, TrafficShape, group_of
-from bidder.core.pacing_kernels import G_CHARGED, G_PULL, G_TRAFFIC, G_UNIT, charged, power_of_e
+from bidder.core.pacing_kernels import G_CHARGED, G_LEAST, G_PULL, G_TRAFFIC, G_UNIT, charged, power_of_e
 from bidder.core.settings import EngineSettings, PacingSettings
 from bidder.core.table import LineTable
 from tests.support import factories as make
@@ -253,6 +253,34 @@ def test_first_steps_are_larger_and_shrink() -> None:
         solve(made, MONDAY_NS, S)
         steps.append(math.log(made.drift[0]))
     assert steps == pytest.approx([0.016, 0.0085, 0.0025])
+
+
+def short(held: float, over: float = 0.1) -> Pacer:
+    """A hundred opportunities bid 5 each of a budget of 1,000; spends of 2; a share is held of the 800 left."""
+    made = ready(eta=0.001)
+    for _ in range(100):
+        made.spend(0, 2)
+    made.seen[0] = 100
+    solve(made, MONDAY_NS + round(over * WEEK_NS), 1_000, 200, round(held * 800), 1_000)
+    return made
+
+
+def test_a_least_bid_rises_as_money_gets_short() -> None:
+    """Nothing up to three tenths held; half of the money free and half held: 0.3 of a spend x 0.2 / 0.5."""
+    least = [float(short(held).rows[0, G_LEAST]) for held in (0.0, 0.3, 0.5, 0.8, 0.95)]
+    assert least[:2] == [0.0, 0.0]
+    assert least[2] == pytest.approx(0.3 * 2 * 0.2 / 0.5)
+    assert least[2] < least[3] < least[4]
+
+
+def test_the_plan_asks_for_no_more_than_held_money_can_buy() -> None:
+    """All is held by bids of 10 a turn, 80 turns long: in 80 turns at most what they come to spend."""
+    made = short(1.0, 0.8)
+    ratio = made.rows[0, G_PULL] / made.rows[0, G_UNIT]
+    step = float(made.rows[0, G_UNIT]) * 1_000 / float(made.rows[0, G_TRAFFIC])
+    most = 0.7 * ratio * 0.8 * made.rows[0, G_TRAFFIC] / 80
+    assert math.log(made.drift[0]) / step == pytest.approx(most)
+    assert most < (0.8 - ratio * 0.8) / 0.2
 
 
 def traffic(gaps: list[float]) -> float:
