@@ -102,7 +102,7 @@ def _factors(price: "Price") -> Iterator[tuple[str, str, str]]:
         at *= one.factor
         yield f"x modifier {one.dimension} {one.value}", f"{one.factor:g}", _cpm(at)
     at *= price.multiplier
-    yield "x multiplier (pacing)", f"{price.multiplier:.6g}", _cpm(at)
+    yield f"x multiplier (pacing {price.pacing})", f"{price.multiplier:.6g}", _cpm(at)
     if price.fee_nanos:
         at -= price.fee_nanos
         yield "- fees an impression", f"{_cpm(price.fee_nanos)}", _cpm(at)

@@ -68,10 +68,16 @@ class Goal(StrEnum):
 
 
 class Pacing(StrEnum):
-    """How a budget is spread over the flight."""
+    """How a budget is spread over its time: evenly with the traffic, ahead of that, or as fast as possible."""
 
     EVEN = "even"
+    AHEAD = "ahead"
     ASAP = "asap"
+
+
+CatchUp = Literal["spread", "drop"]
+"""What becomes of delivery that was missed: spread over the rest, or not made up."""
+Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
 
 
 class Media(StrEnum):
@@ -312,6 +318,8 @@ class LineItem(Record, frozen=True, kw_only=True):
     fees: tuple[Fee, ...] = ()
     max_nanos_per_minute: Nanos = 0
     pacing: Pacing | None = None
+    ahead_percent: Percent = 0
+    catch_up: CatchUp | None = None
     targeting: Targeting = Targeting()
     modifiers: tuple[Modifier, ...] = ()
     caps: tuple[Cap, ...] = ()
@@ -331,6 +339,11 @@ class Campaign(Record, frozen=True, kw_only=True):
     impression of at most `view_window_seconds` before it, see `core.attribution`. `fees` come on top of the price
     that exchanges are paid, out of the same budgets: expected value covers both. `max_nanos_per_minute` stops bids
     where more is spent in a minute; 0 leaves it to `BrakeSettings.factor`.
+
+    `pacing` spreads every budget over its time: `ahead` begins by `ahead_percent` faster than evenly (20 where it is
+    0) and ends by as much slower. With `catch_up` at `drop`, what was missed by lack of traffic is not made up. Each
+    line item has a multiplier for each of its budgets; with `shared_pacing` all go by the campaign's, so that money
+    goes where a nano buys most of all of them, and budgets of line items are limits only.
     """
 
     id: Identifier
@@ -352,6 +365,9 @@ class Campaign(Record, frozen=True, kw_only=True):
     fees: tuple[Fee, ...] = ()
     max_nanos_per_minute: Nanos = 0
     pacing: Pacing = Pacing.EVEN
+    ahead_percent: Percent = 0
+    catch_up: CatchUp = "spread"
+    shared_pacing: bool = False
     targeting: Targeting = Targeting()
     modifiers: tuple[Modifier, ...] = ()
     caps: tuple[Cap, ...] = ()

@@ -34,7 +34,8 @@ from bidder.core.messages import (
     SliceReport,
 )
 from bidder.core.opportunity import hour_of_week
-from bidder.core.pacing import Pacer, TrafficShape
+from bidder.core.pacing import Pacer
+from bidder.core.plans import TrafficShape
 from bidder.core.prepared import Prepared
 from bidder.core.profiles import Profile
 from bidder.core.scoring import Model, empty_table, native_arrays
@@ -165,7 +166,9 @@ class Engine:
         """Follows the clock: flights that begin or end, days that end."""
         if now_ns >= self._edge_ns or now_ns < self._turned_ns:
             self._wake(now_ns)
-        self.wallet.turn(now_ns)
+        if self.wallet.turn(now_ns):
+            assert self._pacer is not None, "an engine has a table, and so a pacer"
+            self._pacer.turn(now_ns)
         self.brakes.turn(now_ns)
 
     def _wake(self, now_ns: int) -> None:
@@ -225,8 +228,9 @@ class Engine:
         decide_rows(
             now_ns, count,
             batch.values(), columns, batch.record(), batch.external, batch.row_blocks(),
-            table.active, self._base, table.rows, table.refusals, table.columns, table.caps, wallet.pace,
-            table.modifier_rows, table.modifier_factors, self._shades, self._discrepancies, self.brakes.reasons,
+            table.active, self._base, table.rows, table.refusals, table.columns, table.caps,
+            wallet.paces.starts, wallet.paces.places, table.modifier_rows, table.modifier_factors, self._shades,
+            self._discrepancies, self.brakes.reasons,
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, self._shown.impressions,
             self._shown.clicks, slots.columns, slots.lists, slots.durations, slots.native_ok,
             *self._model_arrays, self._prepared.line_masks,
@@ -454,7 +458,7 @@ class Engine:
         self._prepared = prepared
         self.brakes.install(prepared.watched, now_ns)
         self.wallet.install(table, prepared.charges, now_ns)
-        pacer = Pacer(prepared.charges.groups, self._shape, pacing)
+        pacer = Pacer(prepared.charges.paces.groups, self._shape, pacing, now_ns)
         if self._pacer is not None:
             pacer.adopt(self._pacer)
         self._pacer = pacer

@@ -16,7 +16,7 @@ from bidder.core.decision_columns import KNOWN, R_FLAGS, R_USER
 from bidder.core.dimensions import Dimension
 from bidder.core.engine import Engine
 from bidder.core.explain_gate import Judge
-from bidder.core.explain_money import Account, accounts_asked, budget_words, lease_words, least_of
+from bidder.core.explain_money import Account, accounts_asked, budget_words, lease_words, least_of, left_out
 from bidder.core.explain_price import Price, Pricing
 from bidder.core.explain_trial import Accounts, Result, Stage, State
 from bidder.core.explain_words import NOTHING, Shown, Words, creative_format, paused, wanted
@@ -292,7 +292,8 @@ class _Asking:
         rules.append(_rule("no_lease", Reason.NO_LEASE, *lease_words(money)))
         rules += [_price_rule(*one) for one in price_rules]
         least = least_of(self._stage, self._line, r, state)
-        rules.append(_rule("budget", Reason.BUDGET, *budget_words(money, amount, least)))
+        share = left_out(self._stage, self._line, r, state)
+        rules.append(_rule("budget", Reason.BUDGET, *budget_words(money, amount, least, share)))
         return self._verdict(pending, tuple(rules), fits, caps, money, price, result)
 
     def _verdict(

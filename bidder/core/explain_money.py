@@ -4,10 +4,11 @@ from math import ceil
 
 import msgspec
 
-from bidder.core.decision_columns import FIXED_PRICE, GUARANTEED, R_FLAGS
+from bidder.core.decision_columns import FIXED_PRICE, GUARANTEED, R_FLAGS, R_SEED
+from bidder.core.draw_kernels import takes_part
 from bidder.core.explain_trial import Accounts, Stage, State
 from bidder.core.explain_words import instant
-from bidder.core.pacing_kernels import G_LEAST
+from bidder.core.pacing_kernels import G_LEAST, G_MULTIPLIER
 from bidder.money import MICROS_PER_UNIT, NANOS_PER_UNIT, format_decimal
 
 Verdict = tuple[bool | None, str, str]
@@ -63,7 +64,16 @@ def least_of(stage: Stage, line: int, r: int, state: State) -> float:
     """Nanos of the least bid of a line item in row `r` while money is short; 0 where a deal sets the price."""
     if stage.batch.columns[r, R_FLAGS] & (FIXED_PRICE | GUARANTEED):
         return 0.0
-    return float(state.paces[stage.engine.wallet.pace[line], G_LEAST])
+    return max(float(state.paces[group, G_LEAST]) for group in stage.engine.wallet.groups_of(line))
+
+
+def left_out(stage: Stage, line: int, r: int, state: State) -> float | None:
+    """The share of a deal's opportunities that is taken, where this one is not of it; else None."""
+    row = stage.batch.columns[r]
+    if not row[R_FLAGS] & (FIXED_PRICE | GUARANTEED):
+        return None
+    share = min(float(state.paces[group, G_MULTIPLIER]) for group in stage.engine.wallet.groups_of(line))
+    return None if takes_part(int(row[R_SEED]), share) else share
 
 
 def lease_words(money: tuple[Account, ...]) -> Verdict:
@@ -74,14 +84,22 @@ def lease_words(money: tuple[Account, ...]) -> Verdict:
     return not missing, "leases of all its budgets", shows
 
 
-def budget_words(money: tuple[Account, ...], amount: int | None, least: float) -> Verdict:
-    """Whether every budget has the amount of a bid free, and the bid is worth holding so much."""
+def budget_words(
+    money: tuple[Account, ...], amount: int | None, least: float, share: float | None = None
+) -> Verdict:
+    """Whether every budget has the amount of a bid free, and the bid is worth holding so much.
+
+    Args:
+        money: its budgets. amount: nanos, None without a bid. least: nanos. share: see `left_out`.
+    """
     short = [one for one in money if not one.enough]
     if amount is None:
         return None, _WANTS, "no bid to pay for"
     if amount < least:
         wants = f"at least {format_decimal(ceil(least), NANOS_PER_UNIT)}, as bids under way hold most of what is left"
         return False, wants, format_decimal(amount, NANOS_PER_UNIT)
+    if share is not None:
+        return False, f"{share:.1%} of the deal's opportunities, by pacing", "not one of them"
     return not short, _WANTS, ", ".join(f"{one.account_id}: {_units(one)}" for one in short or money)
 
 

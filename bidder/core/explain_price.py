@@ -68,7 +68,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         goal: `click` or `conversion`. goal_value_nanos: what one of it is worth.
         modifiers: the factor that all modifiers make together. applied: each of them, in the engine's order.
         value_nanos: what the impression is thought to be worth.
-        multiplier: of pacing. shade: share of the value that is bid at first price, else 1.
+        multiplier: of pacing. pacing: its mode. share: of opportunities that are taken where the price is a deal's,
+            else 1. shade: share of the value that is bid at first price, else 1.
         fee_ppm, fee_nanos: what fees add to a price: millionths of it, the exchange's discrepancy among them, and
             nanos an impression. fees_nanos: what that makes on top of the offer, for all that the bid buys.
         worth_nanos: what may be bid: value x multiplier, less fees, x shade.
@@ -90,6 +91,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     applied: tuple[Applied, ...] = ()
     value_nanos: float
     multiplier: float
+    pacing: str
+    share: float = 1.0
     shade: float
     fee_ppm: int = 0
     fee_nanos: int = 0
@@ -199,7 +202,11 @@ class Pricing:
             value *= pcvr
         for modifier in applied:
             value *= modifier.factor
-        multiplier = float(self._state.paces[self._stage.engine.wallet.pace[self._line], G_MULTIPLIER])
+        held = self._stage.engine.wallet.groups_of(self._line)
+        pace = min(float(self._state.paces[group, G_MULTIPLIER]) for group in held)
+        # The price of a deal is not ours to lower: its share of opportunities is.
+        by_share = bool(row[R_FLAGS] & (FIXED_PRICE | GUARANTEED))
+        multiplier = 1.0 if by_share else pace
         shade = self._stage.shade(int(row[R_EXCHANGE])) if row[R_FLAGS] & FIRST_PRICE else 1.0
         fee_ppm = int(columns[Column.FEE_PPM]) + self._stage.discrepancy(int(row[R_EXCHANGE]))
         fee_nanos = int(columns[Column.FEE_NANOS])
@@ -215,6 +222,8 @@ class Pricing:
             applied=applied,
             value_nanos=value,
             multiplier=multiplier,
+            pacing=self._stage.table.lines[self._line].pacing.value,
+            share=pace if by_share else 1.0,
             shade=shade,
             fee_ppm=fee_ppm,
             fee_nanos=fee_nanos,

@@ -286,8 +286,9 @@ class Stage:
 
     def drifted(self, r: int, line: int, now_ns: int, state: State, accounts: Accounts) -> Floats:
         """Paces when the kernel comes to a line item in row `r`: those before it may share its budget."""
-        pace = self.engine.wallet.pace
-        if not (pace[:line] == pace[line]).any():
+        paces = self.engine.wallet.paces
+        earlier = paces.places[: paces.starts[line]]
+        if not np.isin(earlier, self.engine.wallet.groups_of(line)).any():
             return state.paces
         before = self.table.active.copy()
         word, bit = divmod(line, 64)
@@ -312,7 +313,7 @@ class Stage:
     ) -> Result:
         """How a line item would end in row `r` if nobody else bid, no dimension, cap, lease or budget refused."""
         paces = state.paces.copy()
-        paces[:, G_LEAST] = 0.0
+        paces[:, G_LEAST] = -1.0  # below nothing: no share of a deal's opportunities is left out either
         rich = replace(state, available=np.full_like(state.available, _PLENTY), paces=paces)
         leased = accounts._replace(lease_until=np.full_like(accounts.lease_until, FAR_NS))
         offers = self._offers(r, trial.row.reshape(1, -1))
@@ -389,8 +390,9 @@ class Stage:
         decide_rows(
             now_ns, count,
             offers.values, offers.columns, offers.record, offers.external, self.batch.row_blocks(),
-            lines.active, lines.base, lines.rows, table.refusals, lines.columns, table.caps, self.engine.wallet.pace,
-            table.modifier_rows, table.modifier_factors, self._shades, self._discrepancies, lines.stopped,
+            lines.active, lines.base, lines.rows, table.refusals, lines.columns, table.caps,
+            self.engine.wallet.paces.starts, self.engine.wallet.paces.places, table.modifier_rows,
+            table.modifier_factors, self._shades, self._discrepancies, lines.stopped,
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, creatives.shown,
             creatives.clicked, creatives.slots, creatives.lists, creatives.durations, creatives.native_ok,
             *self._forest, self._line_masks,

@@ -67,6 +67,7 @@ from bidder.core.decision_columns import (
     R_QUANTITY,
     R_RATE,
     R_RESULT_NS,
+    R_SEED,
     R_UNSCORED,
     R_USER,
     R_VIDEO,
@@ -74,8 +75,9 @@ from bidder.core.decision_columns import (
     TEST,
     VALUE_NANOS,
 )
+from bidder.core.draw_kernels import takes_part
 from bidder.core.frequency_kernels import C_OWNER, first_refusal_marked, mark_of, pend_one
-from bidder.core.pacing_kernels import G_DRIFT, G_LEAST, G_MULTIPLIER, N_SEEN, charged, lifted
+from bidder.core.pacing_kernels import G_LEAST, G_UNITS, charged, least_of, lift
 from bidder.core.price_kernels import MILLION, fees_of, times_quantity
 from bidder.core.score_kernels import request_mask, whole_row
 from bidder.core.slot_kernels import floor_of, in_pod, pod_left
@@ -94,8 +96,8 @@ def decide_rows(
     # opportunities
     values, batch, record, external, row_blocks,
     # line items
-    active, base, rows, refusals, columns, caps, pace, modifier_rows, modifier_factors, shades, discrepancies,
-    stopped,
+    active, base, rows, refusals, columns, caps, pace_starts, pace_groups, modifier_rows, modifier_factors,
+    shades, discrepancies, stopped,
     # creatives and slots
     creatives, creative_starts, creative_rows, creative_blocks, shown, clicked, slots, slot_lists, durations,
     native_ok,
@@ -124,7 +126,8 @@ def decide_rows(
         external: float64[n], click probability where EXTERNAL, for line item R_OUTSIDE.
         row_blocks: int32[], what rows bar of single creatives, see R_BLOCKS.
         active to modifier_factors: see `bidder.core.table.LineTable`; `base` with what is in flight in row 0.
-        pace: int32[lines], pacing group. shades: float64[exchanges], share of the value bid at first price.
+        pace_starts, pace_groups: see `bidder.core.pacing_groups`.
+        shades: float64[exchanges], share of the value bid at first price.
         discrepancies: int64[exchanges], millionths by which an exchange's bill exceeds our count.
         stopped: int32[lines], the reason with which a brake refuses a line item, 0 where none does.
         creatives to creative_blocks: see `bidder.core.creatives.Creatives`.
@@ -305,18 +308,19 @@ def decide_rows(
                         furthest, worst = F_UNSCORED, R_UNSCORED
                     continue
                 # -- value, pace, price
-                group = pace[c]
-                multiplier = paces[group, G_MULTIPLIER]
+                pace_begin, pace_end = pace_starts[c], pace_starts[c + 1]
+                multiplier = least_of(paces, pace_groups, pace_begin, pace_end)
                 if not test:
-                    pace_counts[group, N_SEEN] += 1
-                    paces[group, G_MULTIPLIER] = lifted(multiplier, paces[group, G_DRIFT])
+                    lift(paces, pace_counts, pace_groups, pace_begin, pace_end, multiplier)
                 value = pctr * columns[c, VALUE_NANOS]
                 if columns[c, GOAL] == 1:
                     value *= pcvr
                 for k in range(columns[c, MODIFIER_START], columns[c, MODIFIER_END]):
                     if shows(record, record_begin, record_end, modifier_rows[k]):
                         value *= modifier_factors[k]
-                paced = value * multiplier
+                # A deal's price is not ours to lower: its share of opportunities is.
+                by_share = fixed or guaranteed
+                paced = value if by_share else value * multiplier
                 if choices > 1 and (row[R_VIDEO] >= 0 or row[R_AUDIO] >= 0):
                     # The floor may depend on the duration, so the choice comes before the price.
                     creative = choose_creative(
@@ -380,8 +384,12 @@ def decide_rows(
                 paid &= spent <= (MOST_NANOS - fixed_fee) // (1 + (fee_ppm + MILLION - 1) // MILLION)
                 amount = spent + fees_of(spent, quantity, fee_ppm, columns[c, FEE_NANOS]) if paid else 0
                 # -- while money is short no bid that would hold it for little; a deal's price is not ours to choose
-                if not (fixed or guaranteed):
-                    paid &= amount >= paces[group, G_LEAST]
+                for k in range(pace_begin, pace_end):
+                    least = paces[pace_groups[k], G_LEAST]
+                    if by_share:
+                        paid &= least < 0.0 or takes_part(row[R_SEED], multiplier)
+                    else:
+                        paid &= amount >= least
                 # -- every budget that it is charged to
                 for k in range(chain_start[chain], chain_start[chain + 1]):
                     account = chain_accounts[k]
@@ -436,7 +444,9 @@ def decide_rows(
             need = out[r, O_AMOUNT] if unit[account] == 0 else quantity
             available[account] -= need
             offered[account] += need
-        charged(paces[pace[best]], out[r, O_AMOUNT])
+        for k in range(pace_starts[best], pace_starts[best + 1]):
+            group = pace_groups[k]
+            charged(paces[group], out[r, O_AMOUNT] if paces[group, G_UNITS] == 0.0 else quantity)
         if user != _ZERO:
             begin, end = columns[best, CAP_START], columns[best, CAP_END]
             for k in range(begin, end):

@@ -96,6 +96,7 @@ class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     is left after 300 with known results, and so on. Both are less where results are late. target: `left` steers to
     what is left of budget and traffic and lowers the multiplier for bids under way; `fixed` to the budget over the
     foreseen traffic, with `eta` alone, which is what proofs of regret cover. start: multiplier without history.
+    first_most: highest multiplier until `first_wins` wins are known, so that who knows nothing bids little.
     weekly_opportunities: expected at this seat. traffic_shape: 168 weights by hour of the week from Monday 00:00
     UTC, or none for an even week.
     """
@@ -104,6 +105,8 @@ class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     first_eta: Annotated[float, msgspec.Meta(ge=0, le=0.1)] = 0.015
     target: Literal["left", "fixed"] = "left"
     start: Share = 0.5
+    first_wins: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
+    first_most: Share = 1.0
     weekly_opportunities: Annotated[float, msgspec.Meta(gt=0)] = 1e6
     traffic_shape: tuple[float, ...] = ()
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from bidder.core.campaigns import Campaign
 from bidder.core.opportunity import HOURS_PER_WEEK, hour_of_week
-from bidder.core.pacing import TrafficShape
+from bidder.core.plans import TrafficShape
 from bidder.core.settings import ExchangeRules, PacingSettings
 from bidder.errors import InputError
 from simulator.exchange.outcomes import LoggedOutcomes, Outcomes, SyntheticOutcomes

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bidder.core.campaigns import Campaign, Creative
 from bidder.core.engine import Engine
 from bidder.core.messages import Lease, Settlement, SettlementKind
-from bidder.core.pacing import TrafficShape
+from bidder.core.plans import TrafficShape
 from bidder.core.settings import EngineSettings, ExchangeRules, PacingSettings
 from simulator.quality.fitting import STARTS, auctions_of
 from simulator.quality.hindsight import knapsack

@@ -242,7 +242,7 @@ def test_the_story_goes_from_the_probability_to_the_bid() -> None:
         "x value of a conversion",
         "x probability of a conversion of a click",
         "x modifier geo CA",
-        "x multiplier (pacing)",
+        "x multiplier (pacing even)",
         "x shade (first price)",
         "at most (max bid)",
         "floor",

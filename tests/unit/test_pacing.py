@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bidder.core.campaigns import Campaign, Flight, LineItem, Pacing
+from bidder.core.campaigns import Campaign, Pacing
 from bidder.core.engine import Engine
 from bidder.core.messages import SettlementKind
-from bidder.core.pacing import Group, Pacer, TrafficShape, group_of
+from bidder.core.pacing import Pacer
+from bidder.core.pacing_groups import PacingGroups
 from bidder.core.pacing_kernels import G_CHARGED, G_LEAST, G_PULL, G_TRAFFIC, G_UNIT, charged, power_of_e
+from bidder.core.plans import TrafficShape
 from bidder.core.settings import EngineSettings, PacingSettings
 from bidder.core.table import LineTable
 from tests.support import factories as make
@@ -26,8 +28,7 @@ MONDAY_NS = 1_772_409_600 * S
 
 def pacer(*campaigns: Campaign, weights: tuple[float, ...] = (), **changes: Any) -> Pacer:
     table = LineTable({one.id: one for one in campaigns or (week(),)}, 1)
-    asap = table.asap().tolist()
-    groups = [group_of(line, line.campaign.id, asap[row]) for row, line in enumerate(table.lines)]
+    groups = PacingGroups(table.lines).groups
     fields: dict[str, Any] = {"eta": 0.01, "first_eta": 0.0, "start": 0.5, "weekly_opportunities": 1000.0}
     return Pacer(groups, TrafficShape(weights), PacingSettings(**(fields | changes)))
 
@@ -367,19 +368,6 @@ def test_who_is_paced_no_more_starts_anew() -> None:
     old.multipliers[:] = 0.25
     new.adopt(old)
     assert new.multipliers.tolist() == [1.0]
-
-
-def test_line_items_of_one_budget_are_one_group_for_the_campaigns_flight() -> None:
-    items = (LineItem(id="a", flights=(Flight(start_ns=5, end_ns=9),)), LineItem(id="b"))
-    lines = LineTable({"c1": campaign(start_ns=1, end_ns=100, line_items=items)}, 1).lines
-    assert {group_of(line, "c1", False) for line in lines} == {Group("c1", False, 1, 100)}
-
-
-def test_a_line_item_with_money_of_its_own_is_paced_over_its_own_flights() -> None:
-    flights = (Flight(start_ns=50, end_ns=60), Flight(start_ns=5, end_ns=9))
-    items = (LineItem(id="a", flights=flights),)
-    (line,) = LineTable({"c1": campaign(start_ns=1, end_ns=100, line_items=items)}, 1).lines
-    assert group_of(line, "l/a/money", True) == Group("l/a/money", True, 5, 60)
 
 
 # -- budgets on a small market --------------------------------------------------------------------------------

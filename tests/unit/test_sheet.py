@@ -202,7 +202,7 @@ def test_a_negative_budget_is_one_line_with_row_column_and_what_is_allowed() -> 
         ("end", "2026-05-01T00:00:00Z", "must be after start, was 2026-05-01T00:00:00Z"),
         ("status", "on", "must be active or paused, was 'on'"),
         ("goal", "view", "must be click or conversion, was 'view'"),
-        ("pacing", "fast", "must be even or asap, was 'fast'"),
+        ("pacing", "fast", "must be even or ahead or asap, was 'fast'"),
         ("currency", "usd", "must be three capitals such as USD, was 'usd'"),
         ("hour", "168", "must be hours of the week from 0 to 167, was '168'"),
         ("creatives", "b1|300|250|https://a.example/1.png", "must be id|w|h|image_url|landing_url"),
