@@ -35,7 +35,6 @@ from bidder.core.messages import (
 )
 from bidder.core.opportunity import hour_of_week
 from bidder.core.pacing import Pacer
-from bidder.core.plans import TrafficShape
 from bidder.core.prepared import Prepared
 from bidder.core.profiles import Profile
 from bidder.core.scoring import Model, empty_table, native_arrays
@@ -45,6 +44,7 @@ from bidder.core.shown import Shown
 from bidder.core.specs import SlotBook
 from bidder.core.status import Status, statuses
 from bidder.core.table import FAR_NS
+from bidder.core.traffic_shape import TrafficLearner, TrafficShape, overrides
 from bidder.core.waits import Waits
 from bidder.core.wallet import Wallet, tag_of
 from bidder.core.writer import Writer
@@ -69,6 +69,7 @@ class Engine:
 
     Attributes:
         waits: how long wins took to be heard of. loop: from a billing at the tracker to the multiplier that it moved.
+        traffic: of the week, as it came.
         matches: records of the last `decide` (`core.matches`), where settings leave targeting's refusals out.
     """
 
@@ -90,7 +91,8 @@ class Engine:
         self.waits = Waits(settings, self.gate)
         self.loop = DelayHistogram()
         self.brakes = Brakes(settings.brakes)
-        self._shape = TrafficShape(settings.pacing.traffic_shape)
+        self._shape = TrafficShape(settings.pacing.traffic_shape, overrides(settings.pacing.holidays))
+        self.traffic = TrafficLearner()
         self._sequence = 0
         self._told_epoch = 0
         self._writer = Writer(settings, key)
@@ -98,7 +100,7 @@ class Engine:
         self._shades = np.array(self.gate.shades, dtype=np.float64)
         self._discrepancies = np.array(self.gate.discrepancies, dtype=np.int64)
         self._shown = Shown()
-        self._pacer: Pacer | None = None
+        self._pacer = Pacer((), self._shape, settings.pacing)
         self._edge_ns = FAR_NS
         self._turned_ns = 0
         self._use_model(model)
@@ -158,7 +160,7 @@ class Engine:
             if call.request is not None:
                 self._gather(call, now_ns, hour)
         self._run(now_ns)
-        self._count(calls)
+        self._count(calls, now_ns)
         buyer = self._buyer_json
         return [call.answer(buyer) for call in calls]
 
@@ -167,7 +169,6 @@ class Engine:
         if now_ns >= self._edge_ns or now_ns < self._turned_ns:
             self._wake(now_ns)
         if self.wallet.turn(now_ns):
-            assert self._pacer is not None, "an engine has a table, and so a pacer"
             self._pacer.turn(now_ns)
         self.brakes.turn(now_ns)
 
@@ -215,7 +216,6 @@ class Engine:
         writer.epoch = self.epoch
         wallet, table, slots, pacer = self.wallet, self.table, self._slots, self._pacer
         purse = wallet.purse
-        assert pacer is not None, "an engine has a table, and so a pacer"
         ids = np.frombuffer(bytearray(b"".join([row.bid_id for row in rows])), dtype=np.uint8)
         ids = ids.reshape(count, 12)
         columns = batch.columns
@@ -303,11 +303,14 @@ class Engine:
         # Pair assertion: the kernel's view of what is left and the purse's own must agree after every batch.
         assert wallet.agrees(chains), "kernel and purse disagree"
 
-    def _count(self, calls: Sequence[Call]) -> None:
+    def _count(self, calls: Sequence[Call], now_ns: int) -> None:
         """Counts what became of the opportunities of some requests."""
         self.repaired += sum([call.repaired for call in calls])
         ended = [reason for call in calls if not call.test for reason in call.reasons]
         self.opportunities += len(ended)
+        if ended and self.traffic.count(len(ended), now_ns) and self.settings.pacing.learn_shape:
+            self._shape = self.traffic.shape(self._shape)
+            self._pacer.reshape(self._shape, now_ns)
         reasons = self.reasons
         for reason, count in Counter(ended).items():
             reasons[reason] = reasons.get(reason, 0) + count
@@ -331,7 +334,6 @@ class Engine:
     def _settle(self, own: Sequence[Settlement | SettlementRow], now_ns: int) -> None:
         if not own:
             return
-        assert self._pacer is not None, "an engine has a table, and so a pacer"
         settled = self.wallet.settle(own, self.table.index, self._pacer, now_ns)
         self.late_wins += settled.late
         for exchange, first, billed, delay_ns in settled.heard:
@@ -390,7 +392,6 @@ class Engine:
         )
 
     def _refresh(self, now_ns: int) -> None:
-        assert self._pacer is not None, "an engine has a table, and so a pacer"
         wallet = self.wallet
         self._pacer.refresh(now_ns, wallet.budgets, wallet.shares, wallet.spent, wallet.group_books())
 
@@ -459,8 +460,7 @@ class Engine:
         self.brakes.install(prepared.watched, now_ns)
         self.wallet.install(table, prepared.charges, now_ns)
         pacer = Pacer(prepared.charges.paces.groups, self._shape, pacing, now_ns)
-        if self._pacer is not None:
-            pacer.adopt(self._pacer)
+        pacer.adopt(self._pacer)
         self._pacer = pacer
         self.table = table
         self._slots = SlotBook(table)
@@ -478,7 +478,6 @@ class Engine:
 
     def status(self, now_ns: int) -> dict[str, Status]:
         """Figures of each line item at this seat."""
-        assert self._pacer is not None, "an engine has a table, and so a pacer"
         return statuses(self.table, self.wallet, self._pacer, self.funnel, now_ns)
 
     def locked(self) -> dict[str, tuple[int, int]]:

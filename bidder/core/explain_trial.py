@@ -176,7 +176,6 @@ class Stage:
         self._shades = engine._shades  # noqa: SLF001
         self._discrepancies = engine._discrepancies  # noqa: SLF001
         pacer = engine._pacer  # noqa: SLF001
-        assert pacer is not None, "an engine has a table, and so a pacer"
         self.pacer = pacer
         creatives = self.table.creatives
         self.creatives = Creatives(

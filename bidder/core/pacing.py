@@ -60,10 +60,12 @@ from bidder.core.pacing_kernels import (
     next_plan,
     refresh_groups,
     release_groups,
+    reshaped,
     spent_on,
 )
-from bidder.core.plans import Group, Plans, TrafficShape
+from bidder.core.plans import Group, Plans
 from bidder.core.settings import PacingSettings
+from bidder.core.traffic_shape import TrafficShape
 
 
 class Pacer:
@@ -128,6 +130,13 @@ class Pacer:
         for row, count, was, account in zip(self.rows, self.counts, before, self._accounts, strict=True):
             if was != account:
                 next_plan(row, count)
+
+    def reshape(self, shape: TrafficShape, now_ns: int) -> None:
+        """Goes on with another shape of the traffic."""
+        self._shape = shape
+        self.plans = Plans(self.groups, shape, now_ns)
+        for row, over in zip(self.rows, self.plan(now_ns).tolist(), strict=True):
+            reshaped(row, over)
 
     def plan(self, now_ns: int) -> NDArray[np.float64]:
         """Share of each flight's traffic that is over by now, float64[groups] in [0, 1]."""

@@ -119,6 +119,15 @@ def lift(f, k, groups, begin, end, least):
 
 
 @njit(cache=True)
+def reshaped(f, over):
+    """Goes on with a plan of another shape, of which `over` is over: the traffic of all of it is the same."""
+    f[G_OVER] = over
+    f[G_GAP] = 0.0
+    if f[G_TRAFFIC] > 0.0:
+        f[G_RECENT_OVER] = f[G_RECENT_SEEN] / f[G_TRAFFIC]
+
+
+@njit(cache=True)
 def next_plan(f, k):
     """Goes on to a plan of the same kind, such as the next day's: what was learned of bids and prices stays.
 

@@ -14,53 +14,16 @@ from numpy.typing import NDArray
 from bidder.core.budgets import Unit, day_of
 from bidder.core.campaigns import Pacing
 from bidder.core.opportunity import HOURS_PER_WEEK, NS_PER_HOUR
+from bidder.core.traffic_shape import TrafficShape
 from bidder.zones import is_zone, zone_offsets
 
 Spans = tuple[tuple[int, int], ...]
 """[start, end) in ns, in order of time."""
 
 EVERY_HOUR = frozenset(range(HOURS_PER_WEEK))
-_WEEK_NS = HOURS_PER_WEEK * NS_PER_HOUR
-_MONDAY_NS = -72 * NS_PER_HOUR
-"""A Monday 00:00 UTC at or before the epoch, so that phases count from it."""
-_QUARTERS = 4 * HOURS_PER_WEEK
-"""Offsets of time zones are whole quarters of an hour."""
-_BLOCK_NS = 8 * _WEEK_NS
+_BLOCK_NS = 8 * HOURS_PER_WEEK * NS_PER_HOUR
 """Offsets of zones are asked for, and remembered, in blocks of this length."""
 _LEAST = 1e-12
-
-
-class TrafficShape:
-    """How much of a week's traffic falls into each hour.
-
-    Args:
-        weights: float[168], traffic by hour from Monday 00:00 UTC, any scale; empty for an even week.
-        is_open: bool[672], the quarters of hours that count; None for all.
-    """
-
-    def __init__(self, weights: Sequence[float] = (), is_open: NDArray[np.bool_] | None = None) -> None:
-        if weights and (len(weights) != HOURS_PER_WEEK or min(weights) < 0 or sum(weights) <= 0):
-            raise ValueError(f"traffic shape must be {HOURS_PER_WEEK} weights >= 0, not all 0")
-        filled = np.asarray(weights or [1.0] * HOURS_PER_WEEK, dtype=np.float64)
-        self._weights = tuple(weights)
-        shares = filled / filled.sum()
-        if is_open is not None:
-            shares = np.repeat(shares / 4, 4) * is_open
-        self._edges = np.arange(len(shares) + 1, dtype=np.float64) * (_WEEK_NS // len(shares))
-        self._sums = np.concatenate(([0.0], np.cumsum(shares)))
-        self._week = 1.0 if is_open is None else float(self._sums[-1])
-
-    def open_in(self, hours: frozenset[int], offset_s: int) -> "TrafficShape":
-        """The same traffic with nothing outside of local hours of the week, where local time is UTC + `offset_s`."""
-        quarter = np.arange(_QUARTERS)
-        local = (quarter + offset_s // 900) % _QUARTERS // 4
-        return TrafficShape(self._weights, np.isin(local, sorted(hours)))
-
-    def weeks(self, at_ns: NDArray[np.int64] | int) -> NDArray[np.float64]:
-        """Traffic from a fixed Monday to `at_ns`, in weeks of all traffic."""
-        since = np.asarray(at_ns, dtype=np.int64) - _MONDAY_NS
-        whole, phase = np.divmod(since, _WEEK_NS)
-        return whole * self._week + np.interp(phase.astype(np.float64), self._edges, self._sums)
 
 
 class Group(NamedTuple):

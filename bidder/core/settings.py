@@ -1,5 +1,6 @@
 """What an engine must know beside events: fixed for its life, recorded in the journal, never read from a clock."""
 
+from datetime import date
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -89,6 +90,19 @@ class BrakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     reset_seconds: Seconds = 600.0
 
 
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+class Holiday(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the traffic of a day is like.
+
+    like: the day of the week whose hours it has; empty for its own. factor: of that traffic.
+    """
+
+    like: Literal["", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = ""
+    factor: Annotated[float, msgspec.Meta(ge=0, le=100)] = 1.0
+
+
 class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How multipliers move, see `bidder.core.pacing`.
 
@@ -98,7 +112,8 @@ class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     foreseen traffic, with `eta` alone, which is what proofs of regret cover. start: multiplier without history.
     first_most: highest multiplier until `first_wins` wins are known, so that who knows nothing bids little.
     weekly_opportunities: expected at this seat. traffic_shape: 168 weights by hour of the week from Monday 00:00
-    UTC, or none for an even week.
+    UTC, or none for an even week. learn_shape: whether it is corrected by what came, each day. holidays: by date,
+    days in UTC whose traffic is other than their day of the week's.
     """
 
     eta: Annotated[float, msgspec.Meta(gt=0, le=0.1)] = 0.001
@@ -109,6 +124,15 @@ class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     first_most: Share = 1.0
     weekly_opportunities: Annotated[float, msgspec.Meta(gt=0)] = 1e6
     traffic_shape: tuple[float, ...] = ()
+    learn_shape: bool = True
+    holidays: dict[str, Holiday] = {}
+
+    def __post_init__(self) -> None:
+        for text in self.holidays:
+            try:
+                date.fromisoformat(text)
+            except ValueError:
+                raise ValueError(f"holidays must be dates such as 2026-12-25, was {text[:80]!r}") from None
 
 
 class UserSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

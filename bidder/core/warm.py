@@ -7,9 +7,10 @@ from bidder.core.campaigns import Campaign, Creative
 from bidder.core.engine import Engine
 from bidder.core.messages import Lease
 from bidder.core.pacing import Pacer
-from bidder.core.plans import Group, TrafficShape
+from bidder.core.plans import Group
 from bidder.core.scoring import Model
 from bidder.core.settings import EngineSettings, PacingSettings
+from bidder.core.traffic_shape import TrafficShape
 from bidder.errors import InvariantError
 from bidder.openrtb.reasons import Reason
 

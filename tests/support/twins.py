@@ -119,7 +119,7 @@ def market(
     engine.adopt_campaigns({one.id: one for one in own}, 1, now_ns, advertisers)
     twin = NaiveEngine(own, settings, naive_score if scored else None, advertisers)
     _lease(random, engine, twin, now_ns)
-    _pace(random, engine, twin, settings)
+    _pace(engine, twin, settings)
     _brake(random, engine, twin, now_ns)
     profiles = _remember(random, own, engine, twin, now_ns)
     return Market(own, advertisers, engine, twin, [line.id for line in twin.lines], profiles)
@@ -138,7 +138,7 @@ def _lease(random: Random, engine: Engine, twin: NaiveEngine, now_ns: int) -> No
     engine.adopt_leases(list(leases.values()) or [make.lease("nobody")], now_ns)
 
 
-def _pace(random: Random, engine: Engine, twin: NaiveEngine, settings: EngineSettings) -> None:
+def _pace(engine: Engine, twin: NaiveEngine, settings: EngineSettings) -> None:
     status = engine.status(NOW_NS)
     for row, line in enumerate(twin.lines):
         start = 1.0 if line.asap else settings.pacing.start
@@ -147,8 +147,9 @@ def _pace(random: Random, engine: Engine, twin: NaiveEngine, settings: EngineSet
         assert len(keys) == len(groups)
         for key, group in zip(keys, groups, strict=True):
             learned = engine._pacer.rows[group]
-            if random.random() < 0.1:
-                learned[G_LEAST] = random.choice((100_000.0, 1_000_000.0, 1e9))
+            held = Random(f"{line.id} {len(twin.lines)}")
+            if held.random() < 0.1:
+                learned[G_LEAST] = held.choice((100_000.0, 1_000_000.0, 1e9))
             others = [pace_keys(other) for other in twin.lines if key in pace_keys(other)]
             tied = all(other == keys for other in others)
             twin.paces[key] = Pace(start, *learned[[G_DRIFT, G_PULL, G_LEAST]].tolist(), tied=tied)

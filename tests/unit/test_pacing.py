@@ -15,9 +15,9 @@ from bidder.core.messages import SettlementKind
 from bidder.core.pacing import Pacer
 from bidder.core.pacing_groups import PacingGroups
 from bidder.core.pacing_kernels import G_CHARGED, G_LEAST, G_PULL, G_TRAFFIC, G_UNIT, charged, power_of_e
-from bidder.core.plans import TrafficShape
 from bidder.core.settings import EngineSettings, PacingSettings
 from bidder.core.table import LineTable
+from bidder.core.traffic_shape import TrafficShape
 from tests.support import factories as make
 from tests.support.factories import S, campaign
 

@@ -14,9 +14,10 @@ from bidder.core.messages import SettlementKind
 from bidder.core.pacing import Pacer
 from bidder.core.pacing_groups import PacingGroups
 from bidder.core.pacing_kernels import G_DRIFT, G_MULTIPLIER, lift
-from bidder.core.plans import EVERY_HOUR, Plans, TrafficShape, merged
+from bidder.core.plans import EVERY_HOUR, Plans, merged
 from bidder.core.settings import EngineSettings, PacingSettings
 from bidder.core.table import LineTable
+from bidder.core.traffic_shape import TrafficShape
 from tests.support import factories as make
 from tests.support.factories import S, campaign
 

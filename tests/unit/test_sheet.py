@@ -655,6 +655,7 @@ def test_an_export_holds_no_column_that_says_nothing() -> None:
         "currency",
         "goal",
         "pacing",
+        "catch_up",
         "unknown_user",
         "click_window",
         "view_window",
