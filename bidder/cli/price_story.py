@@ -103,6 +103,8 @@ def _factors(price: "Price") -> Iterator[tuple[str, str, str]]:
         yield f"x modifier {one.dimension} {one.value}", f"{one.factor:g}", _cpm(at)
     at *= price.multiplier
     yield f"x multiplier (pacing {price.pacing})", f"{price.multiplier:.6g}", _cpm(at)
+    if price.share != 1.0:
+        yield f"taken by a share (pacing {price.pacing})", f"{price.share:.6g}", ""
     if price.fee_nanos:
         at -= price.fee_nanos
         yield "- fees an impression", f"{_cpm(price.fee_nanos)}", _cpm(at)

@@ -11,16 +11,17 @@ import math
 
 from numba import njit
 
-(G_MULTIPLIER, G_DRIFT, G_UNIT, G_PULL, G_CHARGED, G_TRAFFIC, G_PLANNED, G_OVER, G_GAP, G_RECENT_SEEN,
- G_RECENT_OVER, G_ENDED, G_POSTED, G_OFFERED, G_TURNS, G_SPENDS, G_PRICES, G_LEAST,
- G_MOST, G_UNITS, G_TIED) = range(21)  # fmt: skip
-G_COLUMNS = 21
-"""Multiplier; its factor at each opportunity; exponents of a nano spent and of one set aside, and the exponent that
-it is lowered by for bids under way; opportunities of a whole plan at the recent rate, and those foreseen; the plan at
-the last tick and since the last opportunity; decayed sums of opportunities and of the plan that went by with them; of
-amounts of bids that ended, of what was spent on them, of amounts that were bid, and of opportunities; of spends
-and their nanos; the least bid that is made while money is short; the highest multiplier; 1 where impressions are
-counted and not nanos; 1 where its line items have the same budgets, all of them."""
+(G_MULTIPLIER, G_DRIFT, G_MOST, G_LEAST, G_TIED, G_UNITS, G_PULL, G_CHARGED, G_UNIT, G_TRAFFIC, G_PLANNED, G_OVER,
+ G_GAP, G_RECENT_SEEN, G_RECENT_OVER, G_ENDED, G_POSTED, G_OFFERED, G_TURNS, G_SPENDS,
+ G_PRICES) = range(21)  # fmt: skip
+G_COLUMNS = 24
+"""Multiplier; its factor at each opportunity, and its highest; the least bid that is made while money is short; 1
+where its line items have the same budgets, all of them; 1 where impressions are counted and not nanos; exponent of a
+nano set aside, and the exponent that it is lowered by for bids under way: what deciding reads is one line of the
+cache. Exponent of a nano spent; opportunities of a whole plan at the recent rate, and those foreseen; the plan at the
+last tick and since the last opportunity; decayed sums of opportunities and of the plan that went by with them; of
+amounts of bids that ended, of what was spent on them, of amounts that were bid, and of opportunities; of spends and
+their nanos. Then room to the end of a line."""
 KEPT = (G_MULTIPLIER, G_UNIT, G_PULL, G_CHARGED, G_ENDED, G_POSTED, G_OFFERED, G_TURNS, G_SPENDS, G_PRICES)
 """What goes on where a flight or its foreseen traffic changes: all but what is counted in shares of the plan."""
 
@@ -94,28 +95,34 @@ def lifted(multiplier, drift, most):
 
 
 @njit(cache=True)
-def least_of(f, groups, begin, end):
-    """The least multiplier of the groups of a line item: the budget that binds has the word."""
-    least = f[groups[begin], G_MULTIPLIER]
-    for place in range(begin + 1, end):
-        least = min(least, f[groups[place], G_MULTIPLIER])
-    return least
-
-
-@njit(cache=True)
-def lift(f, k, groups, begin, end, least):
-    """Moves the multipliers of a line item's groups up at an eligible opportunity.
+def meet(f, k, groups, begin, end, counted):
+    """The multiplier of a line item at an eligible opportunity, the least of its groups; moves them up if it counts.
 
     Where a budget does not bind, its multiplier would wind itself up to 1, and be late where it binds one day: it is
     held below twice the least. That holds of budgets of the same line items; one that others share is theirs too.
+
+    Args:
+        f, k: of all groups. groups: int32[], those of the line item from `begin` to `end`.
+        counted: whether it counts.
     """
-    for place in range(begin, end):
-        group = groups[place]
-        most = f[group, G_MOST]
-        if end - begin > 1 and f[group, G_TIED] != 0.0:
-            most = min(most, WOUND_UP * least)
-        k[group, N_SEEN] += 1
-        f[group, G_MULTIPLIER] = lifted(f[group, G_MULTIPLIER], f[group, G_DRIFT], most)
+    first = groups[begin]
+    least = f[first, G_MULTIPLIER]
+    if end - begin == 1:
+        if counted:
+            k[first, N_SEEN] += 1
+            f[first, G_MULTIPLIER] = lifted(least, f[first, G_DRIFT], f[first, G_MOST])
+        return least
+    for place in range(begin + 1, end):
+        least = min(least, f[groups[place], G_MULTIPLIER])
+    if counted:
+        for place in range(begin, end):
+            group = groups[place]
+            most = f[group, G_MOST]
+            if f[group, G_TIED] != 0.0:
+                most = min(most, WOUND_UP * least)
+            k[group, N_SEEN] += 1
+            f[group, G_MULTIPLIER] = lifted(f[group, G_MULTIPLIER], f[group, G_DRIFT], most)
+    return least
 
 
 @njit(cache=True)

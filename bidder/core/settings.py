@@ -1,6 +1,5 @@
 """What an engine must know beside events: fixed for its life, recorded in the journal, never read from a clock."""
 
-from datetime import date
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -10,6 +9,7 @@ from bidder.core.campaigns import Name, Nanos
 from bidder.core.traffic import TrafficRules
 from bidder.openrtb.schain import SchainPolicy
 from bidder.privacy.permissions import PrivacyPolicy
+from bidder.zones import day_number
 
 NS_PER_SECOND = 1_000_000_000
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=7 * 86_400)]
@@ -130,7 +130,7 @@ class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     def __post_init__(self) -> None:
         for text in self.holidays:
             try:
-                date.fromisoformat(text)
+                day_number(text)
             except ValueError:
                 raise ValueError(f"holidays must be dates such as 2026-12-25, was {text[:80]!r}") from None
 

@@ -1,7 +1,6 @@
 """The shape of traffic over the week: stated, learned from what came, and other on holidays."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -9,11 +8,14 @@ from numpy.typing import NDArray
 
 from bidder.core.opportunity import HOURS_PER_WEEK, NS_PER_HOUR
 from bidder.core.settings import DAYS, Holiday
+from bidder.zones import day_number
 
 _DAY_NS = 24 * NS_PER_HOUR
 _WEEK_NS = HOURS_PER_WEEK * NS_PER_HOUR
 _MONDAY_NS = -72 * NS_PER_HOUR
 """A Monday 00:00 UTC at or before the epoch, so that phases count from it."""
+_THURSDAY = 3
+"""1970-01-01 was one."""
 _QUARTERS = 4 * HOURS_PER_WEEK
 """Offsets of time zones are whole quarters of an hour."""
 _DAY_EDGES = np.arange(97, dtype=np.float64) * (NS_PER_HOUR // 4)
@@ -37,10 +39,9 @@ def overrides(holidays: Mapping[str, Holiday]) -> tuple[Override, ...]:
     """Holidays by date, in UTC."""
     found = []
     for text, holiday in sorted(holidays.items()):
-        on = date.fromisoformat(text)
-        start_ns = int(datetime(on.year, on.month, on.day, tzinfo=UTC).timestamp()) * 10**9
-        day = DAYS.index(holiday.like) if holiday.like else on.weekday()
-        found.append(Override(start_ns, day, holiday.factor))
+        number = day_number(text)
+        day = DAYS.index(holiday.like) if holiday.like else (number + _THURSDAY) % 7
+        found.append(Override(number * _DAY_NS, day, holiday.factor))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from bidder.core.engine import Engine
 from bidder.core.messages import SettlementKind
 from bidder.core.pacing import Pacer
 from bidder.core.pacing_groups import PacingGroups
-from bidder.core.pacing_kernels import G_DRIFT, G_MULTIPLIER, lift
+from bidder.core.pacing_kernels import G_DRIFT, G_MULTIPLIER, meet
 from bidder.core.plans import EVERY_HOUR, Plans, merged
 from bidder.core.settings import EngineSettings, PacingSettings
 from bidder.core.table import LineTable
@@ -138,14 +138,7 @@ def test_who_knows_nothing_bids_at_most_so_much() -> None:
     seen = []
     for number in range(5):
         made.refresh(MONDAY_NS + number, budget, budget, 0 * budget, np.zeros((1, 3), dtype=np.int64))
-        lift(
-            made.rows,
-            made.counts,
-            np.zeros(1, dtype=np.int32),
-            0,
-            1,
-            float(made.multipliers[0]),
-        )
+        meet(made.rows, made.counts, np.zeros(1, dtype=np.int32), 0, 1, True)
         seen.append(float(made.multipliers[0]))
         made.spend(0, 1)
     assert seen[:3] == pytest.approx([0.2] * 3, rel=0.01)
@@ -196,7 +189,7 @@ def test_a_multiplier_that_does_not_bind_is_held_below_twice_the_one_that_does(
     made = Pacer(groups_of(week(line_items=items)).groups, TrafficShape(), PacingSettings(), MONDAY_NS)
     made.rows[:2, G_MULTIPLIER] = 0.9, 0.1
     made.rows[:2, G_DRIFT] = math.e, 1.0
-    lift(made.rows, made.counts, np.array([0, 1], dtype=np.int32), 0, 2, 0.1)
+    assert meet(made.rows, made.counts, np.array([0, 1], dtype=np.int32), 0, 2, True) == 0.1
     assert made.rows[:2, G_MULTIPLIER].tolist() == pytest.approx([min(most, 1.0), 0.1])
     assert made.seen[:2].tolist() == [1, 1]
 
