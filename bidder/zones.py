@@ -7,7 +7,7 @@ opportunity is plain arithmetic on the two arrays of `zone_offsets`.
 
 import difflib
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo
@@ -34,6 +34,15 @@ _BLOCK_S = 128 * _STEP_S
 _BEYOND_S = 2 * _DAY_S
 """Changes this long after the last instant are told too: the local day of that instant ends there."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def day_number(text: str) -> int:
+    """Days since 1970-01-01 of a date such as `2026-12-25`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return date.fromisoformat(text).toordinal() - _EPOCH.toordinal()
 
 
 def is_zone(text: str) -> bool:

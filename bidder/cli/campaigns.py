@@ -251,7 +251,7 @@ def _store(db: str | None, config: Path | None, *, create: bool = False) -> "Ite
 
 def _read(file: Path, config: Path | None) -> "Sheet":
     """A sheet that bidders with the configured account can serve."""
-    from bidder.core.campaigns import check_campaigns
+    from bidder.core.servable import check_campaigns
     from bidder.store.sheet import read_sheet
 
     currency = configured(config).account.currency

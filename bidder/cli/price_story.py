@@ -105,13 +105,20 @@ def _factors(price: "Price") -> Iterator[tuple[str, str, str]]:
         at *= one.factor
         yield f"x modifier {one.dimension} {one.value}", f"{one.factor:g}", _cpm(at)
     at *= price.multiplier
-    yield "x multiplier (pacing)", f"{price.multiplier:.6g}", _cpm(at)
+    yield f"x multiplier (pacing {price.pacing})", f"{price.multiplier:.6g}", _cpm(at)
+    if price.share != 1.0:
+        yield f"taken by a share (pacing {price.pacing})", f"{price.share:.6g}", ""
     for aimed in price.aimed:
         at = min(at, aimed.allowed_nanos)
         target = format_decimal(aimed.target_nanos, MICROS_PER_UNIT if aimed.aim == "cpm" else NANOS_PER_UNIT)
         state = ", learning" if aimed.learning else ""
         name = f"at most (target {aimed.aim}, {aimed.outcomes:.0f} outcomes known{state})"
         yield name, target, _cpm(at)
+    yield from _priced(price, at)
+
+
+def _priced(price: "Price", at: float) -> Iterator[tuple[str, str, str]]:
+    """What becomes of the paced value `at` until it is a bid: fees, shade or landscape, exploration."""
     if price.fee_nanos:
         at -= price.fee_nanos
         yield "- fees an impression", f"{_cpm(price.fee_nanos)}", _cpm(at)

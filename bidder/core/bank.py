@@ -438,8 +438,7 @@ class Bank:
         tally = self._books[booking.campaign_id].tally(booking.line_item_id)
         tally.convert(booking.value_nanos, viewed=booking.touch == NoticeKind.IMPRESSION)
         tally.unbilled += booking.unbilled
-        self._draft.bookings.append(booking)
-        self._draft.tallies[tally.campaign_id, tally.line_item_id] = tally
+        self._write(booking, tally)
 
     def _void(self, notice: Notice) -> None:
         """A loss leaves no row: voiding twice is voiding once; a win that was heard of, or spend, outweighs it."""
@@ -483,6 +482,9 @@ class Bank:
         )
         self._bids.remember(booking)
         self._attribution.remember(booking)
+        self._write(booking, tally)
+
+    def _write(self, booking: Booking, tally: Tally) -> None:
         self._draft.bookings.append(booking)
         self._draft.tallies[tally.campaign_id, tally.line_item_id] = tally
 

@@ -12,13 +12,11 @@ beside it, for what all its campaigns share. What a line item leaves open is the
 """
 
 import re
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
 import msgspec
 
-from bidder.errors import InputError
 from bidder.money import MAX_NANOS
 
 Nanos = Annotated[int, msgspec.Meta(ge=0, le=MAX_NANOS)]
@@ -27,7 +25,6 @@ Instant = Annotated[int, msgspec.Meta(ge=0, le=MAX_NANOS)]
 PositiveNanos = Annotated[int, msgspec.Meta(gt=0, le=MAX_NANOS)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
 OptionalName = Annotated[str, msgspec.Meta(max_length=120)]
-_URL = re.compile(r"https?://[^\s\x00-\x20\x7f\\]+\Z")
 _IDENTIFIER = r"\A[A-Za-z0-9._:-]{1,64}\Z"
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_IDENTIFIER)]
 _identifier = re.compile(_IDENTIFIER)
@@ -76,10 +73,16 @@ class Goal(StrEnum):
 
 
 class Pacing(StrEnum):
-    """How a budget is spread over the flight."""
+    """How a budget is spread over its time: evenly with the traffic, ahead of that, or as fast as possible."""
 
     EVEN = "even"
+    AHEAD = "ahead"
     ASAP = "asap"
+
+
+CatchUp = Literal["spread", "drop"]
+"""What becomes of delivery that was missed: spread over the rest, or not made up."""
+Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
 
 
 class Media(StrEnum):
@@ -330,6 +333,8 @@ class LineItem(Record, frozen=True, kw_only=True):
     fees: tuple[Fee, ...] = ()
     max_nanos_per_minute: Nanos = 0
     pacing: Pacing | None = None
+    ahead_percent: Percent = 0
+    catch_up: CatchUp | None = None
     targeting: Targeting = Targeting()
     modifiers: tuple[Modifier, ...] = ()
     caps: tuple[Cap, ...] = ()
@@ -353,6 +358,11 @@ class Campaign(Record, frozen=True, kw_only=True):
     impression of at most `view_window_seconds` before it, see `core.attribution`. `fees` come on top of the price
     that exchanges are paid, out of the same budgets: expected value covers both. `max_nanos_per_minute` stops bids
     where more is spent in a minute; 0 leaves it to `BrakeSettings.factor`.
+
+    `pacing` spreads every budget over its time: `ahead` begins by `ahead_percent` faster than evenly (20 where it is
+    0) and ends by as much slower. With `catch_up` at `drop`, what was missed by lack of traffic is not made up. Each
+    line item has a multiplier for each of its budgets; with `shared_pacing` all go by the campaign's, so that money
+    goes where a nano buys most of all of them, and budgets of line items are limits only.
     """
 
     id: Identifier
@@ -378,6 +388,9 @@ class Campaign(Record, frozen=True, kw_only=True):
     fees: tuple[Fee, ...] = ()
     max_nanos_per_minute: Nanos = 0
     pacing: Pacing = Pacing.EVEN
+    ahead_percent: Percent = 0
+    catch_up: CatchUp = "spread"
+    shared_pacing: bool = False
     targeting: Targeting = Targeting()
     modifiers: tuple[Modifier, ...] = ()
     caps: tuple[Cap, ...] = ()
@@ -471,23 +484,3 @@ class Advertiser(Record, frozen=True, kw_only=True):
     budgets: Budgets = Budgets()
     max_nanos_per_minute: Nanos = 0
     caps: tuple[Cap, ...] = ()
-
-
-def check_campaigns(campaigns: Mapping[str, Campaign], currency: str) -> None:
-    """Raises `InputError` where a campaign cannot be served by a bidder with accounts in `currency`."""
-    for campaign in campaigns.values():
-        if campaign.currency != currency:
-            raise InputError(
-                f"currency of campaign {campaign.id} must be the account's {currency}, was {campaign.currency}"
-            )
-        for creative in campaign.creatives:
-            _check_urls(creative, campaign.id)
-
-
-def _check_urls(creative: Creative, campaign_id: str) -> None:
-    for url in (*creative.assets, creative.landing_url):
-        if _URL.match(url) is None:
-            raise InputError(
-                f"addresses of creative {creative.id} of campaign {campaign_id} must be http(s) without "
-                f"spaces, backslashes and control characters, was {url[:200]!r}"
-            )

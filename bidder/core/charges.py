@@ -6,11 +6,8 @@ with the table, and adopting the table only looks up the accounts.
 
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bidder.core.budgets import Budget, DailyBudget, daily_budgets, day_of, standing_budgets
-from bidder.core.pacing import Group, group_of
+from bidder.core.pacing_groups import PacingGroups
 from bidder.core.table import LineTable
 
 AccountKeys = tuple[tuple[str, int], ...]
@@ -41,16 +38,14 @@ class Charges:
 
     Attributes:
         lines: of each line item. daily: rows of those with budgets of a day.
-        groups: pacing groups. pace: int32[lines], the group of each.
+        paces: which multipliers pace them.
     """
 
     def __init__(self, table: LineTable) -> None:
         self.lines: list[Charge] = []
         self.daily: list[int] = []
-        self.pace: NDArray[np.int32] = np.zeros(len(table), dtype=np.int32)
-        groups: dict[Group, int] = {}
         known: dict[AccountKeys, AccountKeys] = {}
-        for row, (line, asap) in enumerate(zip(table.lines, table.asap().tolist(), strict=True)):
+        for row, line in enumerate(table.lines):
             standing = tuple(map(_key, standing_budgets(line.campaign, line.item, line.advertiser)))
             charge = Charge(
                 known.setdefault(standing, standing),
@@ -60,10 +55,7 @@ class Charges:
             self.lines.append(charge)
             if charge.daily:
                 self.daily.append(row)
-            own = f"l/{line.id}/money"
-            account = own if line.item is not None and line.item.budgets.lifetime_nanos else line.campaign.id
-            self.pace[row] = groups.setdefault(group_of(line, account, asap), len(groups))
-        self.groups = list(groups)
+        self.paces = PacingGroups(table.lines)
 
 
 def _key(budget: Budget) -> tuple[str, int]:

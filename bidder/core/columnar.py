@@ -31,6 +31,7 @@ from bidder.core.decision_columns import (
     ROW_COLUMNS,
 )
 from bidder.core.engine import Engine
+from bidder.core.messages import ONE_IMPRESSION
 from bidder.core.opportunity import hour_of_week
 from bidder.core.purse import Result
 from bidder.core.showing import Showing
@@ -255,7 +256,6 @@ class ColumnarEngine(Engine):
         """
         count = len(ids)
         wallet, pacer = self.wallet, self._pacer
-        assert pacer is not None, "an engine has a table, and so a pacer"
         if count:
             self._settle_all(ids, kinds, lines, chains, amounts, bid_at_ns, now_ns)
         pacer.release(wallet.group_books()[:, 0].copy())
@@ -272,21 +272,23 @@ class ColumnarEngine(Engine):
         now_ns: int,
     ) -> None:
         count, wallet, pacer = len(ids), self.wallet, self._pacer
-        assert pacer is not None, "an engine has a table, and so a pacer"
         results, tags = np.zeros(count, dtype=np.uint8), np.zeros(count, dtype=np.uint64)
         wallet.purse.settle_rows(ids, kinds, chains, amounts, now_ns, results, tags)
         assert not ((kinds == POSTED) & (results == Result.EXCEEDS)).any(), "a price is above its reservation"
         self.late_wins += int((results == Result.LATE).sum())
         posted = np.flatnonzero((kinds == POSTED) & (results != Result.EXISTS))
-        groups = wallet.pace[lines[posted]]
         own, nanos = lines[posted], amounts[posted]
-        spend_all(pacer.rows, pacer.asap, groups, nanos)
+        paces = wallet.paces
+        spend_all(
+            pacer.rows, pacer.asap, paces.starts, paces.places, wallet.since_ns, own, nanos, bid_at_ns[posted],
+            ONE_IMPRESSION,
+        )  # fmt: skip
         if self.settings.brakes.factor:
             for line, amount, at_ns in zip(
                 own.tolist(), nanos.tolist(), bid_at_ns[posted].tolist(), strict=True
             ):
                 self.brakes.spend(line, amount, at_ns)
-        for group in np.unique(groups).tolist():
+        for group in {group for line in np.unique(own).tolist() for group in wallet.groups_of(line)}:
             wallet.spent[group] = max(wallet.spent[group], wallet.books_of(group)[2])
         self._tell_caps(kinds, results, (tags & _MARK), now_ns)
 

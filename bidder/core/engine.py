@@ -35,7 +35,7 @@ from bidder.core.messages import (
     SliceReport,
 )
 from bidder.core.opportunity import hour_of_week
-from bidder.core.pacing import Pacer, TrafficShape
+from bidder.core.pacing import Pacer
 from bidder.core.prepared import Prepared
 from bidder.core.profiles import Profile
 from bidder.core.scoring import Model, kernel_arrays
@@ -47,6 +47,7 @@ from bidder.core.specs import SlotBook
 from bidder.core.status import Status, paces_of, statuses
 from bidder.core.table import FAR_NS
 from bidder.core.targets import TargetBook
+from bidder.core.traffic_shape import TrafficLearner, TrafficShape, overrides
 from bidder.core.waits import Waits
 from bidder.core.wallet import Wallet, tag_of
 from bidder.core.writer import Writer
@@ -72,6 +73,7 @@ class Engine:
 
     Attributes:
         waits: how long wins took to be heard of. loop: from a billing at the tracker to the multiplier that it moved.
+        traffic: of the week, as it came.
         matches: records of the last `decide` (`core.matches`), where settings leave targeting's refusals out.
     """
 
@@ -97,7 +99,8 @@ class Engine:
         self.loop = DelayHistogram()
         self.targets = TargetBook(settings.targets, settings.longest_wait_ns)
         self.brakes = Brakes(settings.brakes)
-        self._shape = TrafficShape(settings.pacing.traffic_shape)
+        self._shape = TrafficShape(settings.pacing.traffic_shape, overrides(settings.pacing.holidays))
+        self.traffic = TrafficLearner()
         self._sequence = 0
         self._told_epoch = 0
         self._writer = Writer(settings, key)
@@ -105,7 +108,7 @@ class Engine:
         self._shades = np.array(self.gate.shades, dtype=np.float64)
         self._discrepancies = np.array(self.gate.discrepancies, dtype=np.int64)
         self._shown = Shown()
-        self._pacer: Pacer | None = None
+        self._pacer = Pacer((), self._shape, settings.pacing)
         self._edge_ns = FAR_NS
         self._turned_ns = 0
         self._law = law_of(settings.shading)
@@ -164,7 +167,7 @@ class Engine:
             if call.request is not None:
                 self._gather(call, now_ns, hour)
         self._run(now_ns)
-        self._count(calls)
+        self._count(calls, now_ns)
         buyer = self._buyer_json
         return [call.answer(buyer) for call in calls]
 
@@ -172,7 +175,8 @@ class Engine:
         """Follows the clock: flights that begin or end, days that end."""
         if now_ns >= self._edge_ns or now_ns < self._turned_ns:
             self._wake(now_ns)
-        self.wallet.turn(now_ns)
+        if self.wallet.turn(now_ns):
+            self._pacer.turn(now_ns)
         self.brakes.turn(now_ns)
 
     def _wake(self, now_ns: int) -> None:
@@ -226,7 +230,6 @@ class Engine:
         """Lets the kernel decide: bids are written to `out` and `logged`, their money is off what is available."""
         wallet, table, slots, pacer = self.wallet, self.table, self._slots, self._pacer
         purse = wallet.purse
-        assert pacer is not None, "an engine has a table, and so a pacer"
         columns = batch.columns
         known = purse.known_rows(ids)
         if known.any():
@@ -237,9 +240,9 @@ class Engine:
         decide_rows(
             now_ns, count,
             batch.values(), columns, batch.record(), batch.external, batch.row_blocks(),
-            table.active, self._base, table.rows, table.refusals, table.columns, table.caps, wallet.pace,
-            table.modifier_rows, table.modifier_factors, self._shades, self._discrepancies, self.brakes.reasons,
-            table.aims,
+            table.active, self._base, table.rows, table.refusals, table.columns, table.caps,
+            wallet.paces.starts, wallet.paces.places, table.modifier_rows, table.modifier_factors, self._shades,
+            self._discrepancies, self.brakes.reasons, table.aims,
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, self._shown.impressions,
             self._shown.clicks, slots.columns, slots.lists, slots.durations, slots.native_ok,
             *self._model_arrays, self._prepared.line_masks,
@@ -304,28 +307,20 @@ class Engine:
         calls = [batch.rows[n].call for n in numbers]
         # Once won a bid's money waits as long as its token says, however soon its result was expected.
         liable_ns = [call.now_ns + call.exchange.result_ns + call.exchange.billing_ns for call in calls]
-        chains = wallet.chains[out[:, 0]]
-        wallet.purse.reserve_rows(
-            ids[picked],
-            chains,
-            out[:, O_AMOUNT].copy(),
-            columns[:, R_QUANTITY].copy(),
-            np.array(tags, dtype=np.uint64),
-            result_ns,
-            np.array(liable_ns, dtype=np.int64),
-        )
+        wallet.reserve(ids[picked], out, columns[:, R_QUANTITY], tags, result_ns, liable_ns)
         for row, amount in zip(out[:, 0].tolist(), out[:, O_AMOUNT].tolist(), strict=True):
             self.brakes.reserve(row, amount, now_ns)
-        groups = wallet.pace[out[:, 0]]
+        groups = wallet.paces.first[out[:, 0]]
         self.explored.take(ids[picked], batch.logged[picked], groups, out, max(liable_ns), now_ns)
-        # Pair assertion: the kernel's view of what is left and the purse's own must agree after every batch.
-        assert wallet.agrees(chains), "kernel and purse disagree"
 
-    def _count(self, calls: Sequence[Call]) -> None:
+    def _count(self, calls: Sequence[Call], now_ns: int) -> None:
         """Counts what became of the opportunities of some requests."""
         self.repaired += sum([call.repaired for call in calls])
         ended = [reason for call in calls if not call.test for reason in call.reasons]
         self.opportunities += len(ended)
+        if ended and self.traffic.count(len(ended), now_ns) and self.settings.pacing.learn_shape:
+            self._shape = self.traffic.shape(self._shape)
+            self._pacer.reshape(self._shape, now_ns)
         reasons = self.reasons
         for reason, count in Counter(ended).items():
             reasons[reason] = reasons.get(reason, 0) + count
@@ -349,7 +344,6 @@ class Engine:
     def _settle(self, own: Sequence[Settlement | SettlementRow], now_ns: int) -> None:
         if not own:
             return
-        assert self._pacer is not None, "an engine has a table, and so a pacer"
         settled = self.wallet.settle(own, self.table.index, self._pacer, now_ns)
         self.late_wins += settled.late
         for exchange, first, billed, delay_ns in settled.heard:
@@ -412,7 +406,6 @@ class Engine:
         )
 
     def _refresh(self, now_ns: int) -> None:
-        assert self._pacer is not None, "an engine has a table, and so a pacer"
         wallet = self.wallet
         self._pacer.refresh(now_ns, wallet.budgets, wallet.shares, wallet.spent, wallet.group_books())
         self.explored.refresh(now_ns, wallet.shares)
@@ -488,13 +481,12 @@ class Engine:
         self._prepared = prepared
         self.brakes.install(prepared.watched, now_ns)
         self.wallet.install(table, prepared.charges, now_ns)
-        self.explored.install(prepared.charges.groups)
-        pacer = Pacer(prepared.charges.groups, self._shape, pacing)
-        if self._pacer is not None:
-            pacer.adopt(self._pacer)
+        self.explored.install(prepared.charges.paces.groups)
+        pacer = Pacer(prepared.charges.paces.groups, self._shape, pacing, now_ns)
+        pacer.adopt(self._pacer)
         self._pacer = pacer
         self.table = table
-        self.targets.install(table, self.wallet.pace)
+        self.targets.install(table, self.wallet.paces.first)
         self._slots = SlotBook(table)
         self._batch.adopt(table, self._slots, Showing(table, self._slots))
         self._writer.adopt(table)
@@ -510,7 +502,6 @@ class Engine:
 
     def status(self, now_ns: int) -> dict[str, Status]:
         """Figures of each line item at this seat."""
-        assert self._pacer is not None, "an engine has a table, and so a pacer"
         return statuses(self.table, self.wallet, self._pacer, self.funnel, self.targets, now_ns)
 
     def locked(self) -> dict[str, tuple[int, int]]:

@@ -16,17 +16,17 @@ from bidder.core.decision_columns import KNOWN, R_FLAGS, R_USER
 from bidder.core.dimensions import Dimension
 from bidder.core.engine import Engine
 from bidder.core.explain_gate import Judge
+from bidder.core.explain_money import Account, accounts_asked, budget_words, lease_words, least_of, left_out
 from bidder.core.explain_price import Price, Pricing
 from bidder.core.explain_state import Accounts, Result, State
 from bidder.core.explain_trial import Stage
-from bidder.core.explain_words import NOTHING, Shown, Words, creative_format, instant, paused, wanted
+from bidder.core.explain_words import NOTHING, Shown, Words, creative_format, paused, wanted
 from bidder.core.frequency import Level, owner_number
 from bidder.core.frequency_kernels import first_refusal, recent
 from bidder.core.lines import Line
 from bidder.core.opportunity import hour_of_week
 from bidder.core.table import Column
 from bidder.errors import InputError, RequestError
-from bidder.money import MICROS_PER_UNIT, NANOS_PER_UNIT, format_decimal
 from bidder.openrtb.reasons import Reason
 from models.explain.attribution import Attribution
 
@@ -61,19 +61,6 @@ class CapCount(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     count: int
     refuses: bool
-
-
-class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """One budget: nanos, or millionths of an impression where `unit` says so."""
-
-    account_id: str
-    unit: str
-    limit: int
-    available: int
-    needed: int
-    lease_until_ns: int
-    leased: bool
-    enough: bool
 
 
 class Opportunity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -299,10 +286,14 @@ class _Asking:
         price, price_rules, amount = Pricing(self._stage, self._line, r, self._now_ns, state, accounts).ask(
             fits=any(not one.fault for one in fits), currency=call.visitor.currency
         )
-        money = self._accounts(amount, pending.quantity, state, accounts)
-        rules.append(_lease_rule(money))
+        money = accounts_asked(
+            self._stage, self._line, self._now_ns, amount, pending.quantity, state, accounts
+        )
+        rules.append(_rule("no_lease", Reason.NO_LEASE, *lease_words(money)))
         rules += [_price_rule(*one) for one in price_rules]
-        rules.append(_budget_rule(money, amount))
+        least = least_of(self._stage, self._line, r, state)
+        share = left_out(self._stage, self._line, r, state)
+        rules.append(_rule("budget", Reason.BUDGET, *budget_words(money, amount, least, share)))
         return self._verdict(pending, tuple(rules), fits, caps, money, price, result)
 
     def _verdict(
@@ -422,32 +413,6 @@ class _Asking:
         passed = not any(cap.refuses for cap in caps)
         return [_rule("capped", Reason.CAPPED, passed, wants, ", ".join(str(cap.count) for cap in caps))]
 
-    def _accounts(
-        self, amount: int | None, quantity: int, state: State, accounts: Accounts
-    ) -> tuple[Account, ...]:
-        """Each budget that a bid would be charged to, as it stands at this opportunity."""
-        chain = int(accounts.chains[self._line])
-        begin, end = int(accounts.chain_start[chain]), int(accounts.chain_start[chain + 1])
-        budgets = self._stage.budgets(self._line, self._now_ns)
-        found: list[Account] = []
-        for budget, number in zip(budgets, accounts.chain_accounts[begin:end].tolist(), strict=True):
-            money = int(accounts.unit[number]) == 0
-            needed = (amount or 0) if money else quantity
-            available, until_ns = int(state.available[number]), int(accounts.lease_until[number])
-            found.append(
-                Account(
-                    account_id=budget.account_id,
-                    unit="nanos" if money else "millionths of impressions",
-                    limit=budget.limit,
-                    available=available,
-                    needed=needed,
-                    lease_until_ns=until_ns,
-                    leased=self._now_ns < until_ns,
-                    enough=available >= needed,
-                )
-            )
-        return tuple(found)
-
 
 def _has_rule(line: Line, dimension: Dimension) -> bool:
     """Whether a dimension is worth a word where it does not refuse."""
@@ -472,29 +437,6 @@ def _creative_rule(fits: tuple[Fit, ...]) -> Rule:
     return _rule("creative", worst, count > 0, "a creative that fits", f"{count} of {len(fits)} fit")
 
 
-def _lease_rule(money: tuple[Account, ...]) -> Rule:
-    missing = [one.account_id for one in money if not one.leased]
-    until = min((one.lease_until_ns for one in money), default=0)
-    shows = f"none of {', '.join(missing)}" if missing else f"until {instant(until)}"
-    return _rule("no_lease", Reason.NO_LEASE, not missing, "leases of all its budgets", shows)
-
-
 def _price_rule(name: str, passed: bool | None, wants: str, shows: str) -> Rule:
     reason = Reason.NO_VALUE if name == FOREIGN else Reason[name.upper()]
     return _rule(name, reason, passed, wants, shows)
-
-
-def _budget_rule(money: tuple[Account, ...], amount: int | None) -> Rule:
-    short = [one for one in money if not one.enough]
-    wants = "the amount of the bid in every budget"
-    if amount is None:
-        return _rule("budget", Reason.BUDGET, None, wants, "no bid to pay for")
-    shows = ", ".join(f"{one.account_id}: {_units(one)}" for one in short or money)
-    return _rule("budget", Reason.BUDGET, not short, wants, shows)
-
-
-def _units(account: Account) -> str:
-    """What an account has free against what is needed."""
-    scale = NANOS_PER_UNIT if account.unit == "nanos" else MICROS_PER_UNIT
-    free, needed = (format_decimal(amount, scale) for amount in (account.available, account.needed))
-    return f"{free} free, {needed} needed"

@@ -93,7 +93,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             that only pacing and targets bound the bid (`maximise`). chance: of a view or completion, else of a click.
         modifiers: the factor that all modifiers make together. applied: each of them, in the engine's order.
         value_nanos: what the impression is thought to be worth.
-        multiplier: of pacing. aimed: what targets allow; the smallest of them and value x multiplier is bid.
+        multiplier: of pacing. pacing: its mode. share: of opportunities that are taken where the price is a deal's,
+            else 1. aimed: what targets allow; the smallest of them and value x multiplier is bid.
         shade: share of the value that is bid at first price, else 1.
         fee_ppm, fee_nanos: what fees add to a price: millionths of it, the exchange's discrepancy among them, and
             nanos an impression. fees_nanos: what that makes on top of the offer, for all that the bid buys.
@@ -122,6 +123,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     applied: tuple[Applied, ...] = ()
     value_nanos: float
     multiplier: float
+    pacing: str
+    share: float = 1.0
     aimed: tuple[Aimed, ...] = ()
     shade: float
     fee_ppm: int = 0
@@ -242,7 +245,11 @@ class Pricing:
             value *= pcvr
         for modifier in applied:
             value *= modifier.factor
-        multiplier = float(self._state.paces[self._stage.engine.wallet.pace[self._line], G_MULTIPLIER])
+        held = self._stage.engine.wallet.groups_of(self._line)
+        pace = min(float(self._state.paces[group, G_MULTIPLIER]) for group in held)
+        # The price of a deal is not ours to lower: its share of opportunities is.
+        by_share = bool(row[R_FLAGS] & (FIXED_PRICE | GUARANTEED))
+        multiplier = 1.0 if by_share else pace
         shade = self._stage.shade(int(row[R_EXCHANGE])) if row[R_FLAGS] & FIRST_PRICE else 1.0
         fee_ppm = int(columns[Column.FEE_PPM]) + self._stage.discrepancy(int(row[R_EXCHANGE]))
         fee_nanos = int(columns[Column.FEE_NANOS])
@@ -269,6 +276,8 @@ class Pricing:
             value_nanos=value,
             multiplier=multiplier,
             aimed=aimed,
+            pacing=self._stage.table.lines[self._line].pacing.value,
+            share=pace if by_share else 1.0,
             shade=shade,
             fee_ppm=fee_ppm,
             fee_nanos=fee_nanos,

@@ -45,6 +45,7 @@ from bidder.core.funnel import STAGES
 from bidder.core.funnel_kernels import SLICES
 from bidder.core.kernels import decide_rows
 from bidder.core.messages import ONE_IMPRESSION
+from bidder.core.pacing_kernels import G_LEAST
 from bidder.core.purse import Unit
 from bidder.core.shading_kernels import shaded_worth
 from bidder.core.showing import Showing
@@ -133,7 +134,6 @@ class Stage:
         self._shades = engine._shades  # noqa: SLF001
         self._discrepancies = engine._discrepancies  # noqa: SLF001
         pacer = engine._pacer  # noqa: SLF001
-        assert pacer is not None, "an engine has a table, and so a pacer"
         self.pacer = pacer
         creatives = self.table.creatives
         self.creatives = Creatives(
@@ -255,8 +255,9 @@ class Stage:
         self, r: int, line: int, now_ns: int, state: State, accounts: Accounts
     ) -> tuple[Floats, Floats]:
         """Paces and targets when the kernel comes to a line item in row `r`: those before it may share its own."""
-        pace = self.engine.wallet.pace
-        if not (self.table.targets or (pace[:line] == pace[line]).any()):
+        paces = self.engine.wallet.paces
+        earlier = paces.places[: paces.starts[line]]
+        if not (self.table.targets or np.isin(earlier, self.engine.wallet.groups_of(line)).any()):
             return state.paces, state.targets
         before = self.table.active.copy()
         word, bit = divmod(line, 64)
@@ -281,7 +282,9 @@ class Stage:
         self, r: int, line: int, trial: Trial, now_ns: int, state: State, accounts: Accounts
     ) -> Result:
         """How a line item would end in row `r` if nobody else bid, no dimension, cap, lease or budget refused."""
-        rich = replace(state, available=np.full_like(state.available, _PLENTY))
+        paces = state.paces.copy()
+        paces[:, G_LEAST] = -1.0  # below nothing: no share of a deal's opportunities is left out either
+        rich = replace(state, available=np.full_like(state.available, _PLENTY), paces=paces)
         leased = accounts._replace(lease_until=np.full_like(accounts.lease_until, FAR_NS))
         offers = self._offers(r, trial.row.reshape(1, -1))
         lines = Lines(
@@ -364,9 +367,9 @@ class Stage:
         decide_rows(
             now_ns, count,
             offers.values, offers.columns, offers.record, offers.external, self.batch.row_blocks(),
-            lines.active, lines.base, lines.rows, table.refusals, lines.columns, table.caps, self.engine.wallet.pace,
-            table.modifier_rows, table.modifier_factors, self._shades, self._discrepancies, lines.stopped,
-            table.aims,
+            lines.active, lines.base, lines.rows, table.refusals, lines.columns, table.caps,
+            self.engine.wallet.paces.starts, self.engine.wallet.paces.places, table.modifier_rows,
+            table.modifier_factors, self._shades, self._discrepancies, lines.stopped, table.aims,
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, creatives.shown,
             creatives.clicked, creatives.slots, creatives.lists, creatives.durations, creatives.native_ok,
             *self._forest, self._line_masks,

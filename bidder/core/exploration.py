@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bidder.core.decision_columns import O_AMOUNT, P_FACTOR
 from bidder.core.messages import Settlement, SettlementKind, SettlementRow
-from bidder.core.pacing import Group
+from bidder.core.plans import Group
 from bidder.core.settings import ShadingSettings
 from bidder.core.token import bid_id_text
 
@@ -44,8 +44,7 @@ class ExplorationBook:
     def install(self, groups: Sequence[Group]) -> None:
         """Goes on with another table's groups; `refresh` is to follow."""
         self._groups = groups
-        days = [max(1, -(-(group.end_ns - group.start_ns) // _DAY_NS)) for group in groups]
-        self._days = np.array(days, dtype=np.int64)
+        self._days = np.array([_days_of(group) for group in groups], dtype=np.int64)
         self.left = np.zeros(len(groups), dtype=np.int64)
 
     def refresh(self, now_ns: int, shares: NDArray[np.int64]) -> None:
@@ -110,3 +109,9 @@ class ExplorationBook:
             self._taken.clear()
             self._open.clear()
             self._ends.clear()
+
+
+def _days_of(group: Group) -> int:
+    """Days over which a group's budget is spread."""
+    span_ns = group.flights[-1][1] - group.flights[0][0]
+    return 1 if group.daily else max(1, -(-span_ns // _DAY_NS))

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from bidder.core.campaigns import Advertiser, Campaign, Status, check_campaigns
+from bidder.core.campaigns import Advertiser, Campaign, Status
 from bidder.core.creatives import Words
 from bidder.core.engine import Engine
 from bidder.core.exposures import Exposure
@@ -34,6 +34,7 @@ from bidder.core.messages import (
 )
 from bidder.core.prepared import Prepared
 from bidder.core.profiles import Profile
+from bidder.core.servable import check_campaigns
 from bidder.core.table import LineTable
 from bidder.errors import InputError
 from bidder.zones import is_zone

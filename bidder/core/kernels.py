@@ -42,8 +42,6 @@ from bidder.core.decision_columns import (
     MIN_BID_NANOS,
     MODIFIER_END,
     MODIFIER_START,
-    MOST_FOREIGN_NANOS,
-    MOST_NANOS,
     O_AMOUNT,
     O_BID,
     O_CAP,
@@ -51,7 +49,6 @@ from bidder.core.decision_columns import (
     O_LINE,
     O_PRICE,
     O_REASON,
-    ONE,
     ONLY,
     P_FACTOR,
     R_AUDIO,
@@ -80,10 +77,21 @@ from bidder.core.decision_columns import (
     VALUE_NANOS,
     WANTS_CVR,
 )
+from bidder.core.draw_kernels import takes_part
 from bidder.core.exploration_kernels import A_HELD, A_LANDSCAPE, L_SHARE, arm_of, explored, is_moved
 from bidder.core.frequency_kernels import C_OWNER, first_refusal_marked, mark_of, pend_one
-from bidder.core.pacing_kernels import G_DRIFT, G_MULTIPLIER, N_SEEN, charged, lifted
-from bidder.core.price_kernels import MILLION, fees_of, note, times_quantity
+from bidder.core.pacing_kernels import (
+    G_DRIFT,
+    G_LEAST,
+    G_MOST,
+    G_MULTIPLIER,
+    G_UNITS,
+    N_SEEN,
+    charged,
+    lifted,
+    meet,
+)
+from bidder.core.price_kernels import MILLION, amount_of, note, priced_at
 from bidder.core.score_kernels import request_mask, whole_row
 from bidder.core.shading_kernels import shaded_worth, stratum_of
 from bidder.core.slot_kernels import chance_of, floor_of, in_pod, pod_left
@@ -104,8 +112,8 @@ def decide_rows(
     # opportunities
     values, batch, record, external, row_blocks,
     # line items
-    active, base, rows, refusals, columns, caps, pace, modifier_rows, modifier_factors, shades, discrepancies,
-    stopped, aims,
+    active, base, rows, refusals, columns, caps, pace_starts, pace_groups, modifier_rows, modifier_factors,
+    shades, discrepancies, stopped, aims,
     # creatives and slots
     creatives, creative_starts, creative_rows, creative_blocks, shown, clicked, slots, slot_lists, durations,
     native_ok,
@@ -137,7 +145,8 @@ def decide_rows(
         external: float64[n], click probability where EXTERNAL, for line item R_OUTSIDE.
         row_blocks: int32[], what rows bar of single creatives, see R_BLOCKS.
         active to modifier_factors: see `bidder.core.table.LineTable`; `base` with what is in flight in row 0.
-        pace: int32[lines], pacing group. shades: float64[exchanges], share of the value bid at first price.
+        pace_starts, pace_groups: see `bidder.core.pacing_groups`.
+        shades: float64[exchanges], share of the value bid at first price.
         discrepancies: int64[exchanges], millionths by which an exchange's bill exceeds our count.
         stopped: int32[lines], the reason with which a brake refuses a line item, 0 where none does.
         creatives to creative_blocks: see `bidder.core.creatives.Creatives`.
@@ -337,11 +346,18 @@ def decide_rows(
                     )  # fmt: skip
                     choices = 1
                 # -- value, pace, price
-                group = pace[c]
-                multiplier = paces[group, G_MULTIPLIER]
-                if not test:
-                    pace_counts[group, N_SEEN] += 1
-                    paces[group, G_MULTIPLIER] = lifted(multiplier, paces[group, G_DRIFT])
+                pace_begin, pace_end = pace_starts[c], pace_starts[c + 1]
+                group = pace_groups[pace_begin]
+                if pace_end - pace_begin == 1:
+                    # As `meet` does it, without the cost of a call.
+                    multiplier = paces[group, G_MULTIPLIER]
+                    if not test:
+                        pace_counts[group, N_SEEN] += 1
+                        paces[group, G_MULTIPLIER] = lifted(
+                            multiplier, paces[group, G_DRIFT], paces[group, G_MOST]
+                        )
+                else:
+                    multiplier = meet(paces, pace_counts, pace_groups, pace_begin, pace_end, not test)
                 value = chance_of(row, goal, pctr, creatives[creative, 0]) * columns[c, VALUE_NANOS]
                 if goal == GOAL_CONVERSION:
                     value *= pcvr
@@ -350,7 +366,9 @@ def decide_rows(
                     if shows(record, record_begin, record_end, modifier_rows[k]):
                         value *= modifier_factors[k]
                         factor *= modifier_factors[k]
-                paced = value * multiplier
+                # A deal's price is not ours to lower: its share of opportunities is.
+                by_share, share = fixed or guaranteed, multiplier
+                paced = value if by_share else value * multiplier
                 begin, end = columns[c, AIM_START], columns[c, AIM_END]
                 if begin < end:
                     allowed = allowed_by(aims[begin:end], targets, pctr, pcvr, factor, value, paced, test)
@@ -415,26 +433,21 @@ def decide_rows(
                         bid, row[R_SEED], moved, max(floor, columns[c, MIN_BID_NANOS]), columns[c, MAX_BID_NANOS],
                         most, gross, quantity, columns[c, FEE_NANOS], row[R_RATE], explorable[group], law,
                     )  # fmt: skip
-                price = bid
-                cost = bid
-                if row[R_RATE] != ONE:
-                    bid = min(bid, MOST_FOREIGN_NANOS)
-                    price = bid * ONE // row[R_RATE]
-                    # What rounding took off may be what lay above the floor.
-                    if floor <= bid and price * row[R_RATE] < floor * ONE:
-                        price += 1
-                    cost = (price * row[R_RATE] + ONE - 1) // ONE
-                    if price < 1 or bid < floor or cost > columns[c, MAX_BID_NANOS]:
-                        funnel[c, F_NO_VALUE] += count
-                        if furthest < F_NO_VALUE:
-                            furthest, worst = F_NO_VALUE, R_NO_VALUE
-                        continue
-                # An amount beyond what an integer holds is beyond every budget too.
-                paid = cost <= MOST_NANOS // (quantity // MILLION + 1)
-                spent = times_quantity(cost, quantity) if paid else 0
-                fixed_fee = fees_of(0, quantity, 0, columns[c, FEE_NANOS])
-                paid &= spent <= (MOST_NANOS - fixed_fee) // (1 + (fee_ppm + MILLION - 1) // MILLION)
-                amount = spent + fees_of(spent, quantity, fee_ppm, columns[c, FEE_NANOS]) if paid else 0
+                bid, price, cost = priced_at(bid, floor, row[R_RATE], columns[c, MAX_BID_NANOS])
+                if cost < 0:
+                    funnel[c, F_NO_VALUE] += count
+                    if furthest < F_NO_VALUE:
+                        furthest, worst = F_NO_VALUE, R_NO_VALUE
+                    continue
+                amount, spent = amount_of(cost, quantity, fee_ppm, columns[c, FEE_NANOS])
+                paid = amount >= 0
+                # -- while money is short no bid that would hold it for little; a deal's price is not ours to choose
+                for k in range(pace_begin, pace_end):
+                    least = paces[pace_groups[k], G_LEAST]
+                    if by_share:
+                        paid &= least < 0.0 or takes_part(row[R_SEED], share)
+                    else:
+                        paid &= amount >= least
                 # -- every budget that it is charged to
                 for k in range(chain_start[chain], chain_start[chain + 1]):
                     account = chain_accounts[k]
@@ -491,9 +504,11 @@ def decide_rows(
             need = out[r, O_AMOUNT] if unit[account] == 0 else quantity
             available[account] -= need
             offered[account] += need
-        charged(paces[pace[best]], out[r, O_AMOUNT])
+        for k in range(pace_starts[best], pace_starts[best + 1]):
+            group = pace_groups[k]
+            charged(paces[group], out[r, O_AMOUNT] if paces[group, G_UNITS] == 0.0 else quantity)
         if logged[r, P_FACTOR] > 0.0:
-            explorable[pace[best]] -= out[r, O_AMOUNT]
+            explorable[pace_groups[pace_starts[best]]] -= out[r, O_AMOUNT]
         aimed_at(
             aims[columns[best, AIM_START] : columns[best, AIM_END]], targets, logged[r], quantity, out[r]
         )

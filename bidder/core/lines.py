@@ -15,6 +15,7 @@ from bidder.core.campaigns import (
     Advertiser,
     Campaign,
     Cap,
+    CatchUp,
     Creative,
     Flight,
     Goal,
@@ -31,6 +32,7 @@ from bidder.errors import InputError
 from bidder.money import MAX_NANOS, MICROS_PER_UNIT
 
 NO_RULE = Rule()
+DEFAULT_AHEAD_PERCENT = 20
 NS_PER_SECOND = 1_000_000_000
 
 
@@ -78,6 +80,8 @@ class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     fee_ppm: int
     fee_cpm_micros: int
     pacing: Pacing
+    ahead_percent: int
+    catch_up: CatchUp
     rules: dict[str, Rule]
     modifiers: tuple[Modifier, ...]
     caps: tuple[OwnedCap, ...]
@@ -148,6 +152,8 @@ def line_of(campaign: Campaign, item: LineItem | None, advertiser: Advertiser) -
         fee_ppm=sum(fee.ppm for fee in fees),
         fee_cpm_micros=sum(fee.cpm_micros for fee in fees),
         pacing=own.pacing or campaign.pacing,
+        ahead_percent=own.ahead_percent or campaign.ahead_percent or DEFAULT_AHEAD_PERCENT,
+        catch_up=own.catch_up or campaign.catch_up,
         rules=_rules(campaign, item),
         modifiers=campaign.modifiers + own.modifiers if own.modifiers else campaign.modifiers,
         caps=_caps(campaign, item, advertiser),

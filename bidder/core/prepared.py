@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from bidder.core.brakes import Watched
-from bidder.core.campaigns import Advertiser, Campaign, check_campaigns
+from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.charges import Charges
 from bidder.core.matches import fingerprint
 from bidder.core.scoring import Model
+from bidder.core.servable import check_campaigns
 from bidder.core.settings import EngineSettings
 from bidder.core.table import LineTable
 from models.kernels import Masks

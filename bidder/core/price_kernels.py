@@ -5,6 +5,9 @@
 from numba import njit
 
 from bidder.core.decision_columns import (
+    MOST_FOREIGN_NANOS,
+    MOST_NANOS,
+    ONE,
     P_ARM,
     P_CHANCE,
     P_CTR,
@@ -35,6 +38,39 @@ def fees_of(nanos, quantity, ppm, each_nanos):
     whole, part = nanos // MILLION, nanos % MILLION
     share = whole * ppm + (part * ppm + MILLION - 1) // MILLION
     return share + (each_nanos * quantity + MILLION - 1) // MILLION
+
+
+@njit(cache=True)
+def priced_at(bid, floor, rate, most):
+    """A bid in the currency that it is made in: the bid, its price there in micros, and what it costs in nanos.
+
+    Args:
+        bid, floor, most: nanos of the account, of one impression. rate: of the other currency, `ONE` for our own. The
+            cost is -1 where rounding leaves no bid.
+    """
+    if rate == ONE:
+        return bid, bid, bid
+    bid = min(bid, MOST_FOREIGN_NANOS)
+    price = bid * ONE // rate
+    # What rounding took off may be what lay above the floor.
+    if floor <= bid and price * rate < floor * ONE:
+        price += 1
+    cost = (price * rate + ONE - 1) // ONE
+    if price < 1 or bid < floor or cost > most:
+        return bid, price, -1
+    return bid, price, cost
+
+
+@njit(cache=True)
+def amount_of(cost, quantity, fee_ppm, fee_nanos):
+    """What is set aside for a bid with its fees, and what of it is the exchange's; -1 beyond what an integer holds."""
+    if cost > MOST_NANOS // (quantity // MILLION + 1):
+        return -1, 0
+    spent = times_quantity(cost, quantity)
+    fixed_fee = fees_of(0, quantity, 0, fee_nanos)
+    if spent > (MOST_NANOS - fixed_fee) // (1 + (fee_ppm + MILLION - 1) // MILLION):
+        return -1, 0
+    return spent + fees_of(spent, quantity, fee_ppm, fee_nanos), spent
 
 
 @njit(cache=True)

@@ -9,6 +9,7 @@ from bidder.core.campaigns import Name, Nanos
 from bidder.core.traffic import TrafficRules
 from bidder.openrtb.schain import SchainPolicy
 from bidder.privacy.permissions import PrivacyPolicy
+from bidder.zones import day_number
 
 NS_PER_SECOND = 1_000_000_000
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=7 * 86_400)]
@@ -91,6 +92,19 @@ class BrakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     reset_seconds: Seconds = 600.0
 
 
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+class Holiday(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the traffic of a day is like.
+
+    like: the day of the week whose hours it has; empty for its own. factor: of that traffic.
+    """
+
+    like: Literal["", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = ""
+    factor: Annotated[float, msgspec.Meta(ge=0, le=100)] = 1.0
+
+
 class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How multipliers move, see `bidder.core.pacing`.
 
@@ -98,16 +112,29 @@ class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     is left after 300 with known results, and so on. Both are less where results are late. target: `left` steers to
     what is left of budget and traffic and lowers the multiplier for bids under way; `fixed` to the budget over the
     foreseen traffic, with `eta` alone, which is what proofs of regret cover. start: multiplier without history.
+    first_most: highest multiplier until `first_wins` wins are known, so that who knows nothing bids little.
     weekly_opportunities: expected at this seat. traffic_shape: 168 weights by hour of the week from Monday 00:00
-    UTC, or none for an even week.
+    UTC, or none for an even week. learn_shape: whether it is corrected by what came, each day. holidays: by date,
+    days in UTC whose traffic is other than their day of the week's.
     """
 
     eta: Annotated[float, msgspec.Meta(gt=0, le=0.1)] = 0.001
     first_eta: Annotated[float, msgspec.Meta(ge=0, le=0.1)] = 0.015
     target: Literal["left", "fixed"] = "left"
     start: Share = 0.5
+    first_wins: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
+    first_most: Share = 1.0
     weekly_opportunities: Annotated[float, msgspec.Meta(gt=0)] = 1e6
     traffic_shape: tuple[float, ...] = ()
+    learn_shape: bool = True
+    holidays: dict[str, Holiday] = {}
+
+    def __post_init__(self) -> None:
+        for text in self.holidays:
+            try:
+                day_number(text)
+            except ValueError:
+                raise ValueError(f"holidays must be dates such as 2026-12-25, was {text[:80]!r}") from None
 
 
 class ShadingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

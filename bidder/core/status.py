@@ -35,16 +35,18 @@ def statuses(
     """Figures of each line item of a table, by id."""
     plan = pacer.plan(now_ns)
     counts = funnel.counts()
+    multipliers = pacer.multipliers.tolist()
     found: dict[str, Status] = {}
     for row, line_id in enumerate(table.ids):
-        group = int(wallet.pace[row])
+        # Of several budgets the one that binds.
+        group = min(wallet.groups_of(row), key=multipliers.__getitem__)
         granted, reserved, posted, late = wallet.books_of(group)
         found[line_id] = Status(
             granted_nanos=granted,
             reserved_nanos=reserved,
             posted_nanos=posted,
             late_nanos=late,
-            multiplier=float(pacer.multipliers[group]),
+            multiplier=multipliers[group],
             seen=int(pacer.seen[group]),
             planned_share=float(plan[group]),
             asked=counts[line_id].asked,

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bidder.core.budgets import FOREVER_NS
+from bidder.core.budgets import FOREVER_NS, day_of
+from bidder.core.budgets import Unit as MoneyUnit
 from bidder.core.charges import AccountKeys, Charge, Charges
+from bidder.core.decision_columns import O_AMOUNT, O_LINE
 from bidder.core.kernels import agree
 from bidder.core.messages import Lease, Settlement, SettlementKind, SettlementRow, Settlements, SliceRow
 from bidder.core.pacing import Pacer
@@ -65,7 +67,8 @@ class Wallet:
     Attributes:
         purse: the amounts. available: int64[accounts], the kernel's own view of what is free.
         lease_until: int64[accounts]. offered: int64[accounts], all that was bid so far; the kernel raises it.
-        chains: int32[lines] of the table. pace: int32[lines], pacing groups.
+        chains: int32[lines] of the table. paces: pacing groups. since_ns: int64[groups], from when on bids were
+            charged to a group's account, 0 where it is not of a day.
         budgets, shares, spent: int64[groups], for pacing: whole budget, this seat's part of it, spend of all seats.
     """
 
@@ -111,26 +114,35 @@ class Wallet:
         """
         self._ids = table.ids
         self._charges = charges.lines
-        self.pace = charges.pace
+        self.paces = charges.paces
         self._daily = charges.daily
         self._daily_rows = frozenset(charges.daily)
         self._next_day_ns = FOREVER_NS
         chains = [self._charge(charge, now_ns) for charge in charges.lines]
         self.chains = np.array(chains, dtype=np.int32)
         self._chains.update(zip(table.ids, chains, strict=True))
-        groups = charges.groups
-        self._group_accounts = [self.purse.account(group.account_id) for group in groups]
+        self._pace(now_ns)
+        self.sync()
+
+    def _pace(self, now_ns: int) -> None:
+        """Opens the accounts that multipliers are for, those of the day among them."""
+        groups = self.paces.groups
+        names = [group.account_on(now_ns) for group in groups]
+        self._group_accounts = [
+            self.purse.account(name, Unit(group.unit)) for name, group in zip(names, groups, strict=True)
+        ]
         self._group_rows = np.array(self._group_accounts, dtype=np.int64)
         self.budgets: NDArray[np.int64] = np.zeros(len(groups), dtype=np.int64)
         self.shares: NDArray[np.int64] = np.zeros(len(groups), dtype=np.int64)
         self.spent: NDArray[np.int64] = np.zeros(len(groups), dtype=np.int64)
+        begins = [day_of(group.zone, now_ns).begin_ns if group.daily else 0 for group in groups]
+        self.since_ns: NDArray[np.int64] = np.array(begins, dtype=np.int64)
         self._groups_of = {}
-        for number, group in enumerate(groups):
-            self._groups_of.setdefault(group.account_id, []).append(number)
+        for number, name in enumerate(names):
+            self._groups_of.setdefault(name, []).append(number)
         self._grow()
         for lease in self.leases.values():
             self._learn(lease)
-        self.sync()
 
     def _charge(self, charge: Charge, now_ns: int) -> int:
         """The chain of a line item on the day of `now_ns`; notes when that day ends."""
@@ -146,15 +158,16 @@ class Wallet:
             chain = self._chain_of_keys[keys] = self.purse.chain(accounts)
         return chain
 
-    def turn(self, now_ns: int) -> None:
-        """Goes on to the next day's budgets where a day has ended."""
+    def turn(self, now_ns: int) -> bool:
+        """Goes on to the next day's budgets where a day has ended, and says whether one has."""
         if now_ns < self._next_day_ns:
-            return
+            return False
         self._next_day_ns = FOREVER_NS
         for row in self._daily:
             self.chains[row] = self._chains[self._ids[row]] = self._charge(self._charges[row], now_ns)
-        self._grow()
+        self._pace(now_ns)
         self.sync()
+        return True
 
     def _grow(self) -> None:
         """Makes room for accounts that were opened, and for as many again: they are opened one by one."""
@@ -171,6 +184,34 @@ class Wallet:
             self.available[:] = free
         else:
             self.available = free.copy()
+
+    def reserve(
+        self,
+        ids: NDArray[np.uint8],
+        out: NDArray[np.int64],
+        quantities: NDArray[np.int64],
+        tags: Sequence[int],
+        result_ns: NDArray[np.int64],
+        liable_ns: Sequence[int],
+    ) -> None:
+        """Sets the money of bids aside, of which the kernel has seen that it is there.
+
+        Args:
+            ids: uint8[n, 12]. out: int64[n, 7], by O_ column. quantities: int64[n], millionths. tags: of their caps.
+            result_ns, liable_ns: until when each waits for its result, and once won for its billing.
+        """
+        chains = self.chains[out[:, O_LINE]]
+        self.purse.reserve_rows(
+            ids,
+            chains,
+            out[:, O_AMOUNT].copy(),
+            quantities.copy(),
+            np.array(tags, dtype=np.uint64),
+            result_ns,
+            np.array(liable_ns, dtype=np.int64),
+        )
+        # Pair assertion: the kernel's view of what is left and the purse's own must agree after every batch.
+        assert self.agrees(chains), "kernel and purse disagree"
 
     def agrees(self, chains: NDArray[np.int32] | None = None) -> bool:
         """Whether the kernel's view of what is free, in these chains or at all, and the purse's own are the same."""
@@ -327,9 +368,19 @@ class Wallet:
         if place is None:
             return
         settled.spent.append((place, row.amount_nanos, row.bid_at_ns))
-        group = int(self.pace[place])
-        pacer.spend(group, row.amount_nanos)
-        self.spent[group] = max(self.spent[group], self.purse.posted(self._group_accounts[group]))
+        for group in self.groups_of(place):
+            paid = self.paces.groups[group]
+            # A bid of yesterday was charged to yesterday's budget.
+            if paid.daily and row.bid_at_ns and paid.account_on(row.bid_at_ns) not in self._groups_of:
+                continue
+            pacer.spend(group, row.amount_nanos if paid.unit is MoneyUnit.MONEY else row.impressions)
+            self.spent[group] = max(self.spent[group], self.purse.posted(self._group_accounts[group]))
+
+    def groups_of(self, line: int) -> list[int]:
+        """Pacing groups of a row of the table."""
+        begin, end = self.paces.starts[line : line + 2].tolist()
+        found: list[int] = self.paces.places[begin:end].tolist()
+        return found
 
     def _chain_of(self, row: Settlement | SettlementRow, index: dict[str, int]) -> int:
         """Who owes a spend that came after its reservation had ended: the line item's budgets of the bid's day."""

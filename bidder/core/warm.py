@@ -6,10 +6,12 @@ import numpy as np
 from bidder.core.campaigns import Campaign, Creative
 from bidder.core.engine import Engine
 from bidder.core.messages import Lease
-from bidder.core.pacing import Group, Pacer, TrafficShape
+from bidder.core.pacing import Pacer
+from bidder.core.plans import Group
 from bidder.core.scoring import Model
 from bidder.core.settings import EngineSettings, PacingSettings
 from bidder.core.targets import warm_targets
+from bidder.core.traffic_shape import TrafficShape
 from bidder.errors import InvariantError
 from bidder.openrtb.reasons import Reason
 
@@ -34,7 +36,7 @@ def warm_kernels(model: Model | None) -> None:
     scored = {"ext": {"clearbid": {"campaign": _ID, "pctr": 0.5}}}
     body = msgspec.json.encode({"id": _ID, "imp": [{"id": "1", "banner": {"w": 300, "h": 250}} | scored]})
     engine.decide([body], [0], 1)
-    pacer = Pacer([Group(_ID, False, 0, _FAR_NS)], TrafficShape(), PacingSettings())
+    pacer = Pacer([Group(_ID, ((0, _FAR_NS),))], TrafficShape(), PacingSettings())
     pacer.spend(0, 1)  # notices of the first bids must not wait for a compiler
     pacer.release(np.zeros(1, dtype=np.int64))
     warm_targets()

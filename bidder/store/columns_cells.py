@@ -253,6 +253,17 @@ def _count(cell: object) -> int:
     return whole(text_of(cell), 1, _MAX_COUNT, "a whole number")
 
 
+def _percent(cell: object) -> int:
+    return whole(text_of(cell), 1, 100, "a whole number")
+
+
+def _yes(cell: object) -> bool:
+    text = text_of(cell).lower()
+    if text not in ("yes", "no"):
+        raise ValueError(f"must be yes or no, was {text[:80]!r}")
+    return text == "yes"
+
+
 IDENTIFIER = Kind(_identifier, str)
 IDENTIFIERS = list_of(_identifier)
 NAME = text_up_to(120)
@@ -260,6 +271,8 @@ CURRENCY = matching(_CURRENCY, "three capitals such as USD")
 AMOUNT = money(NANOS_PER_UNIT)
 CPM = money(MICROS_PER_UNIT)
 COUNT = Kind(_count, lambda count: str(count) if count else "")
+PERCENT = Kind(_percent, lambda percent: str(percent) if percent else "")
+YES = Kind(_yes, lambda said: "yes" if said else "")
 INSTANT = Kind(parse_instant, format_instant)
 DOMAINS = list_of(_domain)
 TEXTS = list_of(str)

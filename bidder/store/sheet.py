@@ -20,7 +20,10 @@ A row (CSV), a `[[campaign]]` table (TOML) or an object of the list `campaign` (
 | value | what one goal event is worth, in currency units: `2.00` | wrong |
 | max_bid_cpm | highest bid for a thousand, in currency units: `8.50` | wrong |
 | min_bid_cpm | no bid below it; at most max_bid_cpm | none |
-| pacing | `even` or `asap` | `even` |
+| pacing | `even` with the traffic, `ahead` of that, or `asap` | `even` |
+| ahead_percent | how much faster than evenly a budget that is spent ahead begins, 1 to 100 | 20 |
+| catch_up | whether delivery that was missed is spread over the rest, `spread`, or not made up, `drop` | `spread` |
+| shared_pacing | `yes` where line items are paced together, by the campaign's budgets | `no` |
 | caps | impressions for one user in any such time: `3/day`, `10/week`, `2/3600s`, `5/2h` | none |
 | unknown_user | what a cap means for a user whom we cannot know: `refuse` or `allow` | `refuse` |
 | click_window | how long after a click a conversion counts for it: `30d`, `12h`, `off` | `30d` |

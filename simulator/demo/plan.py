@@ -10,8 +10,8 @@ import numpy as np
 
 from bidder.core.campaigns import Campaign
 from bidder.core.opportunity import HOURS_PER_WEEK, hour_of_week
-from bidder.core.pacing import TrafficShape
 from bidder.core.settings import ExchangeRules, PacingSettings
+from bidder.core.traffic_shape import TrafficShape
 from bidder.errors import InputError
 from simulator.exchange.outcomes import LoggedOutcomes, Outcomes, SyntheticOutcomes
 from simulator.logs.conversions import ConversionLaw

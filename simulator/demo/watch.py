@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bidder.core.pacing import TrafficShape
+from bidder.core.traffic_shape import TrafficShape
 from simulator.demo.books import read_reports
 from simulator.demo.distributed import Distributed, ExchangeFigures
 from simulator.demo.embedded import Run

@@ -6,7 +6,7 @@ import msgspec
 
 from simulator.quality.first_price import FirstRow
 from simulator.quality.regimes import RegimeRow
-from simulator.quality.runs import Row, Table
+from simulator.quality.runs import DELAYS, Row, Table
 from simulator.quality.targets import TargetRow
 from simulator.quality.through_engine import EngineRow
 
@@ -16,6 +16,8 @@ SMOOTH = 0.985
 SPENT, DEVIATION = 0.995, 0.01
 LOSS_AT_100 = 0.005
 VALUE_AT_1000, SPENT_AT_1000 = 0.97, 0.99
+WAITED = 0.97
+"""Of what is left of hindsight by spending evenly and by setting each bid aside until its notice."""
 DELIVERY = 0.05
 LEARNED = 0.97
 OURS = "dual"
@@ -78,6 +80,14 @@ def goals(
     late = [r for r in ours if r.delay == 1_000]
     found.append(
         _goal("value / hindsight, delay 1,000", VALUE_AT_1000, True, [(r.ratio, _where(r)) for r in late])
+    )
+    found.append(
+        _goal(
+            "value / hindsight that spends evenly and waits as long, delay 1,000",
+            WAITED,
+            True,
+            _waited(table),
+        )
     )
     found.append(
         _goal("spend / budget, delay 1,000", SPENT_AT_1000, True, [(r.spent, _where(r)) for r in late])
@@ -145,6 +155,25 @@ def _smooth(table: Table) -> list[tuple[float, str]]:
     best = {(bound.campaign, bound.share): bound.smoothness for bound in table.bounds}
     ours = [row for row in table.rows if row.policy == OURS and not row.delay]
     return [(row.ratio / best[row.campaign, row.share], _where(row)) for row in ours]
+
+
+def _waited(table: Table) -> list[tuple[float, str]]:
+    """Value with notices after 1,000 auctions over what late money and even spending leave of the optimum.
+
+    Both bounds are taken as factors: what one costs is thought to cost the same share of what the other leaves.
+    """
+    place = DELAYS.index(1_000)
+    best = {
+        (bound.campaign, bound.share): bound.smoothness * bound.waiting[place]
+        for bound in table.bounds
+        if bound.waiting
+    }
+    ours = [row for row in table.rows if row.policy == OURS and row.delay == 1_000]
+    return [
+        (row.ratio / best[row.campaign, row.share], _where(row))
+        for row in ours
+        if (row.campaign, row.share) in best
+    ]
 
 
 def _ratios(rows: Iterable[Row], share: float, delay: int) -> list[tuple[float, str]]:

@@ -67,3 +67,32 @@ def hull_steps(value, price, gains, costs):
             gains[row, slot] = value[row, slot] - base_v
             costs[row, slot] = price[row, slot] - base_p
             base_v, base_p = value[row, slot], price[row, slot]
+
+
+@njit(cache=True)
+def waited(value, price, cap, budget, multiplier, least, short, ring):
+    """Value of one multiplier from begin to end where each bid is set aside whole until its notice.
+
+    Args:
+        value: float64[n], nanos. price: int64[n], nanos. cap: highest bid, nanos. budget: nanos.
+        multiplier: of value. least: nanos, the least bid that is made while more than a share of `short` of the
+            unspent money is set aside. ring: int64[delay + 1, 2], zeros; bids under way and costs, -1 where lost.
+    """
+    unspent, held, won, place = budget, 0, 0.0, 0
+    for t in range(value.shape[0]):
+        if ring[place, 0] > 0:
+            held -= ring[place, 0]
+            unspent -= max(ring[place, 1], 0)
+            ring[place, 0] = 0
+        wish = value[t] * multiplier
+        bid = int(wish) if wish < cap else cap
+        if 0 < bid <= unspent - held and (bid >= least or held <= short * unspent):
+            held += bid
+            ring[place, 0] = bid
+            ring[place, 1] = price[t] if bid > price[t] else -1
+            if bid > price[t]:
+                won += value[t]
+        place += 1
+        if place == ring.shape[0]:
+            place = 0
+    return won

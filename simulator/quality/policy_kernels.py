@@ -13,13 +13,16 @@ A bid wins where it is above the price; a tie goes to the rival.
 
 import math
 
-import numpy as np
 from numba import njit
 
+from bidder.core.draw_kernels import uniform_of
 from bidder.core.pacing_kernels import (
     G_COLUMNS,
     G_DRIFT,
+    G_LEAST,
+    G_MOST,
     G_MULTIPLIER,
+    MAX_RATE,
     N_COLUMNS,
     N_SEEN,
     charged,
@@ -53,25 +56,8 @@ S_VALUE, S_DEVIATION = range(2)
 SUMS = 2
 """Value won, and the largest distance of spend over budget from the plan."""
 
-# Factors of 32 bits, so that no product passes 64 bits: NumPy warns of one that does where nothing is compiled.
-_M1 = np.uint64(0x9E37_79B1)
-_M2 = np.uint64(0x85EB_CA77)
-_M3 = np.uint64(0xC2B2_AE3D)
-_LOW = np.uint64(0xFFFF_FFFF)
-_HALF = np.uint64(32)
 _ERROR_BOUND = 4.0
 _LEAST_PACE = 1e-3
-
-
-@njit(cache=True)
-def uniform_of(seed, number):
-    """A draw in [0, 1) that depends on the low halves of seed and number alone."""
-    mixed = np.uint64(number & 0xFFFF_FFFF) * _M1 ^ np.uint64(seed & 0xFFFF_FFFF) * _M2
-    for _ in range(3):
-        mixed ^= mixed >> _HALF
-        mixed = (mixed & _LOW) * _M2 ^ (mixed >> _HALF) * _M3
-    mixed ^= mixed >> _HALF
-    return float(mixed & _LOW) / 4294967296.0
 
 
 @njit(cache=True)
@@ -80,10 +66,10 @@ def dual_step(s, k, value, over):
     if k[K_SEEN] % k[K_TICK] == 0:
         solve(
             s[F_PACE:], k[K_PACE:], s[F_ETA], s[F_FIRST_ETA], k[K_FIXED] != 0, k[K_BUDGET], k[K_BUDGET], k[K_SPENT],
-            k[K_RESERVED], k[K_SPENT], k[K_OFFERED], over,
+            k[K_RESERVED], k[K_SPENT], k[K_OFFERED], over, 1.0, MAX_RATE,
         )  # fmt: skip
     multiplier = s[F_MULTIPLIER]
-    s[F_MULTIPLIER] = lifted(multiplier, s[F_PACE + G_DRIFT])
+    s[F_MULTIPLIER] = lifted(multiplier, s[F_PACE + G_DRIFT], s[F_PACE + G_MOST])
     k[K_PACE + N_SEEN] += 1
     return value * multiplier
 
@@ -296,7 +282,9 @@ def play(
         wish = wish_of(policy, s, k, table, value[t], over[t])
         bid = offer_of(wish * shade if first_price else wish, cap)
         if bid > 0:
-            if bid > k[K_BUDGET] - k[K_SPENT] - k[K_RESERVED]:
+            if bid > k[K_BUDGET] - k[K_SPENT] - k[K_RESERVED] or (
+                policy == DUAL and bid < s[F_PACE + G_LEAST]
+            ):
                 refused += 1
             else:
                 bids += 1

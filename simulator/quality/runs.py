@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.quality.fitting import STARTS, Market, auctions_of, fitted, optimal_multiplier
-from simulator.quality.hindsight import Optimum, by_slots, chosen_by, knapsack
+from simulator.quality.hindsight import Optimum, by_slots, chosen_by, knapsack, with_delay
 from simulator.quality.policies import NAMES, STARTED, Auctions, Tuned, play, state_of
 from simulator.quality.series import Series, Slots, slots_of
 
@@ -28,8 +28,8 @@ class Bound(msgspec.Struct, frozen=True):
     clicks: expected clicks of the optimum for the believed probabilities. smoothness: the optimum where each of 200
     slots of traffic has its share of the budget, over the optimum. model: what the choice by believed probabilities
     is truly worth over the optimum by true ones; None where the truth is not known. multiplier: the optimum's.
-    waiting: value over the optimum's of that multiplier from begin to end where notices wait for each of `DELAYS`:
-    what money locked by bids under way costs one who need not learn.
+    waiting: value over the optimum's where notices wait for each of `DELAYS`, of one who need not learn but whose
+    money is locked by bids under way as ours is, see `with_delay`.
     """
 
     campaign: str
@@ -144,15 +144,9 @@ class Case:
         )  # fmt: skip
 
     def _waiting(self, best: Optimum) -> tuple[float, ...]:
-        if best.rate <= 0.0:
-            return ()
-        states = [
-            state_of("lin", Tuned(a=1.0 / best.rate), self.budget_nanos, len(self.auctions.price))
-            for _ in DELAYS
-        ]
+        value, price, cap = self.auctions.value, self.auctions.price, self.auctions.cap_nanos
         return tuple(
-            play(state, self.auctions, delay).value / best.value
-            for state, delay in zip(states, DELAYS, strict=True)
+            with_delay(value, price, self.budget_nanos, cap, best, delay) / best.value for delay in DELAYS
         )
 
     def rows(self, name: str, delays: Sequence[int]) -> list[Row]:

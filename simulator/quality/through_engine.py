@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from bidder.core.campaigns import Campaign, Creative
 from bidder.core.engine import Engine
 from bidder.core.messages import Lease, Settlement, SettlementKind
-from bidder.core.pacing import TrafficShape
 from bidder.core.settings import EngineSettings, ExchangeRules, PacingSettings
+from bidder.core.traffic_shape import TrafficShape
 from simulator.quality.fitting import STARTS, auctions_of
 from simulator.quality.hindsight import knapsack
 from simulator.quality.policies import DEFAULT_ETA, Auctions, Played, State, Tuned, play, state_of

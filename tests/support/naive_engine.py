@@ -22,9 +22,10 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, NamedTuple
 
-from bidder.core.budgets import Unit, accounts_of
+from bidder.core.budgets import Unit, accounts_of, day_of
 from bidder.core.campaigns import Advertiser, Campaign, Creative, Goal, Media
 from bidder.core.currency import RateTable
+from bidder.core.draw_kernels import takes_part
 from bidder.core.pacing_kernels import power_of_e
 from bidder.core.settings import EngineSettings, ExchangeRules
 from bidder.core.token import bid_id
@@ -97,8 +98,19 @@ class Pace:
     multiplier: float
     drift: float = 1.0
     pull: float = 0.0
+    least: float = 0.0
+    tied: bool = True
     charge: float = 0.0
     seen: int = 0
+
+    day: int | None = None
+
+    def turn(self, day: int) -> None:
+        """Goes on to another day, if it is one."""
+        if self.day not in (None, day):
+            self.multiplier = min(max(self.multiplier * power_of_e(self.charge), 1e-6), 1.0)
+            self.drift, self.pull, self.least, self.charge, self.seen = 1.0, 0.0, 0.0, 0.0, 0
+        self.day = day
 
     def bid(self, amount: int) -> None:
         """Lowers the multiplier for what a bid is expected to cost."""
@@ -175,7 +187,7 @@ class NaiveEngine:
         self.lines = naive_lines(campaigns, advertisers or {})
         self.settings = settings
         self.accounts: dict[str, Account] = {}
-        self.paces: dict[str, Pace] = {}
+        self.paces: dict[tuple[str, Unit, str], Pace] = {}
         self.tales = {line.id: Tale() for line in self.lines}
         self.exposures: list[tuple[int, tuple[str, str], int]] = []
         self.pending: list[tuple[int, tuple[str, str], int]] = []
@@ -193,8 +205,16 @@ class NaiveEngine:
 
     # -- requests -------------------------------------------------------------------------------------------
 
+    def turn(self, now_ns: int) -> None:
+        """Follows the days of daily budgets."""
+        for line in self.lines:
+            for key in pace_keys(line):
+                if key[0].endswith("True"):
+                    self.paces[key].turn(day_of(line.advertiser.time_zone, now_ns).number)
+
     def decide(self, bodies: Sequence[bytes], now_ns: int) -> list[Outcome]:
         """An outcome for each opportunity of well-formed bodies, in order."""
+        self.turn(now_ns)
         return [outcome for body in bodies for outcome in self._request(as_dict(body), now_ns)]
 
     def _request(self, request: dict[str, Any], now_ns: int) -> list[Outcome]:
@@ -420,20 +440,28 @@ class NaiveEngine:
             scores = (0.0, 0.0)
         if scores is None:
             return "unscored", Reason.UNSCORED
-        pace = self.paces[pace_key(line)]
-        multiplier = pace.multiplier
+        paces = [self.paces[key] for key in pace_keys(line)]
+        multiplier = min(pace.multiplier for pace in paces)
         if not chance.test:
-            pace.seen += 1
-            pace.multiplier = min(1.0, multiplier * pace.drift)
+            for pace in paces:
+                most = 2.0 * multiplier if len(paces) > 1 and pace.tied else 1.0
+                pace.seen += 1
+                pace.multiplier = min(most, 1.0, pace.multiplier * pace.drift)
         pctr, pcvr = scores
         value = _chance(line, creative, chance, pctr) * line.worth
         if line.conversion:
             value *= pcvr
         for factor in factors(line, chance.shown):
             value *= factor
-        stage, end = self._price(line, creative, chance, rules, value * multiplier)
+        by_share = chance.at == 3 or bool((chance.shown.deal or {}).get("guar"))
+        stage, end = self._price(line, creative, chance, rules, value if by_share else value * multiplier)
         if isinstance(end, Reason):
             return stage, end
+        if by_share:
+            if not takes_part(int.from_bytes(chance.bid_id[:7], "big"), multiplier):
+                return "budget", Reason.BUDGET
+        elif any(end.amount < pace.least for pace in paces):
+            return "budget", Reason.BUDGET
         for one in budgets:
             need = end.amount if one.unit is Unit.MONEY else chance.quantity
             if need > self._account(one.account_id).free:
@@ -551,7 +579,8 @@ class NaiveEngine:
         if chance.test:
             return
         self._known.add(chance.bid_id)
-        self.paces[pace_key(best.line)].bid(best.amount)
+        for key in pace_keys(best.line):
+            self.paces[key].bid(best.amount if key[1] is Unit.MONEY else chance.quantity)
         for one in accounts_of(best.line.campaign, best.line.item, best.line.advertiser, now_ns):
             need = best.amount if one.unit is Unit.MONEY else chance.quantity
             self._account(one.account_id).free -= need
@@ -574,10 +603,21 @@ def _chance(line: NaiveLine, creative: Creative, chance: Chance, pctr: float) ->
     return round((found[-1] if found else usual) * 1e6) / 1e6
 
 
-def pace_key(line: NaiveLine) -> str:
-    """The budget that a line item is paced by, and how: its own money for life if it has any, else the campaign's."""
-    own = line.item is not None and line.item.budgets.lifetime_nanos
-    return f"{f'l/{line.id}/money' if own else line.campaign.id} {'asap' if line.asap else 'even'}"
+def pace_keys(line: NaiveLine) -> list[tuple[str, Unit, str]]:
+    """The budgets that a line item is paced by, their units, and how they are spent; of a day without the day."""
+    mode: str = line.said("pacing").value
+    if mode == "asap":
+        return [(line.campaign.id, Unit.MONEY, mode)]
+    if mode == "ahead":
+        mode += f" {line.said('ahead_percent') or 20}"
+    mode += f" {line.said('catch_up')}"
+    found = []
+    for one in accounts_of(line.campaign, line.item, line.advertiser, 0):
+        name, _, day = one.account_id.partition("/d")
+        if (name.startswith("a/") and not day) or (name.startswith("l/") and line.campaign.shared_pacing):
+            continue
+        found.append((f"{name} {bool(day)}", one.unit, mode))
+    return found
 
 
 def _caps(line: NaiveLine) -> list[tuple[tuple[str, str], int, int]]:

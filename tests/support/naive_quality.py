@@ -28,9 +28,12 @@ class NaivePace:
         self._last = 0.0
         self._books: list[tuple[int, int, int]] = [(0, 0, 0)]
         self._gaps: list[float] = []
+        self._prices: list[int] = []
+        self.least = 0.0
 
     def spend(self, nanos: int) -> None:
         self.multiplier = max(self.multiplier * math.exp(-min(self._unit * nanos, 0.5)), 1e-6)
+        self._prices.append(nanos)
 
     def hold(self, reserved: int) -> None:
         """Charges what bids under way are expected to cost, instead of what they were charged before."""
@@ -58,6 +61,13 @@ class NaivePace:
         self.hold(reserved)
         left = max(budget - spent - self._ratio * reserved, 0.0) / budget
         self.rate = min(left / max(1.0 - over, 1e-9), 4.0)
+        unspent, held = max(budget - spent, 0) / budget, reserved / budget
+        if lag:
+            self.rate = min(self.rate, 0.7 * self._ratio * unspent * traffic / lag)
+        self.least = 0.0
+        if held > 0.3 * unspent and self._prices:
+            mean = decayed(self._prices, 999) / decayed(np.ones(len(self._prices)), 999)
+            self.least = 0.3 * mean * (held - 0.3 * unspent) / max(unspent - held, 1e-6)
 
     def _traffic(self, t: int, over: float) -> float:
         """By the decayed counts of opportunities and of the plan that went by with each."""
@@ -110,7 +120,7 @@ def naive_play(
                 phi = min(max(phi + gain * error, -2.0), 5.0)
             wish = values[t] * start * math.exp(phi)
         bid = min(math.floor(wish), cap) if wish >= 1.0 else 0
-        if bid > budget - known - sum(one[1] for one in under_way):
+        if bid > budget - known - sum(one[1] for one in under_way) or 0 < bid < pace.least:
             refused += 1
         elif bid > 0:
             bids += 1

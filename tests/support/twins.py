@@ -16,7 +16,7 @@ from bidder.core.engine import FUNNEL, Engine
 from bidder.core.exposures import Exposure
 from bidder.core.messages import Brake, CreativeCounts, Lease
 from bidder.core.opportunity import hour_of_week
-from bidder.core.pacing_kernels import G_DRIFT, G_PULL
+from bidder.core.pacing_kernels import G_DRIFT, G_LEAST, G_PULL
 from bidder.core.profiles import Profile
 from bidder.core.settings import EngineSettings
 from bidder.core.token import bid_id_text
@@ -25,7 +25,7 @@ from bidder.openrtb.reasons import Reason
 from tests.support import factories as make
 from tests.support import markets, naive_scorer
 from tests.support.factories import S
-from tests.support.naive_engine import Account, NaiveEngine, Outcome, Pace, pace_key
+from tests.support.naive_engine import Account, NaiveEngine, Outcome, Pace, pace_keys
 from tests.support.naive_showing import NaiveLine, Shown
 
 NOW_NS = 1_772_409_600 * S + 5 * 3_600 * S
@@ -141,11 +141,19 @@ def _lease(random: Random, engine: Engine, twin: NaiveEngine, now_ns: int) -> No
 def _pace(engine: Engine, twin: NaiveEngine, settings: EngineSettings) -> None:
     status = engine.status(NOW_NS)
     for row, line in enumerate(twin.lines):
-        group = int(engine.wallet.pace[row])
         start = 1.0 if line.asap else settings.pacing.start
         assert status[line.id].multiplier == start
-        learned = engine._pacer.rows[group]
-        twin.paces[pace_key(line)] = Pace(start, float(learned[G_DRIFT]), float(learned[G_PULL]))
+        keys, groups = pace_keys(line), engine.wallet.groups_of(row)
+        assert len(keys) == len(groups)
+        for key, group in zip(keys, groups, strict=True):
+            learned = engine._pacer.rows[group]
+            held = Random(f"{line.id} {len(twin.lines)}")
+            if held.random() < 0.1:
+                learned[G_LEAST] = held.choice((100_000.0, 1_000_000.0, 1e9))
+            others = [pace_keys(other) for other in twin.lines if key in pace_keys(other)]
+            tied = all(other == keys for other in others)
+            twin.paces[key] = Pace(start, *learned[[G_DRIFT, G_PULL, G_LEAST]].tolist(), tied=tied)
+    twin.turn(NOW_NS)
 
 
 def _brake(random: Random, engine: Engine, twin: NaiveEngine, now_ns: int) -> None:
@@ -257,7 +265,8 @@ def check_state(own: Market, now_ns: int = NOW_NS) -> None:
     status = engine.status(now_ns)
     counts = engine.funnel.counts()
     for line in twin.lines:
-        pace, tale = twin.paces[pace_key(line)], twin.tales[line.id]
+        pace = min((twin.paces[key] for key in pace_keys(line)), key=lambda one: one.multiplier)
+        tale = twin.tales[line.id]
         assert (status[line.id].seen, status[line.id].multiplier) == (pace.seen, pace.multiplier)
         assert status[line.id].funnel == {stage: tale.stages[stage] for stage in FUNNEL}
         assert (status[line.id].asked, status[line.id].refused) == (tale.asked, dict(tale.refused))

@@ -218,7 +218,7 @@ def test_explain_says_how_a_bid_comes_out_of_its_value(tmp_path: Path) -> None:
     price = orjson.loads(explained(tmp_path, "c1-a", "--json").out)["opportunities"][0]["price"]
     assert price["shade"] != 1.0
     assert "x value of a click 2 4 " in out
-    assert f"x multiplier (pacing) {price['multiplier']:.6g} " in out
+    assert f"x multiplier (pacing {price['pacing']}) {price['multiplier']:.6g} " in out
     assert f"x shade (first price) {price['shade']:.6g} " in out
     assert "at most (max bid) 8 " in out
     assert f"= bid {format_decimal(price['offer_nanos'], MICROS_PER_UNIT)} " in out

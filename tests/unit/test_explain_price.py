@@ -13,6 +13,7 @@ from bidder.core.campaigns import Goal, LineItem, Media, Modifier, Rule, Targeti
 from bidder.core.engine import Engine
 from bidder.core.explain import Explanation, explain
 from bidder.core.opportunity import RAW_FEATURES
+from bidder.core.pacing_kernels import G_DRIFT, G_LEAST, G_MULTIPLIER, G_PULL
 from bidder.core.scoring import NATIVE_MARK
 from bidder.core.settings import EngineSettings, ExchangeRules
 from bidder.errors import InputError
@@ -85,6 +86,48 @@ def test_bounds_floors_and_currencies_do_what_they_are_told_to_do(
     price = priced(engine, body)["price"]
     assert price["offer_nanos"] == bid_again(price)
     assert bids_of(engine, body) == [price["offer_nanos"]] * (price["offer_nanos"] > 0)
+
+
+def test_a_deal_is_paced_by_a_share_and_says_so() -> None:
+    """Whatever the multiplier, the price is the deal's; of 200 opportunities about a fourth are taken."""
+    engine = make.engine([make.campaign(targeting=Targeting(deal=Rule(("d1",))))])
+    engine._pacer.rows[0, [G_MULTIPLIER, G_DRIFT, G_PULL]] = 0.25, 1.0, 0.0
+    deal = {"id": "d1", "at": 3, "bidfloor": 0.5}
+    taken = 0
+    for number in range(200):
+        body = orjson.dumps(
+            {
+                "id": f"q{number}",
+                "imp": [
+                    {
+                        "id": "1",
+                        "banner": {"w": 300, "h": 250},
+                        "ext": {"clearbid": {"campaign": "c1", "pctr": 0.001}},
+                        "pmp": {"private_auction": 1, "deals": [deal]},
+                    }
+                ],
+            }
+        )
+        (opportunity,) = told(explain(engine, body, "c1", 1))
+        price = opportunity["price"]
+        assert (price["offer_nanos"], price["multiplier"], price["share"]) == (500_000, 1.0, 0.25)
+        bids = bids_of(engine, body)
+        assert opportunity["stage"] == ("bid" if bids else "budget")
+        if not bids:
+            (rule,) = (rule for rule in opportunity["rules"] if rule["name"] == "budget")
+            assert rule["wants"] == "25.0% of the deal's opportunities, by pacing"
+        taken += len(bids)
+    assert 30 <= taken <= 70
+
+
+def test_a_bid_that_would_hold_money_for_little_is_told() -> None:
+    engine = make.engine([make.campaign()])
+    engine._pacer.rows[0, G_LEAST] = 1e9
+    (opportunity,) = told(explain(engine, make.body(Offer()), "c1", 1))
+    (rule,) = (rule for rule in opportunity["rules"] if rule["name"] == "budget")
+    assert (opportunity["stage"], opportunity["reason"]) == ("budget", "BUDGET")
+    assert rule["wants"] == "at least 1, as bids under way hold most of what is left"
+    assert bids_of(engine, make.body(Offer())) == []
 
 
 @pytest.mark.parametrize("guaranteed", [0, 1])
@@ -242,7 +285,7 @@ def test_the_story_goes_from_the_probability_to_the_bid() -> None:
         "x value of a conversion",
         "x probability of a conversion of a click",
         "x modifier geo CA",
-        "x multiplier (pacing)",
+        "x multiplier (pacing even)",
         "x shade (first price)",
         "at most (max bid)",
         "floor",

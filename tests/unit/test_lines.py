@@ -41,6 +41,8 @@ SAYS: dict[str, Any] = {
     "max_bid_cpm_micros": 8,
     "min_bid_cpm_micros": 3,
     "pacing": Pacing.ASAP,
+    "ahead_percent": 30,
+    "catch_up": "drop",
     "unknown_user": "allow",
 }
 

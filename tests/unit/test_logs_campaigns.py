@@ -4,7 +4,8 @@ from fractions import Fraction
 
 import pytest
 
-from bidder.core.campaigns import Goal, check_campaigns
+from bidder.core.campaigns import Goal
+from bidder.core.servable import check_campaigns
 from bidder.errors import InputError
 from simulator.logs.ipinyou import Kind, read_features
 from simulator.logs.logged import BUDGET_SHARES, VALUE_OVER_COST_PER_CLICK, campaigns_of, summarise

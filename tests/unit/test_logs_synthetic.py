@@ -6,7 +6,8 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 
-from bidder.core.campaigns import Goal, check_campaigns
+from bidder.core.campaigns import Goal
+from bidder.core.servable import check_campaigns
 from bidder.errors import InputError
 from simulator.logs.behaviour import sigmoid
 from simulator.logs.plans import PLANS

@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bidder.core.campaigns import Campaign, Flight, LineItem, Pacing
+from bidder.core.campaigns import Campaign, Pacing
 from bidder.core.engine import Engine
 from bidder.core.messages import SettlementKind
-from bidder.core.pacing import Group, Pacer, TrafficShape, group_of
-from bidder.core.pacing_kernels import G_CHARGED, G_PULL, G_TRAFFIC, G_UNIT, charged, power_of_e
+from bidder.core.pacing import Pacer
+from bidder.core.pacing_groups import PacingGroups
+from bidder.core.pacing_kernels import G_CHARGED, G_LEAST, G_PULL, G_TRAFFIC, G_UNIT, charged, power_of_e
 from bidder.core.settings import EngineSettings, PacingSettings
 from bidder.core.table import LineTable
+from bidder.core.traffic_shape import TrafficShape
 from tests.support import factories as make
 from tests.support.factories import S, campaign
 
@@ -26,8 +28,7 @@ MONDAY_NS = 1_772_409_600 * S
 
 def pacer(*campaigns: Campaign, weights: tuple[float, ...] = (), **changes: Any) -> Pacer:
     table = LineTable({one.id: one for one in campaigns or (week(),)}, 1)
-    asap = table.asap().tolist()
-    groups = [group_of(line, line.campaign.id, asap[row]) for row, line in enumerate(table.lines)]
+    groups = PacingGroups(table.lines).groups
     fields: dict[str, Any] = {"eta": 0.01, "first_eta": 0.0, "start": 0.5, "weekly_opportunities": 1000.0}
     return Pacer(groups, TrafficShape(weights), PacingSettings(**(fields | changes)))
 
@@ -255,6 +256,34 @@ def test_first_steps_are_larger_and_shrink() -> None:
     assert steps == pytest.approx([0.016, 0.0085, 0.0025])
 
 
+def short(held: float, over: float = 0.1) -> Pacer:
+    """A hundred opportunities bid 5 each of a budget of 1,000; spends of 2; a share is held of the 800 left."""
+    made = ready(eta=0.001)
+    for _ in range(100):
+        made.spend(0, 2)
+    made.seen[0] = 100
+    solve(made, MONDAY_NS + round(over * WEEK_NS), 1_000, 200, round(held * 800), 1_000)
+    return made
+
+
+def test_a_least_bid_rises_as_money_gets_short() -> None:
+    """Nothing up to three tenths held; half of the money free and half held: 0.3 of a spend x 0.2 / 0.5."""
+    least = [float(short(held).rows[0, G_LEAST]) for held in (0.0, 0.3, 0.5, 0.8, 0.95)]
+    assert least[:2] == [0.0, 0.0]
+    assert least[2] == pytest.approx(0.3 * 2 * 0.2 / 0.5)
+    assert least[2] < least[3] < least[4]
+
+
+def test_the_plan_asks_for_no_more_than_held_money_can_buy() -> None:
+    """All is held by bids of 10 a turn, 80 turns long: in 80 turns at most what they come to spend."""
+    made = short(1.0, 0.8)
+    ratio = made.rows[0, G_PULL] / made.rows[0, G_UNIT]
+    step = float(made.rows[0, G_UNIT]) * 1_000 / float(made.rows[0, G_TRAFFIC])
+    most = 0.7 * ratio * 0.8 * made.rows[0, G_TRAFFIC] / 80
+    assert math.log(made.drift[0]) / step == pytest.approx(most)
+    assert most < (0.8 - ratio * 0.8) / 0.2
+
+
 def traffic(gaps: list[float]) -> float:
     """Opportunities of a whole plan of 100,000 after gaps of so many mean distances."""
     made = pacer(weekly_opportunities=100_000.0)
@@ -339,19 +368,6 @@ def test_who_is_paced_no_more_starts_anew() -> None:
     old.multipliers[:] = 0.25
     new.adopt(old)
     assert new.multipliers.tolist() == [1.0]
-
-
-def test_line_items_of_one_budget_are_one_group_for_the_campaigns_flight() -> None:
-    items = (LineItem(id="a", flights=(Flight(start_ns=5, end_ns=9),)), LineItem(id="b"))
-    lines = LineTable({"c1": campaign(start_ns=1, end_ns=100, line_items=items)}, 1).lines
-    assert {group_of(line, "c1", False) for line in lines} == {Group("c1", False, 1, 100)}
-
-
-def test_a_line_item_with_money_of_its_own_is_paced_over_its_own_flights() -> None:
-    flights = (Flight(start_ns=50, end_ns=60), Flight(start_ns=5, end_ns=9))
-    items = (LineItem(id="a", flights=flights),)
-    (line,) = LineTable({"c1": campaign(start_ns=1, end_ns=100, line_items=items)}, 1).lines
-    assert group_of(line, "l/a/money", True) == Group("l/a/money", True, 5, 60)
 
 
 # -- budgets on a small market --------------------------------------------------------------------------------

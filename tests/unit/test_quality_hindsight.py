@@ -13,7 +13,9 @@ from simulator.quality.hindsight import (
     chosen_by,
     knapsack,
     slots_knapsack,
+    with_delay,
 )
+from simulator.quality.hindsight_kernels import waited
 
 
 def drawn(seed: int, n: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -92,3 +94,22 @@ def test_budget_and_return_are_the_linear_programme(seed: int, target: float, bu
     found = linprog(-score, A_ub=np.vstack([price, -slack]), b_ub=[budget, 0.0], bounds=(0, 1))
     best = budget_and_return(score, value, price, budget, target)
     assert best.value == pytest.approx(-found.fun, rel=1e-6)
+
+
+def test_who_waits_for_notices_gets_less_the_longer_it_takes() -> None:
+    rng = np.random.default_rng(3)
+    value, price = rng.lognormal(14.0, 1.0, 5_000), rng.lognormal(13.0, 0.6, 5_000).astype(np.int64)
+    budget = int(price.sum()) // 16
+    best = knapsack(value, price, budget)
+    found = [with_delay(value, price, budget, 10**9, best, delay) for delay in (0, 20, 100, 400)]
+    assert best.value >= found[0] > 0.99 * best.value
+    assert found == sorted(found, reverse=True)
+
+
+def test_a_least_bid_while_money_is_short_saves_it_for_more() -> None:
+    """Of a budget of 11, bids of 1 that lose hold all when one comes that is worth 10 and costs 1."""
+    value, price = np.array([1.0] * 10 + [10.0]), np.array([2] * 10 + [1], dtype=np.int64)
+    without, with_least = (
+        waited(value, price, 100, 11, 1.0, least, 0.0, np.zeros((21, 2), dtype=np.int64)) for least in (0, 2)
+    )
+    assert (without, with_least) == (0.0, 10.0)

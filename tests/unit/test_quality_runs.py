@@ -201,6 +201,13 @@ def test_even_spending_is_judged_by_what_it_can_reach() -> None:
     assert found["value / hindsight that spends evenly, no delay"].worst == pytest.approx(0.99)
 
 
+def test_late_money_is_judged_by_what_it_can_reach() -> None:
+    late = msgspec.structs.replace(bound(0.98), waiting=(1.0, 0.99, 0.95))
+    found = {goal.name: goal for goal in goals(Table([late], [row(delay=1_000, value=91.0)]), [], [])}
+    goal = found["value / hindsight that spends evenly and waits as long, delay 1,000"]
+    assert goal.worst == pytest.approx(0.91 / (0.98 * 0.95))
+
+
 def test_delay_is_judged_beside_the_same_run_without() -> None:
     table = Table([bound()], [row(), row(delay=100, value=98.0), row(delay=1_000, value=90.0)])
     found = {goal.name: goal for goal in goals(table, [], [])}

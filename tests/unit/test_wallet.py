@@ -173,15 +173,21 @@ def test_days_that_are_over_are_told_no_more() -> None:
 # -- whose money paces ----------------------------------------------------------------------------------------
 
 
-def test_line_items_of_one_campaign_share_its_multiplier_unless_they_have_money_of_their_own() -> None:
+def test_line_items_of_one_campaign_share_its_multiplier_and_who_has_money_goes_by_the_lesser() -> None:
     rich = LineItem(id="rich", budgets=Budgets(lifetime_nanos=S))
     own = campaign(line_items=(LineItem(id="a"), LineItem(id="b"), rich))
     made = make.engine([own], [make.lease("c1"), make.lease("l/rich/money", budget_nanos=S)])
     row = make.decide(made, make.body(Offer(external=("a", 0.001))))[0]
     made.settle([settlement(SettlementKind.POSTED, row["bid_id"], 700_000, line_item_id="a")], 1)
     status = made.status(1)
-    assert status["a"].multiplier == status["b"].multiplier < status["rich"].multiplier == 0.5
-    assert (status["a"].posted_nanos, status["rich"].posted_nanos) == (700_000, 0)
+    assert status["a"].multiplier == status["b"].multiplier == status["rich"].multiplier < 0.5
+    row = make.decide(made, make.body(Offer(id="r2", external=("rich", 0.001))))[0]
+    made.settle([settlement(SettlementKind.POSTED, row["bid_id"], 100_000, line_item_id="rich")], 1)
+    status = made.status(1)
+    assert status["rich"].multiplier == status["a"].multiplier == status["b"].multiplier
+    _, own_money = made.wallet.groups_of(made.table.index["rich"])
+    assert status["rich"].multiplier < made._pacer.multipliers[own_money] < 0.5
+    assert int(made.wallet.books_of(own_money)[2]) == 100_000
 
 
 def test_only_what_changed_is_told_between_whole_reports() -> None:
