@@ -24,8 +24,7 @@ what the bid bought. One that came after its reservation's own end is still owed
 `late` and counted. What is not taken is counted by rule; nothing is dropped silently. OpenRTB 2.6
 implementation guide, section 7.8.
 
-The first notice that tells that a bid's impression was shown, its IMPRESSION or its money event, makes one
-`Exposure` where the user is known.
+The first notice of a bid's impression, its IMPRESSION or its money event, makes one `Exposure` of a known user.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,11 +41,11 @@ from bidder.core.creative_book import CreativeBook
 from bidder.core.effects import (
     Draft,
     Effects,
-    PlacedExposure,
     bid_at_ns,
     booking_of,
     exposure_of,
     is_late,
+    line_item_of,
     settlement_of,
 )
 from bidder.core.guard import Guard
@@ -132,9 +131,10 @@ class Bank:
         self._guard = guard or Guard(rules.brakes)
         self._watch = self._guard.watch(shard, self._chart.lines)
         self._guard.take(brakes)
-        for spent in state.spent:
-            own = (spent.campaign_id, spent.line_item_id, spent.advertiser_id)
-            self._watch.spend(own, spent.amount_nanos, spent.bid_at_ns)
+        for one in state.spent:
+            self._watch.spend(
+                (one.campaign_id, one.line_item_id, one.advertiser_id), one.amount_nanos, one.bid_at_ns
+            )
         self._draft = Draft()
         self.check()
 
@@ -374,9 +374,9 @@ class Bank:
         loose = late or any(uncovered) or self._bids.was_let_go(notice.bid_id)
         late_nanos = notice.cost_nanos if loose else 0
         self._lateness.book(book.advertiser, made_ns, notice.cost_nanos, late_nanos, self._draft)
-        own = (notice.campaign_id, _line_item(notice), book.advertiser)
+        own = (notice.campaign_id, line_item_of(notice), book.advertiser)
         self._watch.spend(own, notice.cost_nanos, made_ns)
-        tally = book.tally(_line_item(notice))
+        tally = book.tally(line_item_of(notice))
         tally.spend(notice.cost_nanos, late=late)
         tally.wins += not self._bids.won(notice.bid_id)
         self._show(book, notice)
@@ -392,7 +392,7 @@ class Bank:
 
     def _charges(self, notice: Notice, now_ns: int) -> list[tuple[Account, int]]:
         """The accounts that a money event is booked on, the campaign's own first, with what each is charged."""
-        accounts = self._chart.charged(notice.campaign_id, _line_item(notice), bid_at_ns(notice), now_ns)
+        accounts = self._chart.charged(notice.campaign_id, line_item_of(notice), bid_at_ns(notice), now_ns)
         return [
             (account, notice.cost_nanos if account.unit is Unit.MONEY else notice.impressions)
             for account in accounts
@@ -403,7 +403,7 @@ class Bank:
         kind = notice.kind
         spent = self._bids.spent(notice.bid_id)
         unbilled = not spent and kind is NoticeKind.CLICK
-        tally = book.tally(_line_item(notice))
+        tally = book.tally(line_item_of(notice))
         tally.unbilled += unbilled
         if kind is NoticeKind.IMPRESSION:
             tally.impressions += 1
@@ -426,7 +426,7 @@ class Bank:
         credit = self._attribution.credit(notice, advertiser_id, now_ns, self._draft)
         if isinstance(credit, Rule):
             return credit
-        tally = book.tally(_line_item(notice))
+        tally = book.tally(line_item_of(notice))
         tally.convert(notice.value_nanos, viewed=credit.kind is NoticeKind.IMPRESSION)
         unbilled = not self._bids.spent(notice.bid_id)
         tally.unbilled += unbilled
@@ -452,8 +452,7 @@ class Bank:
             return
         self._creatives.count(notice, self._draft, impressions=1)
         if notice.user and book.advertiser:
-            exposure = exposure_of(notice, _line_item(notice), book.advertiser)
-            self._draft.exposures.append(PlacedExposure(exposure, notice.partition))
+            self._draft.exposures.append(exposure_of(notice, book.advertiser))
 
     def _settle(self, notice: Notice, kind: SettlementKind, amount_nanos: int) -> None:
         self._draft.settlements.append(settlement_of(notice, kind, amount_nanos))
@@ -501,8 +500,3 @@ class Bank:
         self._lines.note(draft.tallies)
         self._leasing.changed(draft.touched)
         return draft.close()
-
-
-def _line_item(notice: Notice) -> str:
-    """Id of the line item: the campaign's where the campaign is its own."""
-    return notice.line_item_id or notice.campaign_id

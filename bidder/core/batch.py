@@ -102,6 +102,11 @@ class Opportunity(msgspec.Struct, gc=False):
     number: int
     bid_id: bytes = b""
 
+    def end(self, reason: int) -> None:
+        """Ends without a bid."""
+        deal = self.deal.json if self.deal is not None else ""
+        self.call.end(self.place, self.imp_json, reason, self.floor, deal)
+
     def name(self, epoch: int, seat: str) -> bytes:
         """The id of a bid on it: the same opportunity redelivered in an epoch gives the same one."""
         call = self.call

@@ -216,3 +216,27 @@ def choose_creative(
             best = one
             best_rate = rate
     return best
+
+
+@njit(cache=True)
+def first_fitting(
+    row, flags, rows, creatives, creative_blocks, slots, slot_lists, native_ok, row_blocks, seconds_left
+):  # fmt: skip
+    """The first creative of a line item that fits, -1 for none; how many do; and else the worst of what is wrong.
+
+    Args:
+        rows: int32[], places of its creatives; the others as `creative_fault` has them.
+    """
+    creative, choices, fault = -1, 0, 0
+    for k in range(rows.shape[0]):
+        one = rows[k]
+        found = creative_fault(
+            row, flags, one, creatives, creative_blocks, slots, slot_lists, native_ok, row_blocks, seconds_left
+        )  # fmt: skip
+        if found == 0:
+            choices += 1
+            if creative < 0:
+                creative = one
+        else:
+            fault = max(fault, found)
+    return creative, choices, fault

@@ -180,16 +180,17 @@ def settlement_of(notice: Notice, kind: SettlementKind, amount_nanos: int) -> Se
     )
 
 
-def exposure_of(notice: Notice, line_item_id: str, advertiser: str) -> Exposure:
+def exposure_of(notice: Notice, advertiser: str) -> PlacedExposure:
     """That a known user was shown an impression."""
-    return Exposure(
+    exposure = Exposure(
         bid_id=notice.bid_id,
         user=key_text(notice.user),
-        line_item_id=line_item_id,
+        line_item_id=line_item_of(notice),
         campaign_id=notice.campaign_id,
         advertiser=advertiser,
         at_ns=notice.at_ns,
     )
+    return PlacedExposure(exposure, notice.partition)
 
 
 def booking_of(
@@ -234,3 +235,8 @@ def booking_of(
         key_text(notice.user) if notice.user else "",
         *touch,
     )
+
+
+def line_item_of(notice: Notice) -> str:
+    """Id of the line item: the campaign's where the campaign is its own."""
+    return notice.line_item_id or notice.campaign_id

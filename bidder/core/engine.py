@@ -260,30 +260,20 @@ class Engine:
         rows = batch.rows
         # Plain lists: reading an array number by number costs more than all of it at once.
         out = batch.out[:count].tolist()
-        reserved: list[int] = []
-        tags: list[int] = []
-        asked = 0
+        asked, reserved, tags = 0, list[int](), list[int]()
         logged: list[list[float]] = []
         for number, row in enumerate(rows):
             line = out[number][0]
             call = row.call
             asked += not call.test and out[number][2] != _DUPLICATE
             if line < 0:
-                deal = row.deal
-                call.end(
-                    row.place,
-                    row.imp_json,
-                    out[number][O_REASON],
-                    row.floor,
-                    deal.json if deal is not None else "",
-                )
+                row.end(out[number][O_REASON])
                 continue
             if not logged:
                 logged = batch.logged[:count].tolist()
-            user = call.visitor.user
             if not call.test:
                 reserved.append(number)
-                tags.append(tag_of(self.caps.tag(line, user), call.exchange.index))
+                tags.append(tag_of(self.caps.tag(line, call.visitor.user), call.exchange.index))
             writer.bid(row, out[number], logged[number], now_ns)
         if funnel.counting:
             funnel.counted(asked)

@@ -7,7 +7,7 @@ import msgspec
 from bidder.core.decision_columns import FIXED_PRICE, GUARANTEED, R_FLAGS, R_SEED
 from bidder.core.draw_kernels import takes_part
 from bidder.core.explain_state import Accounts, State
-from bidder.core.explain_trial import Stage, State
+from bidder.core.explain_trial import Stage
 from bidder.core.explain_words import instant
 from bidder.core.pacing_kernels import G_LEAST, G_MULTIPLIER
 from bidder.money import MICROS_PER_UNIT, NANOS_PER_UNIT, format_decimal

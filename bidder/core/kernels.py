@@ -9,7 +9,7 @@ where a batch is split changes nothing. Its slow twin is `tests/support/naive_en
 import numpy as np
 from numba import njit
 
-from bidder.core.creative_kernels import choose_creative, creative_fault
+from bidder.core.creative_kernels import choose_creative, first_fitting
 from bidder.core.decision_columns import (
     AIM_END,
     AIM_START,
@@ -214,11 +214,8 @@ def decide_rows(
         quantity = row[R_QUANTITY]
         marks = mark_of(cap_state, user)
         seconds_left = pod_left(batch, out, creatives, r)
-        furthest = 0
-        worst = R_NO_CAMPAIGNS
-        best = -1
-        best_surplus = 0.0
-        best_choices = 0
+        furthest, worst = 0, R_NO_CAMPAIGNS
+        best, best_surplus, best_choices = -1, 0.0, 0
         if flags & ONLY != 0:
             narrow(left, row[R_OUTSIDE])
         for w in range(left.shape[0]):
@@ -239,29 +236,10 @@ def decide_rows(
                         furthest, worst = F_STOPPED, max(worst, stopped[c])
                     continue
                 # -- a creative that fits
-                creative = -1
-                choices = 0
-                fault = 0
-                for k in range(creative_starts[c], creative_starts[c + 1]):
-                    one = creative_rows[k]
-                    found = creative_fault(
-                        row,
-                        flags,
-                        one,
-                        creatives,
-                        creative_blocks,
-                        slots,
-                        slot_lists,
-                        native_ok,
-                        row_blocks,
-                        seconds_left,
-                    )
-                    if found == 0:
-                        choices += 1
-                        if creative < 0:
-                            creative = one
-                    else:
-                        fault = max(fault, found)
+                creative, choices, fault = first_fitting(
+                    row, flags, creative_rows[creative_starts[c] : creative_starts[c + 1]], creatives,
+                    creative_blocks, slots, slot_lists, native_ok, row_blocks, seconds_left,
+                )  # fmt: skip
                 if creative < 0:
                     funnel[c, F_CREATIVE] += count
                     if furthest < F_CREATIVE:
@@ -393,16 +371,8 @@ def decide_rows(
                         )
                     if arm == A_LANDSCAPE:
                         worth = shaded_worth(
-                            most,
-                            worth,
-                            floor,
-                            stratum,
-                            shade_start,
-                            shade_worth,
-                            shade_segment,
-                            prices,
-                            survival,
-                        )
+                            most, worth, floor, stratum, shade_start, shade_worth, shade_segment, prices, survival
+                        )  # fmt: skip
                 if guaranteed:
                     worth = max(worth, float(max(floor, 1)))
                 # Asked this way round, NaN of a model without calibration is worth nothing too.

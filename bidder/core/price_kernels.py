@@ -63,7 +63,7 @@ def priced_at(bid, floor, rate, most):
 
 @njit(cache=True)
 def amount_of(cost, quantity, fee_ppm, fee_nanos):
-    """What is set aside for a bid with its fees, and what of it is the exchange's; -1 beyond what an integer holds."""
+    """What is set aside for a bid with its fees, and what of it is the exchange's; -1 where no integer holds it."""
     if cost > MOST_NANOS // (quantity // MILLION + 1):
         return -1, 0
     spent = times_quantity(cost, quantity)
