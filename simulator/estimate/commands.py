@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 def estimate(
     log: Annotated[Path, typer.Argument(metavar="LOG", help="History, .parquet.", show_default=False)],
     campaign: Annotated[
-        list[str], typer.Option(metavar="ID", help="Campaign; again for each.", show_default=False)
-    ],
+        list[str] | None,
+        typer.Option(
+            metavar="ID", help="Campaign; again for each. All of the history by default.", show_default=False
+        ),
+    ] = None,
     budgets: Annotated[
         str, typer.Option(metavar="SHARES", help="Budgets as shares of what the log spent.")
     ] = ".5,1,2",
@@ -58,6 +61,7 @@ def estimate(
     from simulator.estimate.curves import write_curves
     from simulator.estimate.page import render
     from simulator.estimate.report import json_object, print_report
+    from simulator.history.loading import campaigns_in
     from simulator.history.schema import SCHEMA
 
     if groups not in ("auto", "user", "block"):
@@ -66,7 +70,7 @@ def estimate(
     shares, factors = numbers_of(budgets, "--budgets"), numbers_of(scales, "--scales")
     filters = checked_only(only or (), SCHEMA.names)
     found: list[Report] = []
-    for name in campaign:
+    for name in campaign or campaigns_in(log):
         asked = ask(
             log, name, budgets=shares, scales=factors, by=[level for level in by.split(",") if level],
             only=filters, cap_nanos=None if cap is None else round(cap * 1e6),

@@ -9,6 +9,7 @@
 | `clicks`, `conversions`, `impressions` | float64 | expected counts |
 | `value_nanos` | float64 | expected value |
 | `extrapolated` | float64 | share of the spend that went to auctions whose price was drawn |
+| `current_nanos` | int64 | what the log spent: the budget as it is |
 
 Budgets that an estimate refuses are not in the file.
 """
@@ -34,6 +35,7 @@ SCHEMA = pa.schema(
         "value_nanos": pa.float64(),
         "impressions": pa.float64(),
         "extrapolated": pa.float64(),
+        "current_nanos": pa.int64(),
     }
 )
 
@@ -80,5 +82,6 @@ def _of(found: Estimates) -> pa.Table:
         "value_nanos": flat[:, VALUE],
         "impressions": flat[:, IMPRESSIONS],
         "extrapolated": np.divide(flat[:, DRAWN], spend, out=np.zeros(len(flat)), where=spend > 0.0),
+        "current_nanos": np.full(len(flat), found.spend_nanos, dtype=np.int64),
     }
     return pa.table(columns, schema=SCHEMA)

@@ -41,9 +41,12 @@ def forecast(
         ),
     ] = "",
     cap: Annotated[
-        int, typer.Option(min=0, max=10_000, help="Most impressions of a user in the flight, 0 for none.")
+        int,
+        typer.Option(
+            min=0, max=10_000, metavar="N", help="Most impressions of a user in the flight, 0 for none."
+        ),
     ] = 0,
-    zone: Annotated[str, typer.Option(help="Whose clock people there live by.")] = "UTC",
+    zone: Annotated[str, typer.Option(metavar="ZONE", help="Whose clock people there live by.")] = "UTC",
     holidays: Annotated[
         Path | None,
         typer.Option(

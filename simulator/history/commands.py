@@ -21,8 +21,8 @@ def history(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="A run's folder, iPinYou season logs or Parquet files, an OpenRTB log (.jsonl), or with a "
-            "mapping any CSV or Parquet.",
+            help="A run's folder, iPinYou season logs or Parquet files, an OpenRTB log (.jsonl), with a mapping any "
+            "CSV or Parquet, or `sample`: four weeks of a synthetic market.",
             show_default=False,
         ),
     ],
@@ -54,12 +54,19 @@ def history(
         str | None,
         typer.Option("--db", metavar="FILE", help="The bank's database of a run, if it is elsewhere."),
     ] = None,
+    rows: Annotated[
+        int, typer.Option(min=1_000, max=100_000_000, metavar="N", help="Opportunities of the sample.")
+    ] = 120_000,
+    days: Annotated[float, typer.Option(min=0.1, max=366, metavar="DAYS", help="Of the sample.")] = 28.0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the sample.")] = 7,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a log as a canonical history: one row an opportunity, with what was bid, won, paid and followed."""
     from simulator.history.convert import Options, convert
 
-    options = Options(mapping, _sources(source, log_source), currency, wait, with_requests, db, decisions)
+    options = Options(
+        mapping, _sources(source, log_source), currency, wait, with_requests, db, decisions, seed, rows, days
+    )  # fmt: skip
     with bar("history", quiet=json) as progress:
         done = convert(source, out, options, progress=progress)
     if json:

@@ -18,12 +18,15 @@ from simulator.history.logrows import ipinyou_meta, ipinyou_rows
 from simulator.history.mapping import Mapped
 from simulator.history.openrtb import openrtb_meta, openrtb_rows
 from simulator.history.runs import run_meta, run_rows
+from simulator.history.sample import DAYS, ROWS, sample_meta, sample_rows
 from simulator.history.schema import META_KEY, HistoryRow, Meta
 from simulator.history.seasons import season_meta, season_tables
 from simulator.history.tally import CampaignTally
 
 KINDS = """a run's folder, a folder of iPinYou season logs (bid.*, imp.*), one of iPinYou's Parquet files, an \
-OpenRTB log (.jsonl, .ndjson), or any CSV or Parquet with a mapping"""
+OpenRTB log (.jsonl, .ndjson), any CSV or Parquet with a mapping, or `sample` for the synthetic market"""
+SAMPLE = "sample"
+"""The source that ships with Clearbid; a file or folder of that name goes first."""
 _JSON_LINES = (".jsonl", ".ndjson")
 
 
@@ -33,7 +36,7 @@ class Options(NamedTuple):
     Attributes:
         mapping: of a table's columns. sources: of an iPinYou Parquet file, else the contiguous ones; `all` for all.
         currency: of an OpenRTB log. wait_s: how long its results are waited for. requests: keep bodies of requests.
-        database, decisions: of a run, where they are elsewhere.
+        database, decisions: of a run, where they are elsewhere. seed, sample_rows, sample_days: of the sample.
     """
 
     mapping: Path | None = None
@@ -43,6 +46,9 @@ class Options(NamedTuple):
     requests: bool = False
     database: str | None = None
     decisions: Path | None = None
+    seed: int = 7
+    sample_rows: int = ROWS
+    sample_days: float = DAYS
 
 
 class Converted(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +135,9 @@ def convert(
 
 
 def _read(place: Path, drops: Counter[str], options: Options, progress: Progress | None) -> _Found:
+    if str(place) == SAMPLE and not place.exists():
+        rows = sample_rows(options.seed, options.sample_rows, options.sample_days)
+        return _Found(sample_meta(options.seed), _counted(rows, progress, options.sample_rows), {})
     if not place.exists():
         raise InputError(f"source must be {KINDS}; {place} is not there")
     if options.mapping is not None:
@@ -174,8 +183,8 @@ def _check_table(place: Path) -> None:
         raise InputError(f"source {place} is a history already")
 
 
-def _counted(rows: Iterator[HistoryRow], progress: Progress | None) -> Iterator[HistoryRow]:
+def _counted(rows: Iterator[HistoryRow], progress: Progress | None, many: int = 0) -> Iterator[HistoryRow]:
     for count, row in enumerate(rows, start=1):
         yield row
-        if progress is not None and count % 50_000 == 0:
-            progress(count, 0)
+        if progress is not None and count % (1_000 if many else 50_000) == 0:
+            progress(count, many)
