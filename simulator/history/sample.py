@@ -149,7 +149,7 @@ def _bid(
     # A tie goes to the rival.
     if bid <= rival:
         return offered._replace(**known_loss(bid)._asdict())
-    paid = bid if plain.first_price else max(rival, row.floor_cpm_micros)
+    paid = bid if plain.first_price else max(rival, row.floor_cpm_micros, 1)
     buyer.spent(paid)
     clicked = bool(draws[1] < market.true_ctr(row, buyer.plan.id))
     converted = clicked and bool(draws[2] < market.true_cvr(row, buyer.plan.id))
