@@ -1,8 +1,8 @@
 """The bank: the only owner of budgets. A pure state machine, `Effects` out for each step.
 
 Inputs: `Notice`, `Conversion` and `SliceReport` messages, changed campaigns and advertisers, and ticks. Outputs:
-`Settlement`, `Lease`, `Exposure` and `CreativeCounts` messages and the rows to keep. Whoever runs it writes the rows
-and the consumed offsets in one transaction, then publishes the messages (`runtime.bank`).
+`Settlement`, `Lease`, `Exposure` and counts as messages, and the rows to keep: whoever runs it writes them with the
+consumed offsets in one transaction, then publishes (`runtime.bank`).
 
 | part | knows |
 |---|---|
@@ -14,15 +14,14 @@ and the consumed offsets in one transaction, then publishes the messages (`runti
 | `core.lateness` | which share of spend comes late or uncovered, and what is to be kept back for it |
 | `core.leasing` | seats, epochs, chunks, renewal, and when what was granted comes back |
 | `core.guard` | what is stopped, and what spends too fast |
-| `core.creative_book` | what is counted of creatives |
+| `core.creative_book`, `core.line_book` | counts of creatives and of line items |
 | `core.tally` | what came of the bids of a line item and of a creative, and the reports |
 
 Each bid's money event books once, by bid id, whichever URL or kind repeats: the kind of notice that the token
 names for its exchange. It books only a price > 0 that is at most the cap in the token, on all accounts that the
 line item charges on the day of the bid: on accounts of money the price and its fees, on accounts of impressions
-what the bid bought. One that came after its reservation's own end is still owed: it is booked, flagged
-`late` and counted. What is not taken is counted by rule; nothing is dropped silently. OpenRTB 2.6
-implementation guide, section 7.8.
+what the bid bought. One that came after its reservation's own end is owed: it is booked and flagged `late`. What
+is not taken is counted by rule, never dropped (OpenRTB 2.6 guide, section 7.8).
 
 The first notice of a bid's impression, its IMPRESSION or its money event, makes one `Exposure` of a known user.
 """
@@ -119,8 +118,8 @@ class Bank:
         self._books = recover_books(campaigns, state.tallies, self._chart.accounts)
         self._creatives = CreativeBook(state.creatives, rules.spent_refresh_ns)
         self._lines = LineBook(campaigns, rules.spent_refresh_ns)
-        for refusal in state.refusals:
-            self._refusals_of(self._books.get(refusal.campaign_id))[refusal.rule] = refusal.times
+        for one in state.refusals:
+            self._refusals_of(self._books.get(one.campaign_id))[one.rule] = one.times
         self._attribution = Attribution(rules, campaigns, self._bids, state)
         for booking in state.bookings:
             self._bids.remember(booking)
@@ -131,10 +130,9 @@ class Bank:
         self._guard = guard or Guard(rules.brakes)
         self._watch = self._guard.watch(shard, self._chart.lines)
         self._guard.take(brakes)
-        for one in state.spent:
-            self._watch.spend(
-                (one.campaign_id, one.line_item_id, one.advertiser_id), one.amount_nanos, one.bid_at_ns
-            )
+        for each in state.spent:
+            own = (each.campaign_id, each.line_item_id, each.advertiser_id)
+            self._watch.spend(own, each.amount_nanos, each.bid_at_ns)
         self._draft = Draft()
         self.check()
 
@@ -454,8 +452,8 @@ class Bank:
         if notice.user and book.advertiser:
             self._draft.exposures.append(exposure_of(notice, book.advertiser))
 
-    def _settle(self, notice: Notice, kind: SettlementKind, amount_nanos: int) -> None:
-        self._draft.settlements.append(settlement_of(notice, kind, amount_nanos))
+    def _settle(self, notice: Notice, kind: SettlementKind, nanos: int) -> None:
+        self._draft.settlements.append(settlement_of(notice, kind, nanos))
 
     def _keep(
         self,

@@ -63,7 +63,7 @@ def accounts_asked(
 
 def least_of(stage: Stage, line: int, r: int, state: State) -> float:
     """Nanos of the least bid of a line item in row `r` while money is short; 0 where a deal sets the price."""
-    if stage.batch.columns[r, R_FLAGS] & (FIXED_PRICE | GUARANTEED):
+    if stage.batch.columns[r, R_FLAGS] & (FIXED_PRICE | GUARANTEED) == FIXED_PRICE:
         return 0.0
     return max(float(state.paces[group, G_LEAST]) for group in stage.engine.wallet.groups_of(line))
 
@@ -71,7 +71,7 @@ def least_of(stage: Stage, line: int, r: int, state: State) -> float:
 def left_out(stage: Stage, line: int, r: int, state: State) -> float | None:
     """The share of a deal's opportunities that is taken, where this one is not of it; else None."""
     row = stage.batch.columns[r]
-    if not row[R_FLAGS] & (FIXED_PRICE | GUARANTEED):
+    if row[R_FLAGS] & (FIXED_PRICE | GUARANTEED) != FIXED_PRICE:
         return None
     share = min(float(state.paces[group, G_MULTIPLIER]) for group in stage.engine.wallet.groups_of(line))
     return None if takes_part(int(row[R_SEED]), share) else share

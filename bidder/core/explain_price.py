@@ -248,7 +248,7 @@ class Pricing:
         held = self._stage.engine.wallet.groups_of(self._line)
         pace = min(float(self._state.paces[group, G_MULTIPLIER]) for group in held)
         # The price of a deal is not ours to lower: its share of opportunities is.
-        by_share = bool(row[R_FLAGS] & (FIXED_PRICE | GUARANTEED))
+        by_share = row[R_FLAGS] & (FIXED_PRICE | GUARANTEED) == FIXED_PRICE
         multiplier = 1.0 if by_share else pace
         shade = self._stage.shade(int(row[R_EXCHANGE])) if row[R_FLAGS] & FIRST_PRICE else 1.0
         fee_ppm = int(columns[Column.FEE_PPM]) + self._stage.discrepancy(int(row[R_EXCHANGE]))

@@ -344,8 +344,8 @@ def decide_rows(
                     if shows(record, record_begin, record_end, modifier_rows[k]):
                         value *= modifier_factors[k]
                         factor *= modifier_factors[k]
-                # A deal's price is not ours to lower: its share of opportunities is.
-                by_share, share = fixed or guaranteed, multiplier
+                # A fixed price is not ours to lower: its share of opportunities is; a guarantee is always bid on.
+                by_share, share = fixed and not guaranteed, multiplier
                 paced = value if by_share else value * multiplier
                 begin, end = columns[c, AIM_START], columns[c, AIM_END]
                 if begin < end:

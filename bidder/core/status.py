@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from bidder.core.budgets import Unit
 from bidder.core.funnel import Funnel
 from bidder.core.messages import Pace
 from bidder.core.pacing import Pacer
@@ -58,9 +59,19 @@ def statuses(
 
 
 def paces_of(pacer: Pacer) -> tuple[Pace, ...]:
-    """Multipliers of groups that are paced and had opportunities."""
+    """Multipliers of campaigns' money for the flight, where they are paced and had opportunities.
+
+    Where line items of one campaign spend it in several ways, that which had most opportunities speaks for it.
+    """
+    most: dict[str, int] = {}
+    for group, one in enumerate(pacer.groups):
+        standing = one.unit is Unit.MONEY and not one.daily and "/" not in one.account_id
+        if not standing or one.asap or not pacer.seen[group]:
+            continue
+        best = most.get(one.account_id)
+        if best is None or pacer.seen[group] > pacer.seen[best]:
+            most[one.account_id] = group
     return tuple(
-        Pace(key[0], round(float(pacer.multipliers[group]) * PARTS_OF_ONE))
-        for key, group in pacer.index.items()
-        if not pacer.asap[group] and pacer.seen[group]
+        Pace(account_id, round(float(pacer.multipliers[group]) * PARTS_OF_ONE))
+        for account_id, group in most.items()
     )

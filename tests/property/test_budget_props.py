@@ -33,7 +33,7 @@ from bidder.core.messages import (
     SliceRow,
 )
 from bidder.errors import InvariantError
-from bidder.store.books import Batch, Books
+from bidder.store.books import Batch, Books, Start
 from bidder.store.database import Database
 from tests.support.banking import S, advertiser, bid_id, campaign, item, notice
 
@@ -297,7 +297,9 @@ class Shop(RuleBasedStateMachine):
 
     def _report(self, silent: set[str] | frozenset[str] = frozenset()) -> None:
         reports = [seat.report(self.now_ns) for seat in self.seats if seat.name not in silent]
-        self._keep(self.bank.apply(reports, self.now_ns))
+        starts = [Start(each.seat, each.start_id, each.epoch == 0) for each in self.bank.new_starts(reports)]
+        epochs = self.books.number(starts) if starts else {}
+        self._keep(self.bank.apply(reports, self.now_ns, epochs=epochs))
         self._keep(self.bank.tick(self.now_ns))
 
     @rule(index=st.integers(0, 1))
@@ -382,7 +384,9 @@ def _by_id(bank: Bank) -> dict[str, AccountReport]:
 def _booked(bank: Bank) -> dict[str, AccountReport]:
     """Accounts on which something is booked, without what changes with time alone."""
     return {
-        name: msgspec.structs.replace(each, leased=0, limit=0, begin_ns=0, end_ns=0, reserve=0, locked=0)
+        name: msgspec.structs.replace(
+            each, leased=0, limit=0, begin_ns=0, end_ns=0, reserve=0, held=0, locked=0
+        )
         for name, each in _by_id(bank).items()
         if each.booked
     }

@@ -453,7 +453,7 @@ class NaiveEngine:
             value *= pcvr
         for factor in factors(line, chance.shown):
             value *= factor
-        by_share = chance.at == 3 or bool((chance.shown.deal or {}).get("guar"))
+        by_share = chance.at == 3 and not (chance.shown.deal or {}).get("guar")
         stage, end = self._price(line, creative, chance, rules, value if by_share else value * multiplier)
         if isinstance(end, Reason):
             return stage, end

@@ -11,7 +11,7 @@ from bidder.cli.main import build_app
 from bidder.core.bank import Bank
 from bidder.core.bankrules import BankRules
 from bidder.core.bookings import PaceRow
-from bidder.core.campaigns import Goal
+from bidder.core.campaigns import Goal, Pacing
 from bidder.core.messages import NoticeKind, Pace, SliceReport
 from bidder.core.messages import encode as encoded
 from bidder.core.portfolio_live import propose
@@ -66,7 +66,7 @@ def stocked(place: str) -> str:
 
 
 def test_an_engine_tells_multipliers_of_paced_budgets_with_opportunities_in_whole_reports() -> None:
-    engine = make.engine([make.campaign("c1"), make.campaign("c2", pacing="asap")])
+    engine = make.engine([make.campaign("c1"), make.campaign("c2", pacing=Pacing.ASAP)])
     assert engine.tick(0).paces == ()
     make.decide(engine, body(Offer()))
     reports = [engine.tick(0) for _ in range(100)]

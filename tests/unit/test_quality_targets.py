@@ -112,13 +112,15 @@ def test_goals_of_targets_are_judged() -> None:
         row(price="first", worst_linear=0.94),
         row(policy="pid", score=1.0),
     ]
-    assert not any(goal.holds for goal in goals(Table([], []), [], [], poor) if goal.name.startswith("tCPA"))
+    assert not any(
+        goal.holds for goal in goals(Table([], []), [], [], targets=poor) if goal.name.startswith("tCPA")
+    )
 
 
 def test_overspend_of_targets_is_judged_with_all_other() -> None:
     goal = next(
         one
-        for one in goals(Table([], []), [], [], [row(overspend_nanos=1)])
+        for one in goals(Table([], []), [], [], targets=[row(overspend_nanos=1)])
         if one.name.startswith("overspend")
     )
     assert not goal.holds

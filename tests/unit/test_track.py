@@ -87,6 +87,7 @@ def notice(kind: NoticeKind, price_nanos: int = 0, value_nanos: int = 0, event_i
         value_nanos=value_nanos,
         event_id=event_id,
         at_ns=NOW,
+        result_until_ns=NOW + 1_000_000_000,
         liable_until_ns=LIABLE,
         line_item_id="shoes-1",
         creative_id="banner-3",
