@@ -56,7 +56,13 @@ from simulator.whatif.asked import scores_of, where_of
 from simulator.whatif.change import Change
 
 __all__ = [
+    "EstimateResult",
+    "ForecastResult",
+    "HistoryResult",
     "Options",
+    "PlanResult",
+    "SweepResult",
+    "WhatIfResult",
     "allocate",
     "estimate",
     "forecast",

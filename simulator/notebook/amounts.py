@@ -21,12 +21,13 @@ def nanos_of(amount: Amount, name: str, scale: int) -> int:
     Raises:
         InputError: it is no such amount, is finer than `1/scale`, or not above 0.
     """
-    given: object = amount  # whatever a notebook holds, integers of numpy among it
+    # Whatever a notebook holds, integers of numpy among it; a truth is a whole number to Python, but no amount.
+    given: object = None if isinstance(amount, bool) else amount
     if isinstance(given, Decimal):
         text = format(given, "f")
     elif isinstance(given, str):
         text = given.strip()
-    elif isinstance(given, Integral) and given is not True and given is not False:
+    elif isinstance(given, Integral):
         text = str(int(given))
     else:
         raise InputError(
