@@ -178,6 +178,9 @@ def test_a_sweep_takes_lists_and_ranges(log: Path) -> None:
     assert rows.height == 6
     assert rows["surplus_nanos"].is_sorted(descending=True)
     assert found.table().equals(sweep_table(found.points))
+    drawn = api.sweep(log, CAMPAIGN, vary={"max_bid": "1:4"}, random=2, order="clicks", draws=10).frame()
+    assert drawn["max_bid"].is_between(1, 4).all()
+    assert drawn["clicks"].is_sorted(descending=True)
     assert sorted(rows["max_bid"]) == pytest.approx([1.0, 1.0, 2.0, 2.0, 4.0, 4.0])
 
 
@@ -244,10 +247,10 @@ def test_without_a_library_the_extra_is_named_and_the_table_is_still_there(
 def test_pandas_keeps_whole_numbers_where_cells_are_null(log: Path, without: set[str]) -> None:
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     without |= {"polars"}
-    found = api.history(log, columns=["bid_nanos"]).frame()
+    found = api.history(log, columns=["shown_ns"]).frame()
     assert isinstance(found, pandas.DataFrame)
-    assert str(found["bid_nanos"].dtype) == "int64[pyarrow]"
-    assert found["bid_nanos"].isna().any()
+    assert str(found["shown_ns"].dtype) == "int64[pyarrow]"
+    assert found["shown_ns"].isna().any()
 
 
 def test_a_page_stands_in_a_frame_of_its_own(log: Path, estimated: api.EstimateResult) -> None:
@@ -257,6 +260,9 @@ def test_a_page_stands_in_a_frame_of_its_own(log: Path, estimated: api.EstimateR
     assert shown.startswith('<iframe srcdoc="&lt;!DOCTYPE html&gt;')
     assert 'sandbox=""' in shown
     assert shown.count("<") == 2
+    one = api.EstimateResult(estimated.reports[:1])
+    assert "iframe" in (one._repr_html_() or "")
+    assert CAMPAIGN in one.page()
     # Several campaigns have no page of them all.
     assert "iframe" not in (estimated._repr_html_() or "iframe")
     assert api.history(log)._repr_html_() is None
