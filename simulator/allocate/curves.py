@@ -114,7 +114,18 @@ def read_curves(path: Path) -> CurveSet:
     Raises:
         InputError: what is wrong with which row and column, and what is allowed.
     """
-    table = _table_of(path)
+    return curves_of(_table_of(path), path)
+
+
+def curves_of(table: pa.Table, path: Path) -> CurveSet:
+    """The curves of a table that is at hand.
+
+    Args:
+        table: with the columns that a file must have. path: what errors call it.
+
+    Raises:
+        InputError: as `read_curves`.
+    """
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         raise InputError(

@@ -68,7 +68,8 @@ def _of(found: Estimates) -> pa.Table:
     kept.sort(key=lambda place: found.points[place].budget_nanos or 0)
     table = found.array()[:, kept]
     draws, budgets = table.shape[:2]
-    flat = table.reshape(draws * budgets, -1)
+    # The width is said: of a campaign whose every budget was refused nothing is left to tell it by.
+    flat = table.reshape(draws * budgets, table.shape[2])
     spend = flat[:, SPEND]
     columns = {
         "campaign": [found.campaign] * len(flat),
