@@ -37,7 +37,7 @@ from bidder.memory import forget_texts
 from bidder.money import cpm_micros_from_float
 from bidder.openrtb.mending import Step
 from bidder.openrtb.reasons import Reason
-from bidder.openrtb.request import BidRequest, Imp
+from bidder.openrtb.request import BidRequest, Imp, Metric
 from bidder.openrtb.response import json_text
 from bidder.privacy.permissions import PRECISE_GEO, PROFILE
 
@@ -136,6 +136,7 @@ class Batch:
         self._width = width
         self._values: list[bytes] = []
         self._shading = shading
+        self._by_landscape = bool(shading)
         self._no_codes = (0,) * len(shading.levels)
         self._codes: list[int] = []
         self.columns: NDArray[np.int64] = np.zeros((CAPACITY, ROW_COLUMNS), dtype=np.int64)
@@ -315,7 +316,7 @@ class Batch:
         if self._table.creatives.block_ids:
             self._row_blocks += self._showing.row_blocks(request)
         flags = _AUCTION[request.at if deal is None or deal.at is None else deal.at]
-        if self._shading:
+        if self._by_landscape:
             flags |= self._place(pending, flags, hour)
         if imp.secure:
             flags |= SECURE
@@ -358,7 +359,7 @@ class Batch:
             pending.pod_s,
             outside,
             0 if deal is not None else _NONE,
-            *measured(imp),
+            *(measured(imp.metric) if imp.metric else _USUAL),
         )
         self.rows.append(pending)
         self.ids.add(pending.bid_id)
@@ -402,13 +403,12 @@ def places_after(found: Sequence[Opportunity], number: int) -> int:
 
 VIEWABLE_PPM, COMPLETED_PPM = 500_000, 600_000
 """How likely a view and a completion are where nobody measured the slot."""
+_USUAL = VIEWABLE_PPM, COMPLETED_PPM
 
 
-def measured(imp: Imp) -> tuple[int, int]:
-    """Millionths of views and of completions that were measured of a slot (section 3.2.5), or what is usual."""
-    if not imp.metric:
-        return VIEWABLE_PPM, COMPLETED_PPM
-    found = {one.type: round(one.value * 1e6) for one in imp.metric if 0.0 <= one.value <= 1.0}
+def measured(metrics: Sequence[Metric]) -> tuple[int, int]:
+    """Millionths of views and of completions that were measured of a slot (section 3.2.5), else what is usual."""
+    found = {one.type: round(one.value * 1e6) for one in metrics if 0.0 <= one.value <= 1.0}
     return found.get("viewability", VIEWABLE_PPM), found.get("video_completion_rate", COMPLETED_PPM)
 
 

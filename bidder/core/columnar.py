@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bidder.core.call import Call
-from bidder.core.columnar_kernels import spend_all
 from bidder.core.decision_columns import (
     BY_LANDSCAPE,
     LOG_COLUMNS,
@@ -278,18 +277,12 @@ class ColumnarEngine(Engine):
         self.late_wins += int((results == Result.LATE).sum())
         posted = np.flatnonzero((kinds == POSTED) & (results != Result.EXISTS))
         own, nanos = lines[posted], amounts[posted]
-        paces = wallet.paces
-        spend_all(
-            pacer.rows, pacer.asap, paces.starts, paces.places, wallet.since_ns, own, nanos, bid_at_ns[posted],
-            ONE_IMPRESSION,
-        )  # fmt: skip
+        wallet.spend(own, nanos, np.full(len(own), ONE_IMPRESSION), bid_at_ns[posted], pacer)
         if self.settings.brakes.factor:
             for line, amount, at_ns in zip(
                 own.tolist(), nanos.tolist(), bid_at_ns[posted].tolist(), strict=True
             ):
                 self.brakes.spend(line, amount, at_ns)
-        for group in {group for line in np.unique(own).tolist() for group in wallet.groups_of(line)}:
-            wallet.spent[group] = max(wallet.spent[group], wallet.books_of(group)[2])
         self._tell_caps(kinds, results, (tags & _MARK), now_ns)
 
     def _tell_caps(

@@ -220,15 +220,16 @@ def choose_creative(
 
 @njit(cache=True)
 def first_fitting(
-    row, flags, rows, creatives, creative_blocks, slots, slot_lists, native_ok, row_blocks, seconds_left
+    row, flags, rows, begin, end, creatives, creative_blocks, slots, slot_lists, native_ok, row_blocks, seconds_left
 ):  # fmt: skip
     """The first creative of a line item that fits, -1 for none; how many do; and else the worst of what is wrong.
 
     Args:
-        rows: int32[], places of its creatives; the others as `creative_fault` has them.
+        rows: int32[], places of creatives, its own from `begin` to `end`: a slice would be counted as a reference.
+            The others as `creative_fault` has them.
     """
     creative, choices, fault = -1, 0, 0
-    for k in range(rows.shape[0]):
+    for k in range(begin, end):
         one = rows[k]
         found = creative_fault(
             row, flags, one, creatives, creative_blocks, slots, slot_lists, native_ok, row_blocks, seconds_left

@@ -237,7 +237,7 @@ def decide_rows(
                     continue
                 # -- a creative that fits
                 creative, choices, fault = first_fitting(
-                    row, flags, creative_rows[creative_starts[c] : creative_starts[c + 1]], creatives,
+                    row, flags, creative_rows, creative_starts[c], creative_starts[c + 1], creatives,
                     creative_blocks, slots, slot_lists, native_ok, row_blocks, seconds_left,
                 )  # fmt: skip
                 if creative < 0:
@@ -453,7 +453,7 @@ def decide_rows(
                 out[r, O_PRICE] = price
                 out[r, O_AMOUNT] = amount
                 out[r, O_CAP] = spent
-                note(logged[r], pctr, pcvr, multiplier, arm, stratum, most, chance, factor, density)
+                note(logged, r, pctr, pcvr, multiplier, arm, stratum, most, chance, factor, density)
         if best < 0:
             out[r, O_CREATIVE] = -1
             out[r, O_REASON] = worst
@@ -479,9 +479,9 @@ def decide_rows(
             charged(paces[group], out[r, O_AMOUNT] if paces[group, G_UNITS] == 0.0 else quantity)
         if logged[r, P_FACTOR] > 0.0:
             explorable[pace_groups[pace_starts[best]]] -= out[r, O_AMOUNT]
-        aimed_at(
-            aims[columns[best, AIM_START] : columns[best, AIM_END]], targets, logged[r], quantity, out[r]
-        )
+        begin, end = columns[best, AIM_START], columns[best, AIM_END]
+        if begin < end:
+            aimed_at(aims[begin:end], targets, logged[r], quantity, out[r])
         if user != _ZERO:
             begin, end = columns[best, CAP_START], columns[best, CAP_END]
             for k in range(begin, end):

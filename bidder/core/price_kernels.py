@@ -74,14 +74,14 @@ def amount_of(cost, quantity, fee_ppm, fee_nanos):
 
 
 @njit(cache=True)
-def note(out, pctr, pcvr, multiplier, arm, stratum, worth, chance, factor, density):
-    """Writes what is logged of a candidate, by P_ column."""
-    out[P_CTR] = pctr
-    out[P_CVR] = pcvr
-    out[P_MULTIPLIER] = multiplier
-    out[P_ARM] = arm
-    out[P_STRATUM] = stratum
-    out[P_WORTH] = worth
-    out[P_CHANCE] = chance
-    out[P_FACTOR] = factor
-    out[P_DENSITY] = density
+def note(out, row, pctr, pcvr, multiplier, arm, stratum, worth, chance, factor, density):
+    """Writes what is logged of a candidate in a row, by P_ column."""
+    out[row, P_CTR] = pctr
+    out[row, P_CVR] = pcvr
+    out[row, P_MULTIPLIER] = multiplier
+    out[row, P_ARM] = arm
+    out[row, P_STRATUM] = stratum
+    out[row, P_WORTH] = worth
+    out[row, P_CHANCE] = chance
+    out[row, P_FACTOR] = factor
+    out[row, P_DENSITY] = density

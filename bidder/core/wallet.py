@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bidder.core.budgets import FOREVER_NS, day_of
-from bidder.core.budgets import Unit as MoneyUnit
 from bidder.core.charges import AccountKeys, Charge, Charges
+from bidder.core.columnar_kernels import spend_all
 from bidder.core.decision_columns import O_AMOUNT, O_LINE
 from bidder.core.kernels import agree
 from bidder.core.messages import Lease, Settlement, SettlementKind, SettlementRow, Settlements, SliceRow
@@ -348,33 +348,60 @@ class Wallet:
         heard = _heard(rows, tags.tolist(), awaited.tolist(), now_ns)
         settled = Settled([], [], [], heard, int((results == Result.LATE).sum()), [])
         marks = (tags & np.uint64(_MARK)).tolist()
+        posted: list[Settlement | SettlementRow] = []
         for row, result, tag in zip(rows, results.tolist(), marks, strict=True):
             if row.kind is SettlementKind.POSTED:
                 assert result != Result.EXCEEDS, f"the bank booked {row} above its reservation"
                 if result != Result.EXISTS:
-                    self._spend(row, index, pacer, settled)
+                    posted.append(row)
                 if tag and result == Result.OK:
                     settled.posted_tags.append(tag)
             elif tag and result == Result.OK:
                 (settled.freed_tags if row.kind is SettlementKind.VOIDED else settled.won_tags).append(tag)
+        self._spend(posted, index, pacer, settled)
         pacer.release(self.purse.books[self._group_rows, 1])
         self.sync()
         return settled
 
-    def _spend(
-        self, row: Settlement | SettlementRow, index: dict[str, int], pacer: Pacer, settled: Settled
+    def spend(
+        self,
+        lines: NDArray[np.int64],
+        amounts: NDArray[np.int64],
+        impressions: NDArray[np.int64],
+        bid_at_ns: NDArray[np.int64],
+        pacer: Pacer,
     ) -> None:
-        place = index.get(row.line_item_id or row.campaign_id)
-        if place is None:
-            return
-        settled.spent.append((place, row.amount_nanos, row.bid_at_ns))
-        for group in self.groups_of(place):
-            paid = self.paces.groups[group]
-            # A bid of yesterday was charged to yesterday's budget.
-            if paid.daily and row.bid_at_ns and paid.account_on(row.bid_at_ns) not in self._groups_of:
-                continue
-            pacer.spend(group, row.amount_nanos if paid.unit is MoneyUnit.MONEY else row.impressions)
-            self.spent[group] = max(self.spent[group], self.purse.posted(self._group_accounts[group]))
+        """Tells pacing of spends that the purse has posted, in order.
+
+        Args:
+            lines: int64[k], rows of the table. amounts, impressions: int64[k], nanos and millionths.
+            bid_at_ns: int64[k], 0 where it is not said: a bid of yesterday was charged to yesterday's budget.
+            pacer: of the same table.
+        """
+        paces = self.paces
+        spend_all(
+            pacer.rows, pacer.asap, paces.starts, paces.places, self.since_ns, lines, amounts, impressions, bid_at_ns,
+            self._group_rows, self.purse.books, self.spent,
+        )  # fmt: skip
+
+    def _spend(
+        self,
+        rows: Sequence[Settlement | SettlementRow],
+        index: dict[str, int],
+        pacer: Pacer,
+        settled: Settled,
+    ) -> None:
+        """Tells pacing of new posts, those of line items that are in the table no more left out."""
+        found: list[tuple[int, int, int, int]] = []
+        for row in rows:
+            place = index.get(row.line_item_id or row.campaign_id)
+            if place is not None:
+                settled.spent.append((place, row.amount_nanos, row.bid_at_ns))
+                found.append((place, row.amount_nanos, row.impressions, row.bid_at_ns))
+        if found:
+            # Rows of a copy that lies close: a stride would be another type to the compiled loop.
+            lines, amounts, impressions, made_ns = np.array(found, dtype=np.int64).T.copy()
+            self.spend(lines, amounts, impressions, made_ns, pacer)
 
     def groups_of(self, line: int) -> list[int]:
         """Pacing groups of a row of the table."""

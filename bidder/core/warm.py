@@ -38,6 +38,8 @@ def warm_kernels(model: Model | None) -> None:
     engine.decide([body], [0], 1)
     pacer = Pacer([Group(_ID, ((0, _FAR_NS),))], TrafficShape(), PacingSettings())
     pacer.spend(0, 1)  # notices of the first bids must not wait for a compiler
+    nothing = np.zeros(0, dtype=np.int64)
+    engine.wallet.spend(nothing, nothing, nothing, nothing, pacer)
     pacer.release(np.zeros(1, dtype=np.int64))
     warm_targets()
     if not engine.reasons.keys() <= {Reason.BID, Reason.NO_VALUE}:
