@@ -136,7 +136,10 @@ def estimate(
             )
             for factor, one in moved.items()
         )
-        points.append(_measured(scenario, table[:, place], log.clicked, log.converted, shifted))
+        point = _measured(scenario, table[:, place], log.clicked, log.converted, shifted)
+        if not study.conversions_known:
+            point = msgspec.structs.replace(point, conversions=NOTHING, cpa=NOTHING)
+        points.append(point)
     return Estimates(
         campaign=log.campaign,
         opportunities=log.opportunities,
@@ -162,6 +165,11 @@ def unsupported(study: Study, lot: object, scenario: Scenario) -> str | None:
     else:
         bids = study.bids(lot, scenario.budget_nanos)[1]  # type: ignore[arg-type]
         bids = bids[bids > 0]
+    return beyond(logged, bids)
+
+
+def beyond(logged: Ints | Floats, bids: Ints | Floats) -> str | None:
+    """Why bids are beyond what the logged ones can tell, in words; None where they are not, or there are none."""
     if not len(bids):
         return None
     was, now = (float(np.quantile(one, SUPPORT_QUANTILE)) for one in (logged, bids))

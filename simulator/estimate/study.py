@@ -150,11 +150,29 @@ class Study:
         if line is not None:
             conversions = np.minimum(conversions * line.factor(self._conversion_x[:, None]), 1.0)
         if self._goal_is_click:
-            return np.stack([clicks, np.zeros(len(clicks)), clicks * log.worth_nanos], axis=1)
+            return np.stack([clicks, self._followed(times, clicks), clicks * log.worth_nanos], axis=1)
         told = seen & (log.converted >= 0) & ((self.late >= LEAST_KNOWN) | (log.clicked == 0))
         weight = 1.0 / np.maximum(self.late, LEAST_KNOWN)
         found = np.where(told, (log.converted > 0) * weight, clicks * conversions)
         return np.stack([clicks, found, self._worth(times, found, told, weight)], axis=1)
+
+    @property
+    def conversions_known(self) -> bool:
+        """Whether the log says of any click whether a conversion followed, or any prediction does."""
+        log = self.log
+        return not self._goal_is_click or bool(((log.clicked > 0) & (log.converted >= 0)).any())
+
+    def _followed(self, times: Floats, clicks: Floats) -> Floats:
+        """float64[n]: conversions where none are predicted: as seen, else clicks at the rate of those that were."""
+        log = self.log
+        known = self._seen & (log.converted >= 0) & (self.late >= LEAST_KNOWN)
+        clicked = known & (log.clicked > 0)
+        weight = (log.converted > 0) / np.maximum(self.late, LEAST_KNOWN)
+        many = float(times[clicked].sum())
+        rate = float((times * weight)[clicked].sum()) / many if many > 0.0 else 0.0
+        return np.asarray(
+            np.where(known | (self._seen & (log.clicked == 0)), np.where(clicked, weight, 0.0), clicks * rate)
+        )
 
     def _worth(self, times: Floats, conversions: Floats, told: NDArray[np.bool_], weight: Floats) -> Floats:
         """float64[n]: value as seen, else conversions times their worth, corrected by what conversions brought."""

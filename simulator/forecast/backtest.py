@@ -8,7 +8,7 @@ import numpy as np
 from bidder.errors import InputError
 from simulator.estimate.controller import Controller
 from simulator.forecast.flight import DRAWS, FULL, Flight, Range, forecast
-from simulator.forecast.traffic import HOURS_PER_DAY, NS_PER_HOUR
+from simulator.forecast.traffic import HOURS_PER_DAY, LEAST_DAYS, NS_PER_HOUR
 from simulator.history.auctions import Auctions
 
 DAY_NS = HOURS_PER_DAY * NS_PER_HOUR
@@ -61,6 +61,13 @@ def backtest(
     end_ns = int(log.at_ns[-1]) + 1
     start_ns = end_ns - round(days * DAY_NS)
     cut = int(np.searchsorted(log.at_ns, start_ns))
+    before = (start_ns - int(log.at_ns[0])) / DAY_NS
+    if before < LEAST_DAYS + 0.1:
+        whole = (end_ns - int(log.at_ns[0])) / DAY_NS
+        raise InputError(
+            f"--backtest must leave {LEAST_DAYS} days before it: the history of campaign {log.campaign} has "
+            f"{whole:.1f} days, was {days:g}"
+        )
     last = log.take(slice(cut, None))
     spend = int(last.paid_nanos.sum())
     if spend <= 0:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from simulator.bar import progress_bar
+from simulator.named import named
 
 
 def forecast(
@@ -106,7 +107,13 @@ def forecast(
     if page is not None:
         page.write_text(render(found, name, test), encoding="utf-8")
     if json:
-        said = {"campaign": name, "seed": seed, "draws": draws, "forecast": plain(found), "backtest": test}
+        said = {
+            "campaign": name,
+            "seed": seed,
+            "draws": draws,
+            "forecast": plain(found),
+            "backtest": named(test),
+        }
         sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
         return
     print_forecast(found, name, test)

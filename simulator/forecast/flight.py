@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bidder.errors import InputError
+from models.pages.text import moment
 from simulator.estimate import play_kernels as kernels
 from simulator.estimate.controller import Controller, Lot, Outcome, played, swept
 from simulator.estimate.resampling import groups_of, times_of
@@ -341,8 +342,8 @@ def _check(log: Auctions, flight: Flight) -> None:
         raise InputError(f"history of campaign {log.campaign} must hold opportunities, has none")
     if flight.start_ns < int(log.at_ns[-1]) - 3_600 * 10**9:
         raise InputError(
-            f"flight must begin where the history ends ({int(log.at_ns[-1])} ns), begins at {flight.start_ns}: give "
-            "a later start, or the history up to then"
+            f"--start must not be before the campaign's last bid of the history, {moment(int(log.at_ns[-1]))}, was "
+            f"{moment(flight.start_ns)}"
         )
     for name, values in (("budget", flight.budgets_nanos), ("max bid", flight.max_bids_nanos)):
         if not values or min(values) <= 0:

@@ -2,15 +2,18 @@
 
 from typing import Any
 
+import numpy as np
+
 from simulator.forecast.backtest import Backtest
 from simulator.forecast.flight import Forecast
 from simulator.forecast.page import amount, interval, whole
+from simulator.named import named
 from simulator.report.text import money
 
 
 def plain(found: Forecast) -> dict[str, Any]:
     """A forecast as values that JSON knows: money in nanos, arrays as lists."""
-    said = found._asdict()
+    said: dict[str, Any] = named(found._replace(hours=np.zeros(0)))
     said["hours"] = found.hours.tolist()
     return said
 

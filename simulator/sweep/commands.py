@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simulator.bar import progress_bar
+from simulator.named import named
 
 if TYPE_CHECKING:
     from simulator.sweep.run import Swept
@@ -82,7 +83,13 @@ def sweep(
     if out is not None:
         write_sweep(out, found)
     if json:
-        said = {"campaign": name, "seed": seed, "draws": draws, "by": by, "points": found}
+        said = {
+            "campaign": name,
+            "seed": seed,
+            "draws": draws,
+            "by": by,
+            "points": [named(row) for row in found],
+        }
         sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
         return
     _print(name, found)
@@ -114,5 +121,11 @@ def _print(name: str, found: "list[Swept]") -> None:
             money(round(row.value_nanos.point or 0)),
             f"{money(round(gain.point or 0))} ({money(round(gain.low or 0))}..{money(round(gain.high or 0))})",
             "" if row.roi is None else f"{row.roi:.2f}",
+            style=None if row.refused is None else "dim",
         )
     console.print(grid)
+    beyond = sum(row.refused is not None for row in found)
+    if beyond:
+        console.print(
+            f"{beyond} points, dimmed and last, bid beyond what the log can tell: {found[-1].refused}"
+        )

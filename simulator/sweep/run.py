@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bidder.errors import InputError
 from simulator.estimate.controller import Controller, value_of
+from simulator.estimate.estimate import beyond
 from simulator.estimate.intervals import Measure, count_measure
 from simulator.estimate.resampling import groups_of, times_of
 from simulator.estimate.study import Study
@@ -29,6 +30,8 @@ class Swept(NamedTuple):
     """One point: its settings, its figures, and surplus (value less spend) with a normal 95 % interval.
 
     `roi` is value over spend, None where nothing is spent; `extrapolated` the share of the spend on drawn prices.
+    `refused` says why nothing should be read from it, where its bids are beyond what the log can tell: such points
+    come last.
     """
 
     point: Point
@@ -40,6 +43,7 @@ class Swept(NamedTuple):
     surplus_nanos: Measure
     roi: float | None
     extrapolated: float
+    refused: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,19 @@ class Sweep:
         for place, point in enumerate(self.points):
             got = self._side(point).outcome(lot, times)
             found[place] = [getattr(got, name) for name in FIGURES]
+        return found
+
+    def refusals(self) -> list[str | None]:
+        """Of each point, why its bids are beyond what the log can tell; None where they are not."""
+        times = times_of(self.groups, self.seed, 0)
+        lot = self.study.lot(times.astype(np.float64), self.seed * 1_009)
+        logged = self.study.log.bid_nanos[self.study.log.bid_nanos > 0]
+        found = []
+        for point in self.points:
+            side = self._side(point)
+            bids: Ints = np.zeros(len(side.turns(times)), dtype=np.int64)
+            side.outcome(lot, times, bids)
+            found.append(beyond(logged, bids[bids > 0]))
         return found
 
     def _side(self, point: Point) -> Side:
@@ -107,8 +124,9 @@ def sweep(
         if progress is not None:
             progress(len(found), draws + 1)
     table = np.array(found)
-    rows = [_swept(point, table[:, place]) for place, point in enumerate(points)]
-    return sorted(rows, key=lambda row: -_rank(row, order))
+    refused = task.refusals()
+    rows = [_swept(point, table[:, k])._replace(refused=refused[k]) for k, point in enumerate(points)]
+    return sorted(rows, key=lambda row: (row.refused is not None, -_rank(row, order)))
 
 
 def _swept(point: Point, table: Floats) -> Swept:

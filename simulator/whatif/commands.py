@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simulator.bar import progress_bar
+from simulator.named import named
 
 if TYPE_CHECKING:
     from simulator.whatif.compare import Line, WhatIf
@@ -124,7 +125,7 @@ def whatif(
         else:
             found = what_if(log, controller, whole, change, seed=seed, draws=draws, progress=progress)
     if json:
-        said = {"campaign": name, "seed": seed, "draws": draws, "split" if split else "whatif": found}
+        said = {"campaign": name, "seed": seed, "draws": draws, "split" if split else "whatif": named(found)}
         sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
     else:
         _print(name, found)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bidder.errors import InputError
 from simulator.estimate import play_kernels as kernels
 from simulator.estimate.controller import Controller, Lot, Outcome, played, value_of
+from simulator.estimate.estimate import beyond
 from simulator.estimate.resampling import groups_of, times_of
 from simulator.estimate.study import Study
 from simulator.history.auctions import Auctions
@@ -81,11 +82,13 @@ def what_if(
             draws. draws: of the intervals. progress: hears of draws.
 
     Raises:
-        InputError: nothing is changed, a budget is not above 0, or the change cannot be made on this log.
+        InputError: nothing is changed, a budget is not above 0, the change cannot be made on this log, or its bids
+            are beyond what the log can tell (see `simulator.estimate.estimate`).
     """
     if change.is_none:
         raise InputError(
-            "what-if must change something: a budget, a value, a goal, bids, prices, targeting or a model"
+            "what-if must change something: --new-budget, --value, --goal, --max-bid, --price-factor, --where, "
+            "--scores, --shade or --eta"
         )
     budget_after = budget_nanos if change.budget_nanos is None else change.budget_nanos
     for budget in (budget_nanos, budget_after):
@@ -95,7 +98,7 @@ def what_if(
     before = Side(Study(log, controller), controller, budget_nanos, np.arange(log.opportunities))
     rows = np.arange(log.opportunities) if change.only is None else np.flatnonzero(change.only)
     if not len(rows):
-        raise InputError("targeting must leave auctions to bid for, leaves none")
+        raise InputError(f"--where must leave auctions of campaign {log.campaign} to bid for, leaves none")
     worth = change.worth_nanos if change.is_new else None
     after = Side(before.study, change.controller(controller), budget_after, rows, value_of(changed),
                   change.price_factor, worth, changed)  # fmt: skip
@@ -107,7 +110,12 @@ def what_if(
         lot = before.study.lot(times.astype(np.float64), seed * 1_009 + draw)
         found.append((before.outcome(lot, times), after.outcome(lot, times)))
         if draw == 0:
-            shared = _shared(before, after, lot, times)
+            shared, bids = _shared(before, after, lot, times)
+            refused = beyond(log.bid_nanos[log.bid_nanos > 0], bids)
+            if refused is not None:
+                raise InputError(
+                    f"what-if of campaign {log.campaign} asks for more than its log can tell: {refused}"
+                )
         if progress is not None:
             progress(draw + 1, draws + 1)
     return _said(log.campaign, (budget_nanos, budget_after), found, shared)
@@ -165,15 +173,15 @@ class Side:
         return np.repeat(self._rows, times[self._rows])
 
 
-def _shared(before: Side, after: Side, lot: Lot, times: Ints) -> float:
-    """Share of the auctions that the second side wins which the first wins too."""
+def _shared(before: Side, after: Side, lot: Lot, times: Ints) -> tuple[float, Ints]:
+    """Share of the auctions that the second side wins which the first wins too; and the second's bids."""
     won = []
     for side in (before, after):
         turns = side.turns(times)
         bids: Ints = np.zeros(len(turns), dtype=np.int64)
         side.outcome(lot, times, bids)
         won.append(np.unique(turns[(bids > 0) & (bids >= side.lot(lot).price[turns])]))
-    return float(np.isin(won[1], won[0]).mean()) if len(won[1]) else 0.0
+    return float(np.isin(won[1], won[0]).mean()) if len(won[1]) else 0.0, bids[bids > 0]
 
 
 def _said(

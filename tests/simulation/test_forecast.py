@@ -125,7 +125,7 @@ def test_what_cannot_be_asked_is_an_error() -> None:
     flight = Flight(21 * DAY_NS, 28 * DAY_NS, (10**9,), (10**8,))
     for wrong, said in (
         (flight._replace(end_ns=21 * DAY_NS), "after its start"),
-        (flight._replace(start_ns=10 * DAY_NS), "must begin where the history ends"),
+        (flight._replace(start_ns=10 * DAY_NS), "--start must not be before the campaign's last bid"),
         (flight._replace(budgets_nanos=(0,)), "each budget must be above 0"),
         (flight._replace(max_bids_nanos=()), "each max bid must be above 0"),
     ):

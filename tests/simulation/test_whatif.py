@@ -168,7 +168,7 @@ def test_what_cannot_be_asked_is_an_error() -> None:
     one = world(1, auctions=15_000)
     half = np.where(np.arange(15_000) % 3 == 0, 0.1, np.nan)
     for change, said in (
-        (Change(), "must change something"),
+        (Change(), "must change something: --new-budget"),
         (Change(budget_nanos=0), "budget must be above 0"),
         (Change(only=np.zeros(15_000, dtype=np.bool_)), "leaves none"),
         (Change(click=half), "at least 50%"),
