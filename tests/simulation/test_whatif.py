@@ -62,7 +62,7 @@ def test_a_model_that_knows_the_truth_is_better_and_one_of_noise_is_worse() -> N
 
 def test_targeting_leaves_out_what_it_leaves_out() -> None:
     one = world(3)
-    only = one.log.stratum < 5
+    only = one.log.stratum < 15
     found = what_if(one.log, one.controller, one.budget_nanos, Change(only=only), seed=1, draws=10)
     all_of = what_if(
         one.log, one.controller, one.budget_nanos, Change(only=np.ones_like(only)), seed=1, draws=10

@@ -283,7 +283,7 @@ def test_explain_takes_the_campaigns_of_a_store(
         monkeypatch.setenv(named, place)
         given = ()
     done = clearbid("explain", "--line-item", "own", "--at", AT, "--request", requests, *given)
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0, done.err
     assert done.out.startswith("own, request ")
     assert "The bidder would bid" in done.out
 
