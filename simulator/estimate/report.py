@@ -20,6 +20,9 @@ ASSUMPTIONS = (
 """What an estimate takes for granted, in words."""
 WINS_ONLY = "The log holds wins alone: what was lost is not in it, so more money finds no more auctions."
 
+FAR_DEVIATIONS = 3.0
+"""Standard errors between replay and explored bids from which on an estimate is not to be relied on."""
+
 
 class Report(msgspec.Struct, frozen=True):
     """All that is told of one campaign.
@@ -46,10 +49,15 @@ def json_object(found: Report) -> bytes:
 def print_report(found: Report, console: Console) -> None:
     """A line for each scenario, then what was refused and what is taken for granted."""
     one = found.estimates
+    heads = ("budget", "spend", "impressions", "clicks", "conversions", "value", "ROI", "CPA", "drawn")
     table = Table(
-        "asked", "spend", "impressions", "clicks", "conversions", "value", "ROI", "CPA", "drawn",
         title=f"{one.campaign} of {found.source}, {found.currency}, {one.draws} draws of {one.grouped}",
-    )  # fmt: skip
+        box=None,
+        padding=(0, 1, 1, 0),
+    )
+    for head in heads:
+        # Folded, not cut: a number without its end reads as another.
+        table.add_column(head, overflow="fold")
     for point in one.points:
         if point.refused is None:
             table.add_row(*cells(point))
@@ -58,7 +66,10 @@ def print_report(found: Report, console: Console) -> None:
         if point.refused is not None:
             console.print(f"{asked_of(point)} refused: {point.refused}", style="red")
     for check in found.checks:
-        console.print(check_line(check))
+        far = abs(check.deviations) > FAR_DEVIATIONS
+        console.print(
+            check_line(check) + (": do not rely on it" if far else ""), style="red" if far else None
+        )
     for note in found.notes:
         console.print(f"- {note}", style="dim")
 

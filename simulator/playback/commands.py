@@ -122,6 +122,9 @@ def _print(done: "Replay") -> None:
         "ROI",
     )
     table = Table(*heads, "CPA", box=None)
+    for column in table.columns:
+        # Folded, not cut: a number without its end reads as another.
+        column.overflow = "fold"
     for column in table.columns[1:]:
         column.justify = "right"
     for one in done.lines:
