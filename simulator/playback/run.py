@@ -38,7 +38,8 @@ class Plan(NamedTuple):
     Attributes:
         campaigns, advertisers: of the sheet. market: how exchanges sell. delays: of notices, None as in the log.
         seed: of draws. step_s: of virtual time, seconds; None is as
-            long as a batch fills in, see `step_of`. pacing: settings of it.
+            long as a batch fills in, see `step_of`. pacing: settings of it; None expects the log's own traffic,
+            as a live bidder would after some weeks.
         logged: whether the log's own bids are made, and not the engine's: budgets bind nothing then.
     """
 
@@ -48,7 +49,7 @@ class Plan(NamedTuple):
     delays: NoticeDelays | None = None
     seed: int = 0
     step_s: float | None = None
-    pacing: PacingSettings = PacingSettings()
+    pacing: PacingSettings | None = None
     logged: bool = False
 
 
@@ -93,6 +94,8 @@ def replay(path: Path, plan: Plan, *, processes: int = 1, progress: Progress | N
     began_s = time.monotonic()
     history = History(path)
     _check(history, plan)
+    # Said before the work is dealt out: every part expects what the whole does.
+    plan = plan._replace(pacing=plan.pacing or expected(history, plan))
     parts = _dealt(plan, processes)
     if len(parts) == 1:
         found = [Run(history, plan).play(progress)]
@@ -157,6 +160,14 @@ def _check(history: History, plan: Plan) -> None:
         )
 
 
+def expected(history: History, plan: Plan) -> PacingSettings:
+    """Settings of pacing that expect as many opportunities a line item as the log has, on the mean."""
+    first, last = history.span()
+    weeks = max(last - first, 1) / (_WEEK_S * NS_PER_SECOND)
+    each = history.rows / max(len(plan.campaigns), 1)
+    return PacingSettings(weekly_opportunities=max(each / weeks, 1.0))
+
+
 class Run:
     """One process's part of a replay; its pieces can be played again with other budgets.
 
@@ -191,7 +202,7 @@ class Run:
         settings = EngineSettings(
             currency=self._history.meta.currency,
             external_scores=True,
-            pacing=self._plan.pacing,
+            pacing=self._plan.pacing or expected(self._history, self._plan),
             brakes=BrakeSettings(factor=0),
             exchanges={GENERAL: rules},
         )
