@@ -74,6 +74,11 @@ def offers(*names: str) -> list[bytes]:
     return [body(Offer(id=name)) for name in names]
 
 
+def patient(*names: str) -> list[bytes]:
+    """Offers with time enough for a busy machine, where being late is not what is tried."""
+    return [body(Offer(id=name, more={"tmax": 60_000})) for name in names]
+
+
 def ids(out: Sequence[Outbound], topic: str, partition: int) -> list[str]:
     """Request ids in what goes to a partition of a topic, in order."""
     values = [m.value for m in out if (m.topic, m.partition) == (topic, partition)]
@@ -283,7 +288,7 @@ async def test_requests_are_answered_and_then_committed() -> None:
 
 async def test_requests_wait_for_campaigns_and_money() -> None:
     where = bus()
-    await put(where, BID_REQUESTS, *offers("a"))
+    await put(where, BID_REQUESTS, *patient("a"))
     async with running(where) as (made, _):
         await until(lambda: len(where.log(SLICES)[0]) > 3)
         assert made.requests == 0
@@ -295,19 +300,19 @@ async def test_requests_wait_for_campaigns_and_money() -> None:
 
 async def test_without_a_lease_requests_end_in_a_reason_after_a_while() -> None:
     where = bus()
-    await put(where, BID_REQUESTS, *offers("a"))
+    await put(where, BID_REQUESTS, *patient("a"))
     async with running(where, patience_s=0.05) as (made, _):
         await until(lambda: committed(where) == [1, 0])
         assert not made.ready
         assert orjson.loads(where.log(DECISIONS)[0][0].value)["reason"] == Reason.NO_CAMPAIGNS
         await put(where, CAMPAIGNS, encode(CHANGE))
         await until(lambda: made.inbox.campaigns == 1)
-        await put(where, BID_REQUESTS, *offers("b"))
+        await put(where, BID_REQUESTS, *patient("b"))
         await until(lambda: committed(where) == [2, 0])
         assert orjson.loads(where.log(DECISIONS)[0][1].value)["reason"] == Reason.NO_LEASE
         await put(where, LEASES, encode(lease()))
         await until(lambda: made.ready)
-        await put(where, BID_REQUESTS, *offers("c"))
+        await put(where, BID_REQUESTS, *patient("c"))
         await until(lambda: committed(where) == [3, 0])
     assert orjson.loads(where.log(DECISIONS)[0][2].value)["reason"] == Reason.BID
 
