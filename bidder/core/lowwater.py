@@ -3,8 +3,8 @@
 A bank that has read its topic to the end has not heard of what a tracker still keeps: one that is cut off from the
 broker spools notices that came in time. So trackers say now and then up to when all that they took is written
 (`core.messages.TrackerMark`), and what is freed waits for the least of them: a reservation is freed when its bank has
-read all that was there when it had heard the marks. A tracker that says nothing is waited for `wait_ns`; what it
-brings after that counts as late (`core.lateness`).
+read all that was there when it had heard the marks. Each notice that a silent tracker may keep is waited for
+`wait_ns`; what is brought after that counts as late (`core.lateness`). One that is silent for a day is forgotten.
 
 A tracker that a bank has never heard of is not waited for: its first mark must have been written before it is cut
 off. Marks stand in a compacted topic of one partition, which a bank reads from its beginning, so it knows at its own
@@ -13,12 +13,15 @@ start who there is; until it has read a mark that is younger than itself, or for
 
 from bidder.core.messages import TrackerMark
 
+_KNOWN_NS = 86_400_000_000_000
+"""Silent for so long a tracker is gone, though it never said so."""
+
 
 class LowWater:
     """The marks of all trackers.
 
     Args:
-        wait_ns: how long one that says nothing is waited for.
+        wait_ns: how long a notice that one may keep is waited for.
         lease_ns: how long after its start a bank waits for a young mark.
         begun_ns: when the bank began.
     """
@@ -39,9 +42,11 @@ class LowWater:
             self._sure_ns = min(self._sure_ns, mark.until_ns)
 
     def until_ns(self, now_ns: int) -> int:
-        """Up to when known trackers have written all that they took; one that was silent too long is forgotten."""
+        """Up to when known trackers have written all that they took, but for what each keeps longer than the wait."""
         if now_ns < self._sure_ns:
             return 0
+        known_ns = now_ns - _KNOWN_NS
+        self._until = {name: until_ns for name, until_ns in self._until.items() if until_ns > known_ns}
+        # Not forgotten after the wait: what it took later than that is waited for as long.
         floor_ns = now_ns - self._wait_ns
-        self._until = {name: until_ns for name, until_ns in self._until.items() if until_ns > floor_ns}
-        return min(now_ns, *self._until.values()) if self._until else now_ns
+        return min(now_ns, *(max(each, floor_ns) for each in self._until.values())) if self._until else now_ns

@@ -61,12 +61,18 @@ def test_a_mark_that_comes_behind_a_later_one_changes_nothing() -> None:
     assert water(mark("a", 1_050), mark("a", 1_040)).until_ns(1_051 * S) == 1_050 * S
 
 
-def test_a_silent_tracker_is_waited_for_so_long_and_no_longer() -> None:
+def test_what_a_silent_tracker_may_keep_is_waited_for_so_long_and_no_longer() -> None:
     low = water(mark("a", 1_040), mark("b", 1_099))
+    wait_s = WAIT // S
     assert low.until_ns(1_099 * S) == 1_040 * S
-    assert low.until_ns(1_100 * S) == 1_099 * S
-    low.take(mark("a", 1_101))
-    assert low.until_ns(1_102 * S) == 1_099 * S, "it is known again when it speaks"
+    assert low.until_ns(1_100 * S) == 1_040 * S
+    low.take(mark("b", 1_110))
+    assert low.until_ns(1_110 * S) == (1_110 - wait_s) * S, "what it took since is waited for as long"
+    low.take(mark("b", 1_000 + 90_000))
+    assert low.until_ns((1_001 + 90_000) * S) == (1_000 + 90_000) * S, "after a day of silence it is gone"
+    low.take(mark("a", 91_100))
+    low.take(mark("b", 91_200))
+    assert low.until_ns(91_200 * S) == (91_200 - wait_s) * S, "it is known again when it speaks"
 
 
 def test_one_that_left_with_nothing_kept_is_not_waited_for() -> None:
