@@ -11,6 +11,7 @@ impression; nothing is allocated.
 import numpy as np
 from numba import njit
 
+from bidder.core.draw_kernels import uniform_of
 from bidder.core.pacing_kernels import charged
 from models.landscape.kernels import point_below
 from simulator.quality.policy_kernels import (
@@ -40,19 +41,11 @@ GAINS = 3
 KNOWN, DRAWN, AT_LEAST = 0, 1, 2
 """Whether a row's price is known, drawn, or known to be beaten by what was bid then."""
 
-_M1, _M2, _M3 = np.uint64(0x9E37_79B1), np.uint64(0x85EB_CA77), np.uint64(0xC2B2_AE3D)
-_LOW, _HALF = np.uint64(0xFFFF_FFFF), np.uint64(32)
-
 
 @njit(cache=True, nogil=True)
 def fraction_of(seed, number):
     """A draw in (0, 1) that depends on the low halves of seed and number alone."""
-    mixed = np.uint64(number & 0xFFFF_FFFF) * _M1 ^ np.uint64(seed & 0xFFFF_FFFF) * _M2
-    for _ in range(3):
-        mixed ^= mixed >> _HALF
-        mixed = (mixed & _LOW) * _M2 ^ (mixed >> _HALF) * _M3
-    mixed ^= mixed >> _HALF
-    return (float(mixed & _LOW) + 0.5) / 4294967296.0
+    return uniform_of(seed, number) + 0.5 / 4294967296.0
 
 
 @njit(cache=True, nogil=True)
