@@ -1,16 +1,15 @@
 """`clearbid history`: any log as a canonical history, for replays, estimates and forecasts."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simulator.bar import progress_bar
+
 if TYPE_CHECKING:
     from simulator.history.convert import Converted
-    from simulator.history.file import Progress
 
 _MOST_CAMPAIGNS = 20
 """Campaigns that are printed; the JSON object has all."""
@@ -67,7 +66,7 @@ def history(
     options = Options(
         mapping, _sources(source, log_source), currency, wait, with_requests, db, decisions, seed, rows, days
     )  # fmt: skip
-    with bar("history", quiet=json) as progress:
+    with progress_bar("history", quiet=json) as progress:
         done = convert(source, out, options, progress=progress)
     if json:
         import msgspec
@@ -84,18 +83,6 @@ def _sources(place: Path, names: list[str] | None) -> tuple[str, ...] | None:
     from simulator.logs.ipinyou import detect
 
     return all_sources(detect(place))
-
-
-@contextmanager
-def bar(what: str, *, quiet: bool) -> "Iterator[Progress]":
-    """How much is done, on standard error, so that what is printed can be piped."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total or None)
 
 
 def when(at_ns: int) -> str:

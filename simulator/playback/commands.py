@@ -22,13 +22,13 @@ def play(log: Path, campaigns: Path | None, *, processes: int, json: bool, **opt
         InputError: what is asked for makes no sense, or cannot be read.
     """
     from bidder.errors import InputError
-    from simulator.history.commands import bar
+    from simulator.bar import progress_bar
     from simulator.playback.run import replay
 
     if campaigns is None:
         raise InputError(f"replay of history {log} needs --campaigns SHEET: whose bids to make")
     plan = plan_of(log, campaigns, **options)
-    with bar("replay", quiet=json or processes > 1) as progress:
+    with progress_bar("replay", quiet=json or processes > 1) as progress:
         done = replay(log, plan, processes=processes, progress=progress)
     if json:
         import msgspec
