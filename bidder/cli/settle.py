@@ -285,7 +285,8 @@ def _show_pruned(rows: "Sequence[Pruned]") -> None:
     for one in rows:
         typer.echo(
             f"taken out: {one.lateness:,} hours of lateness, users of {one.users:,} bookings, {one.orders:,} orders, "
-            f"{one.held:,} conversions that waited, {one.grants:,} grants of old days"
+            f"{one.held:,} conversions that waited, {one.grants:,} grants of old days, {one.starts:,} old starts of "
+            "seats"
         )
 
 

@@ -229,7 +229,9 @@ def test_what_is_over_is_taken_out_and_nothing_else(place: str, monkeypatch: pyt
         books.claim()
         rows = Rows((*old, *both, nobody), lateness=(*lateness,), orders=(*orders,), held=(*held,))
         books.write(Batch([rows]))
-        assert prune(database, RULES, NOON_NS) == Pruned(lateness=1, users=6, orders=1, held=1, grants=0)
+        assert prune(database, RULES, NOON_NS) == Pruned(
+            lateness=1, users=6, orders=1, held=1, grants=0, starts=0
+        )
         with database.reading() as session:
             users = session.execute(
                 "SELECT bid_id, kind, user_key FROM bookings WHERE user_key <> ''"
@@ -243,7 +245,7 @@ def test_what_is_over_is_taken_out_and_nothing_else(place: str, monkeypatch: pyt
         assert (
             sum(one.billed for one in settle(Ledger(database).quarters(NOON_NS, 0), {}, RULES, NOON_NS)) == 7
         )
-        assert prune(database, RULES, NOON_NS) == Pruned(0, 0, 0, 0, 0)
+        assert prune(database, RULES, NOON_NS) == Pruned(0, 0, 0, 0, 0, 0)
 
 
 def test_a_bank_starts_alike_on_books_that_were_pruned(place: str) -> None:
@@ -261,7 +263,7 @@ def test_a_bank_starts_alike_on_books_that_were_pruned(place: str) -> None:
         books.claim()
         books.write(Batch([rows]))
         before = books.load(NOON_NS)
-        assert prune(database, RULES, NOON_NS) != Pruned(0, 0, 0, 0, 0)
+        assert prune(database, RULES, NOON_NS) != Pruned(0, 0, 0, 0, 0, 0)
         assert books.load(NOON_NS) == before
 
 
@@ -269,7 +271,7 @@ def test_the_command_prunes(place: str) -> None:
     with Database(place) as database:
         write(database, booking("a", user_key="u", keep_until_ns=1))
     (found,) = orjson.loads(clearbid("settle", "--prune", "--json", "--db", place).output)
-    assert found == {"lateness": 0, "users": 1, "orders": 0, "held": 0, "grants": 0}
+    assert found == {"lateness": 0, "users": 1, "orders": 0, "held": 0, "grants": 0, "starts": 0}
     assert "users of 0 bookings" in clearbid("settle", "--prune", "--db", place).output
 
 
