@@ -152,10 +152,10 @@ class Renewal:
             model = await asyncio.to_thread(folder.load, folder.directory)
             if model.hash == engine.model_hash:
                 return True
-            # No table may be adopted between: the masks are of this one.
+            # No table may be adopted between: what is made is of this one.
             async with self._making:
-                masks = await asyncio.to_thread(model.line_masks, engine.table.lines)
-                self._worker.adopt_model(model, masks, self._clock.now_ns())
+                own = await asyncio.to_thread(model.own, engine.table.lines)
+                self._worker.adopt_model(model, own, self._clock.now_ns())
         except (ClearbidError, ModelError) as error:
             self._refuse(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, a worker must go on bidding with the model before

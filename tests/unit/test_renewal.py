@@ -300,7 +300,7 @@ async def test_a_replay_wants_every_model_that_decided(
     with open_journal(tmp_path, EngineSettings(), make.KEY, one, make.START) as journal:
         worker = Worker(Engine(EngineSettings(), make.KEY, one, make.START), journal)
         worker.on_control([Message(CAMPAIGNS, 0, 0, None, encode(CHANGE), 0)], 0)
-        worker.adopt_model(two, two.line_masks(worker.engine.table.lines), 1)
+        worker.adopt_model(two, two.own(worker.engine.table.lines), 1)
     monkeypatch.setattr("simulator.replay.load_model", lambda path, **_: {Path("1"): one}[path])
     with pytest.raises(InputError, match=r"must be b{12}, was a{12}; name it with --model"):
         replay_journal(tmp_path / JOURNAL, [Path("1")], make.KEY)
