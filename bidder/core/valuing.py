@@ -5,6 +5,7 @@ line item states. What the model does not know (it is not there, or gives no num
 states; each prediction is counted by what became of it, so that a model that is held by the bounds is seen.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -103,6 +104,11 @@ class ValueBook:
         self._gone: dict[str, NDArray[np.int64]] = {}
         self.use(ValueArrays.of(None, np.zeros(0, dtype=np.int32)))
 
+    @property
+    def known(self) -> bool:
+        """Whether there is a model of value."""
+        return len(self._model.tree_start) > 1
+
     def use(self, arrays: ValueArrays) -> None:
         """Goes on with another model, or with none."""
         self._model = arrays
@@ -137,6 +143,6 @@ class ValueBook:
         )
 
 
-def unvalued(lines: tuple[Line, ...], forest: ValueForest | None) -> tuple[str, ...]:
-    """Ids of line items that want their value from the model where it has none: they go by what they state."""
-    return tuple(line.id for line in lines if line.most_value_nanos) if forest is None else ()
+def wanting(lines: Iterable[Line]) -> list[str]:
+    """Ids of line items whose conversions are worth what the model says."""
+    return [line.id for line in lines if line.most_value_nanos]

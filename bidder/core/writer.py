@@ -118,7 +118,7 @@ class Writer:
         if pcvr:
             scores += f',"pcvr":{pcvr!r}'
         if logged[P_VALUE]:
-            scores += f',"value_nanos":{int(logged[P_VALUE])}'
+            scores += f',"conversion_value_nanos":{int(logged[P_VALUE])}'
         price = _priced(logged) if logged[P_ARM] or logged[P_DENSITY] else ""
         version = f',"table_version":{self._table.version}' if self._table.version else ""
         test = ',"test":true' if call.test else ""

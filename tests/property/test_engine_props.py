@@ -134,7 +134,7 @@ def test_twin_market_has_values_of_every_kind() -> None:
         own = market(random, 6, scored=True, valued=True)
         rows = make.decide(own.engine, *own.bodies(random, 12, scored=True), now_ns=NOW_NS)
         ends.update(own.engine.values.totals()._asdict())
-        bids += sum("value_nanos" in row for row in rows)
+        bids += sum("conversion_value_nanos" in row for row in rows)
     assert min(ends[name] for name in ("model", "raised", "lowered")) > 20
     assert bids > 50
 

@@ -283,7 +283,7 @@ def outcome(row: dict[str, Any]) -> Outcome:
         row.get("pctr", 0.0),
         row.get("pcvr", 0.0),
         row.get("multiplier", 0.0),
-        row.get("value_nanos", 0),
+        row.get("conversion_value_nanos", 0),
     )
 
 

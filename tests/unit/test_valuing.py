@@ -58,7 +58,11 @@ def bundle(tmp_path: Path) -> ModelBundle:
 
 def valued(campaign_id: str = "c1", **changes: Any) -> Campaign:
     """A campaign whose conversions are worth what the model says, around 3 units."""
-    fields: dict[str, Any] = {"goal": Goal.CONVERSION, "value_nanos": 3 * S, "value_source": "model"}
+    fields: dict[str, Any] = {
+        "goal": Goal.CONVERSION,
+        "value_nanos": 3 * S,
+        "value_source": "model",
+    }
     return make.campaign(campaign_id, **(fields | changes))
 
 
@@ -119,7 +123,7 @@ def test_a_served_value_has_the_bits_of_the_bundle(bundle: ModelBundle) -> None:
     bids = [(offer, row) for offer, row in zip(asked, rows, strict=True) if not row["reason"]]
     expected = bundle.value.nanos(rows_of([one for one, _ in bids], [row["campaign_id"] for _, row in bids]))
     bounded = np.clip(expected, 0.3 * S, 30 * S).astype(np.int64)
-    assert [row["value_nanos"] for _, row in bids] == bounded.tolist()
+    assert [row["conversion_value_nanos"] for _, row in bids] == bounded.tolist()
     assert len(set(bounded.tolist())) > 20
     assert len(bids) > 100
 
@@ -129,7 +133,7 @@ def test_a_bid_rests_on_the_value(bundle: ModelBundle) -> None:
     rows = make.decide(made, *map(make.body, offers(40)), now_ns=NOW_NS)
     bids = [row for row in rows if not row["reason"]]
     for row in bids:
-        worth = row["pctr"] * row["value_nanos"] * row["pcvr"]
+        worth = row["pctr"] * row["conversion_value_nanos"] * row["pcvr"]
         assert row["bid_cpm_micros"] == min(int(worth * row["multiplier"]), 9_000_000)
     assert bids
 
@@ -151,7 +155,7 @@ def test_lightgbm_and_the_compiled_form_bid_the_same_bytes(positive: bool) -> No
         found = made.decide(bodies, [0] * len(bodies), NOW_NS)
         answers.append(([(one.response, one.decisions) for one in found], ended(made)))
     assert answers[0] == answers[1]
-    assert b'"value_nanos"' in b"".join(decisions for _, decisions in answers[0][0])
+    assert b'"conversion_value_nanos"' in b"".join(decisions for _, decisions in answers[0][0])
 
 
 def test_a_value_that_compiles_wrong_is_scored_by_lightgbm(
@@ -166,8 +170,15 @@ def test_a_value_that_compiles_wrong_is_scored_by_lightgbm(
     model = load_model(bundle.path)
     assert model.hash == bundle.hash + NATIVE_MARK
     bodies = list(map(make.body, offers(60)))
-    found = [make.decide(make.engine(campaigns(), model=one), *bodies) for one in (right, model)]
-    assert [row.get("value_nanos") for row in found[0]] == [row.get("value_nanos") for row in found[1]]
+    first, second = (
+        [
+            row.get("conversion_value_nanos")
+            for row in make.decide(make.engine(campaigns(), model=one), *bodies)
+        ]
+        for one in (right, model)
+    )
+    assert first == second
+    assert any(first)
 
 
 def test_a_model_from_another_process_brings_its_value(bundle: ModelBundle) -> None:
@@ -194,7 +205,7 @@ def test_requests_without_such_line_items_are_not_looked_at() -> None:
     made.values._mask[:] = 12_345
     (row,) = make.decide(made, make.body(PLAIN), now_ns=NOW_NS)
     assert row["pcvr"] > 0.0
-    assert "value_nanos" not in row
+    assert "conversion_value_nanos" not in row
     assert set(made.values._mask.tolist()) == {12_345}
     assert not ended(made)
 
@@ -247,7 +258,7 @@ def test_the_largest_amounts_stay_amounts() -> None:
 def test_no_number_is_worth_what_is_stated(scale_nanos: float) -> None:
     made = make.engine([valued()], model=scaled(scale_nanos), now_ns=NOW_NS)
     (row,) = make.decide(made, make.body(PLAIN), now_ns=NOW_NS)
-    assert row["value_nanos"] == 3 * S
+    assert row["conversion_value_nanos"] == 3 * S
     assert ended(made) == {"stated": 1}
 
 
@@ -258,14 +269,14 @@ def test_a_bundle_without_a_value_is_worth_what_is_stated(tmp_path: Path) -> Non
         made = make.engine([valued(value_source=source)], model=model, now_ns=NOW_NS)
         rows.append(make.decide(made, make.body(PLAIN), now_ns=NOW_NS)[0])
         assert ended(made) == ({"stated": 1} if source == "model" else {})
-    assert rows[0].pop("value_nanos") == 3 * S
+    assert rows[0].pop("conversion_value_nanos") == 3 * S
     assert rows[0] == rows[1]
 
 
 def test_test_traffic_is_not_counted() -> None:
     made = make.engine([valued()], model=make.valued_model(), now_ns=NOW_NS)
     (row,) = make.decide(made, make.body(PLAIN.with_(test=True)), now_ns=NOW_NS)
-    assert row["value_nanos"]
+    assert row["conversion_value_nanos"]
     assert not ended(made)
 
 
@@ -318,14 +329,16 @@ def test_a_return_counts_what_the_model_says() -> None:
     bids = [row for row in rows if not row["reason"]]
     room = 1.0 + made.settings.targets.start
     for row in bids:
-        spendable = row["pctr"] * row["pcvr"] * row["value_nanos"] * 0.5
-        worth = row["pctr"] * row["pcvr"] * row["value_nanos"]
+        spendable = row["pctr"] * row["pcvr"] * row["conversion_value_nanos"] * 0.5
+        worth = row["pctr"] * row["pcvr"] * row["conversion_value_nanos"]
         # The smaller of what target and budget allow; the room was moved by the bids before.
         assert row["bid_cpm_micros"] <= min(worth, spendable * room * 1.5, 9_000_000) + 1
     (status,) = made.targets.status(0)
     share = made.targets._bids[next(iter(made.targets._bids))].shares[0]
     first = next(row for row in bids)
-    assert share.worth == pytest.approx(first["pctr"] * first["pcvr"] * first["value_nanos"] * 0.5, rel=1e-12)
+    assert share.worth == pytest.approx(
+        first["pctr"] * first["pcvr"] * first["conversion_value_nanos"] * 0.5, rel=1e-12
+    )
     assert share.outcomes == pytest.approx(first["pctr"] * first["pcvr"], rel=1e-12)
     assert status.aim == "roas"
 
@@ -358,7 +371,7 @@ def test_an_explanation_has_the_value_as_a_factor(
             if row["reason"] or price is None:
                 continue
             assert counted != ended(made)
-            assert price.goal_value_nanos == row["value_nanos"]
+            assert price.goal_value_nanos == row["conversion_value_nanos"]
             assert price.offer_nanos == row["bid_cpm_micros"]
             assert row["bid_cpm_micros"] == min(int(price.worth_nanos), 9_000_000)
             words.add(price.valued)
