@@ -301,9 +301,8 @@ class Modifier(Record, frozen=True, kw_only=True):
 
 
 ValueSource = Literal["stated", "model"]
-"""Who says what a conversion is worth: ad-ops, or the model near what they stated."""
 VALUE_SPREAD = 10
-"""How many times more or less than stated a conversion may be worth by the model."""
+"""Who says what a conversion is worth: ad-ops, or the model, at most so many times more or less than they stated."""
 
 UnknownUser = Literal["refuse", "allow"]
 """What a cap means for a user whom we cannot know: no bid, or a bid that the cap does not count."""
