@@ -287,7 +287,7 @@ def test_explored_bids_agree_with_the_replay(world: World) -> None:
     for share in (0.5, 1.0, 2.0):
         check = doubly_check(study, lot, int(world.budget_nanos * share))
         assert check is not None
-        assert abs(check.deviations) < 4.0
+        assert check.deviations is None or abs(check.deviations) < 3.5
         assert check.error < check.replayed * 2
     assert (
         doubly_check(
@@ -304,6 +304,7 @@ def test_explored_bids_find_predictions_that_are_wrong(world: World) -> None:
     study = Study(log, big.controller._replace(seed=8), options=Options(corrected=False))
     check = doubly_check(study, study.lot(np.ones(60_000), 1), big.budget_nanos)
     assert check is not None
+    assert check.deviations is not None
     assert check.deviations < -4.0
 
 
