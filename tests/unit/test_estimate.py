@@ -308,6 +308,22 @@ def test_explored_bids_find_predictions_that_are_wrong(world: World) -> None:
     assert check.deviations < -4.0
 
 
+def test_a_log_of_every_second_user_says_half_of_everything(world: World) -> None:
+    """Why rows have no weight: a sample by users, wins and losses alike, says its share of the whole."""
+    user = world.log.user
+    half = np.where(user == 0, np.arange(AUCTIONS) % 2 == 0, user % 2 == 0)
+    asked = (Scenario(world.budget_nanos // 2), Scenario(world.budget_nanos))
+    halved = tuple(Scenario(int(one.budget_nanos * half.mean())) for one in asked)
+    found = []
+    for log, scenarios in ((world.log, asked), (world.log.take(np.flatnonzero(half)), halved)):
+        study = Study(log, world.controller)
+        times = np.ones(log.opportunities, dtype=np.int64)
+        found.append(study.outcomes(study.lot(times.astype(np.float64), 1), times, scenarios))
+    for whole, part in zip(*found, strict=True):
+        assert part.impressions / whole.impressions == pytest.approx(half.mean(), rel=0.08)
+        assert part.spend_nanos / whole.spend_nanos == pytest.approx(half.mean(), rel=0.02)
+
+
 def test_users_are_drawn_whole_and_blocks_where_there_are_none(world: World) -> None:
     log = world.log
     groups = groups_of(log)
