@@ -21,7 +21,7 @@ ASSUMPTIONS = (
 WINS_ONLY = "The log holds wins alone: what was lost is not in it, so more money finds no more auctions."
 
 FAR_DEVIATIONS = 3.0
-"""Standard errors between replay and explored bids from which on an estimate is not to be relied on."""
+"""Normal deviations between replay and explored bids from which on an estimate is not to be relied on."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -41,8 +41,6 @@ def json_object(found: Report) -> bytes:
     """Everything but the draws, which are in the file of curves."""
     plain = msgspec.to_builtins(found)
     plain["estimates"].pop("table")
-    for check, out in zip(found.checks, plain["checks"], strict=True):
-        out["deviations"] = check.deviations
     return msgspec.json.encode(plain)
 
 
@@ -66,7 +64,7 @@ def print_report(found: Report, console: Console) -> None:
         if point.refused is not None:
             console.print(f"{asked_of(point)} refused: {point.refused}", style="red")
     for check in found.checks:
-        far = abs(check.deviations) > FAR_DEVIATIONS
+        far = abs(check.deviations or 0.0) > FAR_DEVIATIONS
         console.print(
             check_line(check) + (": do not rely on it" if far else ""), style="red" if far else None
         )
@@ -90,10 +88,13 @@ def asked_of(point: Point) -> str:
 
 def check_line(check: Check) -> str:
     """A check of explored bids, in words."""
-    return (
+    told = (
         f"budget {money(check.budget_nanos)}: on {count(check.rows)} explored bids the replay says "
-        f"{check.replayed:.1f} clicks, their own outcomes {check.doubly:.1f}, {check.deviations:+.1f} standard errors"
+        f"{check.replayed:.1f} clicks, their own outcomes {check.doubly:.1f}"
     )
+    if check.deviations is None:
+        return f"{told}, as certain as {check.effective:.1f} clicks: too few to tell"
+    return f"{told} with a standard error of {check.error:.1f}, {check.deviations:+.1f} normal deviations"
 
 
 def counted(measure: Measure) -> str:

@@ -98,7 +98,7 @@ class Preparer:
         currency: of the history.
 
     Attributes:
-        refused: rows that nobody may bid on, or of no campaign that is played. templates: made so far.
+        refused: rows that nobody bids on, by cause. templates: made so far.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """One replay: a history, campaigns and rules in, what each line item would have got out."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -21,6 +22,7 @@ from bidder.errors import InputError
 from simulator.history.checking import numbers
 from simulator.history.file import History, Progress
 from simulator.playback.delays import FITTED, NS_PER_SECOND, NoticeDelays, fit_delays, stated
+from simulator.playback.idle import idle_of
 from simulator.playback.market import Market, decide
 from simulator.playback.player import Player, Rules
 from simulator.playback.prepared import NEEDED, Piece, Preparer
@@ -30,6 +32,7 @@ _KEY = b"replays sign no token that leaves"
 _START_ID = "replay"
 _WEEK_S = 7 * 86_400.0
 _LEAST_WAIT_S = 60.0
+_NO_CAMPAIGN = "of no campaign of the sheet"
 
 
 class Plan(NamedTuple):
@@ -103,16 +106,18 @@ def replay(path: Path, plan: Plan, *, processes: int = 1, progress: Progress | N
         context = get_context("spawn")
         with ProcessPoolExecutor(len(parts), mp_context=context) as pool:
             found = list(pool.map(_play_part, [path] * len(parts), parts))
-    refused: dict[str, int] = {}
+    refused: Counter[str] = Counter()
     for one in found:
-        for cause, count in one.refused.items():
-            refused[cause] = refused.get(cause, 0) + count
+        refused.update(one.refused)
+    played = sum(one.played for one in found)
+    # Each part knows its own campaigns alone: what is left belongs to none.
+    refused[_NO_CAMPAIGN] = history.rows - played - refused.total()
     return Replay(
         history=str(path),
         currency=history.meta.currency,
         rows=history.rows,
-        played=sum(one.played for one in found),
-        refused=refused,
+        played=played,
+        refused=dict(+refused),
         wins_only=history.meta.wins_only,
         policy="logged" if plan.logged else "engine",
         seed=plan.seed,
@@ -227,12 +232,18 @@ class Run:
         player = self._player()
         played = 0
         for piece in self.pieces(progress):
-            played += piece.size
+            played += piece.size - self._idle_in(piece)
             if self._plan.logged:
                 play_logged(player, piece, self._plan.market)
             else:
                 player.play([piece])
         return _Part(played, dict(self._preparer.refused), player.finish())
+
+    def _idle_in(self, piece: Piece) -> int:
+        """Counts the rows of a piece that nobody bids on."""
+        found = idle_of(piece, self._engine.table.lines, logged=self._plan.logged)
+        self._preparer.refused.update(found)
+        return found.total()
 
     def _player(self) -> Player:
         step_ns = step_of(self._history.rows, self._end_ns - self._begin_ns, self._plan.step_s)
@@ -242,10 +253,7 @@ class Run:
     def pieces(self, progress: Progress | None = None) -> Iterator[Piece]:
         """The rows of the plan's campaigns, a piece a row group; what another campaign bid on is left out."""
         for table in self._history.tables(NEEDED, progress=progress):
-            own = pc.is_in(table.column("campaign"), value_set=self._names)
-            kept = table.filter(own)
-            if table.num_rows > kept.num_rows:
-                self._preparer.refused["of no campaign of the sheet"] += table.num_rows - kept.num_rows
+            kept = table.filter(pc.is_in(table.column("campaign"), value_set=self._names))
             if kept.num_rows:
                 yield self._preparer.piece(kept, numbers(table, "offered_ns", 0).copy())
 

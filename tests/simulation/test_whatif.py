@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from bidder.errors import InputError
-from simulator.estimate.controller import Controller
+from simulator.estimate.controller import Controller, played
 from simulator.history.file import HistoryWriter
 from simulator.history.loading import load_auctions
 from simulator.history.sample import sample_meta, sample_rows
+from simulator.whatif import compare
 from simulator.whatif.asked import scores_of, splittable, where_of
 from simulator.whatif.change import Change
 from simulator.whatif.compare import verdict_of, what_if
@@ -37,6 +38,17 @@ def test_the_difference_of_a_doubled_budget_is_that_of_the_truth() -> None:
         inside += clicks.difference.low <= truth[1].clicks - truth[0].clicks <= clicks.difference.high
         assert found.lines[0].after.point == pytest.approx(2 * budget, rel=0.02)
     assert inside >= 4
+
+
+def test_each_side_is_played_once_a_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, calls = world(5, auctions=4_000), []
+    monkeypatch.setattr(compare, "played", lambda *a: calls.append(1) or played(*a))
+    found = what_if(one.log, one.controller, one.budget_nanos, Change(shade=0.9), seed=1, draws=4)
+    assert len(calls) == 2 * (4 + 1)
+    assert 0.5 < found.shared <= 1.0
+    for line in found.lines:
+        assert line.after.low <= line.after.point <= line.after.high
+        assert line.before.low >= 0.0 or line.name == "surplus_nanos"
 
 
 def test_dearer_rivals_take_value_away() -> None:

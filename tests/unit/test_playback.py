@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from bidder.cli.main import build_app
-from bidder.core.campaigns import Campaign, Cap, Creative, Goal, Pacing, Rule, Targeting
+from bidder.core.campaigns import Campaign, Cap, Creative, Flight, Goal, LineItem, Pacing, Rule, Targeting
 from bidder.core.columnar import POSTED, VOIDED, ColumnarEngine
 from bidder.core.decision_columns import O_BID, O_LINE
 from bidder.core.messages import Lease, Settlement, SettlementKind
@@ -314,9 +314,52 @@ def test_a_replay_keeps_budgets_and_says_the_same_again(tmp_path: Path) -> None:
 
 
 def test_processes_change_nothing_but_time(tmp_path: Path) -> None:
-    path = written(tmp_path / "h.parquet", market_rows(600)).path
+    rows = market_rows(600, names=("c1", "c2", "c3", "c4"))
+    path = written(tmp_path / "h.parquet", rows).path
     plan = Plan(CAMPAIGNS, delays=stated())
-    assert replay(path, plan, processes=2).lines == replay(path, plan).lines
+    two, one = replay(path, plan, processes=2), replay(path, plan)
+    assert two.lines == one.lines
+    assert two.refused == one.refused
+    assert two.played == one.played
+
+
+def test_rows_that_nobody_bids_on_are_counted_by_cause(tmp_path: Path) -> None:
+    """Two flights of c1 leave a gap; c2 is asked for by another line item; some rows have no prediction."""
+    flights = (
+        Flight(start_ns=BEGIN_NS, end_ns=BEGIN_NS + 50 * SECOND),
+        Flight(start_ns=BEGIN_NS + 150 * SECOND, end_ns=BEGIN_NS + 300 * SECOND),
+    )
+    plain = campaign("c1", line_items=(LineItem(id="c1-line", flights=flights),))
+    other = campaign("c2", line_items=(LineItem(id="c2-line"),))
+    rows = [
+        row._replace(
+            line_item={"c1": "c1-line", "c2": "c2-line" if n % 3 else "c2-old"}.get(row.campaign or ""),
+            click_probability=None if n % 10 == 0 else row.click_probability,
+        )
+        for n, row in enumerate(market_rows(600, names=("c1", "c2", "c9")))
+    ]
+    path = written(tmp_path / "h.parquet", rows).path
+    gap = [
+        row for row in rows
+        if row.campaign == "c1" and not any(one.start_ns <= row.offered_ns < one.end_ns for one in flights)
+    ]  # fmt: skip
+    blind = [
+        row for row in rows
+        if row.line_item in ("c1-line", "c2-line") and row.click_probability is None and row not in gap
+    ]  # fmt: skip
+    done = replay(path, Plan((plain, other), delays=stated(), step_s=1.0))
+    assert done.refused == {
+        "of no campaign of the sheet": sum(row.campaign == "c9" for row in rows),
+        "of no line item of the sheet": sum(row.line_item == "c2-old" for row in rows),
+        "outside the flights of their line item": len(gap),
+        "without a prediction of what their line item pays for": len(blind),
+    }
+    assert min(len(gap), len(blind)) > 20
+    assert done.rows == 600 == done.played + sum(done.refused.values())
+    own = next(one for one in done.lines if one.id == "c1-line")
+    assert 0 < own.bids <= sum(row.campaign == "c1" for row in rows) - len(gap)
+    logged = replay(path, Plan((plain, other), delays=stated(), logged=True))
+    assert set(logged.refused) == {"of no campaign of the sheet", "of no line item of the sheet"}
 
 
 def test_caps_count_what_users_were_shown(tmp_path: Path) -> None:
