@@ -41,7 +41,7 @@ def replay(
         Path | None,
         typer.Option(metavar="SHEET", help="Campaigns to play on a history.", rich_help_panel=_HISTORY),
     ] = None,
-    price: Annotated[
+    price_rule: Annotated[
         str,
         typer.Option(
             help="How exchanges sell: log, first or second.", metavar="RULE", rich_help_panel=_HISTORY
@@ -72,11 +72,13 @@ def replay(
         ),
     ] = "engine",
     seed: Annotated[
-        int, typer.Option(min=0, help="Of all that is drawn.", metavar="N", rich_help_panel=_HISTORY)
+        int, typer.Option(min=0, help="Of everything that is drawn.", metavar="N", rich_help_panel=_HISTORY)
     ] = 0,
-    processes: Annotated[
+    workers: Annotated[
         int,
-        typer.Option(min=1, help="Advertisers are dealt out to them.", metavar="N", rich_help_panel=_HISTORY),
+        typer.Option(
+            min=1, help="Processes that share the advertisers.", metavar="N", rich_help_panel=_HISTORY
+        ),
     ] = 1,
     json: JsonOption = False,
 ) -> None:
@@ -90,8 +92,8 @@ def replay(
     from simulator.playback.commands import play
 
     play(
-        log, campaigns, price=price, soft_floor=soft_floor, notice_delay=notice_delay, notice_loss=notice_loss,
-        policy=policy, seed=seed, processes=processes, json=json,
+        log, campaigns, price_rule=price_rule, soft_floor=soft_floor, notice_delay=notice_delay,
+        notice_loss=notice_loss, policy=policy, seed=seed, workers=workers, json=json,
     )  # fmt: skip
 
 

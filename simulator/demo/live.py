@@ -17,7 +17,8 @@ from rich.live import Live
 from rich.text import Text
 
 from simulator.report import text
-from simulator.report.summary import cpa_nanos, ctr, roas, share, win_rate
+from simulator.report.summary import cpa_nanos, ctr, share, win_rate
+from simulator.returns import roas
 
 DRAW_SECONDS = 0.25
 LINE_SECONDS = 5.0

@@ -34,6 +34,18 @@ def amounts(text: str, option: str, scale: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def one_amount(text: str, option: str, scale: int) -> int | None:
+    """One amount; None of an empty text.
+
+    Raises:
+        InputError: several, or no decimal number above 0.
+    """
+    found = amounts(text, option, scale)
+    if len(found) > 1:
+        raise InputError(f"{option} must be one amount, was {text}")
+    return found[0] if found else None
+
+
 def holidays_of(path: Path | None) -> dict[date, float]:
     """Factors by day of a TOML file's table `holidays`.
 

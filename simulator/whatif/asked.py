@@ -10,32 +10,9 @@ from numpy.typing import NDArray
 
 from bidder.errors import InputError
 from simulator.history.file import History
-from simulator.history.texts import texts_of
 from simulator.whatif.change import Change
 
 Floats = NDArray[np.float64]
-
-
-def where_of(path: Path, campaign: str, conditions: list[str]) -> NDArray[np.bool_] | None:
-    """Which opportunities hold all conditions; None where there is none.
-
-    Args:
-        path: of the history. campaign: its name. conditions: `region=CA,TX` for one of these, `region!=CA` for none.
-
-    Raises:
-        InputError: a condition is no such text, or names no column.
-    """
-    found: NDArray[np.bool_] | None = None
-    for condition in conditions:
-        name, equals, text = condition.partition("=")
-        if not equals or not text.strip():
-            raise InputError(f"--where must be such as region=CA,TX or region!=CA, was {condition!r}")
-        wanted = [each.strip() for each in text.split(",") if each.strip()]
-        column, negated = (name[:-1].strip(), True) if name.endswith("!") else (name.strip(), False)
-        own = np.isin(texts_of(path, campaign, column, "--where"), wanted)
-        own = ~own if negated else own
-        found = own if found is None else found & own
-    return found
 
 
 def scores_of(path: Path | None, history: Path, campaign: str) -> Floats | None:
