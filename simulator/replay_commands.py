@@ -31,7 +31,7 @@ def replay(
     log: Annotated[
         Path,
         typer.Argument(
-            metavar="LOG",
+            metavar="RUN|HISTORY",
             help="Folder of a run: journal, key, and model where one served; or a history, with --campaigns.",
         ),
     ],
@@ -87,6 +87,16 @@ def replay(
     Of a run: exit code 0 only when every output is the same; an entry that a crash cut off at the journal's end is
     left out, and said to be. Of a history: what each line item would have bought, through the same engine.
     """
+    from bidder.errors import InputError
+
+    if log.is_dir() and campaigns is not None:
+        raise InputError(
+            f"--campaigns must be given with a history, was with the folder {log}: a run's own decisions are made "
+            "again without it; to play other campaigns on a run, make its history first: "
+            f"clearbid history {log} --out FILE"
+        )
+    if not log.exists():
+        raise InputError(f"{log} must be the folder of a run or a history, is not there")
     if campaigns is None and not log.is_file():
         _replayed(log, model, landscape, json=json)
     from simulator.playback.commands import play

@@ -12,6 +12,7 @@ from simulator.estimate.controller import Controller
 from simulator.forecast.flight import Grouping
 from simulator.history.auctions import Auctions
 from simulator.history.texts import texts_of
+from simulator.reading import why
 
 FIRST_PRICE_SHADE = 0.7
 """Share of the value that is bid where the bid itself is paid, as `ExchangeRules.first_price_shade` has it."""
@@ -57,7 +58,7 @@ def holidays_of(path: Path | None) -> dict[date, float]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8")).get("holidays")
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"--holidays {path} must be a TOML file: {error}") from None
+        raise InputError(f"--holidays {path} must be a readable TOML file: {why(error)}") from None
     if not isinstance(table, dict):
         raise InputError(
             f'--holidays {path} must have a table [holidays] with days such as "2026-12-25" = 0.5'

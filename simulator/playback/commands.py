@@ -26,7 +26,10 @@ def play(log: Path, campaigns: Path | None, *, workers: int, json: bool, **optio
     from simulator.playback.run import replay
 
     if campaigns is None:
-        raise InputError(f"replay of history {log} needs --campaigns SHEET: whose bids to make")
+        raise InputError(
+            f"replay of history {log} needs --campaigns SHEET, whose bids to make: a CSV as `clearbid campaigns list "
+            "--csv` prints it, TOML or JSON"
+        )
     plan = plan_of(log, campaigns, **options)
     with progress_bar("replay", quiet=json or workers > 1) as progress:
         done = replay(log, plan, processes=workers, progress=progress)
