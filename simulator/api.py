@@ -28,17 +28,17 @@ from simulator.allocate.goals import Wanted
 from simulator.allocate.plan import Rules, plan
 from simulator.allocate.terms import TermsFile, asked_of, read_terms
 from simulator.estimate import estimate as estimating
-from simulator.estimate.asking import ask, checked_only
+from simulator.estimate.asking import ask
 from simulator.estimate.commands import report_of
 from simulator.forecast import flight as flights
 from simulator.forecast.asked import controller_of, grouping_of, last_spend
 from simulator.forecast.backtest import DAY_NS
 from simulator.forecast.backtest import backtest as tried
 from simulator.history.auctions import Auctions
+from simulator.history.conditions import where_of
 from simulator.history.convert import Options, convert
 from simulator.history.file import History
 from simulator.history.loading import campaigns_in, load_auctions
-from simulator.history.schema import SCHEMA
 from simulator.notebook.amounts import Amount, each_nanos, names_of, nanos_of, optional_nanos
 from simulator.notebook.results import (
     EstimateResult,
@@ -52,7 +52,7 @@ from simulator.sweep import run as sweeping
 from simulator.sweep.backends import backend_of
 from simulator.sweep.space import axis_of, grid, random_points
 from simulator.whatif import compare
-from simulator.whatif.asked import scores_of, where_of
+from simulator.whatif.asked import scores_of
 from simulator.whatif.change import Change
 
 __all__ = [
@@ -111,12 +111,12 @@ def estimate(
     path: Place,
     campaign: str | Iterable[str] | None = None,
     *,
-    budgets: Sequence[float] = (0.5, 1.0, 2.0),
-    scales: Sequence[float] = (),
-    by: Sequence[str] = ("placement",),
-    only: Mapping[str, str] | None = None,
+    budget_shares: Sequence[float] = (0.5, 1.0, 2.0),
+    bid_factors: Sequence[float] = (),
     max_bid: Amount | None = None,
-    groups: Literal["auto", "user", "block"] = "auto",
+    where: str | Iterable[str] = (),
+    strata: Sequence[str] = ("placement",),
+    resample: Literal["auto", "user", "block"] = "auto",
     draws: int = estimating.DRAWS,
     imputations: int = estimating.IMPUTATIONS,
     seed: int = 1,
@@ -126,10 +126,10 @@ def estimate(
 
     Args:
         path: of the history. campaign: one, several, or None for all of them.
-        budgets: shares of what the log spent, above 0. scales: factors of the logged bids, without a budget.
-        by: levels of the strata of prices, of placement, prediction and hour. only: columns and the value that an
-            auction must have to be bid for. max_bid: CPM. groups: what the bootstrap draws.
-        draws: of the bootstrap. imputations: of hidden prices. seed: of all draws. workers: processes.
+        budget_shares: budgets as shares of what the log spent, above 0. bid_factors: of the logged bids, without a
+            budget. max_bid: CPM. where: conditions that an auction must hold to be bid for, see `whatif`.
+        strata: levels of the strata of prices, of placement, prediction and hour. resample: what intervals draw
+            again. draws: of the bootstrap. imputations: of hidden prices. seed: of all draws. workers: processes.
 
     Returns:
         A row a campaign and question; `curves()` is what `allocate` takes. A question beyond what the log can tell
@@ -138,24 +138,25 @@ def estimate(
     Raises:
         InputError: no such history, campaign, column or level; a share or a number of draws that is out of range.
     """
-    if groups not in {"auto", "user", "block"}:
-        raise InputError(f"groups must be auto, user or block, was {groups}")
-    for name, shares in (("budgets", budgets), ("scales", scales)):
-        for share in shares:
-            if not 0.0 < share < 1e6:
-                raise InputError(f"{name} must be shares above 0, such as (0.5, 1, 2), was {share!r}")
-    if not (budgets or scales):
-        raise InputError("an estimate must be asked something: give budgets or scales")
+    if resample not in {"auto", "user", "block"}:
+        raise InputError(f"resample must be auto, user or block, was {resample}")
+    for name, numbers in (("budget_shares", budget_shares), ("bid_factors", bid_factors)):
+        for number in numbers:
+            if not 0.0 < number < 1e6:
+                raise InputError(f"{name} must be numbers above 0, such as (0.5, 1, 2), was {number!r}")
+    if not (budget_shares or bid_factors):
+        raise InputError("an estimate must be asked something: give budget_shares or bid_factors")
     _check_draws(draws)
     if imputations < 1:
         raise InputError(f"imputations must be 1 or more, was {imputations}")
-    cap_nanos = optional_nanos(max_bid, "max_bid", _CPM)
+    max_bid_nanos = optional_nanos(max_bid, "max_bid", _CPM)
     reports = []
     for name in names_of(campaign) or campaigns_in(path):
         asked = ask(
-            Path(path), name, budgets=budgets, scales=scales, by=names_of(by), only=_only(only), cap_nanos=cap_nanos
+            Path(path), name, budget_shares=budget_shares, bid_factors=bid_factors, strata=names_of(strata),
+            where=names_of(where), max_bid_nanos=max_bid_nanos,
         )  # fmt: skip
-        reports.append(report_of(asked, draws, imputations, seed, groups, workers))
+        reports.append(report_of(asked, draws, imputations, seed, resample, workers))
     if not reports:
         raise InputError(f"history {path} must have a campaign that bid, has none")
     return EstimateResult(tuple(reports))
@@ -169,7 +170,7 @@ def forecast(  # noqa: PLR0913, each is one thing that may be asked, by its name
     days: float = 7.0,
     budgets: Iterable[Amount] = (),
     max_bids: Iterable[Amount] = (),
-    cap: int = 0,
+    frequency_cap: int = 0,
     zone: str = "UTC",
     holidays: Mapping[date, float] | None = None,
     by: str = "",
@@ -183,10 +184,10 @@ def forecast(  # noqa: PLR0913, each is one thing that may be asked, by its name
         path: of the history. campaign: whose traffic; None for the largest.
         start: such as `2026-12-01T00:00:00Z`; None for the end of the history. days: of the flight, up to 366.
         budgets: each is answered for; none is what as long a time cost at the end. max_bids: CPM; none is the highest
-            logged. cap: most impressions of a user, 0 for none. zone: whose clock people live by.
+            logged. frequency_cap: most impressions of a user, 0 for none. zone: whose clock people live by.
         holidays: factors of traffic by local day. by: a text column of the history that tells groups apart.
         backtest_days: at the end of the history, to try the forecast on; 0 for none.
-        seed: of all draws. draws: courses.
+        seed: of all draws. draws: simulated flights.
 
     Returns:
         A row a budget and highest bid; `hours()`, `win_rates()` and `groups()` are frames too.
@@ -197,8 +198,10 @@ def forecast(  # noqa: PLR0913, each is one thing that may be asked, by its name
     _check_draws(draws)
     if not 0.0 < days <= 366:
         raise InputError(f"days must be above 0 and at most 366, was {days!r}")
-    if cap < 0 or not backtest_days >= 0:
-        raise InputError(f"cap and backtest_days must be 0 or more, were {cap!r} and {backtest_days!r}")
+    if frequency_cap < 0 or not backtest_days >= 0:
+        raise InputError(
+            f"frequency_cap and backtest_days must be 0 or more, were {frequency_cap!r} and {backtest_days!r}"
+        )
     name, log = _log_of(path, campaign)
     start_ns = instant_of(start, "start") if start is not None else int(log.at_ns[-1]) + 1
     length_ns = round(days * DAY_NS)
@@ -207,7 +210,7 @@ def forecast(  # noqa: PLR0913, each is one thing that may be asked, by its name
         start_ns + length_ns,
         each_nanos(budgets, "budgets", _UNITS) or (last_spend(log, length_ns),),
         each_nanos(max_bids, "max_bids", _CPM) or (int(log.bid_nanos.max()),),
-        cap,
+        frequency_cap,
         zone,
         holidays or {},
     )
@@ -226,7 +229,7 @@ def whatif(  # noqa: PLR0913, as above
     *,
     budget: Amount | None = None,
     new_budget: Amount | None = None,
-    value: Amount | None = None,
+    worth: Amount | None = None,
     to_click: bool = False,
     max_bid: Amount | None = None,
     where: str | Iterable[str] = (),
@@ -243,12 +246,12 @@ def whatif(  # noqa: PLR0913, as above
     Args:
         path: of the history. campaign: whose past; None for the largest.
         budget: of both sides; None is what was spent.
-        new_budget, value, max_bid: another budget, value of a click or conversion, highest bid (CPM).
-        to_click: clicks in place of conversions; it needs a value. where: another targeting, conditions such as
+        new_budget, worth, max_bid: another budget, worth of a click or conversion, highest bid (CPM).
+        to_click: clicks in place of conversions; it needs a worth. where: another targeting, conditions such as
             `region=CA,TX` or `region!=CA`, which must all hold. price_factor: of rivals' prices, 0.1 to 10.
         scores: Parquet with `id` and `click_probability` of another model.
         shade: share of the value bid at first price, 0.05 to 1. eta: step of pacing, 1e-6 to 0.1.
-        is_new: the other side is a new line item, whose worth is `value`. seed: of all draws.
+        is_new: the other side is a new line item, whose outcomes are worth `worth`. seed: of all draws.
         draws: of the intervals.
 
     Returns:
@@ -263,7 +266,7 @@ def whatif(  # noqa: PLR0913, as above
     name, log = _log_of(path, campaign)
     change = Change(
         budget_nanos=optional_nanos(new_budget, "new_budget", _UNITS),
-        worth_nanos=optional_nanos(value, "value", _UNITS),
+        worth_nanos=optional_nanos(worth, "worth", _UNITS),
         to_click=to_click,
         max_bid_nanos=optional_nanos(max_bid, "max_bid", _CPM),
         price_factor=price_factor,
@@ -296,7 +299,7 @@ def sweep(
     Args:
         path: of the history. campaign: whose past; None for the largest.
         vary: values of each setting, such as `{"budget": [10, 20], "max_bid": "1:10:5"}`: a list, `LOW:HIGH:MANY`
-            evenly in the logarithm, or with `random` also `LOW:HIGH`. Settings are budget, max_bid, value,
+            evenly in the logarithm, or with `random` also `LOW:HIGH`. Settings are budget, max_bid, worth,
             price_factor, shade and eta; these are of trials, so that floats may stand.
         budget: where it is not varied; None is what was spent. random: so many points in place of a grid.
         order: best first by surplus, value, clicks, conversions or roi. seed: of all draws. draws: of the intervals.
@@ -377,10 +380,6 @@ def _log_of(path: Place, campaign: str | None) -> tuple[str, Auctions]:
 
 def _budget(log: Auctions, budget: Amount | None) -> int:
     return int(log.paid_nanos.sum()) if budget is None else nanos_of(budget, "budget", _UNITS)
-
-
-def _only(only: Mapping[str, str] | None) -> list[tuple[str, str]]:
-    return checked_only([f"{name}={value}" for name, value in (only or {}).items()], SCHEMA.names)
 
 
 def _values(values: Iterable[Amount | float] | str) -> str:

@@ -158,7 +158,8 @@ def compared(
     if missing := [arm for arm in ARMS if not counts[arm]]:
         raise InputError(
             f"run must have bids of both arms, has none {' and none '.join(missing)}: bid at first price with "
-            "landscape_file in [bid] and holdout in [shading] above 0"
+            "landscape_file in [bid] and holdout in [shading] above 0; `clearbid models landscape` makes that file, "
+            "of `clearbid export RUN --with-lost`"
         )
     blocks, sums = _by_block(found, block_ns)
     shares = np.array([1.0 - held_share, held_share])

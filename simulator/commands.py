@@ -204,8 +204,10 @@ def _bar(*, quiet: bool) -> "Iterator[Progress]":
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
+    console = Console(stderr=True)
+    quiet = quiet or not console.is_terminal
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bars:
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bars:
         task = bars.add_task("journal", total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
 

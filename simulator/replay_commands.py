@@ -31,7 +31,7 @@ def replay(
     log: Annotated[
         Path,
         typer.Argument(
-            metavar="LOG",
+            metavar="RUN|HISTORY",
             help="Folder of a run: journal, key, and model where one served; or a history, with --campaigns.",
         ),
     ],
@@ -41,7 +41,7 @@ def replay(
         Path | None,
         typer.Option(metavar="SHEET", help="Campaigns to play on a history.", rich_help_panel=_HISTORY),
     ] = None,
-    price: Annotated[
+    price_rule: Annotated[
         str,
         typer.Option(
             help="How exchanges sell: log, first or second.", metavar="RULE", rich_help_panel=_HISTORY
@@ -72,11 +72,13 @@ def replay(
         ),
     ] = "engine",
     seed: Annotated[
-        int, typer.Option(min=0, help="Of all that is drawn.", metavar="N", rich_help_panel=_HISTORY)
+        int, typer.Option(min=0, help="Of everything that is drawn.", metavar="N", rich_help_panel=_HISTORY)
     ] = 0,
-    processes: Annotated[
+    workers: Annotated[
         int,
-        typer.Option(min=1, help="Advertisers are dealt out to them.", metavar="N", rich_help_panel=_HISTORY),
+        typer.Option(
+            min=1, help="Processes that share the advertisers.", metavar="N", rich_help_panel=_HISTORY
+        ),
     ] = 1,
     json: JsonOption = False,
 ) -> None:
@@ -85,13 +87,23 @@ def replay(
     Of a run: exit code 0 only when every output is the same; an entry that a crash cut off at the journal's end is
     left out, and said to be. Of a history: what each line item would have bought, through the same engine.
     """
+    from bidder.errors import InputError
+
+    if log.is_dir() and campaigns is not None:
+        raise InputError(
+            f"--campaigns must be given with a history, was with the folder {log}: a run's own decisions are made "
+            "again without it; to play other campaigns on a run, make its history first: "
+            f"clearbid history {log} --out FILE"
+        )
+    if not log.exists():
+        raise InputError(f"{log} must be the folder of a run or a history, is not there")
     if campaigns is None and not log.is_file():
         _replayed(log, model, landscape, json=json)
     from simulator.playback.commands import play
 
     play(
-        log, campaigns, price=price, soft_floor=soft_floor, notice_delay=notice_delay, notice_loss=notice_loss,
-        policy=policy, seed=seed, processes=processes, json=json,
+        log, campaigns, price_rule=price_rule, soft_floor=soft_floor, notice_delay=notice_delay,
+        notice_loss=notice_loss, policy=policy, seed=seed, workers=workers, json=json,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bidder.cli.options import ConfigOption, DbOption, JsonOption, configured, existing_store
+from bidder.cli.sample import instant_of
 from bidder.errors import InputError
 from bidder.money import NANOS_PER_UNIT, format_decimal, parse_decimal
 
@@ -23,7 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command("portfolio")(_portfolio)
 
 
-def _portfolio(
+def _portfolio(  # noqa: PLR0913, PLR0917, each is one option of the command
     advertiser: Annotated[
         str, typer.Argument(metavar="ADVERTISER", help="Whose campaigns.", show_default=False)
     ],
@@ -56,6 +57,13 @@ def _portfolio(
     most: Annotated[
         list[str] | None, typer.Option(metavar="ID=AMOUNT", help="The largest budget of a campaign.")
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Look as at that time, such as 2026-03-07T18:00:00Z, with all that is in the books; writes nothing.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Propose moves of money between an advertiser's campaigns, move by move with why, and make them where asked.
@@ -70,12 +78,24 @@ def _portfolio(
     wishes = Wishes(frozenset(freeze or ()), _amounts(least or (), "--least"), _amounts(most or (), "--most"))
     if rounds is not None and every is None:
         raise InputError("--rounds must stand with --every, was without")
+    if at is not None and (apply or every is not None):
+        raise InputError("--at must stand without --apply and --every: what is over cannot be moved")
+    at_ns = instant_of(at, "--at") if at is not None else None
     window_ns = round(window * _HOUR_NS)
     place = existing_store(configured(config, db=db).store)
     done = 0
     while True:
         with Database(place) as database:
-            _look(database, advertiser, window_ns, LiveRules(step=step), wishes, write=apply, as_json=json)
+            _look(
+                database,
+                advertiser,
+                at_ns,
+                window_ns,
+                LiveRules(step=step),
+                wishes,
+                write=apply,
+                as_json=json,
+            )
         done += 1
         if every is None or done == rounds:
             return
@@ -85,6 +105,7 @@ def _portfolio(
 def _look(
     database: "Database",
     advertiser: str,
+    at_ns: int | None,
     window_ns: int,
     rules: "LiveRules",
     wishes: "Wishes",
@@ -95,8 +116,9 @@ def _look(
     """One look: reads, proposes, writes where asked, and says so."""
     from bidder.core.portfolio_live import propose
     from bidder.store.portfolio import apply_proposal, standings_of
+    from models.pages.text import moment
 
-    now_ns = time.time_ns()
+    now_ns = time.time_ns() if at_ns is None else at_ns
     standings = standings_of(
         database, advertiser, now_ns, window_ns=window_ns, settle_ns=rules.settle_ns, wishes=wishes
     )
@@ -108,6 +130,10 @@ def _look(
         _print_json(advertiser, now_ns, standings, proposal, written)
     else:
         _print(standings, proposal, written)
+        if not standings:
+            typer.echo(
+                f"hold: no campaign of {advertiser} is under way on {moment(now_ns)}: --at looks as at another time"
+            )
 
 
 def _amounts(stated: Iterable[str], option: str) -> dict[str, int]:
@@ -165,6 +191,8 @@ def _print(standings: "list[Standing]", proposal: "Proposal", written: int) -> N
     from rich.table import Column, Table
 
     heads = ("budget", "new", "left", "return", "then", "gain")
+    if not standings:
+        return
     table = Table(
         Column("campaign", overflow="fold"), *(Column(head, justify="right", no_wrap=True) for head in heads),
         Column("why no more", min_width=16), box=SIMPLE_HEAD, pad_edge=False,

@@ -228,12 +228,12 @@ def _money(nanos: int) -> str:
 
 
 def _table(*headings: str) -> Any:
-    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD)
+    # Close together and folded, never cut: an id or an amount without its end reads as another.
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number < 2 else "right", no_wrap=number == 0)
+        table.add_column(heading, justify="left" if number < 2 else "right", overflow="fold")
     return table
 
 
@@ -257,7 +257,7 @@ def _show_days(days: "Sequence[DaySum]") -> None:
             _money(one.fees_nanos),
             str(one.late),
             str(one.unbilled_wins),
-            "final" if one.final else f"on {format_instant(one.final_ns)[:10]}",
+            "yes" if one.final else format_instant(one.final_ns)[:10],
         )
         for one in days
     ]

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bidder.core.portfolio import Bound, Frontier, value_of
-from bidder.core.portfolio_moves import Move, moves_between
+from bidder.core.portfolio_moves import HELD, Move, moves_between
 from bidder.core.responses import Response, points_of
 
 CENT_NANOS = 10_000_000
@@ -150,7 +150,7 @@ def return_of(one: Standing) -> float | None:
 
 
 def _held(curves: list[Response], bounds: list[Bound], now: list[int], why: str) -> Proposal:
-    return Proposal(moves_between(curves, bounds, now, now), 0.0, 0.0, why)
+    return Proposal(moves_between(curves, bounds, now, now, HELD), 0.0, 0.0, why)
 
 
 def _needed(one: Standing) -> int | None:

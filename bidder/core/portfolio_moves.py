@@ -26,19 +26,26 @@ class Move(NamedTuple):
     stopped: str
 
 
-EVEN = "returns are even"
+EVEN = "more brings no more than elsewhere"
+"""Why no more moves where a split is the best one: the next nano brings at most what the last one of others does."""
+HELD = "on hold"
 
 
 def moves_between(
-    curves: Sequence[Response], bounds: Sequence[Bound], before: Sequence[int], after: Sequence[int]
+    curves: Sequence[Response],
+    bounds: Sequence[Bound],
+    before: Sequence[int],
+    after: Sequence[int],
+    rest: str = EVEN,
 ) -> list[Move]:
     """One move a campaign, those that stay among them.
 
     Args:
         curves: of the campaigns. bounds: as kept, see `Frontier.bounds`. before, after: nanos by campaign.
+        rest: why no more moves of a campaign that is between its bounds.
     """
     return [
-        _move(curve, bound, old, new)
+        _move(curve, bound, old, new, rest)
         for curve, bound, old, new in zip(curves, bounds, before, after, strict=True)
     ]
 
@@ -78,7 +85,7 @@ def within(wanted: Sequence[int], total: int, bounds: Sequence[Bound]) -> tuple[
     return tuple(placed)
 
 
-def _move(curve: Response, bound: Bound, before: int, after: int) -> Move:
+def _move(curve: Response, bound: Bound, before: int, after: int, rest: str) -> Move:
     gain = curve.value(after) - curve.value(before)
     if after > before:
         ends = curve.returns(before)[1], curve.returns(after)[0]
@@ -86,14 +93,14 @@ def _move(curve: Response, bound: Bound, before: int, after: int) -> Move:
         ends = curve.returns(before)[0], curve.returns(after)[1]
     else:
         ends = (curve.returns(before)[after < curve.most],) * 2
-    return Move(curve.name, before, after, gain, *ends, _stopped(bound, after))
+    return Move(curve.name, before, after, gain, *ends, _stopped(bound, after, rest))
 
 
-def _stopped(bound: Bound, after: int) -> str:
+def _stopped(bound: Bound, after: int, rest: str) -> str:
     if bound.least == bound.most:
         return bound.why_least or "its bounds leave one budget"
     if after == bound.most:
         return f"at its largest: {bound.why_most or 'bound'}"
     if after == bound.least:
         return f"at its least: {bound.why_least or 'bound'}"
-    return EVEN
+    return rest

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import NamedTuple
 
-from models.pages.markup import Content, Markup, el, join
+from models.pages.markup import Content, Markup, el, escape, join
 
 _NO_LOADS = "default-src 'none'; style-src 'unsafe-inline'"
 """Content security policy of a page: the browser itself refuses whatever would be loaded."""
@@ -129,6 +129,14 @@ def table(
         role="region",
         aria_label=caption,
     )
+
+
+def two_lines(text: str) -> Markup:
+    """A figure with its interval, `12 (10 to 15)`, as two lines of a cell: so many columns fit side by side."""
+    figure, bracket, ends = text.partition(" (")
+    if not bracket:
+        return escape(text)
+    return join(figure, el("span", ends.removesuffix(")"), class_="ends"))
 
 
 def data_details(summary: str, body: Markup) -> Markup:

@@ -13,7 +13,7 @@ from models.pages.markup import Markup, el, join
 WIDTH = 400
 _ROW_HEIGHT, _BAR_HEIGHT = 40, 9
 _PLANE_WIDTH, _PLANE_HEIGHT = 320, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 308.0, 14.0, 196.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 302.0, 26.0, 196.0
 
 
 class Bar(NamedTuple):
@@ -94,7 +94,7 @@ def plane_chart(
         for value, label in x.ticks
     ]
     drawn.append(el("text", x.name, x=(_LEFT + _RIGHT) / 2, y=_BOTTOM + 36, class_="middle"))
-    drawn.append(el("text", y.name, x=4, y=_TOP - 4))
+    drawn.append(el("text", y.name, x=4, y=_TOP - 14))
     for line in series:
         places = [at(point) for point in line.points]
         if line.joined and len(places) > 1:

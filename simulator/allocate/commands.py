@@ -191,3 +191,6 @@ def _show(found: "Plan", curves: "CurveSet", *, as_json: bool) -> None:
     for name, value in facts(found):
         grid.add_row(name, value)
     console.print(grid)
+    console.print(
+        "Last and next unit: what the last unit of the new budget brings, and one more would, by the concave curve."
+    )

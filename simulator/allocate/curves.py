@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 from bidder.core.responses import Points, Response, points_of
 from bidder.errors import InputError
 from bidder.money import MAX_NANOS
+from simulator.history.schema import META_KEY
+from simulator.reading import why
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -52,6 +54,7 @@ SCHEMA = pa.schema(
 
 CURRENT = pa.field("current_nanos", pa.int64())
 _MOST = {"draw": 1_000_000, "extrapolated": 1}
+_MADE = "`clearbid estimate HISTORY --out FILE`"
 _ROUNDING = 1e-9
 """How far beyond 1 a share may be, as it is a quotient of rounded sums."""
 
@@ -129,7 +132,8 @@ def curves_of(table: pa.Table, path: Path) -> CurveSet:
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         raise InputError(
-            f"{path.name} must have the columns {', '.join(SCHEMA.names)}, has no {', '.join(missing)}"
+            f"{path.name} must have the columns {', '.join(SCHEMA.names)}, has no {', '.join(missing)}: make such a "
+            f"file by {_MADE}"
         )
     fields = [*SCHEMA, *([CURRENT] if CURRENT.name in table.column_names else [])]
     columns = {field.name: _column(path, table, field) for field in fields}
@@ -164,12 +168,14 @@ def write_curves(path: Path, rows: Mapping[str, Sequence[Any]]) -> None:
 def _table_of(path: Path) -> pa.Table:
     if path.suffix not in {".parquet", ".json"}:
         raise InputError(f"{path.name} must end in .parquet or .json: a file of response curves")
+    if not path.is_file():
+        raise InputError(f"curves {path} must be a file that is there: make it by {_MADE}")
     try:
         if path.suffix == ".parquet":
-            return pq.read_table(path)
+            return _parquet(path)
         rows = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"{path.name} must be a readable file of response curves: {error}") from error
+        raise InputError(f"{path.name} must be a readable file of response curves: {why(error)}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path.name} must be a JSON array of objects, one a row")
     for number, row in enumerate(rows, start=1):
@@ -179,6 +185,14 @@ def _table_of(path: Path) -> pa.Table:
     names = [*SCHEMA.names, *([CURRENT.name] if any(CURRENT.name in row for row in rows) else [])]
     # Each column as Python objects, so that a wrong cell is named by its row and not by a library.
     return pa.table({name: _loose(path, name, [row.get(name) for row in rows]) for name in names})
+
+
+def _parquet(path: Path) -> pa.Table:
+    if META_KEY in (pq.read_schema(path).metadata or {}):
+        raise InputError(
+            f"{path.name} must be a file of response curves, is a history: make curves of it by {_MADE}"
+        )
+    return pq.read_table(path)
 
 
 def _loose(path: Path, name: str, cells: list[object]) -> pa.Array:

@@ -24,18 +24,19 @@ from simulator.report.text import money
 
 _MOST_DRAWN = 40
 _HOW = {
-    "Return": "value of the first unit of money that moves, by the concave curve of its campaign",
-    "Return then": "value of the last unit of money that moves",
+    "Last unit": "what the last unit of the new budget brings, by the concave curve of its campaign",
+    "Next unit": "what one unit more than the new budget would bring",
     "Gain": "value at the new budget less value at the present one, by the concave curve",
     "Price of money": "the return at which all campaigns that are free to move stand; at an optimum nobody who may "
     "give has less and nobody who may take has more",
     "KKT residual": "by how much of the larger return that is violated",
     "Dual gap": "distance of the value to what no split at all can pass, as a share of the value",
-    "Helps": "share of bootstrap draws in which the gain, less what its own choice flattered it by, is above 0",
-    "Flattered": "mean over draws of gain by the draw less gain by the point estimate, each draw with its own best "
-    "split: a split that is chosen for looking best looks better than it is",
+    "Helps": "share of bootstrap draws in which the gain, less the luck of picking the best, is above 0",
+    "Luck of picking the best": "mean over draws of gain by the draw less gain by the estimate, each draw with its "
+    "own best split: a split that is chosen for looking best looks better than it is",
     "Recommended": "the way from the present split to the best one, cut to the share of draws in which it helps",
     "Imputed": "share of the spend at that budget which comes from auctions whose price had to be estimated",
+    "As estimated": "by the points of the curves, as they are",
     "Concave curve": "least concave curve above the measured points; how far is said where it is more than 1 %",
 }
 
@@ -75,7 +76,7 @@ def _figures(found: Plan) -> list[Figure]:
         Figure(
             f"{found.measure.name.capitalize()} expected",
             amount(found.value(found.recommended), found.measure),
-            f"{'+' if gain >= 0 else ''}{percent(gain / now if now else None, 2)} by the point estimate",
+            f"{'+' if gain >= 0 else ''}{percent(gain / now if now else None, 2)} by the concave curves",
             None,
         ),
         Figure(
@@ -136,10 +137,7 @@ def _curve(found: Plan, curves: CurveSet, place: int, ids: ChartIds) -> Markup:
     )
     # A little room above, so that the largest number does not stand in the name of the axis.
     down = Axis(found.measure.name, 0.0, 1.12 * most, ((0.0, "0"), (most, amount(most, found.measure))))
-    said = (
-        f"From {money(move.before)} to {money(move.after)}; returns {rate(move.return_before, found.measure)} to "
-        f"{rate(move.return_after, found.measure)}; {move.stopped}."
-    )
+    said = f"From {money(move.before)} to {money(move.after)}; {_returns(found, place)}; {move.stopped}."
     lift = response.lift()
     above = f" The concave curve is up to {percent(lift)} above the points." if lift > 0.01 else ""
     rows: list[list[Content]] = [
@@ -154,6 +152,12 @@ def _curve(found: Plan, curves: CurveSet, place: int, ids: ChartIds) -> Markup:
         plane_chart(ids, f"Curve of {response.name}", said, across, down, lines),
         data_details("The numbers", table(f"Curve of {response.name}", heads, rows)),
     )
+
+
+def _returns(found: Plan, place: int) -> str:
+    last, following = found.curves[place].returns(found.moves[place].after)
+    brings = "" if last == float("inf") else f"the last unit brings {rate(last, found.measure)}, "
+    return f"{brings}the next would bring {rate(following, found.measure)}"
 
 
 def _spans(curves: CurveSet, found: Plan, place: int) -> list[tuple[float, float]]:

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from bidder.core.portfolio import Bound, Certificate, Frontier, certify, spend_of, value_of
-from bidder.core.portfolio_moves import Move, moves_between, part_way, within
+from bidder.core.portfolio_moves import EVEN, HELD, Move, moves_between, part_way, within
 from bidder.core.portfolio_steps import Stepped, solve
 from bidder.core.responses import Response
 from bidder.errors import InputError
@@ -89,6 +89,10 @@ class Plan(NamedTuple):
         """Value of a split by the curves that were optimised."""
         return _value(self.curves, budgets, measured=self.stepped is not None)
 
+    def estimated(self, budgets: Sequence[int]) -> float:
+        """Value of a split by the points as they were estimated; the concave curves bridge their dips."""
+        return _value(self.curves, budgets, measured=True)
+
     def spend(self, budgets: Sequence[int]) -> float:
         """Nanos that a split uses."""
         return spend_of(self.curves, budgets)
@@ -132,7 +136,8 @@ def plan(
     hold = _hold(wanted, rules, allowed, apparent, _value(responses, base, measured=measured), sureness)
     recommended = base if hold else part_way(base, best, share)
     of_recommended = draws.sureness(responses, best, share) if draws is not None and not hold else None
-    moves = moves_between(responses, bounds, base, recommended)
+    part = f"part of the way ({share:.0%})" if share < 1.0 else EVEN
+    moves = moves_between(responses, bounds, base, recommended, HELD if hold else part)
     return Plan(
         measure, wanted, curves.names, responses, asked.current, base, best, recommended, bounds, certificate,
         stepped, allowed, apparent, sureness, of_recommended, moves, hold,

@@ -26,6 +26,7 @@ from bidder.core.portfolio_steps import Terms
 from bidder.errors import InputError
 from bidder.money import MAX_NANOS, NANOS_PER_UNIT, format_decimal, parse_decimal
 from bidder.store.campaigns import unknown
+from simulator.reading import why
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1_000)]
 
@@ -86,7 +87,7 @@ def read_terms(path: Path | None) -> TermsFile:
     try:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), TermsFile)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise InputError(f"{path.name} must be a readable file of bounds: {error}") from error
+        raise InputError(f"{path.name} must be a readable file of bounds: {why(error)}") from error
 
 
 def asked_of(

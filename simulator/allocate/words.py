@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from bidder.core.portfolio_moves import Move
-from models.pages.text import percent
+from models.pages.text import DASH, percent
 from simulator.allocate.curves import CurveSet, Measure
 from simulator.allocate.goals import Goal
-from simulator.allocate.plan import LEAST_DRAWS, Plan
+from simulator.allocate.plan import LEAST_DRAWS, Plan, Sureness
 from simulator.report.text import money
+
+_SAME = 0.001
+"""Up to so large a difference, as a share, curves and points are told as one."""
 
 
 def amount(value: float, measure: Measure) -> str:
@@ -55,24 +58,35 @@ def facts(found: Plan) -> list[tuple[str, str]]:
     rows = [
         ("answer", verdict(found)),
         ("now", _split(found, found.current)),
-        ("best", f"{_split(found, found.best)} by the point estimate"),
-        ("recommended", _split(found, found.recommended)),
+        ("best", _split(found, found.best)),
+        ("recommended", "as now" if found.recommended == found.current else _split(found, found.recommended)),
     ]
     if sum(found.base) != sum(found.current):
         rows.insert(2, ("compared with", f"the split now scaled to {money(sum(found.base))}"))
     if found.sureness is not None:
-        sure = found.sureness
-        looked, flattered = amount(found.apparent, found.measure), amount(sure.flattered, found.measure)
-        helps = f"the best split helps in {percent(sure.helps)} of {sure.draws} draws"
-        rows.append(("sure", f"{helps}; its gain of {looked} was flattered by {flattered}"))
+        rows += _how_sure(found, found.sureness)
     if not found.allowed and not found.hold:
         rows.append(("bounds", "they do not allow the split now: what they ask for is done in full"))
     return rows + _proof(found)
 
 
+def _how_sure(found: Plan, sure: Sureness) -> list[tuple[str, str]]:
+    """How often the best split helps, and what its gain is once the luck of the choice is taken off."""
+    looks = f"looks {_signed(found.apparent, found)}"
+    luck = f"less {amount(sure.flattered, found.measure)} for having picked what looks best"
+    left = f"{_signed(sure.gain, found)} is left"
+    return [
+        ("how sure", f"the best split helps in {sure.helps:.0%} of {sure.draws} draws of the curves"),
+        ("its gain", f"{looks}, {luck}: {left}"),
+    ]
+
+
 def _split(found: Plan, budgets: Sequence[int]) -> str:
-    value = amount(found.value(budgets), found.measure)
-    return f"{money(sum(budgets))} in budgets, {value} {found.measure.name}"
+    estimated, concave = found.estimated(budgets), found.value(budgets)
+    said = f"{money(sum(budgets))} in budgets, {amount(estimated, found.measure)} {found.measure.name} as estimated"
+    if abs(concave - estimated) <= _SAME * abs(concave):
+        return said
+    return f"{said} ({amount(concave, found.measure)} by the concave curves that splits are compared by)"
 
 
 def _proof(found: Plan) -> list[tuple[str, str]]:
@@ -81,7 +95,7 @@ def _proof(found: Plan) -> list[tuple[str, str]]:
         said = f"KKT residual {proof.residual:.1e}, dual gap {proof.gap:.1e}, unplaced {proof.unplaced} nanos"
         price = rate(proof.price, found.measure)
         return [
-            ("price of money", f"{price}: what the last unit brings wherever it may go"),
+            ("price of money", f"{price}: what a unit of money brings at the margin of the best split"),
             ("proof", f"{'optimal' if proof.holds else 'NOT optimal'}: {said}"),
         ]
     assert found.stepped is not None, "a plan has a proof of either kind"
@@ -92,20 +106,21 @@ def _proof(found: Plan) -> list[tuple[str, str]]:
     return rows
 
 
-MOVE_HEADS = ("Campaign", "Now", "New", "Move", "Return", "Return then", "Gain", "Why no more",
+MOVE_HEADS = ("Campaign", "Now", "New", "Move", "Last unit", "Next unit", "Gain", "Why no more",
               "Imputed")  # fmt: skip
 
 
 def move_cells(found: Plan, curves: CurveSet, place: int) -> list[str]:
     """The row of a move, as `MOVE_HEADS`."""
     move = found.moves[place]
+    last, following = found.curves[place].returns(move.after)
     return [
         move.name,
         money(move.before),
         money(move.after),
         f"{'+' if move.after > move.before else ''}{money(move.after - move.before)}",
-        rate(move.return_before, found.measure),
-        rate(move.return_after, found.measure),
+        DASH if last == float("inf") else rate(last, found.measure),
+        rate(following, found.measure),
         amount(move.gain, found.measure),
         move.stopped,
         percent(curves.extrapolated(place, move.after)),
@@ -113,7 +128,11 @@ def move_cells(found: Plan, curves: CurveSet, place: int) -> list[str]:
 
 
 def summary(found: Plan, curves: CurveSet) -> dict[str, Any]:
-    """The plan for a JSON object."""
+    """The plan for a JSON object.
+
+    What splits bring, in units of `measure`: `estimated` by the points of the curves as they are, `concave` by the
+    concave curves above them, which splits are compared by and gains are of.
+    """
     return {
         "measure": found.measure.column,
         "goal": found.wanted.goal.value,
@@ -121,8 +140,10 @@ def summary(found: Plan, curves: CurveSet) -> dict[str, Any]:
         "verdict": verdict(found),
         "total_nanos": {"now": sum(found.current), "base": sum(found.base), "best": sum(found.best),
                         "recommended": sum(found.recommended)},
-        "value": {"now": found.value(found.current), "base": found.value(found.base),
-                  "best": found.value(found.best), "recommended": found.value(found.recommended)},
+        "estimated": {"now": found.estimated(found.current), "best": found.estimated(found.best),
+                      "recommended": found.estimated(found.recommended)},
+        "concave": {"now": found.value(found.current), "base": found.value(found.base),
+                    "best": found.value(found.best), "recommended": found.value(found.recommended)},
         "spend_nanos": {"now": round(found.spend(found.current)), "best": round(found.spend(found.best)),
                         "recommended": round(found.spend(found.recommended))},
         "apparent_gain": found.apparent,
@@ -138,6 +159,7 @@ def summary(found: Plan, curves: CurveSet) -> dict[str, Any]:
 
 def _move(found: Plan, curves: CurveSet, place: int, move: Move) -> dict[str, Any]:
     endless = float("inf")
+    last, following = found.curves[place].returns(move.after)
     return {
         "campaign": move.name,
         "from_nanos": move.before,
@@ -146,6 +168,8 @@ def _move(found: Plan, curves: CurveSet, place: int, move: Move) -> dict[str, An
         "gain": move.gain,
         "return_before": None if move.return_before == endless else move.return_before,
         "return_after": None if move.return_after == endless else move.return_after,
+        "return_of_last": None if last == endless else last,
+        "return_of_next": following,
         "why_no_more": move.stopped,
         "extrapolated": curves.extrapolated(place, move.after),
         "concave_lift": found.curves[place].lift(),

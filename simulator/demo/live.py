@@ -17,7 +17,8 @@ from rich.live import Live
 from rich.text import Text
 
 from simulator.report import text
-from simulator.report.summary import cpa_nanos, ctr, roas, share, win_rate
+from simulator.report.summary import cpa_nanos, ctr, share, win_rate
+from simulator.returns import roas
 
 DRAW_SECONDS = 0.25
 LINE_SECONDS = 5.0
@@ -27,6 +28,8 @@ _PROGRESS_CELLS = 20
 _WIDE, _MIDDLE = 112, 92
 _PLAIN_WIDTH = 120
 _GAP = "  "
+_LONGEST_NAME = 30
+"""Cells that a name gets before bars of spend are shown."""
 _FULL, _EMPTY = "\N{BOX DRAWINGS HEAVY HORIZONTAL}", "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
 _ASCII = str.maketrans({_FULL: "#", _EMPTY: "-", text.DASH: "-"})
 
@@ -238,14 +241,18 @@ def _table(snapshot: Snapshot, width: int) -> list[Text]:
     rows = [*shown, _total(snapshot, f"All {len(snapshot.campaigns)}{beyond}")]
     left, right = _columns(rows, snapshot.currency, width)
     sizes = [max(map(len, (column.header, *column.cells))) for column in (*left, *right)]
-    rest = width - sum(sizes) - len(_GAP) * (len(sizes) + 1) - _BAR_CELLS
-    names = max(10, min(rest, max(cell_len(row.name) for row in rows)))
+    longest = max(cell_len(row.name) for row in rows)
+    rest = width - sum(sizes) - len(_GAP) * len(sizes)
+    # Of names and bars a narrow terminal keeps the names: "Of plan" says what a bar shows.
+    barred = rest >= min(longest, _LONGEST_NAME) + len(_GAP) + _BAR_CELLS
+    rest -= (len(_GAP) + _BAR_CELLS) * barred
+    names = max(10, min(rest, longest))
 
     def line(name: str, bar: Text, cells: list[str]) -> Text:
         padded = [cell.rjust(size) for cell, size in zip(cells, sizes, strict=True)]
         first, last = padded[: len(left)], padded[len(left) :]
-        label = Text(set_cell_size(_printable(name), names))
-        return Text(_GAP).join([label, *map(Text, first), bar, *map(Text, last)])
+        label = Text(_fitted(_printable(name), names))
+        return Text(_GAP).join([label, *map(Text, first), *([bar] if barred else []), *map(Text, last)])
 
     headers = [column.header for column in (*left, *right)]
     lines = [line("Campaign", Text("Spend | plan"), headers)]
@@ -273,6 +280,13 @@ def _columns(
         _Column("ROAS", [text.ratio(roas(row.value_nanos, row.spend_nanos)) for row in rows]),
     ]
     return left, right
+
+
+def _fitted(name: str, cells: int) -> str:
+    """A name in so many cells; where it is cut, a mark says so."""
+    if cell_len(name) <= cells:
+        return set_cell_size(name, cells)
+    return set_cell_size(name, cells - 1) + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _printable(name: str) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -16,6 +15,7 @@ from simulator.estimate.doubly import sigma_of
 from simulator.estimate.lateness import Lateness, learned
 from simulator.estimate.study import Scenario, Study
 from simulator.history.auctions import Auctions
+from simulator.history.conditions import where_of
 from simulator.history.file import History
 from simulator.history.loading import load_auctions
 from simulator.history.strata import HOURS, TENTHS
@@ -52,19 +52,19 @@ def ask(
     path: Path,
     campaign: str,
     *,
-    budgets: Sequence[float] = (),
-    scales: Sequence[float] = (),
-    by: Sequence[str] = ("placement",),
-    only: Sequence[tuple[str, str]] = (),
-    cap_nanos: int | None = None,
+    budget_shares: Sequence[float] = (),
+    bid_factors: Sequence[float] = (),
+    strata: Sequence[str] = ("placement",),
+    where: Sequence[str] = (),
+    max_bid_nanos: int | None = None,
 ) -> Asked:
     """Reads one campaign of a history and makes it ready.
 
     Args:
-        path: of the history. campaign: its name. budgets: as shares of what the log spent. scales: of the
-            logged bids.
-        by: levels of the strata, of `LEVELS`. only: columns and the value that a row must have to be bid for.
-        cap_nanos: highest bid.
+        path: of the history. campaign: its name. budget_shares: budgets as shares of what the log spent.
+            bid_factors: of the logged bids.
+        strata: levels of the strata, of `LEVELS`. where: conditions of what is bid for, see `conditions`.
+        max_bid_nanos: highest bid.
 
     Raises:
         InputError: no such history or campaign, no prediction in it, nothing spent, or a name that is not there.
@@ -79,11 +79,11 @@ def ask(
         )
     if spent <= 0:
         raise InputError(f"campaign {campaign} of {path} must have spent money, has spent nothing")
-    log = log._replace(stratum=_levels(log.stratum, by))
-    mask = _only(history, campaign, only) if only else None
-    study = Study(log, controller_of(log, cap_nanos), lateness_of(history, campaign), mask)
-    scenarios = [Scenario(max(1, round(spent * share))) for share in budgets]
-    scenarios += [Scenario(None, scale) for scale in scales]
+    log = log._replace(stratum=_levels(log.stratum, strata))
+    mask = where_of(path, campaign, where)
+    study = Study(log, controller_of(log, max_bid_nanos), lateness_of(history, campaign), mask)
+    scenarios = [Scenario(max(1, round(spent * share))) for share in budget_shares]
+    scenarios += [Scenario(None, factor) for factor in bid_factors]
     return Asked(study, tuple(scenarios), history.meta.wins_only, history.meta.currency, path.name)
 
 
@@ -132,51 +132,18 @@ def lateness_of(history: History, campaign: str) -> Lateness | None:
     return learned(end - begin, until - begin, int(until.max()))
 
 
-def _levels(stratum: NDArray[np.int32], by: Sequence[str]) -> NDArray[np.int32]:
+def _levels(stratum: NDArray[np.int32], levels: Sequence[str]) -> NDArray[np.int32]:
     """Strata of a history by fewer levels."""
-    unknown = [level for level in by if level not in LEVELS]
+    unknown = [level for level in levels if level not in LEVELS]
     if unknown:
-        raise InputError(f"--by must name levels of {', '.join(LEVELS)}, was {', '.join(unknown)}")
+        raise InputError(f"--strata must name levels of {', '.join(LEVELS)}, was {', '.join(unknown)}")
     rest, hour = np.divmod(stratum, HOURS)
     place, tenth = np.divmod(rest, TENTHS + 1)
     parts = {"placement": place, "prediction": tenth, "hour": hour}
     found: NDArray[np.int64] = np.zeros(len(stratum), dtype=np.int64)
-    for level in by:
+    for level in levels:
         found = found * (int(parts[level].max(initial=0)) + 1) + parts[level]
     return np.unique(found, return_inverse=True)[1].astype(np.int32)
-
-
-def _only(history: History, campaign: str, only: Sequence[tuple[str, str]]) -> NDArray[np.bool_]:
-    """bool[n]: rows of the campaign that have every value."""
-    names = [name for name, _ in only]
-    found = []
-    for table in history.tables([*dict.fromkeys([*names, "campaign"])]):
-        own = table.filter(pc.fill_null(pc.equal(table.column("campaign"), campaign), False))
-        kept = np.ones(own.num_rows, dtype=np.bool_)
-        for name, value in only:
-            text = pc.cast(own.column(name), pa.string())
-            kept &= pc.fill_null(pc.equal(text, value), False).to_numpy()
-        found.append(kept)
-    mask = np.concatenate(found)
-    if not mask.any():
-        said = ", ".join(f"{name}={value}" for name, value in only)
-        raise InputError(f"--only must leave auctions of campaign {campaign}, {said} leaves none")
-    return mask
-
-
-def checked_only(text: Sequence[str], columns: Sequence[str]) -> list[tuple[str, str]]:
-    """`region=CA` as a pair.
-
-    Raises:
-        InputError: it is no such pair, or no such column.
-    """
-    found = []
-    for one in text:
-        name, equals, value = one.partition("=")
-        if not equals or name not in columns:
-            raise InputError(f"--only must be COLUMN=VALUE with a column of the history, was {one}")
-        found.append((name, value))
-    return found
 
 
 def numbers_of(text: str, option: str) -> list[float]:

@@ -12,44 +12,67 @@ if TYPE_CHECKING:
 
 
 def estimate(
-    log: Annotated[Path, typer.Argument(metavar="LOG", help="History, .parquet.", show_default=False)],
+    history: Annotated[
+        Path, typer.Argument(metavar="HISTORY", help="Made by `clearbid history`.", show_default=False)
+    ],
     campaign: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ID", help="Campaign; again for each. All of the history by default.", show_default=False
         ),
     ] = None,
-    budgets: Annotated[
-        str, typer.Option(metavar="SHARES", help="Budgets as shares of what the log spent.")
+    budget_shares: Annotated[
+        str,
+        typer.Option(
+            metavar="SHARES",
+            help="Budgets as shares of what each campaign spent: 1 is all of it, 2 twice that.",
+        ),
     ] = ".5,1,2",
-    scales: Annotated[
+    bid_factors: Annotated[
         str,
         typer.Option(metavar="FACTORS", help="Logged bids times these, without a budget, such as .8,1.2."),
     ] = "",
-    by: Annotated[
-        str, typer.Option(metavar="LEVELS", help="Strata of prices: placement, prediction, hour.")
-    ] = "placement",
-    only: Annotated[
+    max_bid: Annotated[
+        str, typer.Option(metavar="CPM", help="Highest bid; by default four times the highest logged.")
+    ] = "",
+    where: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN=VALUE", help="Bid for these auctions alone; again for each column."),
+        typer.Option(
+            metavar="COLUMN=A,B",
+            help="Bid for these auctions alone; != for all others; again for each condition.",
+            show_default=False,
+        ),
     ] = None,
-    groups: Annotated[
-        str, typer.Option(metavar="NAME", help="What the bootstrap draws: user, block (15 min) or auto.")
+    strata: Annotated[
+        str,
+        typer.Option(metavar="LEVELS", help="What prices are told apart by: placement, prediction, hour."),
+    ] = "placement",
+    resample: Annotated[
+        str,
+        typer.Option(metavar="UNIT", help="What intervals draw again: user, block (15 minutes) or auto."),
     ] = "auto",
-    draws: Annotated[int, typer.Option(min=10, metavar="N", help="Draws of the bootstrap.")] = 100,
+    draws: Annotated[int, typer.Option(min=10, metavar="N", help="Draws that intervals are made of.")] = 100,
     imputations: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Draws of hidden prices for the point.")
+        int, typer.Option(min=1, metavar="N", help="Draws of hidden prices for the estimate itself.")
     ] = 4,
-    cap: Annotated[float | None, typer.Option(min=0.0, metavar="CPM", help="Highest bid.")] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything that is drawn.")] = 1,
     workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes.")] = 1,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Curves with all draws, .parquet.")] = None,
-    page: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="HTML page; of the first campaign.")
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write curves with all draws, .parquet, for `clearbid allocate`.",
+            show_default=False,
+        ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each campaign.")] = False,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write an HTML page.", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Estimate what budgets would have brought: spend, clicks, conversions, value, ROI, with 95 % intervals.
+
+    ROI is (value - spend) / spend.
 
     Exit code 1 where every question of a campaign is beyond what its log can tell.
     """
@@ -57,39 +80,45 @@ def estimate(
 
     from bidder.errors import InputError
     from models.pages.write import check_page, write_page
-    from simulator.estimate.asking import ask, checked_only, numbers_of
+    from simulator.estimate.asking import ask, numbers_of
     from simulator.estimate.curves import write_curves
     from simulator.estimate.page import render
     from simulator.estimate.report import json_object, print_report
+    from simulator.forecast.asked import one_amount
     from simulator.history.loading import campaigns_in
-    from simulator.history.schema import SCHEMA
 
-    if groups not in ("auto", "user", "block"):
-        raise InputError(f"--groups must be auto, user or block, was {groups}")
+    if resample not in ("auto", "user", "block"):
+        raise InputError(f"--resample must be auto, user or block, was {resample}")
     check_page(page)
-    shares, factors = numbers_of(budgets, "--budgets"), numbers_of(scales, "--scales")
-    filters = checked_only(only or (), SCHEMA.names)
+    shares = numbers_of(budget_shares, "--budget-shares")
+    factors = numbers_of(bid_factors, "--bid-factors")
+    if not shares and not factors:
+        raise InputError("an estimate must be asked something: give --budget-shares or --bid-factors")
+    max_bid_nanos = one_amount(max_bid, "--max-bid", 10**6)
     found: list[Report] = []
-    for name in campaign or campaigns_in(log):
+    for name in campaign or campaigns_in(history):
         asked = ask(
-            log, name, budgets=shares, scales=factors, by=[level for level in by.split(",") if level],
-            only=filters, cap_nanos=None if cap is None else round(cap * 1e6),
+            history, name, budget_shares=shares, bid_factors=factors, where=where or (),
+            strata=[level for level in strata.split(",") if level], max_bid_nanos=max_bid_nanos,
         )  # fmt: skip
-        found.append(report_of(asked, draws, imputations, seed, groups, workers))
+        found.append(report_of(asked, draws, imputations, seed, resample, workers))
     if out is not None:
         write_curves(out, [one.estimates for one in found])
     if page is not None:
-        write_page(page, render(found[0]))
-    for one in found:
-        if json:
-            sys.stdout.write(json_object(one).decode() + "\n")
-        else:
-            print_report(one, Console())
+        write_page(page, render(found))
+    if json:
+        sys.stdout.write(json_object(found).decode() + "\n")
+    else:
+        print_report(found, Console())
+        if page is not None:
+            sys.stdout.write(f"Page: {page}\n")
     empty = any(all(point.refused for point in one.estimates.points) for one in found)
     raise typer.Exit(1 if empty else 0)
 
 
-def report_of(asked: "Asked", draws: int, imputations: int, seed: int, groups: str, workers: int) -> "Report":
+def report_of(
+    asked: "Asked", draws: int, imputations: int, seed: int, resample: str, workers: int
+) -> "Report":
     """All that is told of what was asked."""
     import numpy as np
 
@@ -99,7 +128,7 @@ def report_of(asked: "Asked", draws: int, imputations: int, seed: int, groups: s
 
     study = asked.study
     found = estimated(
-        study, asked.scenarios, draws=draws, imputations=imputations, seed=seed, by=groups, workers=workers
+        study, asked.scenarios, draws=draws, imputations=imputations, seed=seed, by=resample, workers=workers
     )
     lot = study.lot(np.ones(study.log.opportunities), seed)
     checks = [

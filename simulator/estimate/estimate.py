@@ -48,9 +48,9 @@ class Shift(msgspec.Struct, frozen=True):
 class Point(msgspec.Struct, frozen=True):
     """One scenario.
 
-    budget_nanos: None where logged bids were scaled by `scale`. roi: value over spend. cpa, cpc: nanos a conversion
-    and a click. extrapolated: share of the spend that went to auctions whose price was drawn. refused: why nothing is
-    said, None where something is.
+    budget_nanos: None where logged bids were scaled by `scale`. roas, roi: see `simulator.returns`. cpa, cpc: nanos a
+    conversion and a click. extrapolated: share of the spend that went to auctions whose price was drawn. refused: why
+    nothing is said, None where something is.
     """
 
     budget_nanos: int | None
@@ -60,6 +60,7 @@ class Point(msgspec.Struct, frozen=True):
     clicks: Measure = NOTHING
     conversions: Measure = NOTHING
     value_nanos: Measure = NOTHING
+    roas: Measure = NOTHING
     roi: Measure = NOTHING
     cpa: Measure = NOTHING
     cpc: Measure = NOTHING
@@ -256,6 +257,7 @@ def _measured(
     def ratio(over: int, under: int) -> Measure:
         return ratio_measure(float(point[over]), float(point[under]), draws[:, over], draws[:, under], wide)
 
+    back = ratio(VALUE, SPEND)
     return Point(
         budget_nanos=scenario.budget_nanos,
         scale=scenario.scale,
@@ -264,7 +266,8 @@ def _measured(
         clicks=count(CLICKS, clicks, wide),
         conversions=count(CONVERSIONS, conversions, wide),
         value_nanos=count(VALUE, None, wide),
-        roi=ratio(VALUE, SPEND),
+        roas=back,
+        roi=back.less(1.0),
         cpa=ratio(SPEND, CONVERSIONS),
         cpc=ratio(SPEND, CLICKS),
         extrapolated=extrapolated,

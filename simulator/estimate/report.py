@@ -1,6 +1,7 @@
-"""An estimate as one JSON object and as tables of a console."""
+"""Estimates as one JSON object and as tables of a console."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -9,7 +10,8 @@ from rich.table import Table
 from simulator.estimate.doubly import Check
 from simulator.estimate.estimate import Estimates, Point
 from simulator.estimate.intervals import Measure
-from simulator.report.text import DASH, count, money, percent
+from simulator.report.text import DASH, count, decimals_for, money, percent
+from simulator.returns import roi_text
 
 ASSUMPTIONS = (
     "Rivals do not react: they would have bid the same, whatever this campaign bids.",
@@ -19,6 +21,9 @@ ASSUMPTIONS = (
 )
 """What an estimate takes for granted, in words."""
 WINS_ONLY = "The log holds wins alone: what was lost is not in it, so more money finds no more auctions."
+
+HEADS = ("budget", "spend", "impr.", "clicks", "conv.", "value", "ROI", "CPA", "drawn")
+"""Of a row of `cells`, short enough for a terminal: impressions, conversions, share of the spend on drawn prices."""
 
 FAR_DEVIATIONS = 3.0
 """Normal deviations between replay and explored bids from which on an estimate is not to be relied on."""
@@ -37,28 +42,47 @@ class Report(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
 
 
-def json_object(found: Report) -> bytes:
-    """Everything but the draws, which are in the file of curves."""
-    plain = msgspec.to_builtins(found)
-    plain["estimates"].pop("table")
-    return msgspec.json.encode(plain)
-
-
-def print_report(found: Report, console: Console) -> None:
-    """A line for each scenario, then what was refused and what is taken for granted."""
-    one = found.estimates
-    heads = ("budget", "spend", "impressions", "clicks", "conversions", "value", "ROI", "CPA", "drawn")
-    table = Table(
-        title=f"{one.campaign} of {found.source}, {found.currency}, {one.draws} draws of {one.grouped}",
-        box=None,
-        padding=(0, 1, 1, 0),
+def json_object(found: Sequence[Report]) -> bytes:
+    """Reports of one history as one object, its `campaigns` a list; all but the draws, which curves have."""
+    return msgspec.json.encode(
+        {
+            "source": found[0].source,
+            "currency": found[0].currency,
+            "notes": found[0].notes,
+            "campaigns": [_plain(one) for one in found],
+        }
     )
-    for head in heads:
+
+
+def _plain(one: Report) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(one.estimates)
+    plain.pop("table")
+    plain["checks"] = msgspec.to_builtins(one.checks)
+    return plain
+
+
+def print_report(found: Sequence[Report], console: Console) -> None:
+    """A table for each campaign and what was refused of it; what is taken for granted comes once, at the end."""
+    for one in found:
+        _print_one(one, console)
+    console.print("ROI: (value - spend) / spend. Drawn: share of the spend at prices that the log hides.")
+    for note in found[0].notes:
+        console.print(f"- {note}", style="dim")
+
+
+def _print_one(found: Report, console: Console) -> None:
+    one = found.estimates
+    console.print(
+        f"{one.campaign}: {count(one.opportunities)} auctions of {found.source}, spent {money(one.spend_nanos)} "
+        f"{found.currency}. Below each estimate its 95 % interval, from {one.draws} draws of {one.grouped}."
+    )
+    table = Table(box=None, padding=(0, 1, 1, 0))
+    for head in HEADS:
         # Folded, not cut: a number without its end reads as another.
         table.add_column(head, overflow="fold")
     for point in one.points:
         if point.refused is None:
-            table.add_row(*cells(point))
+            table.add_row(*(cell.replace(" (", "\n", 1).removesuffix(")") for cell in cells(point)))
     console.print(table)
     for point in one.points:
         if point.refused is not None:
@@ -68,22 +92,22 @@ def print_report(found: Report, console: Console) -> None:
         console.print(
             check_line(check) + (": do not rely on it" if far else ""), style="red" if far else None
         )
-    for note in found.notes:
-        console.print(f"- {note}", style="dim")
 
 
 def cells(point: Point) -> list[str]:
-    """One scenario as text, in the order of the table."""
+    """One scenario as text, in the order of `HEADS`."""
     return [
         asked_of(point), _money(point.spend_nanos), counted(point.impressions), counted(point.clicks),
-        counted(point.conversions), _money(point.value_nanos), ratio_of(point.roi), _money(point.cpa),
+        counted(point.conversions), _money(point.value_nanos), roi_of(point.roi), _money(point.cpa),
         percent(point.extrapolated),
     ]  # fmt: skip
 
 
 def asked_of(point: Point) -> str:
     """The question of a scenario, in words."""
-    return f"bids x {point.scale:g}" if point.budget_nanos is None else money(point.budget_nanos)
+    if point.budget_nanos is None:
+        return f"bids x {point.scale:g}"
+    return money(point.budget_nanos, decimals_for([point.budget_nanos]))
 
 
 def check_line(check: Check) -> str:
@@ -105,17 +129,17 @@ def counted(measure: Measure) -> str:
     return f"{measure.point:,.{decimals}f} ({measure.low:,.{decimals}f} to {measure.high:,.{decimals}f})"
 
 
-def ratio_of(measure: Measure) -> str:
-    """A ratio with its interval."""
+def roi_of(measure: Measure) -> str:
+    """A ROI with its interval."""
     if measure.point is None or measure.low is None or measure.high is None:
         return DASH
-    return f"{measure.point:.3g} ({measure.low:.3g} to {measure.high:.3g})"
+    return f"{roi_text(measure.point)} ({roi_text(measure.low)} to {roi_text(measure.high)})"
 
 
 def _money(measure: Measure) -> str:
     if measure.point is None or measure.low is None or measure.high is None:
         return DASH
-    decimals = 2 if measure.point >= 1e9 else 5
+    decimals = decimals_for([round(measure.point)])
     point, low, high = (money(round(one), decimals) for one in (measure.point, measure.low, measure.high))
     return f"{point} ({low} to {high})"
 

@@ -12,6 +12,7 @@ from simulator.estimate.controller import Controller
 from simulator.forecast.flight import Grouping
 from simulator.history.auctions import Auctions
 from simulator.history.texts import texts_of
+from simulator.reading import why
 
 FIRST_PRICE_SHADE = 0.7
 """Share of the value that is bid where the bid itself is paid, as `ExchangeRules.first_price_shade` has it."""
@@ -34,6 +35,18 @@ def amounts(text: str, option: str, scale: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def one_amount(text: str, option: str, scale: int) -> int | None:
+    """One amount; None of an empty text.
+
+    Raises:
+        InputError: several, or no decimal number above 0.
+    """
+    found = amounts(text, option, scale)
+    if len(found) > 1:
+        raise InputError(f"{option} must be one amount, was {text}")
+    return found[0] if found else None
+
+
 def holidays_of(path: Path | None) -> dict[date, float]:
     """Factors by day of a TOML file's table `holidays`.
 
@@ -45,7 +58,7 @@ def holidays_of(path: Path | None) -> dict[date, float]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8")).get("holidays")
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"--holidays {path} must be a TOML file: {error}") from None
+        raise InputError(f"--holidays {path} must be a readable TOML file: {why(error)}") from None
     if not isinstance(table, dict):
         raise InputError(
             f'--holidays {path} must have a table [holidays] with days such as "2026-12-25" = 0.5'

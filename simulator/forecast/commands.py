@@ -31,39 +31,44 @@ def forecast(
     budgets: Annotated[
         str,
         typer.Option(
-            metavar="LIST",
+            metavar="AMOUNTS",
             help="Budgets in units of the account, 100,200; by default what as long a time cost at the end.",
         ),
     ] = "",
     max_bids: Annotated[
         str,
         typer.Option(
-            "--max-bids", metavar="LIST", help="Highest bids, CPM, 2.5,5; by default the highest logged."
+            "--max-bids", metavar="CPMS", help="Highest bids, 2.5,5; by default the highest logged."
         ),
     ] = "",
-    cap: Annotated[
+    frequency_cap: Annotated[
         int,
         typer.Option(
-            min=0, max=10_000, metavar="N", help="Most impressions of a user in the flight, 0 for none."
+            min=0, max=10_000, metavar="N", help="Most impressions of a user in the flight, 0 for no cap."
         ),
     ] = 0,
-    zone: Annotated[str, typer.Option(metavar="ZONE", help="Whose clock people there live by.")] = "UTC",
+    zone: Annotated[
+        str, typer.Option(metavar="ZONE", help="Time zone of the people who are reached.")
+    ] = "UTC",
     holidays: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE", help='TOML with a table [holidays]: "2026-12-25" = 0.5.', show_default=False
         ),
     ] = None,
-    by: Annotated[str, typer.Option(metavar="COLUMN", help="Tells groups apart, such as region.")] = "",
+    by: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Show results by group too, such as region.")
+    ] = "",
     backtest: Annotated[
         float, typer.Option(min=0, metavar="DAYS", help="Tries it on the last days of the history too.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything that is drawn.")] = 7,
     draws: Annotated[
-        int, typer.Option(min=10, max=1_000, metavar="N", help="Courses that intervals are made of.")
+        int,
+        typer.Option(min=10, max=1_000, metavar="N", help="Simulated flights that figures come from."),
     ] = 40,
     page: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page.", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="Write an HTML page.", show_default=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -91,13 +96,13 @@ def forecast(
         start_ns + length_ns,
         reading.amounts(budgets, "--budgets", 10**9) or (reading.last_spend(log, length_ns),),
         reading.amounts(max_bids, "--max-bids", 10**6) or (int(log.bid_nanos.max()),),
-        cap,
+        frequency_cap,
         zone,
         reading.holidays_of(holidays),
     )
     controller = reading.controller_of(log, max(asked.max_bids_nanos))
     groups = reading.grouping_of(history, name, by, log.opportunities)
-    with progress_bar("courses", quiet=json) as progress:
+    with progress_bar("simulated flights", quiet=json) as progress:
         found = flights.forecast(log, asked, controller, seed=seed, draws=draws, by=groups, progress=progress)
         test = (
             tried(log, controller, backtest, zone=zone, seed=seed, draws=draws, progress=progress)

@@ -20,8 +20,8 @@ def history(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="A run's folder, iPinYou season logs or Parquet files, an OpenRTB log (.jsonl), with a mapping any "
-            "CSV or Parquet, or `sample`: four weeks of a synthetic market.",
+            help="A run's folder, iPinYou season logs or Parquet files, an OpenRTB log (.jsonl), any CSV or Parquet "
+            "with --mapping, or `sample`: four weeks of a synthetic market.",
             show_default=False,
         ),
     ],
@@ -29,7 +29,11 @@ def history(
         Path, typer.Option(metavar="FILE", help="The history to write, .parquet.", show_default=False)
     ],
     mapping: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TOML file that says which column is what.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="TOML file that says which column of a table is what; simulator/README.md has one to start from.",
+        ),
     ] = None,
     log_source: Annotated[
         list[str] | None,

@@ -22,9 +22,10 @@ from simulator.history.sample import DAYS, ROWS, sample_meta, sample_rows
 from simulator.history.schema import META_KEY, HistoryRow, Meta
 from simulator.history.seasons import season_meta, season_tables
 from simulator.history.tally import CampaignTally
+from simulator.logs.ipinyou import detect
 
 KINDS = """a run's folder, a folder of iPinYou season logs (bid.*, imp.*), one of iPinYou's Parquet files, an \
-OpenRTB log (.jsonl, .ndjson), any CSV or Parquet with a mapping, or `sample` for the synthetic market"""
+OpenRTB log (.jsonl, .ndjson), any CSV or Parquet with --mapping FILE, or `sample` for the synthetic market"""
 SAMPLE = "sample"
 """The source that ships with Clearbid; a file or folder of that name goes first."""
 _JSON_LINES = (".jsonl", ".ndjson")
@@ -139,7 +140,7 @@ def _read(place: Path, drops: Counter[str], options: Options, progress: Progress
         rows = sample_rows(options.seed, options.sample_rows, options.sample_days)
         return _Found(sample_meta(options.seed), _counted(rows, progress, options.sample_rows), {})
     if not place.exists():
-        raise InputError(f"source must be {KINDS}; {place} is not there")
+        raise InputError(f"source {place} must be there, is not: it may be {KINDS}")
     if options.mapping is not None:
         mapped = Mapped(place, options.mapping)
         return _Found(mapped.meta, mapped.tables(drops, progress), mapped.examples)
@@ -160,7 +161,7 @@ def _read(place: Path, drops: Counter[str], options: Options, progress: Progress
         return _Found(
             ipinyou_meta(place), _counted(ipinyou_rows(place, drops, options.sources), progress), {}
         )
-    raise InputError(f"source must be {KINDS}; was {place}: name its columns with --mapping")
+    raise InputError(f"source must be {KINDS}; was {place}: say what its columns are with --mapping FILE")
 
 
 def _folder(place: Path, drops: Counter[str], options: Options, progress: Progress | None) -> _Found:
@@ -181,6 +182,14 @@ def _check_table(place: Path) -> None:
         return  # its reader says what is wrong
     if META_KEY in metadata:
         raise InputError(f"source {place} is a history already")
+    try:
+        detect(place)
+    except InputError as error:
+        names = ", ".join(pq.read_schema(place).names[:20])
+        raise InputError(
+            f"columns of {place} must be those of an iPinYou file, or be named with --mapping FILE (one to start "
+            f"from is in simulator/README.md), were {names}"
+        ) from error
 
 
 def _counted(rows: Iterator[HistoryRow], progress: Progress | None, many: int = 0) -> Iterator[HistoryRow]:

@@ -15,6 +15,7 @@ from simulator.export.columns import TableFile
 from simulator.history.checking import check_table
 from simulator.history.schema import META_KEY, SCHEMA, VERSION, HistoryRow, Meta
 from simulator.history.tally import HistoryTally
+from simulator.reading import why
 
 GROUP_ROWS = 65_536
 """Rows of a row group: what a reader holds at a time."""
@@ -108,17 +109,18 @@ class History:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise InputError(f"history must be a file that is there, was {self.path}")
+            raise InputError(
+                f"history {self.path} must be a file that is there: make one by `clearbid history`"
+            )
         try:
             described = pq.read_metadata(self.path)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"history must be a Parquet file, was {self.path}: {str(error).partition(chr(10))[0][:120]}"
-            ) from None
+            raise InputError(f"history must be a Parquet file, was {self.path}: {why(error)}") from None
         text = (described.metadata or {}).get(META_KEY)
         if text is None:
             raise InputError(
-                f"{self.path} must be a history, is another table: make one by `clearbid history`"
+                f"{self.path} must be a history, is another table: make one by `clearbid history`, of "
+                "a foreign table with --mapping"
             )
         try:
             self.meta = msgspec.json.decode(text, type=Meta)

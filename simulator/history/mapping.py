@@ -47,6 +47,7 @@ from bidder.money import MAX_NANOS
 from simulator.history.file import Progress
 from simulator.history.ordering import in_order
 from simulator.history.schema import NOTHING, SCHEMA, HistoryRow, Known, Meta, known_loss, known_win
+from simulator.reading import why
 
 MIN_TO_WIN = "min_to_win_nanos"
 _DERIVED = ("price_kind", "price_nanos")
@@ -301,7 +302,7 @@ def _read_mapping(path: Path) -> MappingFile:
     try:
         return msgspec.convert(tomllib.loads(path.read_text()), MappingFile)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise InputError(f"mapping {path} cannot be read: {error}") from None
+        raise InputError(f"mapping {path} cannot be read: {why(error)}") from None
 
 
 def _told(name: str, cell: _Cell, value: Any) -> Any:

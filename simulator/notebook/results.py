@@ -114,8 +114,8 @@ class EstimateResult(Paged):
         return tables.estimates_table(report.estimates for report in self.reports)
 
     def page(self) -> str:
-        """The page of the first campaign."""
-        return estimate_page.render(self.reports[0])
+        """The page of all campaigns."""
+        return estimate_page.render(self.reports)
 
     def curves_table(self) -> pa.Table:
         """Curves with all bootstrap draws, as `simulator.estimate.curves` has them; without what was refused."""

@@ -11,11 +11,11 @@ _PRICES = ("log", "first", "second")
 _POLICIES = ("engine", "logged")
 
 
-def play(log: Path, campaigns: Path | None, *, processes: int, json: bool, **options: Any) -> None:
+def play(log: Path, campaigns: Path | None, *, workers: int, json: bool, **options: Any) -> None:
     """Plays a history and prints what came of it.
 
     Args:
-        log: the history. campaigns: the sheet. processes: to share the work. json: one JSON object.
+        log: the history. campaigns: the sheet. workers: processes that share the work. json: one JSON object.
         options: see `plan_of`.
 
     Raises:
@@ -26,10 +26,13 @@ def play(log: Path, campaigns: Path | None, *, processes: int, json: bool, **opt
     from simulator.playback.run import replay
 
     if campaigns is None:
-        raise InputError(f"replay of history {log} needs --campaigns SHEET: whose bids to make")
+        raise InputError(
+            f"replay of history {log} needs --campaigns SHEET, whose bids to make: a CSV as `clearbid campaigns list "
+            "--csv` prints it, TOML or JSON"
+        )
     plan = plan_of(log, campaigns, **options)
-    with progress_bar("replay", quiet=json or processes > 1) as progress:
-        done = replay(log, plan, processes=processes, progress=progress)
+    with progress_bar("replay", quiet=json or workers > 1) as progress:
+        done = replay(log, plan, processes=workers, progress=progress)
     if json:
         import msgspec
 
@@ -43,7 +46,7 @@ def plan_of(
     log: Path,
     campaigns: Path,
     *,
-    price: str = "log",
+    price_rule: str = "log",
     soft_floor: str = "0",
     notice_delay: float | None = None,
     notice_loss: float = 0.0,
@@ -63,7 +66,7 @@ def plan_of(
     from simulator.playback.market import Market
     from simulator.playback.run import Plan
 
-    for name, was, allowed in (("--price", price, _PRICES), ("--policy", policy, _POLICIES)):
+    for name, was, allowed in (("--price-rule", price_rule, _PRICES), ("--policy", policy, _POLICIES)):
         if was not in allowed:
             raise InputError(f"{name} must be one of {', '.join(allowed)}, was {was!r}")
     try:
@@ -82,7 +85,7 @@ def plan_of(
     return Plan(
         sheet.campaigns,
         sheet.advertisers,
-        Market(price, soft_floor_nanos),
+        Market(price_rule, soft_floor_nanos),
         delays,
         seed,
         logged=policy == "logged",

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from simulator.playback.market import Verdicts
 from simulator.playback.outcomes import Outcomes
+from simulator.report.summary import cpa_nanos, cpc_nanos
+from simulator.returns import roi
 
 SLOTS = 48
 """Equal parts of the history's time in which spend is counted."""
@@ -28,8 +30,8 @@ class LineResult(msgspec.Struct, frozen=True, kw_only=True):
             pacing budget pays for, fees included.
         clicks, conversions: all of them. clicks_drawn, conversions_drawn: those drawn by predictions and not logged.
         clicks_unknown: impressions of which nothing is known or predicted. expected_clicks: sum of predictions.
-        value_nanos: of conversions, and of clicks where the goal is a click. roi: value over spend, less one; NaN
-            becomes null. cpc_nanos, cpa_nanos: spend over clicks and conversions, 0 where there is none.
+        value_nanos: of conversions, and of clicks where the goal is a click. roi: see `simulator.returns`.
+            cpc_nanos, cpa_nanos: spend over clicks and conversions. All three are None where nothing is divided by.
         multiplier: of pacing at the end. curve_nanos: spend by slot of time. funnel: where candidates ended.
     """
 
@@ -49,8 +51,8 @@ class LineResult(msgspec.Struct, frozen=True, kw_only=True):
     expected_clicks: float
     value_nanos: int
     roi: float | None
-    cpc_nanos: int
-    cpa_nanos: int
+    cpc_nanos: int | None
+    cpa_nanos: int | None
     multiplier: float
     curve_nanos: list[int]
     funnel: dict[str, int]
@@ -136,8 +138,8 @@ def line_result(counts: Counts, row: int, standing: Standing) -> LineResult:
         conversions_drawn=own[CONVERSIONS_DRAWN],
         expected_clicks=float(counts.expected[row]),
         value_nanos=value,
-        roi=(value - spend) / spend if spend else None,
-        cpc_nanos=spend // own[CLICKS] if own[CLICKS] else 0,
-        cpa_nanos=spend // own[CONVERSIONS] if own[CONVERSIONS] else 0,
+        roi=roi(value, spend),
+        cpc_nanos=cpc_nanos(spend, own[CLICKS]),
+        cpa_nanos=cpa_nanos(spend, own[CONVERSIONS]),
         curve_nanos=counts.curve[row].tolist(),
     )

@@ -11,18 +11,18 @@ from simulator.report.blocks import figure
 from simulator.report.conditions import conditions, formulas, models, speed
 from simulator.report.delivery import pacing
 from simulator.report.funnel import funnel
-from simulator.report.returns import roi
+from simulator.report.returns import returns
 from simulator.report.summary import (
     RunResult,
     books_verdict,
     cpa_nanos,
     ctr,
-    roas,
     share,
     sum_checks,
     totals,
     win_rate,
 )
+from simulator.returns import roas
 
 
 def render(result: RunResult) -> str:
@@ -40,7 +40,7 @@ def render(result: RunResult) -> str:
         _header(result),
         _figures(result),
         pacing(result, ids),
-        roi(result, ids),
+        returns(result, ids),
         funnel(result, ids),
         speed(result, ids),
         models(result),

@@ -16,12 +16,12 @@ from simulator.report.summary import (
     cpc_nanos,
     ctr,
     ecpm_nanos,
-    roas,
     share,
 )
+from simulator.returns import roas
 
 
-def roi(result: RunResult, ids: ChartIds) -> Markup:
+def returns(result: RunResult, ids: ChartIds) -> Markup:
     """What each campaign cost and what it brought."""
     rows = with_rest(result.campaigns)
     currency = result.currency
@@ -33,14 +33,14 @@ def roi(result: RunResult, ids: ChartIds) -> Markup:
     return section(
         "Return by campaign",
         note if currency else "No campaign took part.",
-        el("div", _roi_table(rows, result.campaigns, currency), class_="card") if rows else None,
-        el("div", _roi_chart(charted, currency, ids), class_="card", style="margin-top:14px")
+        el("div", _table_of(rows, result.campaigns, currency), class_="card") if rows else None,
+        el("div", _chart_of(charted, currency, ids), class_="card", style="margin-top:14px")
         if rows
         else None,
     )
 
 
-def _roi_table(rows: Sequence[CampaignResult], campaigns: Sequence[CampaignResult], currency: str) -> Markup:
+def _table_of(rows: Sequence[CampaignResult], campaigns: Sequence[CampaignResult], currency: str) -> Markup:
     columns = [
         column("Campaign"),
         column(f"Budget ({currency})", "Budget"),
@@ -101,7 +101,7 @@ def _roi_row(row: CampaignResult, places: _Places) -> list[Content]:
     ]
 
 
-def _roi_chart(campaigns: Sequence[CampaignResult], currency: str, ids: ChartIds) -> Markup:
+def _chart_of(campaigns: Sequence[CampaignResult], currency: str, ids: ChartIds) -> Markup:
     most = max((max(row.spend_nanos, row.value_nanos) for row in campaigns), default=0) or 1
     rows = [
         BarRow(

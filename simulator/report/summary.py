@@ -199,11 +199,6 @@ def ctr(clicks: int, impressions: int) -> float | None:
     return share(clicks, impressions)
 
 
-def roas(value_nanos: int, spend_nanos: int) -> float | None:
-    """Return on ad spend: value brought for each unit of money spent, a ratio."""
-    return share(value_nanos, spend_nanos)
-
-
 def cpc_nanos(spend_nanos: int, clicks: int) -> int | None:
     """Cost per click in nanos, rounded to the nearest."""
     return _divide(spend_nanos, clicks)

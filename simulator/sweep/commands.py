@@ -23,7 +23,7 @@ def sweep(
         list[str],
         typer.Option(
             metavar="SETTING=VALUES",
-            help="budget=10,20,40, max_bid=1:10:5 or, with --random, max_bid=1:10; of budget, max_bid, value, "
+            help="budget=10,20,40, max_bid=1:10:5 or, with --random, max_bid=1:10; of budget, max_bid, worth, "
             "price_factor, shade, eta. Again for each.",
             show_default=False,
         ),
@@ -32,12 +32,12 @@ def sweep(
         str, typer.Option(metavar="ID", help="Whose past it is; the largest campaign by default.")
     ] = "",
     budget: Annotated[
-        str, typer.Option(metavar="N", help="Budget where it is not varied; by default what was spent.")
+        str, typer.Option(metavar="AMOUNT", help="Budget where it is not varied; by default what was spent.")
     ] = "",
     random: Annotated[
         int, typer.Option(min=0, max=100_000, metavar="N", help="So many random points instead of a grid.")
     ] = 0,
-    by: Annotated[
+    order: Annotated[
         str, typer.Option(metavar="FIGURE", help="Best first by surplus, value, clicks, conversions or roi.")
     ] = "surplus",
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything that is drawn.")] = 7,
@@ -56,7 +56,7 @@ def sweep(
     """Sweep settings over a past: prices and outcomes are drawn once, and then played with every point."""
     import msgspec
 
-    from simulator.forecast.asked import amounts, controller_of
+    from simulator.forecast.asked import controller_of, one_amount
     from simulator.history.loading import campaigns_in, load_auctions
     from simulator.sweep.backends import backend_of
     from simulator.sweep.run import sweep as swept
@@ -67,16 +67,16 @@ def sweep(
     points = random_points(axes, random, seed) if random else grid(axes)
     name = campaign or campaigns_in(history)[0]
     log = load_auctions(history, name)
-    whole = amounts(budget, "--budget", 10**9)
+    budget_nanos = one_amount(budget, "--budget", 10**9)
     with progress_bar("draws", quiet=json) as progress:
         found = swept(
             log,
             controller_of(log, int(log.bid_nanos.max())),
-            whole[0] if whole else int(log.paid_nanos.sum()),
+            budget_nanos or int(log.paid_nanos.sum()),
             points,
             seed=seed,
             draws=draws,
-            order=by,
+            order=order,
             backend=backend_of(workers, dask),
             progress=progress,
         )
@@ -87,7 +87,7 @@ def sweep(
             "campaign": name,
             "seed": seed,
             "draws": draws,
-            "by": by,
+            "order": order,
             "points": [named(row) for row in found],
         }
         sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
@@ -103,6 +103,7 @@ def _print(name: str, found: "list[Swept]") -> None:
 
     from models.pages.text import count
     from simulator.report.text import money
+    from simulator.returns import roi_text
 
     console = Console()
     console.print(f"{name}: {len(found)} points, the best first")
@@ -120,7 +121,7 @@ def _print(name: str, found: "list[Swept]") -> None:
             count(round(row.conversions.point or 0)),
             money(round(row.value_nanos.point or 0)),
             f"{money(round(gain.point or 0))} ({money(round(gain.low or 0))}..{money(round(gain.high or 0))})",
-            "" if row.roi is None else f"{row.roi:.2f}",
+            roi_text(row.roi),
             style=None if row.refused is None else "dim",
         )
     console.print(grid)

@@ -14,6 +14,7 @@ from simulator.estimate.intervals import Measure, count_measure, difference_meas
 from simulator.estimate.resampling import groups_of, times_of
 from simulator.estimate.study import Study
 from simulator.history.auctions import Auctions
+from simulator.returns import roi
 from simulator.sweep.backends import Backend, Here
 from simulator.sweep.space import Point, change_of
 from simulator.whatif.compare import Side
@@ -29,9 +30,9 @@ ORDERS = ("surplus", "value", "clicks", "conversions", "roi")
 class Swept(NamedTuple):
     """One point: its settings, its figures, and surplus (value less spend), each with a 95 % interval.
 
-    `roi` is value over spend, None where nothing is spent; `extrapolated` the share of the spend on drawn prices.
-    `refused` says why nothing should be read from it, where its bids are beyond what the log can tell: such points
-    come last.
+    `roi` as `simulator.returns` has it, None where nothing is spent; `extrapolated` the share of the spend on drawn
+    prices. `refused` says why nothing should be read from it, where its bids are beyond what the log can tell: such
+    points come last.
     """
 
     point: Point
@@ -105,7 +106,7 @@ def sweep(
         InputError: no point, no such order, or a budget that is not above 0.
     """
     if order not in ORDERS:
-        raise InputError(f"--by must be one of {', '.join(ORDERS)}, was {order}")
+        raise InputError(f"--order must be one of {', '.join(ORDERS)}, was {order}")
     if not points:
         raise InputError("a sweep must have a point, has none")
     if budget_nanos <= 0:
@@ -135,14 +136,14 @@ def _swept(point: Point, table: Floats) -> Swept:
     return Swept(
         point, spends, impressions, clicks, conversions, values,
         surplus_nanos=difference_measure(float(value - spend), draws[:, 4] - draws[:, 0]),
-        roi=float(value / spend) if spend > 0 else None,
+        roi=roi(float(value), float(spend)),
         extrapolated=float(drawn / spend) if spend > 0 else 0.0,
     )  # fmt: skip
 
 
 def _rank(row: Swept, order: str) -> float:
     if order == "roi":
-        return row.roi or 0.0
+        return -1.0 if row.roi is None else row.roi
     measure: Measure = {
         "surplus": row.surplus_nanos,
         "value": row.value_nanos,

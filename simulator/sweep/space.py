@@ -27,7 +27,7 @@ SETTINGS = {
     for setting in (
         Setting("budget", "units of the account", 1e-6, 1e9),
         Setting("max_bid", "CPM", 1e-4, 1e4),
-        Setting("value", "of a click or conversion, units of the account", 1e-6, 1e6),
+        Setting("worth", "of a click or conversion, units of the account", 1e-6, 1e6),
         Setting("price_factor", "rivals' prices, so many times", 0.1, 10.0),
         Setting("shade", "share of the value bid at first price", 0.05, 1.0),
         Setting("eta", "step of pacing", 1e-6, 0.1),
@@ -125,11 +125,11 @@ def random_points(axes: Sequence[Axis], many: int, seed: int) -> list[Point]:
 
 def change_of(point: Point) -> Change:
     """The change that a point is."""
-    nanos = {"budget": 10**9, "value": 10**9, "max_bid": 10**6}
+    nanos = {"budget": 10**9, "worth": 10**9, "max_bid": 10**6}
     whole = {name: round(value * nanos[name]) for name, value in point.items() if name in nanos}
     return Change(
         budget_nanos=whole.get("budget"),
-        worth_nanos=whole.get("value"),
+        worth_nanos=whole.get("worth"),
         max_bid_nanos=whole.get("max_bid"),
         price_factor=point.get("price_factor", 1.0),
         shade=point.get("shade"),

@@ -10,32 +10,11 @@ from numpy.typing import NDArray
 
 from bidder.errors import InputError
 from simulator.history.file import History
-from simulator.history.texts import texts_of
+from simulator.reading import why
 from simulator.whatif.change import Change
 
 Floats = NDArray[np.float64]
-
-
-def where_of(path: Path, campaign: str, conditions: list[str]) -> NDArray[np.bool_] | None:
-    """Which opportunities hold all conditions; None where there is none.
-
-    Args:
-        path: of the history. campaign: its name. conditions: `region=CA,TX` for one of these, `region!=CA` for none.
-
-    Raises:
-        InputError: a condition is no such text, or names no column.
-    """
-    found: NDArray[np.bool_] | None = None
-    for condition in conditions:
-        name, equals, text = condition.partition("=")
-        if not equals or not text.strip():
-            raise InputError(f"--where must be such as region=CA,TX or region!=CA, was {condition!r}")
-        wanted = [each.strip() for each in text.split(",") if each.strip()]
-        column, negated = (name[:-1].strip(), True) if name.endswith("!") else (name.strip(), False)
-        own = np.isin(texts_of(path, campaign, column, "--where"), wanted)
-        own = ~own if negated else own
-        found = own if found is None else found & own
-    return found
+_SCORES = pa.schema({"id": pa.string(), "click_probability": pa.float64()})
 
 
 def scores_of(path: Path | None, history: Path, campaign: str) -> Floats | None:
@@ -50,13 +29,8 @@ def scores_of(path: Path | None, history: Path, campaign: str) -> Floats | None:
     """
     if path is None:
         return None
-    try:
-        table = pq.read_table(path, columns=["id", "click_probability"])
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise InputError(
-            f"--scores {path} must be a Parquet file with columns id and click_probability: {str(error)[:120]}"
-        ) from None
-    chance = table.column("click_probability").cast(pa.float64()).to_numpy(zero_copy_only=False)
+    table = _scored(path)
+    chance = table.column("click_probability").to_numpy(zero_copy_only=False)
     wrong = np.flatnonzero(np.isfinite(chance) & ((chance < 0) | (chance > 1)))
     if len(wrong):
         raise InputError(
@@ -64,6 +38,21 @@ def scores_of(path: Path | None, history: Path, campaign: str) -> Floats | None:
         )
     known = dict(zip(table.column("id").to_pylist(), chance.tolist(), strict=True))
     return np.array([known.get(each, np.nan) for each in ids_of(history, campaign)], dtype=np.float64)
+
+
+def _scored(path: Path) -> pa.Table:
+    """The two columns of a file of scores, in their types."""
+    what = f"--scores {path} must be a Parquet file with columns id (text) and click_probability (number)"
+    try:
+        names = pq.read_schema(path).names
+        missing = [name for name in _SCORES.names if name not in names]
+        if missing:
+            raise InputError(
+                f"{what}, has no {' and no '.join(missing)}; it has {', '.join(names[:12]) or 'none'}"
+            )
+        return pq.read_table(path, columns=_SCORES.names).cast(_SCORES)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{what}: {why(error)}") from None
 
 
 def ids_of(history: Path, campaign: str) -> list[str]:

@@ -61,16 +61,16 @@ class Change(NamedTuple):
         """
         found = before
         if self.is_new and self.worth_nanos is None:
-            raise InputError("a new line item must have a value: say what its click or conversion is worth")
+            raise InputError("a new line item must have --worth: what its click or conversion is worth")
         if self.worth_nanos is not None:
             if self.worth_nanos <= 0:
-                raise InputError(f"value must be above 0, was {self.worth_nanos}")
+                raise InputError(f"worth must be above 0, was {self.worth_nanos}")
             found = found._replace(worth_nanos=np.full(found.opportunities, self.worth_nanos, dtype=np.int64))
         if self.to_click:
             if np.isnan(found.conversion).all():
                 raise InputError(f"goal of campaign {before.campaign} is click already")
             if self.worth_nanos is None:
-                raise InputError("another goal needs another value: say what a click is worth")
+                raise InputError("--goal click must come with --worth: what a click is worth")
             found = found._replace(conversion=np.full(found.opportunities, np.nan))
         if self.click is not None:
             known = float(np.isfinite(self.click).mean()) if len(self.click) else 0.0

@@ -22,21 +22,27 @@ def whatif(
         str, typer.Option(metavar="ID", help="Whose past it is; the largest campaign by default.")
     ] = "",
     budget: Annotated[
-        str, typer.Option(metavar="N", help="Budget of both sides; by default what was spent.")
+        str, typer.Option(metavar="AMOUNT", help="Budget of both sides; by default what was spent.")
     ] = "",
-    new_budget: Annotated[str, typer.Option("--new-budget", metavar="N", help="Another budget.")] = "",
-    value: Annotated[str, typer.Option(metavar="N", help="Another value of a click or conversion.")] = "",
+    new_budget: Annotated[str, typer.Option("--new-budget", metavar="AMOUNT", help="Another budget.")] = "",
+    worth: Annotated[
+        str, typer.Option(metavar="AMOUNT", help="What a click or conversion is worth, if it is another.")
+    ] = "",
     goal: Annotated[str, typer.Option(metavar="click", help="Clicks in place of conversions.")] = "",
     max_bid: Annotated[str, typer.Option("--max-bid", metavar="CPM", help="Another highest bid.")] = "",
     where: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="COLUMN=A,B", help="Another targeting; again for each condition.", show_default=False
+            metavar="COLUMN=A,B",
+            help="Bid for these auctions alone; != for all others; again for each condition.",
+            show_default=False,
         ),
     ] = None,
     price_factor: Annotated[
         float,
-        typer.Option("--price-factor", min=0.1, max=10, metavar="X", help="Rivals' prices, so many times."),
+        typer.Option(
+            "--price-factor", min=0.1, max=10, metavar="FACTOR", help="Rivals' prices, so many times."
+        ),
     ] = 1.0,
     scores: Annotated[
         Path | None,
@@ -51,18 +57,18 @@ def whatif(
         typer.Option(
             min=0.05,
             max=1,
-            metavar="X",
+            metavar="SHARE",
             help="Another share of the value bid at first price.",
             show_default=False,
         ),
     ] = None,
     eta: Annotated[
         float | None,
-        typer.Option(min=1e-6, max=0.1, metavar="X", help="Another step of pacing.", show_default=False),
+        typer.Option(min=1e-6, max=0.1, metavar="STEP", help="Another step of pacing.", show_default=False),
     ] = None,
     new: Annotated[
         bool,
-        typer.Option("--new", help="The other side is a new line item: its --value is what it is worth."),
+        typer.Option("--new", help="The other side is a new line item: an outcome is worth --worth to it."),
     ] = False,
     split: Annotated[
         bool,
@@ -83,7 +89,8 @@ def whatif(
     import msgspec
 
     from bidder.errors import InputError
-    from simulator.forecast.asked import amounts, controller_of
+    from simulator.forecast.asked import controller_of, one_amount
+    from simulator.history.conditions import where_of
     from simulator.history.loading import campaigns_in, load_auctions
     from simulator.whatif import asked
     from simulator.whatif.change import Change
@@ -93,27 +100,21 @@ def whatif(
     if goal not in {"", "click"}:
         raise InputError(f"--goal must be click, was {goal}")
 
-    def one(text: str, option: str, scale: int) -> int | None:
-        found = amounts(text, option, scale)
-        if len(found) > 1:
-            raise InputError(f"{option} must be one amount, was {text}")
-        return found[0] if found else None
-
     name = campaign or campaigns_in(history)[0]
     log = load_auctions(history, name)
     change = Change(
-        budget_nanos=one(new_budget, "--new-budget", 10**9),
-        worth_nanos=one(value, "--value", 10**9),
+        budget_nanos=one_amount(new_budget, "--new-budget", 10**9),
+        worth_nanos=one_amount(worth, "--worth", 10**9),
         to_click=goal == "click",
-        max_bid_nanos=one(max_bid, "--max-bid", 10**6),
+        max_bid_nanos=one_amount(max_bid, "--max-bid", 10**6),
         price_factor=price_factor,
-        only=asked.where_of(history, name, where or []),
+        only=where_of(history, name, where or []),
         click=asked.scores_of(scores, history, name),
         shade=shade,
         eta=eta,
         is_new=new,
     )
-    whole = one(budget, "--budget", 10**9) or int(log.paid_nanos.sum())
+    whole = one_amount(budget, "--budget", 10**9) or int(log.paid_nanos.sum())
     controller = controller_of(log, int(log.bid_nanos.max()))
     with progress_bar("draws", quiet=json) as progress:
         if split:

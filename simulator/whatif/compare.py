@@ -88,7 +88,7 @@ def what_if(
     """
     if change.is_none:
         raise InputError(
-            "what-if must change something: --new-budget, --value, --goal, --max-bid, --price-factor, --where, "
+            "what-if must change something: --new-budget, --worth, --goal, --max-bid, --price-factor, --where, "
             "--scores, --shade or --eta"
         )
     budget_after = budget_nanos if change.budget_nanos is None else change.budget_nanos

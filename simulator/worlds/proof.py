@@ -27,7 +27,7 @@ from simulator.worlds.world import World
 Floats = NDArray[np.float64]
 
 SHARES = (0.5, 1.0, 2.0)
-MEASURES = ("spend_nanos", "impressions", "clicks", "conversions", "value_nanos", "roi", "cpa")
+MEASURES = ("spend_nanos", "impressions", "clicks", "conversions", "value_nanos", "roas", "cpa")
 CONTROLS = {"won-only": Options(hidden="lost"), "uncalibrated": Options(corrected=False)}
 """Estimators that must fail."""
 
@@ -123,7 +123,7 @@ def compared(share: float, truth: Outcome, point: Point) -> list[Judged]:
         "clicks": truth.clicks,
         "conversions": truth.conversions,
         "value_nanos": truth.value_nanos,
-        "roi": truth.value_nanos / truth.spend_nanos,
+        "roas": truth.value_nanos / truth.spend_nanos,
         "cpa": truth.spend_nanos / truth.conversions,
     }
     found = []

@@ -62,7 +62,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def estimated(log: Path) -> api.EstimateResult:
     """Curves of two campaigns, and a budget that the log says nothing of."""
     names = [CAMPAIGN, "delta-play"]
-    return api.estimate(log, names, budgets=(0.5, 1.0, 1.2, 400.0), draws=22, imputations=1)
+    return api.estimate(log, names, budget_shares=(0.5, 1.0, 1.2, 400.0), draws=22, imputations=1)
 
 
 @pytest.fixture
@@ -193,11 +193,14 @@ def test_the_largest_campaign_is_taken_where_none_is_named(log: Path) -> None:
 @pytest.mark.parametrize(
     ("ask", "said"),
     [
-        (lambda log: api.estimate(log, CAMPAIGN, budgets=(0.5, -1)), "budgets must be shares above 0"),
-        (lambda log: api.estimate(log, CAMPAIGN, budgets=()), "give budgets or scales"),
+        (
+            lambda log: api.estimate(log, CAMPAIGN, budget_shares=(0.5, -1)),
+            "budget_shares must be numbers above 0",
+        ),
+        (lambda log: api.estimate(log, CAMPAIGN, budget_shares=()), "give budget_shares or bid_factors"),
         (lambda log: api.estimate(log, CAMPAIGN, draws=1), "draws must be from 10"),
-        (lambda log: api.estimate(log, CAMPAIGN, only={"nowhere": "CA"}), "column of the history"),
-        (lambda log: api.estimate(log, CAMPAIGN, groups="hour"), "groups must be auto, user or block"),  # type: ignore[arg-type]
+        (lambda log: api.estimate(log, CAMPAIGN, where="nowhere=CA"), "must name a column out of"),
+        (lambda log: api.estimate(log, CAMPAIGN, resample="hour"), "resample must be auto, user or block"),  # type: ignore[arg-type]
         (lambda log: api.estimate(log, "nobody"), "campaign must be one of history"),
         (lambda log: api.forecast(log, days=0), "days must be above 0"),
         (lambda log: api.forecast(log, budgets="100"), "budgets must be a list of amounts"),

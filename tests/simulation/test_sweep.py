@@ -37,7 +37,8 @@ def test_points_bring_what_they_really_bring(world: World) -> None:
         assert row.clicks.low is not None
         assert row.clicks.high is not None
         assert row.clicks.low * 0.9 <= truth.clicks <= row.clicks.high * 1.1
-        assert row.roi == pytest.approx((row.value_nanos.point or 0) / (row.spend_nanos.point or 1))
+        value, spend = row.value_nanos.point or 0, row.spend_nanos.point or 1
+        assert row.roi == pytest.approx((value - spend) / spend)
 
 
 def test_each_point_is_played_once_a_draw(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +51,7 @@ def test_each_point_is_played_once_a_draw(world: World, monkeypatch: pytest.Monk
 def test_the_best_comes_first(world: World) -> None:
     by_clicks = [row.clicks.point or 0 for row in swept(world, order="clicks")]
     assert by_clicks == sorted(by_clicks, reverse=True)
-    by_roi = [row.roi or 0 for row in swept(world, order="roi")]
+    by_roi = [row.roi for row in swept(world, order="roi")]
     assert by_roi == sorted(by_roi, reverse=True)
     assert by_roi[0] > by_roi[-1]
 
@@ -81,7 +82,7 @@ def test_a_file_has_a_row_a_point(world: World, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_swept_is_an_error(world: World) -> None:
-    with pytest.raises(InputError, match="--by must be one of surplus"):
+    with pytest.raises(InputError, match="--order must be one of surplus"):
         swept(world, order="luck")
     for points, budget, said in (
         ([], 10**9, "must have a point"),

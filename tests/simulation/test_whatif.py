@@ -9,11 +9,12 @@ import pytest
 
 from bidder.errors import InputError
 from simulator.estimate.controller import Controller, played
+from simulator.history.conditions import where_of
 from simulator.history.file import HistoryWriter
 from simulator.history.loading import load_auctions
 from simulator.history.sample import sample_meta, sample_rows
 from simulator.whatif import compare
-from simulator.whatif.asked import scores_of, splittable, where_of
+from simulator.whatif.asked import scores_of, splittable
 from simulator.whatif.change import Change
 from simulator.whatif.compare import verdict_of, what_if
 from simulator.whatif.split import split_test
@@ -154,6 +155,10 @@ def test_conditions_choose_rows_by_their_texts(history: Path) -> None:
         ("region", "must be such as"),
         ("colour=red", "must name a column out of"),
         ("region=", "such as"),
+        (
+            "region=Mars",
+            "--where must leave auctions of campaign cedar-trips to bid for, region=Mars leaves none",
+        ),
     ):
         with pytest.raises(InputError, match=said):
             where_of(history, "cedar-trips", [wrong])
@@ -184,8 +189,8 @@ def test_what_cannot_be_asked_is_an_error() -> None:
         (Change(budget_nanos=0), "budget must be above 0"),
         (Change(only=np.zeros(15_000, dtype=np.bool_)), "leaves none"),
         (Change(click=half), "at least 50%"),
-        (Change(is_new=True), "must have a value"),
-        (Change(to_click=True), "another value"),
+        (Change(is_new=True), "must have --worth"),
+        (Change(to_click=True), "must come with --worth"),
     ):
         with pytest.raises(InputError, match=said):
             what_if(one.log, one.controller, one.budget_nanos, change, seed=1, draws=5)

@@ -161,7 +161,7 @@ def test_four_hundred_worlds(tmp_path: Path) -> None:
         clicks = row(rows, "all", "", share, "clicks")
         assert abs(clicks.steady) <= 0.01
         assert abs(row(rows, "all", "", share, "spend_nanos").bias) <= 0.01
-        for measure in ("clicks", "conversions", "roi", "cpa"):
+        for measure in ("clicks", "conversions", "roas", "cpa"):
             assert 0.93 <= row(rows, "all", "", share, measure).covered <= 0.97
     assert row(rows, "second", "won-only", 2.0, "clicks").covered <= 0.05
     assert row(rows, "second", "uncalibrated", 2.0, "clicks").steady > 0.05

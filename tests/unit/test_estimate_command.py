@@ -62,11 +62,11 @@ def run(*arguments: str | Path) -> tuple[int, str]:
 def test_a_history_becomes_numbers_curves_and_a_page(history: Path, tmp_path: Path) -> None:
     out, page = tmp_path / "curves.parquet", tmp_path / "page.html"
     code, text = run(
-        history, "--campaign", "c1", "--budgets", "2,.5,1,9", "--scales", "1", "--draws", "10", "--out", out,
-        "--page", page, "--json",
+        history, "--campaign", "c1", "--budget-shares", "2,.5,1,9", "--bid-factors", "1", "--draws", "10",
+        "--out", out, "--page", page, "--json",
     )  # fmt: skip
     assert code == 0
-    found = json.loads(text)["estimates"]
+    (found,) = json.loads(text)["campaigns"]
     assert [point["refused"] is None for point in found["points"]] == [True, True, True, False, True]
     spent = found["spend_nanos"]
     again = found["points"][4]
@@ -108,26 +108,67 @@ def _check_page(page: Path, found: dict) -> None:
     assert f"{found['points'][0]['clicks']['point']:,.0f}"[:2] in text
 
 
+def test_several_campaigns_are_one_json_object_and_one_page(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = rows_of(world.log.take(slice(0, 1_500)))
+    other = [row._replace(id=f"b{row.id}", campaign="c2 <b>") for row in rows[:1_000]]
+    merged = sorted([*rows, *other], key=lambda row: row.offered_ns)
+    path = written(tmp_path / "two.parquet", merged).path
+    asked = ("--budget-shares", ".5,1", "--draws", "10", "--page", tmp_path / "page.html")
+    code, text = run(path, *asked, "--json")
+    assert code == 0
+    found = json.loads(text)
+    assert [one["campaign"] for one in found["campaigns"]] == ["c1", "c2 <b>"]
+    assert (found["source"], found["currency"]) == ("two.parquet", "USD")
+    for one in found["campaigns"]:
+        for point in one["points"]:
+            value, spend = point["value_nanos"]["point"], point["spend_nanos"]["point"]
+            assert point["roas"]["point"] == pytest.approx(value / spend)
+            assert point["roi"]["point"] == pytest.approx((value - spend) / spend)
+            assert point["roi"]["low"] < point["roi"]["point"] < point["roi"]["high"]
+    _check_parts((tmp_path / "page.html").read_text())
+    printed = run(path, *asked)[1]
+    assert max(map(len, printed.splitlines())) <= 80
+    assert all(name in printed for name in ("c1", "c2 <b>", "ROI"))
+
+
+def _check_parts(html: str) -> None:
+    """Each campaign has a picture that leads to a part of its own, and no axis has an exponent."""
+    root = ET.fromstring(html.partition("\n")[2])
+    ids = {node.get("id") for node in root.iter()}
+    links = list(root.iter("a"))
+    assert [link.text for link in links] == ["c1", "c2 <b>"]
+    assert all(str(link.get("href")).removeprefix("#") in ids for link in links)
+    assert [node.findtext("summary") for node in root.iter("details")] == ["c1", "c2 <b>"]
+    ticks = [str(node.text) for svg in root.iter("svg") for node in svg.iter("text")]
+    assert len(ticks) > 40
+    assert not [tick for tick in ticks if "e+" in tick or "e-" in tick]
+
+
 def test_a_filter_and_strata_by_name(history: Path) -> None:
     code, text = run(
-        history, "--campaign", "c1", "--budgets", "1", "--draws", "10", "--only", "region=CA",
-        "--by", "placement,hour", "--groups", "block", "--json",
+        history, "--campaign", "c1", "--budget-shares", "1", "--draws", "10", "--where", "region=CA",
+        "--strata", "placement,hour", "--resample", "block", "--json",
     )  # fmt: skip
     assert code == 0
-    found = json.loads(text)["estimates"]
+    (found,) = json.loads(text)["campaigns"]
     assert found["grouped"] == "quarters of an hour"
     assert found["points"][0]["clicks"]["point"] < found["clicks"] * 1.05
 
 
 def test_a_table_is_printed(history: Path) -> None:
-    code, text = run(history, "--campaign", "c1", "--budgets", "1", "--draws", "10")
+    code, text = run(history, "--campaign", "c1", "--budget-shares", "1", "--draws", "10")
     assert code == 0
     assert "explored bids" in text
     assert "Rivals do not react" in text
 
 
 def test_only_questions_beyond_the_log_is_an_error_code(history: Path) -> None:
-    code, text = run(history, "--campaign", "c1", "--budgets", "", "--scales", "5", "--draws", "10")
+    code, text = run(
+        history, "--campaign", "c1", "--budget-shares", "", "--bid-factors", "5", "--draws", "10"
+    )
     assert code == 1
     assert "refused" in text
 
@@ -136,11 +177,14 @@ def test_only_questions_beyond_the_log_is_an_error_code(history: Path) -> None:
     ("arguments", "said"),
     [
         (["--campaign", "c2"], "campaign must be one of history"),
-        (["--campaign", "c1", "--budgets", "a"], "--budgets must be numbers above 0"),
-        (["--campaign", "c1", "--only", "colour=red"], "--only must be COLUMN=VALUE"),
-        (["--campaign", "c1", "--only", "region=TX"], "leaves none"),
-        (["--campaign", "c1", "--by", "moon"], "--by must name levels of placement, prediction, hour"),
-        (["--campaign", "c1", "--groups", "x"], "--groups must be auto, user or block"),
+        (["--campaign", "c1", "--budget-shares", "a"], "--budget-shares must be numbers above 0"),
+        (["--campaign", "c1", "--where", "colour=red"], "--where must name a column out of"),
+        (["--campaign", "c1", "--where", "region=TX"], "leaves none"),
+        (
+            ["--campaign", "c1", "--strata", "moon"],
+            "--strata must name levels of placement, prediction, hour",
+        ),
+        (["--campaign", "c1", "--resample", "x"], "--resample must be auto, user or block"),
     ],
 )
 def test_a_wrong_question_says_what_is_allowed(history: Path, arguments: list[str], said: str) -> None:
@@ -154,7 +198,7 @@ def test_a_campaign_without_predictions_cannot_be_asked(world: World, tmp_path: 
     rows = [row._replace(click_probability=None) for row in rows_of(world.log.take(slice(0, 50)))]
     path = written(tmp_path / "log.parquet", rows).path
     with pytest.raises(InputError, match="must have click_probability"):
-        ask(path, "c1", budgets=[1.0])
+        ask(path, "c1", budget_shares=[1.0])
 
 
 def test_the_controller_is_read_from_the_log(world: World) -> None:
@@ -169,13 +213,13 @@ def test_delays_of_a_history_are_learned(world: World, tmp_path: Path) -> None:
     log = world_of(RECIPES["second"], 13, 40_000).log
     kept = np.flatnonzero((log.converted > 0) | (np.arange(40_000) % 100 == 0))
     path = written(tmp_path / "log.parquet", rows_of(log.take(kept), delay_ns=600 * 10**9)).path
-    asked = ask(path, "c1", budgets=[1.0])
+    asked = ask(path, "c1", budget_shares=[1.0])
     late = asked.study.late
     assert late[log.at_ns[kept] < log.at_ns.max() - 10**13].min() == 1.0
 
 
 def test_numbers_are_read() -> None:
-    assert numbers_of(" .5, 1,2 ", "--budgets") == [0.5, 1.0, 2.0]
+    assert numbers_of(" .5, 1,2 ", "--budget-shares") == [0.5, 1.0, 2.0]
     for text in ("0", "-1", "nan", "inf", "1;2"):
-        with pytest.raises(InputError, match="--budgets"):
-            numbers_of(text, "--budgets")
+        with pytest.raises(InputError, match="--budget-shares"):
+            numbers_of(text, "--budget-shares")

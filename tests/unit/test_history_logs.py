@@ -338,10 +338,12 @@ def test_the_command_writes_a_history_and_says_what_is_in_it(tmp_path: Path) -> 
 def test_the_command_names_what_a_source_may_be(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("a\n1\n")
     (tmp_path / "empty").mkdir()
+    pq.write_table(pa.table({"auction": ["a"], "price": [1.0]}), tmp_path / "other.parquet")
     for place, said in (
-        ("log.csv", "name its columns with --mapping"),
+        ("log.csv", "say what its columns are with --mapping FILE"),
         ("empty", "no season logs"),
-        ("x", "not there"),
+        ("x", "must be there, is not"),
+        ("other.parquet", r"be named with --mapping FILE .* were auction, price"),
     ):
         with pytest.raises(InputError, match=said):
             convert(tmp_path / place, tmp_path / "h.parquet")

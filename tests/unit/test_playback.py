@@ -420,7 +420,7 @@ def test_the_command_plays_a_sheet_on_a_history(tmp_path: Path) -> None:
     assert {one["id"] for one in found["lines"]} == {"c1", "c2", "c3"}
     assert found["rows"] == 500
     told = command(
-        path, "--campaigns", sheet, "--price", "first", "--soft-floor", "0.5", "--notice-delay", "2"
+        path, "--campaigns", sheet, "--price-rule", "first", "--soft-floor", "0.5", "--notice-delay", "2"
     )
     assert told.exit_code == 0, told.output
     assert "500 opportunities" in told.output
@@ -430,7 +430,7 @@ def test_the_command_plays_a_sheet_on_a_history(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ((), "needs --campaigns"),
-        (("--price", "third"), "--price must be one of log, first, second"),
+        (("--price-rule", "third"), "--price-rule must be one of log, first, second"),
         (("--policy", "none"), "--policy must be one of engine, logged"),
         (("--soft-floor", "x"), "--soft-floor must be a decimal number"),
     ],

@@ -17,12 +17,12 @@ from simulator.report.summary import (
     ctr,
     ecpm_nanos,
     json_object,
-    roas,
     share,
     sum_checks,
     totals,
     win_rate,
 )
+from simulator.returns import roas, roi, roi_text
 from tests.support.results import run_result
 
 FIXED = [
@@ -98,7 +98,7 @@ def test_a_run_with_a_campaign_twice_is_refused():
 
 @pytest.mark.parametrize(
     "metric",
-    [share, win_rate, ctr, roas, cpc_nanos, cpa_nanos, ecpm_nanos],
+    [share, win_rate, ctr, roas, roi, cpc_nanos, cpa_nanos, ecpm_nanos],
     ids=lambda metric: metric.__name__,
 )
 def test_a_metric_with_nothing_to_divide_by_does_not_exist(metric):
@@ -109,10 +109,20 @@ def test_metrics_by_hand():
     assert win_rate(25, 100) == 0.25
     assert ctr(3, 1_000) == 0.003
     assert roas(3_000, 2_000) == 1.5
+    assert roi(3_000, 2_000) == 0.5
+    assert roi(0, 2_000) == -1.0
     assert cpc_nanos(10_000_000_000, 3) == 3_333_333_333
     assert cpa_nanos(10_000_000_000, 6) == 1_666_666_667
     # 2.50 for a thousand is 2_500_000 nanos for one.
     assert ecpm_nanos(2_500_000 * 400, 400) == 2_500_000_000
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(None, "\N{EN DASH}"), (0.125, "+12.5%"), (-1.0, "-100%"), (6.687, "+669%"), (0.0, "+0.0%")],
+)
+def test_a_roi_is_read_as_a_share_that_was_gained(value, said):
+    assert roi_text(value) == said
 
 
 def test_unit_costs_stay_exact_where_floats_would_not():

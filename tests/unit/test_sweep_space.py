@@ -66,7 +66,7 @@ def test_random_points_lie_in_their_ranges_evenly_in_the_logarithm_and_repeat() 
 
 
 def test_a_point_is_a_change_in_whole_nanos() -> None:
-    assert change_of({"budget": 1.5, "max_bid": 2.25, "value": 0.4}) == Change(
+    assert change_of({"budget": 1.5, "max_bid": 2.25, "worth": 0.4}) == Change(
         budget_nanos=1_500_000_000, max_bid_nanos=2_250_000, worth_nanos=400_000_000
     )
     assert change_of({"price_factor": 1.2, "shade": 0.6, "eta": 0.01}) == Change(
