@@ -48,7 +48,8 @@ def _say(outcome: "Outcome") -> None:
     sys.stdout.write(
         f"seed {outcome.seed}: {outcome.kind}, {'faults' if outcome.faulty else 'no faults'}, {outcome.bids:,} bids, "
         f"{outcome.wins:,} wins ({outcome.late_wins:,} late), spend {share:.2%} of budget, "
-        f"{sum(outcome.faults.values()):,} faults, {outcome.auctions / outcome.seconds:,.0f} auctions/s\n"
+        f"{outcome.conversions:,} of {outcome.orders:,} orders booked, {sum(outcome.faults.values()):,} faults, "
+        f"{outcome.auctions / outcome.seconds:,.0f} auctions/s\n"
     )
     for violation in outcome.said:
         sys.stdout.write(f"  VIOLATION {violation.kind} at {violation.at_ns / 1e9:.3f} s: {violation.what}\n")
@@ -66,6 +67,8 @@ def _sum_up(report: "Report") -> None:
         f"late wins: {summary.late_wins:,}, {summary.late_share:.3%} of spend; it passed {summary.passed:,} of "
         f"{summary.budgets:,} budgets, and where the reserve was measured {summary.judged_passed:,} of "
         f"{summary.judged:,} ({summary.tolerated:,} are tolerated)\n"
+        f"{summary.clicks:,} clicks, {summary.orders:,} orders, told again {summary.orders_again:,} times; "
+        f"{summary.conversions:,} conversions booked, worth {summary.value_nanos / 1e9:,.2f}\n"
         f"violations: {_listed(summary.violations)}\n"
     )
 
