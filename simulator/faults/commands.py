@@ -24,7 +24,8 @@ def faults(
 
     Even seeds have no faults, and their budgets must be spent; odd ones have crashes, repeats, delays, losses,
     skew and outages of broker, database and disks. What is in time is decided by the scheduler's clock, never by the
-    books under test. A long run can be cut: `--seed 0 --seeds 50`, then `--seed 50 --seeds 50`.
+    books under test. People click and buy, and what their orders must count for is computed a second time from the
+    books of the shops. A long run can be cut: `--seed 0 --seeds 50`, then `--seed 50 --seeds 50`.
     """
     from simulator.faults.plan import scenario
     from simulator.faults.report import Report

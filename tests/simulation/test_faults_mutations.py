@@ -278,7 +278,7 @@ def answer_conversions_at_once(patch: Patch) -> None:
 
 
 def forget_who_waits(patch: Patch) -> None:
-    """The bank writes nothing of conversions that wait for their touch: with a crash they are gone."""
+    """The bank writes nothing of conversions that wait for their touch: in a crash they are lost."""
     put = Held.put
 
     def unwritten(self: Held, conversion: Conversion, until_ns: int, draft: Any) -> bool:
@@ -321,7 +321,7 @@ CASES = (
     Case(credit_the_first, 2, USUAL, NO_FAULTS, frozenset({"credit"})),
     Case(credit_at_any_time, 2, USUAL, NO_FAULTS, frozenset({"credit"})),
     Case(answer_conversions_at_once, 2, USUAL, NO_FAULTS, frozenset({"not_durable"})),
-    Case(forget_who_waits, 1, LATE, Faults(crash_steps=150), frozenset({"conversion_uncounted"})),
+    Case(forget_who_waits, 9, LATE, Faults(crash_steps=150), frozenset({"conversion_uncounted"})),
     Case(wait_for_no_touch, 8, USUAL, CUT_OFF, frozenset({"conversion_lost"})),
 )
 
