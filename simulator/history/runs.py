@@ -101,7 +101,7 @@ def _row(joined: Joined, outcome: Outcome, events: Sequence[Event], *, requests:
         bid_id=bid.bid_id,
         click_probability=bid.pctr,
         conversion_probability=bid.pcvr if goal.conversion else None,
-        worth_nanos=goal.worth_nanos,
+        worth_nanos=bid.conversion_value_nanos or goal.worth_nanos,
         multiplier=bid.multiplier,
         bid_nanos=bid.bid_cpm_micros,
         won=known.won,
@@ -134,7 +134,7 @@ def _goal(joined: Joined) -> _Goal:
     campaign, name = joined.campaign, joined.bid.line_item_id
     item = next((each for each in campaign.line_items if each.id == name), None)
     line = line_of(campaign, item, Advertiser(id=campaign.advertiser))
-    return _Goal(line.value_nanos, line.goal is Goal.CONVERSION)
+    return _Goal(line.value_nanos, line.goal in (Goal.CONVERSION, Goal.VALUE))
 
 
 def _first(events: Sequence[Event], kinds: Sequence[NoticeKind]) -> int | None:

@@ -224,7 +224,8 @@ class Player:
     ) -> None:
         """Counts bids of int64[k] `rows` by `lines`, and what followed of those that won."""
         won = lines[verdicts.won]
-        worth = self._worth[won]
+        worth = facts.worth_nanos[rows[verdicts.won]]
+        worth = np.where(worth > 0, worth, self._worth[won])
         outcomes = outcomes_of(facts, rows[verdicts.won], won, worth, self._rules.seed)
         value = np.where(self._by_click[won], worth * outcomes.clicked, outcomes.value_nanos)
         self._counts.add(lines, at_ns, verdicts, outcomes, value)

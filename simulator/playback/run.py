@@ -173,6 +173,9 @@ def expected(history: History, plan: Plan) -> PacingSettings:
     return PacingSettings(weekly_opportunities=max(each / weeks, 1.0))
 
 
+_CONVERSIONS = (Goal.CONVERSION, Goal.VALUE)
+
+
 class Run:
     """One process's part of a replay; its pieces can be played again with other budgets.
 
@@ -186,7 +189,10 @@ class Run:
         self._names = pa.array(sorted(one.id for one in plan.campaigns), pa.string())
         advertisers = {one.id: one for one in plan.advertisers}
         lines = lines_of({one.id: one for one in plan.campaigns}, advertisers)
-        self._by_conversion = np.array([line.goal is Goal.CONVERSION for line in lines], dtype=np.bool_)
+        self._by_conversion = np.array([line.goal in _CONVERSIONS for line in lines], dtype=np.bool_)
+        self._by_model = np.array(
+            [line.value_nanos if line.most_value_nanos else 0 for line in lines], dtype=np.int64
+        )
         self._delays = plan.delays or fit_delays(history.tables(FITTED), stated())
         self._begin_ns, self._end_ns = history.span()
         self._engine = self._made(advertisers)
@@ -194,6 +200,7 @@ class Run:
             self._engine,
             self._by_conversion,
             history.meta.currency,
+            self._by_model,
         )
 
     def _made(self, advertisers: dict[str, Advertiser]) -> ColumnarEngine:
@@ -266,12 +273,15 @@ def step_of(rows: int, span_ns: int, step_s: float | None = None) -> int:
 
 
 def by_outcome(campaign: Campaign) -> Campaign:
-    """The campaign, paid by click: the score that comes with a row is the probability of its own goal already."""
+    """The campaign, paid by click: the score that comes with a row is that of its own goal already.
+
+    What a model took a conversion to be worth is in the score too, see `Preparer`.
+    """
     items = tuple(
-        msgspec.structs.replace(item, goal=Goal.CLICK) if item.goal is not None else item
+        msgspec.structs.replace(item, goal=Goal.CLICK if item.goal else None, value_source=None)
         for item in campaign.line_items
     )
-    return msgspec.structs.replace(campaign, goal=Goal.CLICK, line_items=items)
+    return msgspec.structs.replace(campaign, goal=Goal.CLICK, value_source="stated", line_items=items)
 
 
 def play_logged(player: Player, piece: Piece, market: Market) -> None:

@@ -33,7 +33,7 @@ from simulator.playback.delays import FITTED, fit_delays, stated
 from simulator.playback.market import Market, decide
 from simulator.playback.outcomes import outcomes_of
 from simulator.playback.prepared import NEEDED, Facts, Preparer
-from simulator.playback.run import Plan, Replay, replay
+from simulator.playback.run import Plan, Replay, by_outcome, replay
 from tests.support.data import recorded
 from tests.support.histories import BEGIN_NS, SECOND, lost, unbid, won, written
 from tests.support.seasons import season, write_season
@@ -160,7 +160,7 @@ def facts(**columns: Any) -> Facts:
         "floor_nanos": np.zeros(count, dtype=np.int64), "first_price": np.zeros(count, dtype=np.bool_),
         "click": np.full(count, np.nan), "conversion": np.full(count, np.nan),
         "clicked": np.full(count, -1, dtype=np.int8), "converted": np.full(count, -1, dtype=np.int8),
-        "value_nanos": np.zeros(count, dtype=np.int64),
+        "value_nanos": np.zeros(count, dtype=np.int64), "worth_nanos": np.zeros(count, dtype=np.int64),
     }  # fmt: skip
     return Facts(
         **{**plain, **{name: np.asarray(value, plain[name].dtype) for name, value in columns.items()}}
@@ -390,6 +390,48 @@ def test_a_goal_of_conversions_is_bid_for_by_both_probabilities(tmp_path: Path) 
     none = written(tmp_path / "n.parquet", [row._replace(conversion_probability=None) for row in rows]).path
     (one,) = replay(none, Plan([campaign("c1", goal=Goal.CONVERSION)], delays=stated())).lines
     assert (one.bids, one.funnel["unscored"]) == (0, 400)
+
+
+def test_a_value_by_the_model_is_bid_for_as_the_row_has_it(tmp_path: Path) -> None:
+    """Twice of what is stated, for every row, is what a line item does that states twice as much."""
+    rows = [
+        row._replace(
+            conversion_probability=0.5, click_probability=0.4, campaign="c1", worth_nanos=16 * 10**6,
+            converted=None, clicked=None,
+        )
+        for row in market_rows(400)
+    ]  # fmt: skip
+    path = written(tmp_path / "h.parquet", rows).path
+    done = [
+        replay(
+            path,
+            Plan(
+                [campaign("c1", goal=Goal.CONVERSION, value_nanos=value, value_source=source)],
+                delays=stated(),
+            ),
+        )
+        for value, source in ((8 * 10**6, "model"), (16 * 10**6, "stated"), (8 * 10**6, "stated"))
+    ]
+    assert spends(done[0]) == spends(done[1]) != spends(done[2])
+    assert done[0].lines[0].value_nanos == done[1].lines[0].value_nanos > 0
+
+
+def test_a_goal_of_value_is_bid_for_as_one_of_conversions(tmp_path: Path) -> None:
+    rows = [row._replace(conversion_probability=0.5, campaign="c1") for row in market_rows(400)]
+    path = written(tmp_path / "h.parquet", rows).path
+    done = [
+        replay(path, Plan([campaign("c1", goal=goal)], delays=stated()))
+        for goal in (Goal.CONVERSION, Goal.VALUE, Goal.CLICK)
+    ]
+    assert spends(done[0]) == spends(done[1]) != spends(done[2])
+
+
+def test_line_items_of_a_replay_are_paid_by_click_whatever_they_state() -> None:
+    items = (LineItem(id="a", goal=Goal.VALUE, value_source="model"), LineItem(id="b"))
+    found = by_outcome(
+        campaign("c1", goal=Goal.CONVERSION, value_source="model", line_items=items)
+    ).line_items
+    assert [(one.goal, one.value_source) for one in found] == [(Goal.CLICK, None), (None, None)]
 
 
 def test_fitted_delays_are_those_of_the_wins(tmp_path: Path) -> None:
