@@ -89,7 +89,9 @@ def replay(path: Path, plan: Plan, *, processes: int = 1, progress: Progress | N
     Args:
         path: of the history. plan: what to play. progress: hears of rows.
         processes: to share the work: advertisers are dealt out to them, which changes nothing but time, as rows are
-            bid on by their own campaign alone and no budget is of two advertisers.
+            bid on by their own campaign alone and no budget is of two advertisers. Each reads the whole history and
+            keeps all steps of its time, and all but this one must be started: it pays from some millions of rows on,
+            and the more so the more rows a step has.
 
     Raises:
         InputError: the history cannot be read, or no campaign of the sheet is of it.
@@ -99,13 +101,14 @@ def replay(path: Path, plan: Plan, *, processes: int = 1, progress: Progress | N
     _check(history, plan)
     # Said before the work is dealt out: every part expects what the whole does.
     plan = plan._replace(pacing=plan.pacing or expected(history, plan))
-    parts = _dealt(plan, processes)
+    parts = dealt(plan, processes)
     if len(parts) == 1:
         found = [Run(history, plan).play(progress)]
     else:
-        context = get_context("spawn")
-        with ProcessPoolExecutor(len(parts), mp_context=context) as pool:
-            found = list(pool.map(_play_part, [path] * len(parts), parts))
+        with ProcessPoolExecutor(len(parts) - 1, mp_context=get_context("spawn")) as pool:
+            others = pool.map(_play_part, [path] * (len(parts) - 1), parts[1:])
+            # This process has all that it takes in memory, which a fresh one must load first.
+            found = [Run(history, parts[0]).play(progress), *others]
     refused: Counter[str] = Counter()
     for one in found:
         refused.update(one.refused)
@@ -136,7 +139,7 @@ def _play_part(path: Path, plan: Plan) -> _Part:
     return Run(History(path), plan).play(None)
 
 
-def _dealt(plan: Plan, processes: int) -> list[Plan]:
+def dealt(plan: Plan, processes: int) -> list[Plan]:
     """The plan in as many parts as there are processes, at most one an advertiser."""
     names = sorted({campaign.advertiser for campaign in plan.campaigns})
     count = max(1, min(processes, len(names)))
