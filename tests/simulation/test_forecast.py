@@ -49,7 +49,7 @@ def test_a_budget_beyond_what_the_traffic_costs_is_at_risk() -> None:
     assert risky.spend_nanos.high < budgets[1]
 
 
-def test_a_verdict_is_of_the_share_of_courses() -> None:
+def test_a_verdict_is_of_the_share_of_simulated_flights() -> None:
     assert [verdict_of(share) for share in (1.0, 0.9, 0.89, 0.5, 0.49, 0.0)] == [
         "likely", "likely", "in doubt", "in doubt", "at risk", "at risk"
     ]  # fmt: skip
