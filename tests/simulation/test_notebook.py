@@ -211,7 +211,7 @@ def test_the_largest_campaign_is_taken_where_none_is_named(log: Path) -> None:
         (lambda log: api.sweep(log, vary={"max_bid": "1:2:3"}, budget="0"), "budget must be above 0"),
         (lambda log: api.history(log, columns=["weather"]).frame(), "columns must be some of"),
         (lambda log: api.history(log, campaign="nobody").frame(), "campaign must be one of history"),
-        (api.allocate, "must have the columns"),
+        (api.allocate, "must be a file of response curves, is a history"),
         (lambda log: api.allocate(log, measure="joy"), "measure must be one of"),
         (lambda log: api.allocate(log, sure=80), "sure must be from 0 to 1"),
     ],
