@@ -58,11 +58,13 @@ def sweep(
 
     from simulator.forecast.asked import controller_of, one_amount
     from simulator.history.loading import campaigns_in, load_auctions
+    from simulator.reading import check_out
     from simulator.sweep.backends import backend_of
     from simulator.sweep.run import sweep as swept
     from simulator.sweep.space import axis_of, grid, random_points
     from simulator.sweep.table import write_sweep
 
+    check_out(out, "--out")
     axes = [axis_of(text) for text in vary]
     points = random_points(axes, random, seed) if random else grid(axes)
     name = campaign or campaigns_in(history)[0]
