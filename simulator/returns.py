@@ -3,7 +3,8 @@
     ROAS = value / spend               return on ad spend: at 1 the money is back
     ROI  = (value - spend) / spend     return on investment: at 0 the money is back; it is ROAS - 1
 
-Value is what outcomes of the goal are worth: conversions, or clicks where the goal is a click.
+Value, `value_nanos` in every answer, is what outcomes of the goal are worth: of conversions, or of clicks where the
+goal is a click.
 """
 
 from models.pages.text import DASH

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _PPM_A_PERCENT = 10_000
 _DAY_NS = 86_400_000_000_000
+_WHOLE = ("day", "cost", "fees", "value", "ours", "theirs", "difference")
+"""Columns that names give way to: a date or an amount on two lines is hard to read."""
 _DayOption = Annotated[str | None, typer.Option("--day", help="One day alone.", metavar="YYYY-MM-DD")]
 
 
@@ -265,7 +267,8 @@ def _table(*headings: str) -> Any:
     # Close together and folded, never cut: an id or an amount without its end reads as another.
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number < 2 else "right", overflow="fold")
+        side: Any = "left" if number < 2 else "right"
+        table.add_column(heading, justify=side, overflow="fold", no_wrap=heading in _WHOLE)
     return table
 
 

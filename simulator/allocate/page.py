@@ -1,5 +1,7 @@
 """A plan as one page: the answer, the moves, each campaign's curve with where it stands and goes, the proof."""
 
+from bidder.money import NANOS_PER_UNIT
+from models.pages.axes import round_axis, short
 from models.pages.blocks import (
     Column,
     Figure,
@@ -14,7 +16,7 @@ from models.pages.blocks import (
     table,
 )
 from models.pages.blocks import facts as facts_block
-from models.pages.charts import Axis, ChartIds, Series, legend, plane_chart
+from models.pages.charts import ChartIds, Series, legend, plane_chart
 from models.pages.markup import Content, Markup, el
 from models.pages.text import DASH, count, percent
 from simulator.allocate.curves import CurveSet
@@ -132,11 +134,9 @@ def _curve(found: Plan, curves: CurveSet, place: int, ids: ChartIds) -> Markup:
         Series("now", ((float(move.before), response.value(move.before)),), "fault", marked=True, joined=False),
         Series("new", ((float(move.after), response.value(move.after)),), "value", marked=True, joined=False),
     ]  # fmt: skip
-    across = Axis(
-        "budget", 0.0, float(response.most), ((0.0, "0"), (float(response.most), money(response.most, 0)))
-    )
-    # A little room above, so that the largest number does not stand in the name of the axis.
-    down = Axis(found.measure.name, 0.0, 1.12 * most, ((0.0, "0"), (most, amount(most, found.measure))))
+    across = round_axis("budget", 0.0, float(response.most), _units)
+    is_money = found.measure.per_unit == 1.0
+    down = round_axis(found.measure.name, 0.0, most, _units if is_money else short)
     said = f"From {money(move.before)} to {money(move.after)}; {_returns(found, place)}; {move.stopped}."
     lift = response.lift()
     above = f" The concave curve is up to {percent(lift)} above the points." if lift > 0.01 else ""
@@ -152,6 +152,10 @@ def _curve(found: Plan, curves: CurveSet, place: int, ids: ChartIds) -> Markup:
         plane_chart(ids, f"Curve of {response.name}", said, across, down, lines),
         data_details("The numbers", table(f"Curve of {response.name}", heads, rows)),
     )
+
+
+def _units(nanos: float) -> str:
+    return short(nanos / NANOS_PER_UNIT)
 
 
 def _returns(found: Plan, place: int) -> str:

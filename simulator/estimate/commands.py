@@ -86,10 +86,12 @@ def estimate(
     from simulator.estimate.report import json_object, print_report
     from simulator.forecast.asked import one_amount
     from simulator.history.loading import campaigns_in
+    from simulator.reading import check_out
 
     if resample not in ("auto", "user", "block"):
         raise InputError(f"--resample must be auto, user or block, was {resample}")
     check_page(page)
+    check_out(out, "--out")
     shares = numbers_of(budget_shares, "--budget-shares")
     factors = numbers_of(bid_factors, "--bid-factors")
     if not shares and not factors:

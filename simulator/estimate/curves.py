@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from bidder.errors import InputError
 from simulator.estimate.estimate import CLICKS, CONVERSIONS, DRAWN, IMPRESSIONS, SPEND, VALUE, Estimates
+from simulator.reading import why_unwritten
 
 SCHEMA = pa.schema(
     {
@@ -56,7 +57,7 @@ def write_curves(path: Path, found: Sequence[Estimates]) -> None:
         pq.write_table(curves_table(found), part)
         part.replace(path)
     except OSError as error:
-        raise InputError(f"--out must be a file to write, was {path}: {error.strerror}") from None
+        raise InputError(f"--out must be a file to write, was {path}: {why_unwritten(error)}") from None
 
 
 def _of(found: Estimates) -> pa.Table:

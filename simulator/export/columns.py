@@ -14,6 +14,7 @@ from bidder.core.opportunity import NUMERIC_FEATURES, RAW_FEATURES
 from bidder.core.scoring import campaign_features
 from bidder.errors import InputError
 from models.extras import TEXTS, TIMES
+from simulator.reading import why_unwritten
 
 CHUNK = 20_000
 """Rows of a row group; no more of a table are held in memory."""
@@ -102,7 +103,7 @@ class TableFile:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> InputError:
-        return InputError(f"table {self._path} cannot be written: {error.strerror or error}")
+        return InputError(f"table {self._path} cannot be written: {why_unwritten(error)}")
 
     def __enter__(self) -> Self:
         """Itself."""

@@ -79,6 +79,7 @@ def forecast(
     import msgspec
 
     from bidder.zones import instant_of
+    from models.pages.write import check_page, write_page
     from simulator.forecast import asked as reading
     from simulator.forecast import flight as flights
     from simulator.forecast.backtest import DAY_NS
@@ -87,6 +88,7 @@ def forecast(
     from simulator.forecast.said import plain, print_forecast
     from simulator.history.loading import campaigns_in, load_auctions
 
+    check_page(page)
     name = campaign or campaigns_in(history)[0]
     log = load_auctions(history, name)
     start_ns = instant_of(start, "--start") if start is not None else int(log.at_ns[-1]) + 1
@@ -110,7 +112,7 @@ def forecast(
             else None
         )
     if page is not None:
-        page.write_text(render(found, name, test), encoding="utf-8")
+        write_page(page, render(found, name, test))
     if json:
         said = {
             "campaign": name,

@@ -2,7 +2,9 @@
 
 Each draw takes a course of the traffic, draws the past again (users, or blocks of time), estimates hidden prices and
 outcomes from it again, lays its rows out over the hours of the flight, and lets the live controller spend each
-budget. So an interval holds what is uncertain of traffic, prices and outcomes alike; draw 0 is the point estimate.
+budget. Each is a simulated flight. A figure is the median of them, and its interval the middle 95 %: it holds what is
+uncertain of traffic, prices and outcomes alike. Draw 0, of the log as it is and the expected traffic, is one course
+by chance too; only what needs one course, groups and shares of the spend, is read from it.
 
 Assumed, and said on every page: rivals do not react, the opportunities to come are like those of the past, and a
 budget does not change what users do.
@@ -59,7 +61,7 @@ class Flight(NamedTuple):
 
 
 class Range(NamedTuple):
-    """The point estimate and a 95 % interval."""
+    """A figure and its 95 % interval."""
 
     point: float
     low: float
@@ -74,7 +76,7 @@ class Delivery(NamedTuple):
         users, frequency: None where users are not known. capped: share of impressions that the cap takes away.
         spent: share of draws in which the budget is spent to 99 %. verdict: `likely`, `in doubt` or `at risk`.
         extrapolated: share of the spend that rests on drawn prices.
-        by: spend and impressions by group, of the point estimate.
+        by: spend and impressions by group; they sum to those of the flight.
     """
 
     budget_nanos: int
@@ -104,7 +106,8 @@ class Forecast(NamedTuple):
     """All that is said of a flight.
 
     `opportunities`: of the flight. `hours`: float64[hours], expected. `trend`: of the traffic, a day.
-    `deliveries`: by budget and highest bid. `curve`: win rate by bid. `users`: the population behind the past.
+    `deliveries`: by budget and highest bid. `curve`: win rate by bid. `population`: behind the past. `draws`: flights
+    that were simulated.
     """
 
     opportunities: Range
@@ -115,6 +118,7 @@ class Forecast(NamedTuple):
     curve: tuple[CurvePoint, ...]
     population: Population | None
     days: float
+    draws: int
 
 
 class Grouping(NamedTuple):
@@ -181,6 +185,7 @@ def forecast(
         curve=tuple(CurvePoint(int(bid), _range(won[:, k])) for k, bid in enumerate(bids)),
         population=people.point,
         days=(flight.end_ns - flight.start_ns) / (24 * NS_PER_HOUR),
+        draws=draws,
     )
 
 
@@ -270,8 +275,8 @@ class _People:
                 users /= one.known
             rows.append(one._replace(users=users).reach(float(shown), cap))
         return (
-            _range(np.array([row.users for row in rows])),
-            _range(np.array([row.frequency for row in rows])),
+            _middle(np.array([row.users for row in rows])),
+            _middle(np.array([row.frequency for row in rows])),
             rows[0].lost,
         )
 
@@ -292,22 +297,40 @@ def _delivery(
     reached = people.reach(columns["impressions"], cap)
     drawn = columns["spend_nanos"][1:] if len(outcomes) > 1 else columns["spend_nanos"]
     spent = float((drawn >= FULL * question[0]).mean())
+    spend, impressions = _middle(columns["spend_nanos"]), _middle(columns["impressions"])
     return Delivery(
         budget_nanos=question[0],
         max_bid_nanos=question[1],
-        spend_nanos=_range(columns["spend_nanos"]),
-        impressions=_range(columns["impressions"]),
-        clicks=_range(columns["clicks"]),
-        conversions=_range(columns["conversions"]),
-        value_nanos=_range(columns["value_nanos"]),
+        spend_nanos=spend,
+        impressions=impressions,
+        clicks=_middle(columns["clicks"]),
+        conversions=_middle(columns["conversions"]),
+        value_nanos=_middle(columns["value_nanos"]),
         users=reached[0] if reached else None,
         frequency=reached[1] if reached else None,
         capped=reached[2] if reached else 0.0,
         spent=spent,
         verdict=verdict_of(spent),
         extrapolated=outcomes[0].extrapolated,
-        by=by,
+        by=_scaled(by, spend.point, impressions.point),
     )
+
+
+def _scaled(
+    by: dict[str, tuple[float, float]], spend: float, impressions: float
+) -> dict[str, tuple[float, float]]:
+    """Groups of one simulated flight, so that they sum to the figures of the flight."""
+    spent, won = (sum(column) for column in zip(*by.values(), strict=True)) if by else (0.0, 0.0)
+    if not (spent and won):
+        return by
+    return {name: (own * spend / spent, wins * impressions / won) for name, (own, wins) in by.items()}
+
+
+def _middle(values: Floats) -> Range:
+    """Median and middle 95 % of the simulated flights, which follow the first value; that where there are none."""
+    if len(values) < 2:
+        return _range(values)
+    return _range(values)._replace(point=float(np.median(values[1:])))
 
 
 def _range(values: Floats) -> Range:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from models.pages.axes import round_axis
 from models.pages.blocks import (
     Column,
     Figure,
@@ -15,6 +16,7 @@ from models.pages.blocks import (
     header,
     section,
     table,
+    two_lines,
 )
 from models.pages.charts import Axis, ChartIds, Series, legend, plane_chart
 from models.pages.markup import Content, Markup
@@ -31,9 +33,10 @@ ASSUMED = (
     "A price that the log hides is drawn from the law that bids and prices of its kind followed.",
 )
 _HOW = {
-    "Interval": "the middle 95 of 100 courses: each draws the traffic, the past, hidden prices and outcomes again",
-    "Verdict": "likely where at least 90 of 100 courses spend 99 % of the budget, in doubt where at least 50 do, "
-    "else at risk",
+    "Interval": "the flight is simulated many times, each time with traffic, past, hidden prices and outcomes drawn "
+    "again; the figure is the median of these flights, and 95 % of them lie between its two ends",
+    "Verdict": "likely where at least 90 % of the simulated flights spend 99 % of the budget, in doubt where half "
+    "do, else at risk",
     "On drawn prices": "share of the spend on auctions whose price the log does not tell",
     "Users": "a negative binomial of opportunities by user, fitted to the past; users grow with time as they did",
     "Cap": "share of the impressions that the frequency cap takes away",
@@ -53,8 +56,8 @@ def render(found: Forecast, name: str, tested: Backtest | None = None) -> str:
     lead = f"What {name} would buy in {ratio(found.days, 1)} days, and how sure that is."
     return document(
         f"Forecast of {name}",
-        header(f"Forecast of {name}", lead, moment(found.first_hour * NS_PER_HOUR), f"{first.verdict}.",
-               good=first.verdict == "likely"),
+        header(f"Forecast of {name}", lead, moment(found.first_hour * NS_PER_HOUR),
+               f"Delivery {first.verdict}", good=first.verdict == "likely", care=first.verdict == "in doubt"),
         figures(_figures(found)),
         _deliveries(found),
         _market(found, ids),
@@ -66,10 +69,10 @@ def render(found: Forecast, name: str, tested: Backtest | None = None) -> str:
 
 
 def interval(value: Range | None, form: Callable[[float], str]) -> str:
-    """A range as text, `12 (10..15)`."""
+    """A range as text, `12 (10 to 15)`."""
     if value is None:
         return DASH
-    return f"{form(value.point)} ({form(value.low)}..{form(value.high)})"
+    return f"{form(value.point)} ({form(value.low)} to {form(value.high)})"
 
 
 def whole(value: float) -> str:
@@ -101,12 +104,12 @@ def _ends(value: Range, form: Callable[[float], str]) -> str:
 
 def _deliveries(found: Forecast) -> Markup:
     body: list[list[Content]] = [
-        [
+        [*map(two_lines, (
             money(row.budget_nanos), amount(row.max_bid_nanos * 1e3), f"{row.verdict} ({percent(row.spent, 0)})",
             interval(row.spend_nanos, amount), interval(row.impressions, whole), interval(row.clicks, whole),
             interval(row.conversions, whole), interval(row.value_nanos, amount), interval(row.users, whole),
             interval(row.frequency, ratio), percent(row.capped), percent(row.extrapolated),
-        ]
+        ))]
         for row in found.deliveries
     ]  # fmt: skip
     columns = [Column("Budget"), Column("Highest bid, CPM"), Column("Verdict", _HOW["Verdict"]),
@@ -114,7 +117,9 @@ def _deliveries(found: Forecast) -> Markup:
                Column("Value"), Column("Users", _HOW["Users"]), Column("Frequency"), Column("Cap", _HOW["Cap"]),
                Column("On drawn prices", _HOW["On drawn prices"])]  # fmt: skip
     return section(
-        "What budgets bring", "With 95 % intervals.", card(table("What budgets bring", columns, body))
+        "What budgets bring",
+        "The median of the simulated flights, and below it where 95 % of them lie.",
+        card(table("What budgets bring", columns, body, stacks=True)),
     )
 
 
@@ -141,7 +146,7 @@ def _traffic(found: Forecast, ids: ChartIds) -> Markup:
     chart = plane_chart(
         ids, "Opportunities by hour of the flight", f"At most {whole(top)} an hour.",
         Axis("days after the start", 0.0, float(max(len(hours) - 1, 1)), tuple(days)),
-        Axis("", 0.0, top, ((0.0, "0"), (top, whole(top)))), lines,
+        round_axis("an hour", 0.0, top), lines,
     )  # fmt: skip
     return card(chart, legend(lines))
 
@@ -158,10 +163,9 @@ def _win_rate(found: Forecast, ids: ChartIds) -> Markup:
         line("95 % band", [row.won.low for row in found.curve], "plan"),
         line("", [row.won.high for row in found.curve], "plan"),
     ]
-    ticks = tuple((bid, ratio(bid, 1)) for bid in (0.0, bids[-1] / 2, bids[-1]))
     chart = plane_chart(
-        ids, "Win rate by bid", f"At most {percent(top)}.", Axis("bid, CPM", 0.0, bids[-1], ticks),
-        Axis("", 0.0, top, ((0.0, "0"), (top, percent(top)))), lines,
+        ids, "Win rate by bid", f"At most {percent(top)}.", round_axis("bid, CPM", 0.0, bids[-1]),
+        round_axis("won", 0.0, top, "{:.0%}".format), lines,
     )  # fmt: skip
     return card(chart, legend(lines[:2]))
 

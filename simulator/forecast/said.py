@@ -25,12 +25,13 @@ def print_forecast(found: Forecast, name: str, tested: Backtest | None) -> None:
 
     console = Console()
     console.print(
-        f"{name}: {interval(found.opportunities, whole)} opportunities in {found.days:.1f} days; 95 % intervals"
+        f"{name}: {interval(found.opportunities, whole)} opportunities in {found.days:.1f} days. Of {found.draws} "
+        "simulated flights: the median, and from where to where 95 % of them lie."
     )
     for row in found.deliveries:
         console.print(
             f"Budget {money(row.budget_nanos)} at bids up to {amount(row.max_bid_nanos * 1e3)} CPM: delivery "
-            f"{row.verdict}, spent in {row.spent:.0%} of the courses"
+            f"{row.verdict}, as {row.spent:.0%} of the simulated flights spend it"
         )
         grid = Table.grid(padding=(0, 2))
         for label, value, form in (
@@ -47,7 +48,7 @@ def print_forecast(found: Forecast, name: str, tested: Backtest | None) -> None:
     if tested is not None:
         inside = sum(row.inside for row in tested.rows)
         console.print(
-            f"Tried on the last {tested.days:g} days: {inside} of {len(tested.rows)} figures inside"
+            f"Tried on the last {tested.days:g} days: {inside} of {len(tested.rows)} figures came as was said"
         )
         for one in tested.rows:
             form = amount if one.is_money else whole

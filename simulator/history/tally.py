@@ -12,7 +12,10 @@ from simulator.history.schema import PriceKind
 
 
 class CampaignTally(msgspec.Struct):
-    """One campaign of a history; money in nanos."""
+    """One campaign of a history; money in nanos.
+
+    conversion_value_nanos: worth of the conversions that followed, which is no value where the goal is a click.
+    """
 
     rows: int = 0
     won: int = 0
@@ -20,7 +23,7 @@ class CampaignTally(msgspec.Struct):
     spend_nanos: int = 0
     clicks: int = 0
     conversions: int = 0
-    value_nanos: int = 0
+    conversion_value_nanos: int = 0
 
 
 class HistoryTally(msgspec.Struct):
@@ -96,5 +99,5 @@ class HistoryTally(msgspec.Struct):
             one.clicks += row["clicked_sum"]
             one.conversions += row["converted_sum"]
             one.spend_nanos += row["paid_nanos_sum"]
-            one.value_nanos += row["value_nanos_sum"]
+            one.conversion_value_nanos += row["value_nanos_sum"]
             self.open += row["campaign_count"] - row["won_sum"] - row["lost_sum"]

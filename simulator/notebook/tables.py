@@ -21,7 +21,7 @@ from simulator.history.schema import SCHEMA
 from simulator.history.tally import CampaignTally, HistoryTally
 from simulator.whatif.compare import WhatIf
 
-_TALLIED = ("rows", "won", "lost", "spend_nanos", "clicks", "conversions", "value_nanos")
+_TALLIED = ("rows", "won", "lost", "spend_nanos", "clicks", "conversions", "conversion_value_nanos")
 _ESTIMATED = ("spend_nanos", "impressions", "clicks", "conversions", "value_nanos", "roi")
 _DELIVERED = ("spend_nanos", "impressions", "clicks", "conversions", "value_nanos", "users", "frequency")
 

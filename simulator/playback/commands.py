@@ -100,10 +100,8 @@ def _print(done: "Replay") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bidder.money import NANOS_PER_UNIT
-
-    def money(nanos: int) -> str:
-        return f"{nanos / NANOS_PER_UNIT:,.2f}"
+    from simulator.report.text import DASH, money
+    from simulator.returns import roi_text
 
     console = Console()
     console.print(
@@ -112,19 +110,8 @@ def _print(done: "Replay") -> None:
     )
     for cause, count in done.refused.items():
         console.print(f"left out: {count:,} {cause}")
-    heads = (
-        "line item",
-        "budget",
-        "spend",
-        "bids",
-        "impressions",
-        "clicks",
-        "drawn",
-        "conversions",
-        "value",
-        "ROI",
-    )
-    table = Table(*heads, "CPA", box=None)
+    heads = ("budget", "spend", "bids", "impr.", "clicks", "drawn", "conv.", "value", "ROI", "CPA")
+    table = Table("line item", *heads, box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column in table.columns:
         # Folded, not cut: a number without its end reads as another.
         column.overflow = "fold"
@@ -134,9 +121,10 @@ def _print(done: "Replay") -> None:
         table.add_row(
             one.id, money(one.budget_nanos), money(one.spend_nanos), f"{one.bids:,}", f"{one.impressions:,}",
             f"{one.clicks:,}", f"{one.clicks_drawn:,}", f"{one.conversions:,}", money(one.value_nanos),
-            "-" if one.roi is None else f"{one.roi:+.1%}", money(one.cpa_nanos) if one.cpa_nanos else "-",
+            roi_text(one.roi), DASH if one.cpa_nanos is None else money(one.cpa_nanos),
         )  # fmt: skip
     console.print(table)
+    console.print("Drawn: clicks by prediction, where the log has none. ROI: (value - spend) / spend.")
     unknown = sum(one.unknown_bids for one in done.lines)
     if unknown:
         bids = sum(one.bids for one in done.lines)

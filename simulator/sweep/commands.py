@@ -58,11 +58,13 @@ def sweep(
 
     from simulator.forecast.asked import controller_of, one_amount
     from simulator.history.loading import campaigns_in, load_auctions
+    from simulator.reading import check_out
     from simulator.sweep.backends import backend_of
     from simulator.sweep.run import sweep as swept
     from simulator.sweep.space import axis_of, grid, random_points
     from simulator.sweep.table import write_sweep
 
+    check_out(out, "--out")
     axes = [axis_of(text) for text in vary]
     points = random_points(axes, random, seed) if random else grid(axes)
     name = campaign or campaigns_in(history)[0]
@@ -106,12 +108,12 @@ def _print(name: str, found: "list[Swept]") -> None:
     from simulator.returns import roi_text
 
     console = Console()
-    console.print(f"{name}: {len(found)} points, the best first")
+    console.print(f"{name}: {len(found)} points, the best first; surplus is value less spend")
     grid = Table(box=None, pad_edge=False)
     for setting in found[0].point:
-        grid.add_column(setting, justify="right")
+        grid.add_column(setting.replace("_", " "), justify="right", overflow="fold")
     for column in ("spend", "clicks", "conversions", "value", "surplus (95 %)", "ROI"):
-        grid.add_column(column, justify="right")
+        grid.add_column(column, justify="right", overflow="fold")
     for row in found[:SHOWN]:
         gain = row.surplus_nanos
         grid.add_row(
@@ -120,7 +122,7 @@ def _print(name: str, found: "list[Swept]") -> None:
             count(round(row.clicks.point or 0)),
             count(round(row.conversions.point or 0)),
             money(round(row.value_nanos.point or 0)),
-            f"{money(round(gain.point or 0))} ({money(round(gain.low or 0))}..{money(round(gain.high or 0))})",
+            f"{money(round(gain.point or 0))} ({money(round(gain.low or 0))} to {money(round(gain.high or 0))})",
             roi_text(row.roi),
             style=None if row.refused is None else "dim",
         )

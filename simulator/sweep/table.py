@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bidder.errors import InputError
+from simulator.reading import why_unwritten
 from simulator.sweep.run import Swept
 
 MEASURES = ("spend_nanos", "impressions", "clicks", "conversions", "value_nanos", "surplus_nanos")
@@ -36,4 +37,4 @@ def write_sweep(path: Path, rows: Sequence[Swept]) -> None:
     try:
         pq.write_table(sweep_table(rows), path)
     except OSError as error:
-        raise InputError(f"--out must be a file to write, was {path}: {error.strerror}") from None
+        raise InputError(f"--out must be a file to write, was {path}: {why_unwritten(error)}") from None

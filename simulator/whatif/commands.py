@@ -141,8 +141,8 @@ def _print(name: str, found: "WhatIf | Split") -> None:
     console = Console()
     console.print(f"{name}: {found.verdict}; surplus is greater in {found.better:.0%} of the draws")
     grid = Table(box=None, pad_edge=False)
-    for column in ("", "before", "after", "difference (95 %)"):
-        grid.add_column(column, justify="right" if column else "left")
+    for column in ("", "before", "after", "difference (95 % interval)"):
+        grid.add_column(column, justify="right" if column else "left", overflow="fold")
     for line in found.lines:
         # A goal of clicks says nothing of conversions.
         if line.name != "conversions" or line.before.point or line.after.point:
@@ -154,8 +154,8 @@ def _print(name: str, found: "WhatIf | Split") -> None:
         )
     else:
         console.print(
-            f"{found.extrapolated:.0%} of the spend after it rests on drawn prices; {found.shared:.0%} of what it "
-            "wins was won before too."
+            f"{found.extrapolated:.0%} of the spend after it is at prices that the log hides; {found.shared:.0%} of "
+            "what it wins was won before too."
         )
 
 
@@ -170,8 +170,8 @@ def _cells(line: "Line") -> tuple[str, str, str, str]:
 
     gap = line.difference
     return (
-        line.name.removesuffix("_nanos"),
+        line.name.removesuffix("_nanos") + (" (value less spend)" if line.name == "surplus_nanos" else ""),
         form(line.before.point),
         form(line.after.point),
-        f"{form(gap.point)} ({form(gap.low)}..{form(gap.high)})",
+        f"{form(gap.point)} ({form(gap.low)} to {form(gap.high)})",
     )

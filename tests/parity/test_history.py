@@ -35,7 +35,7 @@ def test_a_history_has_the_rows_and_the_labels_of_an_export(embedded_run: Path, 
     assert (done.rows, done.won) == (exported.rows, exported.impressions)
     assert sum(one.clicks for one in done.campaigns.values()) == exported.clicks
     assert done.drops == exported.left_out
-    assert sum(one.value_nanos for one in done.campaigns.values()) == exported.value_nanos
+    assert sum(one.conversion_value_nanos for one in done.campaigns.values()) == exported.value_nanos
 
 
 def test_a_history_says_what_was_seen_and_when_it_was_heard(embedded_run: Path, tmp_path: Path) -> None:

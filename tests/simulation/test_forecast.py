@@ -49,7 +49,31 @@ def test_a_budget_beyond_what_the_traffic_costs_is_at_risk() -> None:
     assert risky.spend_nanos.high < budgets[1]
 
 
-def test_a_verdict_is_of_the_share_of_courses() -> None:
+def test_a_figure_is_the_median_of_the_simulated_flights_and_lies_within_its_interval() -> None:
+    weeks = Weeks(6)
+    past = weeks.log.take(slice(0, weeks.cut(PAST)))
+    flight = Flight(PAST * DAY_NS, (PAST + 2) * DAY_NS, (10**8, 10**15), (weeks.world.controller.cap_nanos,))
+    found = forecast(past, flight, weeks.world.controller, seed=3, draws=11)
+    assert found.draws == 11
+    for delivery in found.deliveries:
+        for name in (
+            "spend_nanos",
+            "impressions",
+            "clicks",
+            "conversions",
+            "value_nanos",
+            "users",
+            "frequency",
+        ):
+            said = getattr(delivery, name)
+            assert said.low <= said.point <= said.high, name
+    # A whole number of turns that stand for one each: the median of an odd number of flights is one of them.
+    assert found.deliveries[0].impressions.point.is_integer()
+    alone = forecast(past, flight, weeks.world.controller, seed=3, draws=0)
+    assert alone.deliveries[0].clicks.low == alone.deliveries[0].clicks.point
+
+
+def test_a_verdict_is_of_the_share_of_simulated_flights() -> None:
     assert [verdict_of(share) for share in (1.0, 0.9, 0.89, 0.5, 0.49, 0.0)] == [
         "likely", "likely", "in doubt", "in doubt", "at risk", "at risk"
     ]  # fmt: skip

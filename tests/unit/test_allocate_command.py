@@ -5,6 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 import typer
 from typer.testing import CliRunner, Result
@@ -16,7 +17,7 @@ from bidder.store.database import Database
 from simulator.allocate.curves import write_curves
 from simulator.commands import register
 from tests.support.factories import campaign
-from tests.support.response_curves import THREE, rows_of
+from tests.support.response_curves import THREE, Market, rows_of
 
 UNIT = 10**9
 
@@ -61,6 +62,33 @@ def test_it_prints_moves_proof_and_the_gain_with_its_interval(app: typer.Typer, 
     assert "95 % interval" in done.stdout
     assert "optimal: KKT residual" in done.stdout
     assert all(name in done.stdout for name in ("shoes", "books", "toys"))
+
+
+def test_on_hold_nothing_is_said_to_be_even_and_what_is_told_is_what_was_estimated(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    near = (Market("a", 105.0, 60.0, 100.0), Market("b", 100.0, 60.0, 100.0))
+    curves = tmp_path / "near.parquet"
+    write_curves(curves, rows_of(near, draws=40, noise=0.2, seed=4))
+    done = run(app, curves, "--sure", "1")
+    assert "Hold:" in done.stdout
+    assert done.stdout.count("on hold") == 2
+    for wrong in ("even", "flattered", "brings no more than elsewhere"):
+        assert wrong not in done.stdout
+    assert "as estimated" in done.stdout
+    assert "for having picked what looks best" in " ".join(done.stdout.split())
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    plain = json.loads(run(app, curves, "--sure", "1", "--json").stdout)
+    assert plain["estimated"]["now"] == plain["estimated"]["recommended"]
+    rows = pq.read_table(curves).to_pylist()
+    now = sum(
+        row["value_nanos"] for row in rows if not row["draw"] and row["budget_nanos"] == row["current_nanos"]
+    )
+    assert plain["estimated"]["now"] == pytest.approx(now)
+    assert plain["concave"]["now"] >= plain["estimated"]["now"]
+    for move in plain["moves"]:
+        assert move["return_of_last"] >= move["return_of_next"]
 
 
 def test_with_json_one_object_is_all_that_is_printed(app: typer.Typer, curves: Path) -> None:

@@ -126,6 +126,24 @@ def test_no_line_is_wider_than_the_terminal(width):
     assert max(map(len, shown(console).splitlines())) < width
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_narrow_terminal_loses_bars_before_names(width):
+    console = terminal(width)
+    long = campaign(3, name="Aurora Shoes, the new season")
+    with LiveTable(console, Wall()) as table:
+        table.update(snapshot(campaign(1), long))
+    drawn = shown(console)
+    assert "Aurora Shoes, the new season" in drawn
+    assert ("Spend | plan" in drawn) == (width == 120)
+
+
+def test_a_name_that_is_cut_says_so():
+    console = terminal(80)
+    with LiveTable(console, Wall()) as table:
+        table.update(snapshot(campaign(1), campaign(3, name="A" * 70)))
+    assert "AAA\N{HORIZONTAL ELLIPSIS} " in shown(console)
+
+
 def test_campaigns_beyond_the_rows_are_counted_and_summed():
     console = terminal()
     with LiveTable(console, Wall()) as table:

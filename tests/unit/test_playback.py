@@ -452,7 +452,8 @@ def command(*arguments: object) -> Result:
     return CliRunner().invoke(build_app(), ["replay", *map(str, arguments)])
 
 
-def test_the_command_plays_a_sheet_on_a_history(tmp_path: Path) -> None:
+def test_the_command_plays_a_sheet_on_a_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     path = written(tmp_path / "h.parquet", market_rows(500)).path
     sheet = tmp_path / "sheet.json"
     sheet.write_text(to_json(CAMPAIGNS))
@@ -461,11 +462,19 @@ def test_the_command_plays_a_sheet_on_a_history(tmp_path: Path) -> None:
     found = orjson.loads(done.output)
     assert {one["id"] for one in found["lines"]} == {"c1", "c2", "c3"}
     assert found["rows"] == 500
+    for one in found["lines"]:
+        spend, value = one["spend_nanos"], one["value_nanos"]
+        assert one["roi"] == (None if not spend else pytest.approx((value - spend) / spend))
+        for cost, events in (("cpc_nanos", one["clicks"]), ("cpa_nanos", one["conversions"])):
+            assert one[cost] == (None if not events else (2 * spend + events) // (2 * events))
+    assert any(one["cpa_nanos"] is None for one in found["lines"])
     told = command(
         path, "--campaigns", sheet, "--price-rule", "first", "--soft-floor", "0.5", "--notice-delay", "2"
     )
     assert told.exit_code == 0, told.output
     assert "500 opportunities" in told.output
+    assert max(map(len, told.output.splitlines())) <= 80
+    assert "(value - spend) / spend" in " ".join(told.output.split())
 
 
 @pytest.mark.parametrize(

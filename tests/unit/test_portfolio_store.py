@@ -18,6 +18,7 @@ from bidder.core.portfolio_live import propose
 from bidder.errors import InputError
 from bidder.store.books import Batch, Books
 from bidder.store.campaigns import BudgetMove, CampaignStore
+from bidder.store.columns_cells import format_instant
 from bidder.store.database import Database
 from bidder.store.portfolio import Wishes, apply_proposal, standings_of
 from tests.support import factories as make
@@ -222,6 +223,18 @@ def test_the_command_looks_again_as_often_as_it_is_told(
     assert slept == [6 * 3_600, 6 * 3_600]
 
 
+def test_a_store_can_be_looked_at_as_at_another_time(monkeypatch: pytest.MonkeyPatch, stocked: str) -> None:
+    now = run(monkeypatch, stocked, "acme", "--json").stdout
+    over = run(monkeypatch, stocked, "acme", "--at", "2001-01-01T00:00:00Z")
+    assert (
+        "hold: no campaign of acme is under way on 2001-01-01 00:00:00 UTC: --at looks as at" in over.stdout
+    )
+    monkeypatch.setattr("time.time_ns", lambda: 10**18)
+    text = format_instant(NOW)
+    again = CliRunner().invoke(build_app(), ["portfolio", "acme", "--json", "--at", text, "--db", stocked])
+    assert again.stdout == now
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -242,6 +255,8 @@ def test_wishes_are_obeyed(
         (("--rounds", "2"), "--rounds must stand with --every"),
         (("--least", "rich"), "--least must be ID=AMOUNT such as shoes=50.00, was 'rich'"),
         (("--most", "rich=x"), "--most must be ID=AMOUNT"),
+        (("--at", "2026-03-07T18:00:00Z", "--apply"), "--at must stand without --apply and --every"),
+        (("--at", "noon"), "--at must be"),
     ],
 )
 def test_options_that_cannot_be_are_refused(

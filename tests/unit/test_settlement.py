@@ -169,6 +169,30 @@ def test_the_command_shows_days_and_wins(place: str) -> None:
     (win,) = orjson.loads(clearbid("settle", "--unbilled", "--json", "--db", path).output)
     assert win["bid_id"] == bid_id("won")
     assert "final" in clearbid("settle", "--db", path).output
+
+
+def test_days_fit_a_terminal_of_80_columns_and_nothing_is_cut(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    long = {"campaign_id": "a-campaign-with-a-very-long-name", "amount_nanos": 12_345_678_901_234}
+    with Database(place) as database:
+        write(database, booking("a", **long), booking("won", WIN, **long))
+    told = clearbid("settle", "--db", place).output
+    assert max(map(len, told.splitlines())) <= 80
+    assert "24691.357802468" in told
+    lines = told.splitlines()
+    (first,) = (place for place, line in enumerate(lines) if line.startswith("2024-10-04"))
+    begin = lines[first].index("a-")
+    end = lines[first].index(" ", begin)
+    assert "".join(line[begin:end].strip() for line in lines[first:]) == "a-campaign-with-a-very-long-name"
+    assert "\N{HORIZONTAL ELLIPSIS}" not in told
+
+
+def test_the_command_lists_wins(place: str) -> None:
+    path = place
+    with Database(path) as database:
+        write(database, booking("a"), booking("won", WIN))
     assert bid_id("won") in clearbid("settle", "--unbilled", "--db", path).output
 
 

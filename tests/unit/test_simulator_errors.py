@@ -44,6 +44,8 @@ def run(*arguments: object) -> Result:
         (("allocate", "other.parquet"), "must have the columns .*: make such a file by `clearbid estimate"),
         (("estimate", "other.parquet"), "must be a history, is another table: make one by `clearbid history`"),
         (("forecast", "H", "--holidays", "none.toml"), "none.toml must be a readable TOML file: is not there"),
+        (("estimate", "H", "--out", "no/c.parquet"), "was no/c.parquet: folder no is not there"),
+        (("sweep", "H", "--vary", "budget=1", "--out", "run"), "--out must be a file to write, was the folder run$"),
         (("sweep", "H", "--vary", "worth=-1"), r"worth \(of a click or conversion, units of .*\) must be from"),
     ],
 )  # fmt: skip
