@@ -177,7 +177,9 @@ def test_scores_of_another_model_are_joined_by_id(history: Path, tmp_path: Path)
     pq.write_table(pa.table({"id": some, "click_probability": [1.5] * len(some)}), tmp_path / "bad.parquet")
     with pytest.raises(InputError, match=r"from 0 to 1, was 1\.5 in row 0"):
         scores_of(tmp_path / "bad.parquet", history, "cedar-trips")
-    with pytest.raises(InputError, match=r"columns id \(text\) and click_probability \(number\): is not there"):
+    with pytest.raises(
+        InputError, match=r"columns id \(text\) and click_probability \(number\): is not there"
+    ):
         scores_of(history.with_name("nothing.parquet"), history, "cedar-trips")
 
 
