@@ -199,7 +199,9 @@ def _read(path: Path, spec: Path | None) -> tuple[dict[str, str], FeatureSpec | 
         if spec is not None:
             raise ArtifactError(f"--spec is for a LightGBM text, {path} is a bundle with features of its own")
         bundle = load_bundle(path)
-        return {name: bundle.texts[name] for name in MODEL_NAMES}, bundle.spec
+        texts = {name: bundle.texts[name] for name in MODEL_NAMES}
+        value = bundle.value.texts if bundle.value is not None else ()
+        return texts | dict(zip(("value", "value_positive"), value, strict=False)), bundle.spec
     for name, wanted in ((f"model {path}", path), (f"feature spec {spec}", spec)):
         if wanted is not None and (why := no_file(wanted)):
             raise ArtifactError(f"{name} must be a file, {why}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models import kernels
 from models.artifact import MODEL_NAMES, ModelBundle
-from models.compile import CATEGORICAL, NUMERIC, ZERO_THRESHOLD, LeafMaskTable, compile_bundle
+from models.compile import CATEGORICAL, NUMERIC, ZERO_THRESHOLD, LeafMaskTable, compile_bundle, compile_value
 from models.errors import ArtifactError, MismatchError
 from models.native import NativeModels
 from models.trees import CATEGORICAL_BIT, Tree, parse_forest
@@ -47,6 +47,8 @@ class Scorer:
         self.bundle = bundle
         self.table = compile_bundle(bundle)
         check_table(self.table, [bundle.texts[name] for name in MODEL_NAMES], rows=check_rows)
+        if bundle.value is not None:  # the bidder compiles it too
+            check_table(compile_value(bundle.value, len(bundle.spec)), bundle.value.texts, rows=check_rows)
 
     def score_rows(self, values: Floats) -> Floats:
         """Raw scores, equal to LightGBM's to the last bit.

@@ -6,6 +6,7 @@ from pathlib import Path
 import lightgbm as lgb
 import msgspec
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import uvloop
 
@@ -21,6 +22,10 @@ from models.value import ValueModel, ValueTable
 from simulator.demo.embedded import run_embedded
 from simulator.demo.plan import Plan
 from simulator.export.run import export_run, source_of
+from simulator.history.convert import convert
+from simulator.history.file import History
+from simulator.playback.run import Plan as Again
+from simulator.playback.run import replay
 from simulator.replay import replay_journal
 from tests.support.exporting import DECLARATIONS
 from tests.support.playing import KEY
@@ -90,3 +95,25 @@ def test_the_bundle_says_of_an_exported_row_what_it_said_of_the_bid(
     assert len(set(served[asked].tolist())) > 10
     goals = [market.campaigns[str(name)].goal is Goal.CONVERSION for name in exported.columns["campaign"]]
     assert asked.tolist() == goals
+
+
+def test_a_history_has_the_worth_that_was_bid_by_and_can_be_played_again(
+    valued_run: Path, market: Plan, tmp_path: Path
+) -> None:
+    done = convert(valued_run, tmp_path / "h.parquet")
+    rows = [row for table in History(done.table).tables() for row in table.to_pylist()]
+    export_run(source_of(valued_run), tmp_path / "t.parquet", with_lost=True)
+    exported = {
+        row["bid_id"]: row["conversion_value_nanos"]
+        for row in pq.read_table(tmp_path / "t.parquet").to_pylist()
+    }
+    for row in rows:
+        stated = market.campaigns[row["campaign"]].value_nanos
+        assert row["worth_nanos"] == (exported[row["bid_id"]] or stated)
+    assert len({row["worth_nanos"] for row in rows}) > 10
+    campaigns = [
+        msgspec.structs.replace(one, value_source="model")
+        for one in market.campaigns.values()
+        if one.goal is Goal.CONVERSION
+    ]
+    assert sum(one.bids for one in replay(done.table, Again(campaigns)).lines) > 0

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from models.artifact import load_bundle, save_bundle
+from models.check import check_file
 from models.dataset import TrainingTable, table_from_arrow
 from models.errors import ArtifactError, TableError
 from models.train import TrainParams, train_bundle
@@ -72,6 +73,10 @@ def test_files_of_the_value_come_back_as_they_were(tmp_path):
     loaded = load_bundle(bundle.path)
     assert loaded.value == bundle.value
     assert loaded.value.positive_text is not None
+    checked = check_file(bundle.path)
+    assert checked.fits
+    assert [one.name for one in checked.models] == ["ctr", "cvr", "value", "value_positive"]
+    assert (checked.differing, checked.largest_difference) == (0, 0.0)
     assert set(loaded.manifest.files) >= {"value.txt", "value.json", "value_positive.txt"}
     x = bundle.spec.encode_table(read(arrow).columns)
     np.testing.assert_array_equal(loaded.value.nanos(x), bundle.value.nanos(x))
