@@ -9,8 +9,8 @@ READY := $(VENV)/ready
 demo: $(READY)  ## the main job on the embedded defaults: trains, bids, books, reports
 	$(BIN)/clearbid demo
 
-test: $(READY)  ## all tests; those that need a part which is not there say so
-	$(BIN)/python -m pytest
+test: $(READY)  ## all tests but those of `integration`, on all cores
+	$(BIN)/python -m pytest -m "not kafka and not postgres" -n auto --maxprocesses 8 --dist loadfile --benchmark-disable
 
 check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -18,7 +18,7 @@ check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-integration: $(READY)  ## the tests against real parts only, which must be there
+integration: $(READY)  ## the tests against a real Apache Kafka and PostgreSQL, which must be there
 	CLEARBID_REQUIRE_KAFKA=1 CLEARBID_REQUIRE_POSTGRES=1 $(BIN)/python -m pytest tests -m "kafka or postgres"
 
 bench: $(READY)  ## the committed benchmarks, with ratios against the named rivals

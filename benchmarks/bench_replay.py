@@ -11,6 +11,7 @@ of a process of its own.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ from simulator.history.file import History, HistoryWriter
 from simulator.history.schema import Meta, empty_columns
 from simulator.playback.delays import stated
 from simulator.playback.prepared import Piece
-from simulator.playback.run import Plan, Run, replay
+from simulator.playback.run import Plan, Run, dealt, expected, replay
 
 BEGIN_NS = 1_772_409_600_000_000_000
 ROWS_PER_SECOND = 1_200
@@ -163,14 +164,21 @@ def stream(path: str, rows: int, lines: int) -> None:
     print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024)
 
 
-def scaling(path: Path, plan: Plan) -> float:
-    """Wall time of one process over that of two."""
+def scaling(path: Path, plan: Plan) -> dict[str, float]:
+    """How much two processes save: *wall*, starts and whoever shares the cores included; *cpu*, once they run.
+
+    The latter is CPU time of the whole over that of the longer of its two parts, played one after the other.
+    """
     seconds = []
     for count in (1, 2):
         began = time.perf_counter()
         replay(path, plan, processes=count)
         seconds.append(time.perf_counter() - began)
-    return seconds[0] / seconds[1]
+    plan = plan._replace(pacing=expected(History(path), plan))
+    whole, *parts = (
+        cpu(lambda one=one: Run(History(path), one).play(None)) for one in (plan, *dealt(plan, 2))
+    )
+    return {"wall": seconds[0] / seconds[1], "cpu": whole / max(parts)}
 
 
 def main() -> None:
@@ -198,7 +206,10 @@ def main() -> None:
     console = Console()
     console.print(table)
     ratio = float(np.median(np.array(figures["play"]) / np.array(figures["plain python"])))
-    console.print(f"play over plain python: {ratio:.2f}; two processes over one, wall time: {two:.2f}")
+    console.print(
+        f"play over plain python: {ratio:.2f}; two processes over one: {two['wall']:.2f} in wall time at load "
+        f"{os.getloadavg()[0]:.1f}, {two['cpu']:.2f} in CPU time once they run"
+    )
     console.print(
         f"peak memory: {memory['tenth']:.0f} MB for a tenth of the rows, {memory['whole']:.0f} MB for all"
     )

@@ -28,9 +28,10 @@ from bidder.core.campaigns import (
 
 BLOCK = 100
 PER_CAMPAIGN, PER_ADVERTISER = 4, 20
-AMPLE_NANOS = 10**15
-"""A budget that no run can spend: a million units."""
-AMPLE_IMPRESSIONS = 10**9
+AMPLE_NANOS = 10**17
+"""A budget that no run can spend, and that paces nothing: flights last another seventy years, and a hundred million
+units are ten times what a line item could spend in them at the traffic that its plan foresees; a hundredth paced."""
+AMPLE_IMPRESSIONS = 10**11
 HOUR_S, DAY_S = 3_600, 86_400
 ZONES = ("UTC", "America/New_York", "Europe/Berlin", "America/Los_Angeles", "Asia/Tokyo")
 EXPRESSIONS = (

@@ -39,6 +39,7 @@ from models.trees import (
 
 if TYPE_CHECKING:
     from models.artifact import ModelBundle
+    from models.value import ValueModel
 
 NUMERIC, CATEGORICAL, UNUSED = 0, 1, 2
 HALF_LEAVES = 32
@@ -154,6 +155,18 @@ def compile_bundle(bundle: "ModelBundle") -> LeafMaskTable:
         len(bundle.spec),
         [(np.array(table.raw), np.array(table.probability)) for table in calibrations],
     )
+
+
+def compile_value(value: "ValueModel", n_features: int) -> LeafMaskTable:
+    """The table of a model of value: its score, and where it has one that of P(value > 0) with its calibration.
+
+    Raises:
+        ArtifactError: a model that we cannot score exactly.
+    """
+    names = ("value.txt", "value_positive.txt")
+    forests = [parse_forest(text, name) for text, name in zip(value.texts, names, strict=False)]
+    nothing = (np.empty(0), np.empty(0))
+    return _compile(forests, n_features, [nothing, value.knots][: len(forests)])
 
 
 def compile_boosters(model_texts: Sequence[str], n_features: int) -> LeafMaskTable:

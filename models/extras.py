@@ -11,6 +11,7 @@
 | `price_cpm_micros` | what was paid; null where lost |
 | `min_to_win_cpm_micros` | the price that would have won, where the exchange told it |
 | `pctr`, `pcvr`, `multiplier` | what the bidder believed and how it paced when it bid |
+| `conversion_value_nanos` | what the bidder's model took a conversion to be worth; null where it was not asked |
 | `arm` | `landscape` or `held`: how a bid at first price was made where a landscape priced it, else null |
 | `worth_cpm_micros` | the most that a win was worth there, after pacing and fees |
 | `explore_factor` | what chance moved the bid by; null where it did not |
@@ -38,6 +39,7 @@ NUMBERS = (
     "min_to_win_cpm_micros",
     "pctr",
     "pcvr",
+    "conversion_value_nanos",
     "multiplier",
     "worth_cpm_micros",
     "explore_factor",

@@ -5,8 +5,12 @@
     score of a model      sum over its trees t, in order, of leaf_values[t, ctz(left[t] & right[t])]
     probability           linear between the knots of the model's calibration
 
+    value                 scale * e^score, times P(worth anything) where a second model gives it
+
 The order of the sum is LightGBM's, so the score is the same to the last bit.
 """
+
+import math
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
@@ -27,6 +31,8 @@ thresholds or codes begin and how many there are."""
 _ONE = np.uint64(1)
 _TWO, _THREE, _FOUR = np.uint64(2), np.uint64(3), np.uint64(4)
 _LAST_BIT = np.uint64(63)
+_MOST_EXPONENT = 709.0
+"""Above it e^x is near the largest double."""
 _BLOCK = 16
 """Rows that are binned together: their searches do not wait for each other, and a block stays in the cache."""
 
@@ -376,3 +382,31 @@ def calibrate_rows(
             out[i, m] = calibrated(
                 raw[i, m], knots_raw, knots_probability, knots_start[m], knots_start[m + 1]
             )
+
+
+@njit(cache=True)
+def expected_value(raw: float, positive: float, scale: float) -> float:
+    """Expected value of a conversion, nanos: see `models.value`. NaN and infinity are for the caller to refuse.
+
+    Args:
+        raw: score of the value. positive: P(value > 0), 1.0 where no model gives it. scale: nanos.
+    """
+    if raw > _MOST_EXPONENT:
+        return np.inf
+    return float(scale * math.exp(raw) * positive)
+
+
+@njit(cache=True)
+def value_rows(
+    raw: NDArray[np.float64],
+    scale: float,
+    knots_raw: NDArray[np.float64],
+    knots_probability: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """out[i] = `expected_value` of raw[i], whose second column, where it has one, is of P(value > 0)."""
+    for i in range(raw.shape[0]):
+        positive = 1.0
+        if raw.shape[1] > 1:
+            positive = calibrated(raw[i, 1], knots_raw, knots_probability, 0, knots_raw.shape[0])
+        out[i] = expected_value(raw[i, 0], positive, scale)

@@ -6,7 +6,8 @@
 | `value_positive.txt` | LightGBM model text: P(value > 0 given a conversion); only where some are worth nothing |
 | `value.json` | `ValueTable` |
 
-The bidder does not look at it yet: it bids by the value that a line item states.
+The bidder asks it for line items whose `value_source` is the model, see `bidder.core.valuing`. Both make money of the
+sums by one compiled function, so that what is served has the bits of what was measured.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.calibration import CalibrationTable, calibrate
+from models.calibration import CalibrationTable
+from models.kernels import value_rows
 
 Floats = NDArray[np.float64]
 
@@ -51,16 +53,27 @@ class ValueModel:
     positive_text: str | None
     table: ValueTable
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The model texts that a value is made of: one, or two where the second gives P(value > 0)."""
+        if self.positive_text is None or self.table.positive is None:
+            return (self.text,)
+        return self.text, self.positive_text
+
+    @property
+    def knots(self) -> tuple[Floats, Floats]:
+        """Raw scores and probabilities of P(value > 0); empty where no model gives it."""
+        table = self.table.positive
+        if len(self.texts) == 1 or table is None:
+            return np.empty(0), np.empty(0)
+        return np.array(table.raw), np.array(table.probability)
+
     def nanos(self, values: Floats) -> Floats:
         """Expected value of a conversion, float64[N] nanos, of rows float64[N, F] in the order of the spec."""
         import lightgbm as lgb
 
-        if len(values) == 0:
-            return np.empty(0)
-        found = self.table.scale_nanos * np.exp(
-            np.asarray(lgb.Booster(model_str=self.text).predict(values, raw_score=True), dtype=np.float64)
-        )
-        if self.positive_text is None or self.table.positive is None:
-            return np.asarray(found)
-        positive = lgb.Booster(model_str=self.positive_text).predict(values, raw_score=True)
-        return np.asarray(found * calibrate(self.table.positive, np.asarray(positive, dtype=np.float64)))
+        out = np.empty(len(values))
+        if len(values):
+            raw = [lgb.Booster(model_str=text).predict(values, raw_score=True) for text in self.texts]
+            value_rows(np.stack(raw, axis=1).astype(np.float64), self.table.scale_nanos, *self.knots, out)
+        return out

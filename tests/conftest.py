@@ -1,4 +1,4 @@
-"""A PostgreSQL for tests that ask for one, and the places where a store can be.
+"""What all tests share: no example is timed, long proofs run by `-m slow`, a PostgreSQL, and where a store can be.
 
 `CLEARBID_POSTGRES=postgresql://...` names a server on which databases may be made; otherwise one is started for the
 session. Where that cannot be done its tests are skipped and say why, unless `CLEARBID_REQUIRE_POSTGRES=1`: then they
@@ -9,7 +9,20 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("clearbid", deadline=None)
+hypothesis.settings.load_profile("clearbid")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves long proofs out where they are not asked for; a seeded sample of each has a test of its own."""
+    if "slow" in config.getoption("markexpr"):
+        return
+    long = [item for item in items if item.get_closest_marker("slow") is not None]
+    items[:] = [item for item in items if item.get_closest_marker("slow") is None]
+    config.hook.pytest_deselected(items=long)
 
 
 @pytest.fixture(scope="session")

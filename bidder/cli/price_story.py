@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from models.explain.attribution import Attribution, Attributor
 
 
+_VALUED = {
+    "model": ", by the model",
+    "raised": ", by the model, raised to its least",
+    "lowered": ", by the model, lowered to its most",
+    "stated": " as stated, unknown to the model",
+}
+"""What became of what the model says a conversion is worth."""
+
+
 class Reasoner:
     """Contributions to the probabilities of the best opportunity of each request.
 
@@ -97,6 +106,7 @@ def _factors(price: "Price") -> Iterator[tuple[str, str, str]]:
     first = event if event in ("view", "completion") else "click"
     yield f"probability of a {first}", f"{price.chance:.6g}", ""
     said = "as many as there are, so at most the max bid" if price.maximise else f"x value of a {event}"
+    said += _VALUED.get(price.valued, "")
     yield said, format_decimal(price.goal_value_nanos, NANOS_PER_UNIT), _cpm(at)
     if event == "conversion":
         at *= price.pcvr

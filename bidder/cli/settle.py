@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bidder.config import Config
+    from bidder.core.bankrules import BankRules
     from bidder.core.bookings import RefusalRow, UnattributedRow
     from bidder.core.reconcile import Compared
     from bidder.core.settlement import DaySum
     from bidder.store.bills import BillForm
-    from bidder.store.ledger import UnbilledWin
+    from bidder.store.database import Database
+    from bidder.store.ledger import LateBillings, UnbilledWin
     from bidder.store.pruning import Pruned
 
-    _Row = TypeVar("_Row", bound="UnbilledWin | UnattributedRow | RefusalRow | Pruned")
+    _Row = TypeVar("_Row", bound="UnbilledWin | UnattributedRow | RefusalRow | LateBillings | Pruned")
 
 _PPM_A_PERCENT = 10_000
 _DAY_NS = 86_400_000_000_000
@@ -50,6 +52,7 @@ def _settle(
     refused: Annotated[
         bool, typer.Option("--refused", help="List notices that were not taken, by rule, instead.")
     ] = False,
+    late: Annotated[bool, typer.Option("--late", help="Say how late billings come instead.")] = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Take out of the books what nobody asks for any more instead.")
     ] = False,
@@ -59,7 +62,8 @@ def _settle(
 ) -> None:
     """Show what the bids of each day came to, by campaign and exchange, and from when that is final.
 
-    Below, of all days: conversions that count for no bid, and notices that were not taken.
+    Below, of all days: conversions that count for no bid, notices that were not taken, and whether billings come
+    later than the setting says for which something is kept back.
     """
     from bidder.core.settlement import settle
     from bidder.runtime.bank import bank_rules
@@ -67,34 +71,25 @@ def _settle(
     from bidder.store.campaigns import CampaignStore
     from bidder.store.database import Database
     from bidder.store.ledger import Ledger
-    from bidder.store.pruning import prune as pruned
 
-    if unbilled + unattributed + refused + prune > 1:
-        raise InputError("--unbilled, --unattributed, --refused and --prune must be given one at a time")
-    if prune and (day is not None or campaign is not None):
-        raise InputError(
-            "--prune must be given without --day and --campaign: it is of all days and campaigns"
-        )
+    asked = {
+        "unbilled": unbilled,
+        "unattributed": unattributed,
+        "refused": refused,
+        "late": late,
+        "prune": prune,
+    }
+    instead = _only([name for name, wanted in asked.items() if wanted], whole=(day, campaign) == (None, None))
     settings = configured(config, db=db)
     rules, now_ns = bank_rules(settings), time.time_ns()
     with Database(existing_store(settings.store)) as database:
-        ledger, store = Ledger(database), CampaignStore(database)
-        if prune:
-            _tell([pruned(database, rules, now_ns)], _show_pruned, json=json)
+        if instead:
+            _tell_instead(instead, database, rules, now_ns, campaign, json=json)
             return
-        if unbilled:
-            wins = ledger.unbilled_wins(now_ns, rules.keep_ns)
-            _tell([win for win in wins if campaign in (None, win.campaign_id)], _show_wins, json=json)
-            return
+        ledger = Ledger(database)
         refusals = [row for row in ledger.refusals() if campaign in (None, row.campaign_id)]
-        if refused:
-            _tell(refusals, _show_refusals, json=json)
-            return
-        strays = ledger.unattributed()
-        if unattributed:
-            _tell(strays, _show_unattributed, json=json)
-            return
-        zones = {own.id: own.time_zone for own in store.advertisers().values()}
+        strays, billings = ledger.unattributed(), ledger.late_billings(rules, now_ns)
+        zones = {own.id: own.time_zone for own in CampaignStore(database).advertisers().values()}
         days = settle(ledger.quarters(now_ns, rules.keep_ns), zones, rules, now_ns)
     wanted = day_number(day) if day is not None else None
     days = [one for one in days if wanted in (None, one.day) and campaign in (None, one.campaign_id)]
@@ -106,6 +101,43 @@ def _settle(
         _show_unattributed(strays)
     if refusals:
         _show_refusals(refusals)
+    if billings.too_short:
+        _show_late([billings])
+
+
+def _only(asked: list[str], *, whole: bool) -> str:
+    """The one list that is asked for instead of days; empty where none is."""
+    if len(asked) > 1:
+        raise InputError(
+            "--unbilled, --unattributed, --refused, --late and --prune must be given one at a time"
+        )
+    if asked in (["late"], ["prune"]) and not whole:
+        raise InputError(
+            f"--{asked[0]} must be given without --day and --campaign: it is of all days and campaigns"
+        )
+    return asked[0] if asked else ""
+
+
+def _tell_instead(
+    what: str, database: "Database", rules: "BankRules", now_ns: int, campaign: str | None, *, json: bool
+) -> None:
+    """One of the lists of `_only`."""
+    from bidder.store.ledger import Ledger
+    from bidder.store.pruning import prune
+
+    ledger = Ledger(database)
+    if what == "prune":
+        _tell([prune(database, rules, now_ns)], _show_pruned, json=json)
+    elif what == "late":
+        _tell([ledger.late_billings(rules, now_ns)], _show_late, json=json)
+    elif what == "unbilled":
+        wins = ledger.unbilled_wins(now_ns, rules.keep_ns)
+        _tell([win for win in wins if campaign in (None, win.campaign_id)], _show_wins, json=json)
+    elif what == "refused":
+        refusals = [row for row in ledger.refusals() if campaign in (None, row.campaign_id)]
+        _tell(refusals, _show_refusals, json=json)
+    else:
+        _tell(ledger.unattributed(), _show_unattributed, json=json)
 
 
 def _json(rows: object) -> str:
@@ -284,11 +316,31 @@ def _show_refusals(rows: "Sequence[RefusalRow]") -> None:
     _fill(table, [(one.campaign_id or "unknown", one.rule, str(one.times)) for one in rows])
 
 
+def _show_late(rows: "Sequence[LateBillings]") -> None:
+    for one in rows:
+        typer.echo(
+            f"late billings: {one.billings:,}, worth {_money(one.late_nanos)}, nearly all of it within "
+            f"{_seconds(one.tail_ns)} s of the end of the reservation, the last after {_seconds(one.longest_ns)} s; "
+            f"late_tail_seconds in [bank] is {_seconds(one.setting_ns)}"
+        )
+        if one.too_short:
+            typer.echo(
+                "TOO SHORT: late_tail_seconds must be as long as billings come late, or what is kept back for them "
+                f"is leased before they come: set it to {_seconds(one.tail_ns)} or more"
+            )
+
+
+def _seconds(ns: int) -> str:
+    """Whole seconds, rounded up."""
+    return f"{-(-ns // NANOS_PER_UNIT):,}"
+
+
 def _show_pruned(rows: "Sequence[Pruned]") -> None:
     for one in rows:
         typer.echo(
             f"taken out: {one.lateness:,} hours of lateness, users of {one.users:,} bookings, {one.orders:,} orders, "
-            f"{one.held:,} conversions that waited, {one.grants:,} grants of old days"
+            f"{one.held:,} conversions that waited, {one.grants:,} grants of old days, {one.starts:,} old starts of "
+            "seats"
         )
 
 

@@ -225,9 +225,9 @@ class Account:
         self._measure()
         return self.limit != before
 
-    def open(self, seat: str, epoch: int) -> Grant:
-        """A new grant with nothing in it."""
-        grant = Grant(GrantRow(self.id, seat, epoch, 0, 0, 0, False))
+    def open(self, seat: str, epoch: int, posted: int = 0) -> Grant:
+        """A new grant with nothing in it but what its epoch posted already."""
+        grant = Grant(GrantRow(self.id, seat, epoch, posted, posted, 0, False))
         self.grants[seat, epoch] = grant
         return grant
 

@@ -95,6 +95,9 @@ class Bank:
         brakes: what is stopped, and what was let go.
         guard: of the process, where it holds several shards. shard: which of them this one is.
 
+    Attributes:
+        lateness: how late spend comes, and what is kept back for it.
+
     Raises:
         InvariantError: by every method, where the books stop adding up; the process must stop.
     """
@@ -126,7 +129,7 @@ class Bank:
         for touch in state.touches:
             self._attribution.remember(touch)
         self._leasing = Leasing(rules, self._chart.offered, state.seats)
-        self._lateness = Lateness(rules, state.lateness)
+        self.lateness = Lateness(rules, state.lateness)
         self._guard = guard or Guard(rules.brakes)
         self._watch = self._guard.watch(shard, self._chart.lines)
         self._guard.take(brakes)
@@ -251,7 +254,7 @@ class Bank:
         if self._chart.roll(now_ns, self._draft):
             self._leasing.look_again()
         self._leasing.stopped = self._guard.stopped(now_ns)
-        self._leasing.serve(now_ns, seen_ns, self._draft, self._lateness.share_ppm(now_ns))
+        self._leasing.serve(now_ns, seen_ns, self._draft, self.lateness.share_ppm(now_ns))
         self._creatives.tell(now_ns, self._draft)
         self._lines.tell(now_ns, self._draft)
         return self._close()
@@ -293,10 +296,6 @@ class Bank:
     def unattributed(self) -> list[UnattributedRow]:
         """Conversions that count for no bid, by advertiser and reason."""
         return self._attribution.unattributed()
-
-    def late_share_ppm(self, now_ns: int) -> int:
-        """Millionths of what may still come that are kept back for late spend."""
-        return self._lateness.share_ppm(now_ns)
 
     def accounts(self) -> list[AccountReport]:
         """Every budget on which something may still be booked, in the order of their ids."""
@@ -371,7 +370,8 @@ class Bank:
         # does that of a bid that was said to have lost, or not known to have won, when its reservation ended.
         loose = late or any(uncovered) or self._bids.was_let_go(notice.bid_id)
         late_nanos = notice.cost_nanos if loose else 0
-        self._lateness.book(book.advertiser, made_ns, notice.cost_nanos, late_nanos, self._draft)
+        self.lateness.book(book.advertiser, made_ns, notice.cost_nanos, late_nanos, self._draft)
+        self.lateness.tail.book(notice.at_ns - notice.liable_until_ns, notice.cost_nanos)
         own = (notice.campaign_id, line_item_of(notice), book.advertiser)
         self._watch.spend(own, notice.cost_nanos, made_ns)
         tally = book.tally(line_item_of(notice))

@@ -20,6 +20,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     An opportunity is an impression in the open auction, one of its deals, or one place in its pod.
     `bid_cpm_micros` and `floor_cpm_micros` are in the account's currency, `price_micros` in `currency`, that the bid
     was made in (0 and empty where it is the account's). `line_item_id` is empty where it is the campaign's own.
+    `conversion_value_nanos` is what one was taken to be worth where the model was asked, else 0.
     `arm` says how a bid at first price was made, where a landscape knows its auction: `landscape`, or `held` where
     the constant share of its exchange was kept to compare with; then `stratum` is its place in the landscape,
     `worth_cpm_micros` the most that a win is worth after pacing and fees, and `win_probability` the chance to win.
@@ -44,6 +45,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     price_micros: int = 0
     pctr: float = 0.0
     pcvr: float = 0.0
+    conversion_value_nanos: int = 0
     multiplier: float = 0.0
     arm: str = ""
     stratum: int = 0

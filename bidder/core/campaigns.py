@@ -300,6 +300,10 @@ class Modifier(Record, frozen=True, kw_only=True):
             raise ValueError(f"dimension must be one of {', '.join(DIMENSIONS)}, was {self.dimension}")
 
 
+ValueSource = Literal["stated", "model"]
+VALUE_SPREAD = 10
+"""Who says what a conversion is worth: ad-ops, or the model, at most so many times more or less than they stated."""
+
 UnknownUser = Literal["refuse", "allow"]
 """What a cap means for a user whom we cannot know: no bid, or a bid that the cap does not count."""
 
@@ -324,6 +328,7 @@ class LineItem(Record, frozen=True, kw_only=True):
     flights: tuple[Flight, ...] = ()
     goal: Goal | None = None
     value_nanos: Nanos = 0
+    value_source: ValueSource | None = None
     target_cpc_nanos: Nanos = 0
     target_cpa_nanos: Nanos = 0
     target_roas_ppm: TargetReturn = 0
@@ -349,15 +354,17 @@ class Campaign(Record, frozen=True, kw_only=True):
 
     `budget_nanos` is for the whole flight; `budgets` are limits beside it. `value_nanos` is what one goal event is
     worth to the advertiser; a bid never passes the expected value nor `max_bid_cpm_micros`. Where it is 0 as many
-    goal events are bought as the budget and the target allow, and the highest bid alone is the bound. At most one
-    target: `target_cpc_nanos` a click or `target_cpa_nanos` a conversion may cost on average, or `target_roas_ppm`
-    millionths of value for what is spent; beside it `cpm_cap_micros`, the mean price of a thousand impressions at
-    most. They hold over the flight and all line items that leave it to the campaign, see `core.targets`. The flight
-    is [start_ns, end_ns); line items may have flights of their own inside it. `bundle` is the store id of the app
-    that is advertised. A conversion counts for a click of at most `click_window_seconds` before it, else for an
-    impression of at most `view_window_seconds` before it, see `core.attribution`. `fees` come on top of the price
-    that exchanges are paid, out of the same budgets: expected value covers both. `max_nanos_per_minute` stops bids
-    where more is spent in a minute; 0 leaves it to `BrakeSettings.factor`.
+    goal events are bought as the budget and the target allow, and the highest bid alone is the bound. With
+    `value_source` at `model` the model says it for each opportunity, at most `VALUE_SPREAD` times more or less, and
+    `value_nanos` holds where it does not know. At most one target: `target_cpc_nanos` a click or `target_cpa_nanos` a
+    conversion may cost on average, or `target_roas_ppm` millionths of value for what is spent; beside it
+    `cpm_cap_micros`, the mean price of a thousand impressions at most. They hold over the flight and all line items
+    that leave it to the campaign, see `core.targets`. The flight is [start_ns, end_ns); line items may have flights
+    of their own inside it. `bundle` is the store id of the app that is advertised. A conversion counts for a click of
+    at most `click_window_seconds` before it, else for an impression of at most `view_window_seconds` before it, see
+    `core.attribution`. `fees` come on top of the price that exchanges are paid, out of the same budgets: expected
+    value covers both. `max_nanos_per_minute` stops bids where more is spent in a minute; 0 leaves it to
+    `BrakeSettings.factor`.
 
     `pacing` spreads every budget over its time: `ahead` begins by `ahead_percent` faster than evenly (20 where it is
     0) and ends by as much slower. With `catch_up` at `drop`, what was missed by lack of traffic is not made up. Each
@@ -379,6 +386,7 @@ class Campaign(Record, frozen=True, kw_only=True):
     end_ns: Instant
     goal: Goal = Goal.CLICK
     value_nanos: Nanos = 0
+    value_source: ValueSource = "stated"
     target_cpc_nanos: Nanos = 0
     target_cpa_nanos: Nanos = 0
     target_roas_ppm: TargetReturn = 0
@@ -467,7 +475,13 @@ def _check_value(campaign: Campaign, item: LineItem | None) -> None:
         raise ValueError(
             f"goal of {whose} with a target_roas must be click, conversion or value, was {goal.value}"
         )
+    modelled = (own.value_source or campaign.value_source) == "model"
+    if modelled and goal not in (Goal.CONVERSION, Goal.VALUE):
+        raise ValueError(
+            f"goal of {whose} with value_source model must be conversion or value, was {goal.value}"
+        )
     needs = "goal value" if goal is Goal.VALUE else "a target_roas" if record.target_roas_ppm else ""
+    needs = "value_source model" if modelled else needs
     if needs and not (own.value_nanos or campaign.value_nanos):
         raise ValueError(
             f"value_nanos of {whose} must be > 0 with {needs}: state what an event is worth, was 0"

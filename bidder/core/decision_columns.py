@@ -13,7 +13,7 @@ ROW_COLUMNS = 25
 """Columns of an opportunity, see `bidder.core.batch`."""
 
 (MAX_BID_NANOS, VALUE_NANOS, GOAL, MIN_BID_NANOS, CAP_START, CAP_END, REFUSE_UNKNOWN, MODIFIER_START,
- MODIFIER_END, FEE_PPM, FEE_NANOS, WANTS_CVR, AIM_START, AIM_END) = range(14)  # fmt: skip
+ MODIFIER_END, FEE_PPM, FEE_NANOS, WANTS_CVR, AIM_START, AIM_END, VALUE_LEAST, VALUE_MOST) = range(16)  # fmt: skip
 """Columns of a line item, `bidder.core.table.Column`."""
 
 GOAL_CLICK, GOAL_CONVERSION, GOAL_VIEW, GOAL_COMPLETE = range(4)
@@ -24,7 +24,9 @@ AIM_COLUMNS = 4
 """Of a line item's target, float64: its row among the targets; what it counts (`core.lines.Aim`, a return as the
 goal's event); nanos that one may cost; and what its room is a part of, over the value: 0 where that is the worth
 itself."""
-AIM_CPM, AIM_CLICK, AIM_CONVERSION = range(3)
+AIM_CPM, AIM_CLICK, AIM_CONVERSION, AIM_VALUE = range(4)
+"""With the last, of a return where the model says what a conversion is worth, A_NANOS is the share of a conversion's
+value that may be spent on it."""
 
 O_LINE, O_CREATIVE, O_REASON, O_BID, O_PRICE, O_AMOUNT, O_CAP = range(7)
 OUT_COLUMNS = 7
@@ -36,11 +38,12 @@ for the exchange: the rest is for fees."""
  F_OUTBID, F_BID) = range(12)  # fmt: skip
 """Columns of the funnel in the order of the stages: each eligible candidate ends in exactly one of the others."""
 
-P_CTR, P_CVR, P_MULTIPLIER, P_ARM, P_STRATUM, P_WORTH, P_CHANCE, P_FACTOR, P_DENSITY = range(9)
-LOG_COLUMNS = 9
+P_CTR, P_CVR, P_MULTIPLIER, P_ARM, P_STRATUM, P_WORTH, P_CHANCE, P_FACTOR, P_DENSITY, P_VALUE = range(10)
+LOG_COLUMNS = 10
 """What is logged of the chosen candidate: its probabilities and multiplier; the arm that priced it; where a landscape
 knows its auction the stratum, what a win is worth in nanos and the chance to win; where its bid might have been moved
-by chance the factor (0 where it was not) and the logarithm of the density."""
+by chance the factor (0 where it was not) and the logarithm of the density; and where the model was asked what a
+conversion is worth, the nanos that it was taken to be."""
 
 R_BID, R_DUPLICATE, R_NO_CAMPAIGNS = 0, 110, 200
 R_UNSCORED, R_NO_LEASE, R_BELOW_FLOOR, R_BUDGET, R_NO_VALUE, R_CAPPED, R_POD = (

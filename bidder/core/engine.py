@@ -38,7 +38,7 @@ from bidder.core.opportunity import hour_of_week
 from bidder.core.pacing import Pacer
 from bidder.core.prepared import Prepared
 from bidder.core.profiles import Profile
-from bidder.core.scoring import Model, kernel_arrays
+from bidder.core.scoring import Model, Own, kernel_arrays, value_arrays
 from bidder.core.settings import EngineSettings
 from bidder.core.shading import Shading, law_of
 from bidder.core.showing import Showing
@@ -48,13 +48,13 @@ from bidder.core.status import Status, paces_of, statuses
 from bidder.core.table import FAR_NS
 from bidder.core.targets import TargetBook
 from bidder.core.traffic_shape import TrafficLearner, TrafficShape, overrides
+from bidder.core.valuing import ValueBook
 from bidder.core.waits import Waits
 from bidder.core.wallet import Wallet, tag_of
 from bidder.core.writer import Writer
 from bidder.errors import RequestError
 from bidder.openrtb.reasons import Reason
 from bidder.openrtb.response import json_text
-from models.kernels import Masks
 
 FUNNEL = STAGES
 _TICKS_A_WHOLE_REPORT = 100
@@ -87,8 +87,7 @@ class Engine:
         self._rival_epoch = 0
         self.reasons: dict[int, int] = {}
         self.opportunities = 0
-        self.repaired = 0
-        self.late_wins = 0
+        self.repaired = self.late_wins = 0
         self.matches: list[bytes] = []
         # A repeat comes soon; remembered for days, hundreds of bids a second would be gigabytes.
         self.wallet = Wallet(settings.longest_wait_ns)
@@ -99,10 +98,10 @@ class Engine:
         self.loop = DelayHistogram()
         self.targets = TargetBook(settings.targets, settings.longest_wait_ns)
         self.brakes = Brakes(settings.brakes)
+        self.values = ValueBook()
         self._shape = TrafficShape(settings.pacing.traffic_shape, overrides(settings.pacing.holidays))
         self.traffic = TrafficLearner()
-        self._sequence = 0
-        self._told_epoch = 0
+        self._sequence = self._told_epoch = 0
         self._writer = Writer(settings, key)
         self._buyer_json = json_text(settings.buyer)
         self._shades = np.array(self.gate.shades, dtype=np.float64)
@@ -120,8 +119,8 @@ class Engine:
     def _use_model(self, model: Model | None) -> None:
         self._model = model
         self._writer.model_name = model.hash[:12] if model is not None else "external"
-        encoder = model.encoder if model is not None else None
-        self._batch = Batch(encoder, self.settings, self.gate, self.shading)
+        self._batch = Batch(model.encoder if model else None, self.settings, self.gate, self.shading)
+        self.values.use(value_arrays(model))
         self._model_arrays = arrays = kernel_arrays(model)
         masks = arrays[7]
         self._scratch_mask = np.zeros(max(1, masks.shape[1]), dtype=masks.dtype)
@@ -245,7 +244,7 @@ class Engine:
             self._discrepancies, self.brakes.reasons, table.aims,
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, self._shown.impressions,
             self._shown.clicks, slots.columns, slots.lists, slots.durations, slots.native_ok,
-            *self._model_arrays, self._prepared.line_masks,
+            *self._model_arrays, self._prepared.line_masks, *self.values.arrays(),
             self._law, batch.codes(), *self.shading.arrays(), self.explored.left,
             wallet.available, wallet.lease_until, purse.unit, wallet.chains, purse.chain_start, purse.chain_accounts,
             *self.caps.arrays(),
@@ -454,10 +453,10 @@ class Engine:
         """Goes on with what `prepare` made."""
         self._install(prepared, now_ns)
 
-    def adopt_model(self, model: Model, now_ns: int, line_masks: Masks | None = None) -> None:
-        """Goes on with other models; the campaigns stay. `line_masks` are its own, where they are made."""
+    def adopt_model(self, model: Model, now_ns: int, own: Own | None = None) -> None:
+        """Goes on with other models; the campaigns stay. `own` is what line items bring, where made."""
         self._use_model(model)
-        self._install(self._prepared.scored_by(model, line_masks), now_ns)
+        self._install(self._prepared.scored_by(model, own), now_ns)
 
     def adopt_shading(self, shading: Shading, now_ns: int) -> None:
         """Goes on with another landscape; model and campaigns stay."""
@@ -482,6 +481,7 @@ class Engine:
         self._writer.adopt(table)
         self.funnel.install(table)
         self.caps.install(table)
+        self.values.install(table, prepared.line_values)
         self._base = table.base.copy()
         self._wake(now_ns)
         self._scratch_left: NDArray[np.uint64] = np.zeros(table.words, dtype=np.uint64)

@@ -90,7 +90,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         pctr, pcvr: calibrated probabilities. The bid rests on `pcvr` where the `goal` is a conversion.
         goal: see `core.campaigns.Goal`. goal_value_nanos: what one of it is worth; where nothing is stated so much
-            that only pacing and targets bound the bid (`maximise`). chance: of a view or completion, else of a click.
+            that only pacing and targets bound the bid (`maximise`). valued: what became of what the model says of it,
+            see `core.valuing.OUTCOMES`; empty where not asked. chance: of a view or completion, else of a click.
         modifiers: the factor that all modifiers make together. applied: each of them, in the engine's order.
         value_nanos: what the impression is thought to be worth.
         multiplier: of pacing. pacing: its mode. share: of opportunities that are taken where the price is a deal's,
@@ -119,6 +120,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     goal_value_nanos: int
     chance: float
     maximise: bool = False
+    valued: str = ""
     modifiers: float
     applied: tuple[Applied, ...] = ()
     value_nanos: float
@@ -233,7 +235,9 @@ class Pricing:
         applied = self._applied()
         known = scores.reason == Reason.BID
         pctr, pcvr = (scores.pctr, scores.pcvr) if known else (0.0, 0.0)
-        goal_value = int(columns[Column.VALUE_NANOS])
+        goal_value, valued = int(columns[Column.VALUE_NANOS]), ""
+        if columns[Column.VALUE_MOST] and self._modelled:
+            goal_value, valued = self._stage.conversion_value(self._r, self._line)
         goal = int(columns[Column.GOAL])
         line = table.lines[self._line]
         shown = bare.creative if bare.creative >= 0 else scores.creative
@@ -254,7 +258,7 @@ class Pricing:
         fee_ppm = int(columns[Column.FEE_PPM]) + self._stage.discrepancy(int(row[R_EXCHANGE]))
         fee_nanos = int(columns[Column.FEE_NANOS])
         factor = math.prod((modifier.factor for modifier in applied), start=1.0)
-        aimed = self._aimed(pctr, pcvr, factor, value)
+        aimed = self._aimed((pctr, pcvr, float(goal_value)), factor, value)
         paced = min([value * multiplier, *(one.allowed_nanos for one in aimed)])
         most = (paced - fee_nanos) / (1.0 + fee_ppm / MICROS_PER_UNIT)
         worth, landscape = most * shade, 0.0
@@ -271,6 +275,7 @@ class Pricing:
             goal_value_nanos=goal_value,
             chance=chance,
             maximise=not line.value_nanos,
+            valued=valued,
             modifiers=factor,
             applied=applied,
             value_nanos=value,
@@ -303,8 +308,14 @@ class Pricing:
             features=self._features(),
         )
 
-    def _aimed(self, pctr: float, pcvr: float, factor: float, value: float) -> tuple[Aimed, ...]:
-        """What each target allows, with the state that the line item meets."""
+    @property
+    def _modelled(self) -> bool:
+        """Whether the engine's model scores the row."""
+        outside = self._stage.batch.columns[self._r, R_FLAGS] & EXTERNAL
+        return self._stage.trees > 0 and not outside
+
+    def _aimed(self, scores: tuple[float, float, float], factor: float, value: float) -> tuple[Aimed, ...]:
+        """What each target allows, with the state that the line item meets; `scores` as `worth_of` takes them."""
         table = self._stage.table
         begin, end = table.columns[self._line, [Column.AIM_START, Column.AIM_END]].tolist()
         found: list[Aimed] = []
@@ -312,7 +323,7 @@ class Pricing:
             table.aims[begin:end], self._stage.engine.targets.status(self._line), strict=True
         ):
             row = self._state.targets[int(aim[A_GROUP])]
-            worth = float(worth_of(aim, pctr, pcvr)) * factor
+            worth = float(worth_of(aim, *scores)) * factor
             most = most_of(row, worth, worth if aim[A_BASE] == 0.0 else float(aim[A_BASE]) * value)
             found.append(
                 Aimed(
@@ -348,7 +359,7 @@ class Pricing:
     def _features(self) -> dict[str, Shows]:
         """Raw values of the opportunity and of the line item, as training tables have them."""
         batch = self._stage.batch
-        if batch.columns[self._r, R_FLAGS] & EXTERNAL or not self._stage.trees:
+        if not self._modelled:
             return {}
         pending = batch.rows[self._r]
         audience, (size, position) = pending.call.visitor.audience, pending.slots[0].features

@@ -65,3 +65,4 @@ class Result(NamedTuple):
     chance: float
     factor: float
     density: float
+    value: float

@@ -47,12 +47,15 @@ from bidder.core.kernels import decide_rows
 from bidder.core.messages import ONE_IMPRESSION
 from bidder.core.pacing_kernels import G_LEAST
 from bidder.core.purse import Unit
+from bidder.core.score_kernels import whole_row
 from bidder.core.shading_kernels import shaded_worth
 from bidder.core.showing import Showing
 from bidder.core.slot_kernels import in_pod, pod_left
 from bidder.core.specs import NO_FLOOR, S, SlotBook
 from bidder.core.table import FAR_NS, Column, LineTable
 from bidder.core.targeting_kernels import END, eligible
+from bidder.core.value_kernels import conversion_value
+from bidder.core.valuing import OUTCOMES
 from models.kernels import Masks
 
 _PLENTY = 2**62
@@ -131,6 +134,7 @@ class Stage:
         self.shading = engine.shading
         self._law = engine._law  # noqa: SLF001
         self._line_masks = engine._prepared.line_masks  # noqa: SLF001
+        self._values = engine.values
         self._shades = engine._shades  # noqa: SLF001
         self._discrepancies = engine._discrepancies  # noqa: SLF001
         pacer = engine._pacer  # noqa: SLF001
@@ -338,6 +342,19 @@ class Stage:
         """What the landscape makes of a win that is worth `most` nanos, as the kernel asks it."""
         return float(shaded_worth(most, otherwise, floor, stratum, *self.shading.arrays()[6:]))
 
+    def conversion_value(self, r: int, line: int) -> tuple[int, str]:
+        """What a conversion is taken to be worth in row `r`, nanos, and what became of what the model says of it."""
+        arrays = self._values.apart()
+        handles, line_features, whole = self._forest[13:]
+        values, counts = self.batch.values()[r : r + 1], np.zeros(len(OUTCOMES), dtype=np.int64)
+        if len(handles):
+            whole_row(values, 0, self._forest[0], line_features, self._line_masks[line], whole)
+        nanos = conversion_value(
+            values, 0, False, *arrays[:9], arrays[9][line], arrays[10], self._scratch, handles, whole,
+            self.table.columns[line], counts, 1,
+        )  # fmt: skip
+        return int(nanos), OUTCOMES[int(counts.argmax())]
+
     def _holders(self, r: int) -> list[int]:
         """Line items that have a place in the pod of row `r`."""
         first = int(self.batch.columns[r, R_POD_FIRST])
@@ -372,7 +389,7 @@ class Stage:
             table.modifier_factors, self._shades, self._discrepancies, lines.stopped, table.aims,
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, creatives.shown,
             creatives.clicked, creatives.slots, creatives.lists, creatives.durations, creatives.native_ok,
-            *self._forest, self._line_masks,
+            *self._forest, self._line_masks, *self._values.apart(),
             self._law, offers.codes, *self.shading.arrays(), state.explorable,
             state.available, accounts.lease_until, accounts.unit, accounts.chains, accounts.chain_start,
             accounts.chain_accounts,
@@ -438,6 +455,7 @@ def for_scores(trial: Trial, line: int) -> Trial:
     found = without_least(in_account(without_floor(trial)), line)
     found.row[R_FLAGS] &= ~(FIXED_PRICE | GUARANTEED)
     found.row[R_QUANTITY] = ONE_IMPRESSION
+    found.columns[line, Column.VALUE_LEAST] = found.columns[line, Column.VALUE_MOST] = 0
     found.columns[line, Column.VALUE_NANOS] = _HIGH_VALUE_NANOS
     found.columns[line, Column.MAX_BID_NANOS] = _PLENTY
     found.columns[line, Column.AIM_START] = found.columns[line, Column.AIM_END] = 0

@@ -74,6 +74,7 @@ from bidder.core.decision_columns import (
     R_VIDEO,
     REFUSE_UNKNOWN,
     TEST,
+    VALUE_MOST,
     VALUE_NANOS,
     WANTS_CVR,
 )
@@ -97,6 +98,7 @@ from bidder.core.shading_kernels import shaded_worth, stratum_of
 from bidder.core.slot_kernels import chance_of, floor_of, in_pod, pod_left
 from bidder.core.target_kernels import aimed_at, allowed_by
 from bidder.core.targeting_kernels import eligible, narrow, shows
+from bidder.core.value_kernels import conversion_value
 from models.kernels import calibrated, lightgbm_raw, raw_score, raw_score_pair
 from models.landscape.kernels import win_probability
 
@@ -120,6 +122,9 @@ def decide_rows(
     # model
     request_features, feature_kind, first_row, thr_start, thresholds, cat_start, category_rows, masks,
     leaf_values, tree_start, knots_start, knots_raw, knots_probability, handles, line_features, whole, line_masks,
+    # value of a conversion
+    value_bins, value_thresholds, value_categories, value_masks, value_leaves, value_start, value_knots_raw,
+    value_knots_probability, value_scale, line_values, valued_mask, value_counts,
     # first price
     law, codes, prediction, edges, child_start, child_code, child_place, others, shade_start, shade_worth,
     shade_segment, prices, survival, explorable,
@@ -157,6 +162,8 @@ def decide_rows(
             gives clicks, model 1 conversions of clicks.
         handles: int64[], empty unless LightGBM itself scores, see `models.native`; `line_masks` then holds the codes
             of the line items' own features, whose places in a row are `line_features`; `whole` has space for a row.
+        value_bins to value_scale: see `bidder.core.valuing.ValueArrays`. line_values: uint64[lines, its trees].
+            valued_mask: uint64[its trees], scratch. value_counts: int64[lines, V_COLUMNS], what became of them.
         law: float64[3], see `exploration_kernels`. codes: int32[n, levels], of each opportunity in the landscape.
         prediction to survival: see `bidder.core.shading.Shading`. explorable: int64[groups], nanos that may still be
             set aside for explored bids; lowered by each.
@@ -168,7 +175,7 @@ def decide_rows(
         aims: float64[], targets of line items by A_ column. targets: float64[targets, T_COLUMNS] of `target_kernels`.
         offered: int64[accounts], all that was bid so far; raised by each bid.
         funnel: int64[lines, 12], counts by F_ column. counters: see `funnel_kernels`.
-        out: int64[n, 7], by O_ column. logged: float64[n, 9], by P_ column.
+        out: int64[n, 7], by O_ column. logged: float64[n, 10], by P_ column.
         left, mask, scratch: uint64[words], [trees] of the type of `masks`, int64[request features].
     """
     record_end = 0
@@ -183,16 +190,9 @@ def decide_rows(
         count = 0 if test else 1
         record_begin = record_end
         refused, record_end = eligible(
-            active,
-            base,
-            rows,
-            refusals,
-            record,
-            record_begin,
-            left,
-            counters,
+            active, base, rows, refusals, record, record_begin, left, counters,
             counting and not test and not known,
-        )
+        )  # fmt: skip
         if known:
             out[r, O_REASON] = R_DUPLICATE
             continue
@@ -202,7 +202,7 @@ def decide_rows(
         outside = flags & EXTERNAL != 0
         modelled = not outside and masks.shape[1] > 0
         native = handles.shape[0] > 0
-        masked = False
+        masked = valued = False
         first_price = flags & FIRST_PRICE != 0
         fixed = flags & FIXED_PRICE != 0
         guaranteed = flags & GUARANTEED != 0
@@ -336,7 +336,15 @@ def decide_rows(
                         )
                 else:
                     multiplier = meet(paces, pace_counts, pace_groups, pace_begin, pace_end, not test)
-                value = chance_of(row, goal, pctr, creatives[creative, 0]) * columns[c, VALUE_NANOS]
+                event, by_model = columns[c, VALUE_NANOS], 0
+                if modelled and columns[c, VALUE_MOST] > 0:
+                    event = by_model = conversion_value(
+                        values, r, valued, value_bins, value_thresholds, value_categories, value_masks, value_leaves,
+                        value_start, value_knots_raw, value_knots_probability, value_scale, line_values[c],
+                        valued_mask, scratch, handles, whole, columns[c], value_counts[c], count,
+                    )  # fmt: skip
+                    valued = True
+                value = chance_of(row, goal, pctr, creatives[creative, 0]) * event
                 if goal == GOAL_CONVERSION:
                     value *= pcvr
                 factor = 1.0
@@ -349,7 +357,9 @@ def decide_rows(
                 paced = value if by_share else value * multiplier
                 begin, end = columns[c, AIM_START], columns[c, AIM_END]
                 if begin < end:
-                    allowed = allowed_by(aims[begin:end], targets, pctr, pcvr, factor, value, paced, test)
+                    allowed = allowed_by(
+                        aims[begin:end], targets, pctr, pcvr, event, factor, value, paced, test
+                    )
                     if allowed < paced:
                         paced, multiplier = allowed, allowed / value
                 media = creatives[creative, 0]
@@ -453,7 +463,7 @@ def decide_rows(
                 out[r, O_PRICE] = price
                 out[r, O_AMOUNT] = amount
                 out[r, O_CAP] = spent
-                note(logged, r, pctr, pcvr, multiplier, arm, stratum, most, chance, factor, density)
+                note(logged, r, pctr, pcvr, multiplier, arm, stratum, most, chance, factor, density, by_model)
         if best < 0:
             out[r, O_CREATIVE] = -1
             out[r, O_REASON] = worst
@@ -487,14 +497,3 @@ def decide_rows(
             for k in range(begin, end):
                 if k == begin or caps[k, C_OWNER] != caps[k - 1, C_OWNER]:
                     pend_one(cap_users, cap_rows, cap_state, user, caps[k, C_OWNER], now_ns, row[R_RESULT_NS])
-
-
-@njit(cache=True)
-def agree(chains, chain_start, chain_accounts, ours, theirs):
-    """Whether two views of the accounts that these chains charge are the same."""
-    for i in range(chains.shape[0]):
-        for k in range(chain_start[chains[i]], chain_start[chains[i] + 1]):
-            account = chain_accounts[k]
-            if ours[account] != theirs[account]:
-                return False
-    return True

@@ -30,7 +30,47 @@ from bidder.money import MAX_NANOS
 BLOCK_WINS = 1_000
 """Wins that a block has at least: of fewer, one late win alone would make a share of some tenths of a percent."""
 
+FEWEST_LATE = 20
+"""Late billings of which it is first said that their tail is long: before that one exchange's hiccup would say it."""
+
 _MILLION = 1_000_000
+
+
+class LateTail:
+    """How late billings come after their reservations' ends, against `late_tail_ns`, since a bank began.
+
+    The reserve counts what was booked in the last `late_tail_ns` as a measure of what of its time is still to come
+    (`core.account`). Where more than the rest of `late_quantile_ppm` of all late money comes after that, the measured
+    tail is longer than the setting: then a reserve may have ended before what it is for.
+
+    Args:
+        rules: tail and quantile.
+
+    Attributes:
+        billings: how many came late. late_nanos: what they were worth. beyond, beyond_nanos: those of them that came
+            later than the tail. longest_ns: of all.
+    """
+
+    def __init__(self, rules: BankRules) -> None:
+        self._rules = rules
+        self.billings = self.late_nanos = self.beyond = self.beyond_nanos = self.longest_ns = 0
+
+    def book(self, late_by_ns: int, nanos: int) -> None:
+        """Counts a billing that came so long after its reservation's end; one in time counts nowhere."""
+        if late_by_ns <= 0:
+            return
+        self.billings += 1
+        self.late_nanos += nanos
+        self.longest_ns = max(self.longest_ns, late_by_ns)
+        if late_by_ns > self._rules.late_tail_ns:
+            self.beyond += 1
+            self.beyond_nanos += nanos
+
+    @property
+    def too_short(self) -> bool:
+        """Whether the measured tail is longer than the setting; of a few billings nothing is said."""
+        allowed = self.late_nanos * (_MILLION - self._rules.late_quantile_ppm)
+        return self.billings >= FEWEST_LATE and self.beyond_nanos * _MILLION > allowed
 
 
 class Lateness:
@@ -39,10 +79,14 @@ class Lateness:
     Args:
         rules: quantile, window, floor and ceiling.
         rows: as they were kept.
+
+    Attributes:
+        tail: how late billings came.
     """
 
     def __init__(self, rules: BankRules, rows: Iterable[LateRow] = ()) -> None:
         self._rules = rules
+        self.tail = LateTail(rules)
         self._rows: dict[tuple[str, int], LateRow] = {}
         self._hours: dict[int, tuple[int, int, int]] = {}
         for row in rows:

@@ -275,8 +275,7 @@ class Leasing:
     def _forget_silent(self, now_ns: int, draft: Draft) -> None:
         """Forgets seats that were silent for long, with grants of theirs that came back.
 
-        One that comes back in its epoch begins with grants of nothing: it spends of a lease only what is above all
-        that it posted, so it has less than the bank thinks, never more.
+        One that comes back in its epoch is granted what it says that it posted, and more as it needs it.
         """
         held = {seat for account in self._accounts.values() for seat, _ in _unfreed(account)}
         silent = {
@@ -328,7 +327,9 @@ class Leasing:
         if grant is None:
             if not biddable:
                 return
-            grant = account.open(seat.name, seat.epoch)
+            row = seat.rows.get(account.id)
+            # Above 0 where its grants were forgotten in a long silence: it spends what is above all it posted.
+            grant = account.open(seat.name, seat.epoch, row.posted_nanos if row is not None else 0)
         if biddable:
             self._demand.look(account.id, seat.name, _used(seat, grant), now_ns)
             self._hand_on(account, grant, seat, now_ns, draft)

@@ -12,6 +12,7 @@ import msgspec
 from bidder.core.campaigns import (
     DIMENSIONS,
     TARGETS,
+    VALUE_SPREAD,
     Advertiser,
     Campaign,
     Cap,
@@ -64,7 +65,11 @@ class Target(NamedTuple):
 
 
 class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One line item, resolved; `item` is None where the campaign is its own."""
+    """One line item, resolved; `item` is None where the campaign is its own.
+
+    `least_value_nanos` and `most_value_nanos` bound what the model says of a conversion; both are 0 where the value
+    is what is stated.
+    """
 
     id: str
     campaign: Campaign
@@ -74,6 +79,8 @@ class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     flights: tuple[Flight, ...]
     goal: Goal
     value_nanos: int
+    least_value_nanos: int
+    most_value_nanos: int
     targets: tuple[Target, ...]
     max_bid_cpm_micros: int
     min_bid_cpm_micros: int
@@ -137,6 +144,7 @@ def line_of(campaign: Campaign, item: LineItem | None, advertiser: Advertiser) -
     statuses = (advertiser.status, campaign.status, own.status)
     fees = campaign.fees + own.fees
     whole = Flight(start_ns=campaign.start_ns, end_ns=campaign.end_ns)
+    least, most = _value_bounds(campaign, own)
     return Line(
         id=own.id,
         campaign=campaign,
@@ -146,6 +154,8 @@ def line_of(campaign: Campaign, item: LineItem | None, advertiser: Advertiser) -
         flights=_within(own.flights, whole) if own.flights else (whole,),
         goal=own.goal or campaign.goal,
         value_nanos=own.value_nanos or campaign.value_nanos,
+        least_value_nanos=least,
+        most_value_nanos=most,
         targets=_targets(campaign, own),
         max_bid_cpm_micros=own.max_bid_cpm_micros or campaign.max_bid_cpm_micros,
         min_bid_cpm_micros=own.min_bid_cpm_micros or campaign.min_bid_cpm_micros,
@@ -160,6 +170,14 @@ def line_of(campaign: Campaign, item: LineItem | None, advertiser: Advertiser) -
         unknown_user=own.unknown_user or campaign.unknown_user,
         creatives=_creatives(campaign, own),
     )
+
+
+def _value_bounds(campaign: Campaign, own: LineItem) -> tuple[int, int]:
+    """The least and the most that the model's value of a conversion may be; 0 and 0 where the model has no say."""
+    if (own.value_source or campaign.value_source) != "model":
+        return 0, 0
+    value = own.value_nanos or campaign.value_nanos
+    return max(1, value // VALUE_SPREAD), min(value * VALUE_SPREAD, MAX_NANOS)
 
 
 def _targets(campaign: Campaign, own: LineItem) -> tuple[Target, ...]:

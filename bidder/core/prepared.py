@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bidder.core.brakes import Watched
 from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.charges import Charges
 from bidder.core.matches import fingerprint
-from bidder.core.scoring import Model
+from bidder.core.scoring import Model, Own
 from bidder.core.servable import check_campaigns
 from bidder.core.settings import EngineSettings
 from bidder.core.table import LineTable
@@ -21,6 +22,7 @@ class Prepared(NamedTuple):
 
     table: LineTable
     line_masks: Masks
+    line_values: NDArray[np.uint64]
     charges: Charges
     watched: Watched
     fingerprint: int
@@ -42,13 +44,13 @@ class Prepared(NamedTuple):
         check_campaigns(campaigns, settings.currency)
         table = LineTable(campaigns, version, settings, advertisers)
         if model is None:
-            masks: Masks = np.zeros((len(table), 0), dtype=np.uint32)
+            own = Own(np.zeros((len(table), 0), dtype=np.uint32), np.zeros((len(table), 0), dtype=np.uint64))
         else:
-            masks = model.line_masks(table.lines)
+            own = model.own(table.lines)
         watched = Watched.of(table.lines, settings.brakes)
-        return cls(table, masks, Charges(table), watched, fingerprint(table))
+        return cls(table, own.masks, own.values, Charges(table), watched, fingerprint(table))
 
-    def scored_by(self, model: Model, line_masks: Masks | None = None) -> "Prepared":
-        """The same campaigns under another model; `line_masks` are its own, where they are made."""
-        masks = model.line_masks(self.table.lines) if line_masks is None else line_masks
-        return self._replace(line_masks=masks)
+    def scored_by(self, model: Model, own: Own | None = None) -> "Prepared":
+        """The same campaigns under another model; `own` is what its line items bring to it, where that is made."""
+        own = own or model.own(self.table.lines)
+        return self._replace(line_masks=own.masks, line_values=own.values)

@@ -16,6 +16,7 @@ from bidder.core.decision_columns import (
     P_FACTOR,
     P_MULTIPLIER,
     P_STRATUM,
+    P_VALUE,
     P_WORTH,
 )
 
@@ -74,7 +75,7 @@ def amount_of(cost, quantity, fee_ppm, fee_nanos):
 
 
 @njit(cache=True)
-def note(out, row, pctr, pcvr, multiplier, arm, stratum, worth, chance, factor, density):
+def note(out, row, pctr, pcvr, multiplier, arm, stratum, worth, chance, factor, density, value):
     """Writes what is logged of a candidate in a row, by P_ column."""
     out[row, P_CTR] = pctr
     out[row, P_CVR] = pcvr
@@ -85,3 +86,4 @@ def note(out, row, pctr, pcvr, multiplier, arm, stratum, worth, chance, factor, 
     out[row, P_CHANCE] = chance
     out[row, P_FACTOR] = factor
     out[row, P_DENSITY] = density
+    out[row, P_VALUE] = value

@@ -420,3 +420,14 @@ def record_of(index, records, ids):
     """The record of the first of `ids`, or -1."""
     _, record, _ = seek(index, records, records.view(np.int32), ids, 0)
     return record
+
+
+@njit(cache=True)
+def agree(chains, chain_start, chain_accounts, ours, theirs):
+    """Whether two views of the accounts that these chains charge are the same."""
+    for i in range(chains.shape[0]):
+        for k in range(chain_start[chains[i]], chain_start[chains[i] + 1]):
+            account = chain_accounts[k]
+            if ours[account] != theirs[account]:
+                return False
+    return True

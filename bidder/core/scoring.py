@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bidder.core.campaigns import Campaign
 from bidder.core.lines import Line
 from bidder.core.opportunity import RowEncoder
+from bidder.core.valuing import ValueArrays, ValueForest
 from models.compile import LeafMaskTable
 from models.kernels import Masks, and_rows, feature_row
 from models.native import NativeModels
@@ -31,15 +32,27 @@ def campaign_features(campaign: Campaign, line_item_id: str = "") -> dict[str, s
     }
 
 
+class Own(NamedTuple):
+    """What line items bring to their scores.
+
+    Attributes:
+        masks: see `Model.line_masks`. values: see `Model.line_values`.
+    """
+
+    masks: Masks
+    values: NDArray[np.uint64]
+
+
 @dataclass(frozen=True)
 class Model:
-    """Click and conversion models with their features.
+    """Click and conversion models with their features, and what a conversion is worth where they know it.
 
     Attributes:
         spec, table: features and compiled form; of a fallback only the calibration of the table counts.
         encoder: of requests.
         hash: names the artifact, and ends in `NATIVE_MARK` where LightGBM scores; its begin stands in every decision.
         native: LightGBM's own models where their compiled form did not prove equal, else None.
+        value: of a conversion, compiled; None where the artifact has none.
     """
 
     spec: FeatureSpec
@@ -47,6 +60,7 @@ class Model:
     encoder: RowEncoder
     hash: str
     native: NativeModels | None = None
+    value: ValueForest | None = None
 
     @property
     def fallback(self) -> bool:
@@ -55,7 +69,12 @@ class Model:
 
     @classmethod
     def of(
-        cls, spec: FeatureSpec, table: LeafMaskTable, model_hash: str, native: NativeModels | None = None
+        cls,
+        spec: FeatureSpec,
+        table: LeafMaskTable,
+        model_hash: str,
+        native: NativeModels | None = None,
+        value: ValueForest | None = None,
     ) -> "Model":
         """Checks that the bidder has every feature that the models want.
 
@@ -73,7 +92,13 @@ class Model:
                     "declare it so and train the model again"
                 )
         name = model_hash if native is None else model_hash + NATIVE_MARK
-        return cls(spec, table, RowEncoder(spec), name, native)
+        scored = table.n_models + (value.table.n_models if value is not None else 0)
+        assert native is None or native.n_models == scored, "LightGBM scores all models or none"
+        return cls(spec, table, RowEncoder(spec), name, native, value)
+
+    def own(self, lines: tuple[Line, ...]) -> Own:
+        """What line items bring to their scores: all that a change of them or of the model makes anew."""
+        return Own(self.line_masks(lines), self.line_values(lines))
 
     def line_masks(self, lines: tuple[Line, ...]) -> Masks:
         """Leaves that each line item's own features leave open, [lines, trees] of the table's type.
@@ -81,15 +106,31 @@ class Model:
         Of a fallback the codes themselves, [lines, campaign features], in the same type.
         """
         table = self.table
-        features = self.spec.campaign.tolist()
         if self.native is not None:
+            features = self.spec.campaign.tolist()
             codes = np.zeros((len(lines), len(features)), dtype=table.masks.dtype)
             for place, line in enumerate(lines):
                 codes[place] = self._codes(line)
             return codes
-        masks = np.full(
-            (len(lines), table.masks.shape[1]), np.iinfo(table.masks.dtype).max, dtype=table.masks.dtype
+        masks: Masks = self._left_open(table, table.masks, lines)
+        return masks
+
+    def line_values(self, lines: tuple[Line, ...]) -> NDArray[np.uint64]:
+        """uint64[lines, trees of the value], `line_masks` of it; all ones where the model is not asked."""
+        if self.value is None:
+            return np.zeros((len(lines), 0), dtype=np.uint64)
+        table = self.value.table
+        asked = [place for place, line in enumerate(lines) if line.most_value_nanos]
+        own = np.full((len(lines), table.n_trees), np.iinfo(np.uint64).max, dtype=np.uint64)
+        own[asked] = self._left_open(
+            table, table.masks.astype(np.uint64), tuple(lines[place] for place in asked)
         )
+        return own
+
+    def _left_open(self, table: LeafMaskTable, rows_of: Any, lines: tuple[Line, ...]) -> Any:
+        """[lines, trees] of the type of `rows_of`, the table's masks: what each line item's features leave open."""
+        features = self.spec.campaign.tolist()
+        masks = np.full((len(lines), rows_of.shape[1]), np.iinfo(rows_of.dtype).max, dtype=rows_of.dtype)
         if not features:
             return masks
         rows = np.empty(len(features), dtype=np.int64)
@@ -99,7 +140,7 @@ class Model:
                     code, index, table.feature_kind, table.first_row, table.thr_start, table.thresholds,
                     table.cat_start, table.category_rows,
                 )  # fmt: skip
-            and_rows(table.masks, rows, len(features), masks[place])
+            and_rows(rows_of, rows, len(features), masks[place])
         return masks
 
     def _codes(self, line: Line) -> list[float]:
@@ -130,6 +171,13 @@ def kernel_arrays(model: Model | None) -> Arrays:
         forest.category_rows, forest.masks, forest.leaf_values, forest.tree_start, forest.knots_start,
         forest.knots_raw, forest.knots_probability, *native_arrays(model),
     )  # fmt: skip
+
+
+def value_arrays(model: Model | None) -> ValueArrays:
+    """What `decide_rows` needs of the model of value, in its order, but for what is of line items."""
+    if model is None:
+        return ValueArrays.of(None, np.zeros(0, dtype=np.int32))
+    return ValueArrays.of(model.value, model.encoder.indices)
 
 
 def native_arrays(model: Model | None) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:

@@ -20,6 +20,7 @@ from bidder.core.decision_columns import (
     AIM_COLUMNS,
     AIM_CONVERSION,
     AIM_CPM,
+    AIM_VALUE,
     GOAL_CLICK,
     GOAL_COMPLETE,
     GOAL_CONVERSION,
@@ -54,6 +55,8 @@ class Column(IntEnum):
     WANTS_CVR = 11
     AIM_START = 12
     AIM_END = 13
+    VALUE_LEAST = 14
+    VALUE_MOST = 15
 
 
 GOALS = {
@@ -237,6 +240,8 @@ class LineTable:
                 GOALS[line.goal] == GOAL_CONVERSION,
                 0,
                 0,
+                line.least_value_nanos,
+                line.most_value_nanos,
             )
         return columns, np.array(caps, dtype=np.int64).reshape(-1, 3)
 
@@ -248,9 +253,10 @@ class LineTable:
             self.columns[row, Column.AIM_START] = len(aims)
             for target in line.targets:
                 kind = aim_of(line, target)
-                self.columns[row, Column.WANTS_CVR] |= kind == AIM_CONVERSION
+                self.columns[row, Column.WANTS_CVR] |= kind >= AIM_CONVERSION
                 group = groups.setdefault(target, len(groups))
-                aims.append((group, kind, target.nanos, _base(line, target, kind)))
+                nanos = target.nanos / line.value_nanos if kind == AIM_VALUE else target.nanos
+                aims.append((group, kind, nanos, _base(line, target, kind)))
             self.columns[row, Column.AIM_END] = len(aims)
         return tuple(groups), np.array(aims, dtype=np.float64).reshape(-1, AIM_COLUMNS)
 
@@ -291,6 +297,8 @@ _LEAST = {AIM_CPM: 0.1, AIM_CLICK: LEAST_CHANCE[Goal.CLICK], AIM_CONVERSION: LEA
 
 def aim_of(line: Line, target: Target) -> int:
     """What a target of a line item counts, as the kernel knows it: of a return the goal's event."""
+    if target.aim is Aim.ROAS and line.most_value_nanos:
+        return AIM_VALUE
     if target.aim is Aim.ROAS:
         return AIM_CLICK if line.goal is Goal.CLICK else AIM_CONVERSION
     return _AIMS[target.aim]
@@ -298,6 +306,11 @@ def aim_of(line: Line, target: Target) -> int:
 
 def _base(line: Line, target: Target, kind: int) -> float:
     """What the room of a target is a part of, over the value; 0 where value and worth are of the same event."""
+    if kind == AIM_VALUE:
+        return 0.0
+    if kind == AIM_CONVERSION and line.most_value_nanos:
+        # Conversions cost the same and are not worth the same: the room is of what they are worth, in its size.
+        return target.nanos / line.value_nanos
     if (kind, GOALS[line.goal]) in ((AIM_CLICK, GOAL_CLICK), (AIM_CONVERSION, GOAL_CONVERSION)):
         return 0.0
     # Where value is no amount of anybody's, its part is of the size of the worth.

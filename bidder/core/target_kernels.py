@@ -17,9 +17,11 @@ from bidder.core.decision_columns import (
     A_NANOS,
     AIM_CLICK,
     AIM_CPM,
+    AIM_VALUE,
     O_AMOUNT,
     P_CTR,
     P_CVR,
+    P_VALUE,
 )
 from bidder.core.pacing_kernels import power_of_e
 from bidder.core.price_kernels import MILLION
@@ -133,27 +135,30 @@ def bid_ended(f, worth, amount, count, paid):
 
 
 @njit(cache=True)
-def worth_of(aim, pctr, pcvr):
-    """What one impression may cost by a target, by prediction, nanos."""
+def worth_of(aim, pctr, pcvr, conversion):
+    """What one impression may cost by a target, by prediction, nanos; `conversion`: nanos that one is worth."""
     if aim[A_KIND] == AIM_CPM:
         return aim[A_NANOS]
     if aim[A_KIND] == AIM_CLICK:
         return pctr * aim[A_NANOS]
+    if aim[A_KIND] == AIM_VALUE:
+        return pctr * pcvr * conversion * aim[A_NANOS]
     return pctr * pcvr * aim[A_NANOS]
 
 
 @njit(cache=True)
-def allowed_by(aims, targets, pctr, pcvr, factor, value, paced, test):
+def allowed_by(aims, targets, pctr, pcvr, conversion, factor, value, paced, test):
     """The smaller of what the budget allows, `paced`, and what each target does; counts the opportunity.
 
     Args:
         aims: float64[own, AIM_COLUMNS]. targets: float64[targets, T_COLUMNS]. pctr, pcvr: scores.
+        conversion: nanos that one is worth, where the model says it.
         factor: of the modifiers. value: nanos, times that. test: whether nothing is to be counted.
     """
     allowed = paced
     for k in range(aims.shape[0]):
         target = targets[int(aims[k, A_GROUP])]
-        worth = worth_of(aims[k], pctr, pcvr) * factor
+        worth = worth_of(aims[k], pctr, pcvr, conversion) * factor
         most = most_of(target, worth, worth if aims[k, A_BASE] == 0.0 else aims[k, A_BASE] * value)
         if not test:
             opportunity_seen(target, most < paced)
@@ -166,7 +171,7 @@ def allowed_by(aims, targets, pctr, pcvr, factor, value, paced, test):
 def aimed_at(aims, targets, logged, quantity, out):
     """Tells the targets of a line item, `aims`, of its bid: scores `logged` and the amount set aside in `out`."""
     for k in range(aims.shape[0]):
-        worth = worth_of(aims[k], logged[P_CTR], logged[P_CVR]) * quantity / MILLION
+        worth = worth_of(aims[k], logged[P_CTR], logged[P_CVR], logged[P_VALUE]) * quantity / MILLION
         bid_made(targets[int(aims[k, A_GROUP])], worth, float(out[O_AMOUNT]))
 
 

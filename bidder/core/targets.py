@@ -41,11 +41,14 @@ from numpy.typing import NDArray
 from bidder.core.batch import Batch
 from bidder.core.decision_columns import (
     A_GROUP,
+    A_KIND,
     A_NANOS,
+    AIM_VALUE,
     O_AMOUNT,
     O_LINE,
     P_CTR,
     P_CVR,
+    P_VALUE,
     R_QUANTITY,
     R_RESULT_NS,
 )
@@ -164,22 +167,24 @@ class TargetBook:
         for number in numbers:
             out, scores = batch.out[number].tolist(), batch.logged[number].tolist()
             columns = batch.columns[number]
-            shares = self._shares(out[O_LINE], scores[P_CTR], scores[P_CVR], int(columns[R_QUANTITY]))
+            shares = self._shares(out[O_LINE], scores, int(columns[R_QUANTITY]))
             if shares:
                 bid_id = batch.rows[number].bid_id
                 self._bids[bid_id] = _Bid(shares, float(out[O_AMOUNT]), now_ns + self._keep_ns)
                 self._open.add(bid_id)
                 heappush(self._ends, (int(columns[R_RESULT_NS]), bid_id))
 
-    def _shares(self, line: int, pctr: float, pcvr: float, quantity: int) -> tuple[_Share, ...]:
-        """What a bid of a line item is to each of its targets."""
+    def _shares(self, line: int, logged: Sequence[float], quantity: int) -> tuple[_Share, ...]:
+        """What a bid of a line item is to each of its targets; `logged` by P_ column."""
+        pctr, pcvr, conversion = logged[P_CTR], logged[P_CVR], logged[P_VALUE]
         columns = self._table.columns[line]
         begin, end = int(columns[Column.AIM_START]), int(columns[Column.AIM_END])
         shares: list[_Share] = []
         for aim in self._table.aims[begin:end]:
             target = self._table.targets[int(aim[A_GROUP])]
-            worth = float(worth_of(aim, pctr, pcvr)) * quantity / ONE_IMPRESSION
-            count = worth / float(aim[A_NANOS])
+            worth = float(worth_of(aim, pctr, pcvr, conversion)) * quantity / ONE_IMPRESSION
+            by_value = aim[A_KIND] == AIM_VALUE
+            count = pctr * pcvr * quantity / ONE_IMPRESSION if by_value else worth / float(aim[A_NANOS])
             shares.append(_Share(target, worth, count))
         return tuple(shares)
 

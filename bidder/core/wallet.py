@@ -14,10 +14,10 @@ from bidder.core.budgets import FOREVER_NS, day_of
 from bidder.core.charges import AccountKeys, Charge, Charges
 from bidder.core.columnar_kernels import spend_all
 from bidder.core.decision_columns import O_AMOUNT, O_LINE
-from bidder.core.kernels import agree
 from bidder.core.messages import Lease, Settlement, SettlementKind, SettlementRow, Settlements, SliceRow
 from bidder.core.pacing import Pacer
 from bidder.core.purse import Purse, Result, Unit
+from bidder.core.purse_kernels import agree
 from bidder.core.table import LineTable
 from bidder.core.token import bid_id_bytes
 

@@ -1,7 +1,16 @@
 """Writes what came of an opportunity that is bid on: the bid with its tokens, and its row in the log."""
 
 from bidder.core.batch import Opportunity
-from bidder.core.decision_columns import ARMS, P_ARM, P_CHANCE, P_DENSITY, P_FACTOR, P_STRATUM, P_WORTH
+from bidder.core.decision_columns import (
+    ARMS,
+    P_ARM,
+    P_CHANCE,
+    P_DENSITY,
+    P_FACTOR,
+    P_STRATUM,
+    P_VALUE,
+    P_WORTH,
+)
 from bidder.core.settings import EngineSettings
 from bidder.core.table import LineTable
 from bidder.core.templates import Templates
@@ -108,6 +117,8 @@ class Writer:
         scores = f',"pctr":{pctr!r}' if pctr else ""
         if pcvr:
             scores += f',"pcvr":{pcvr!r}'
+        if logged[P_VALUE]:
+            scores += f',"conversion_value_nanos":{int(logged[P_VALUE])}'
         price = _priced(logged) if logged[P_ARM] or logged[P_DENSITY] else ""
         version = f',"table_version":{self._table.version}' if self._table.version else ""
         test = ',"test":true' if call.test else ""

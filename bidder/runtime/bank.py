@@ -11,6 +11,7 @@ what was not written is read again. `BankService` is plain calls, so that a simu
 time; `runtime.bank_loop` drives it, or the services of several shards (`runtime.bank_shards`), on an event loop.
 """
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -56,6 +57,8 @@ from bidder.store.books import Batch, Books, BooksTaken, Letter, Start
 from bidder.store.brakes import BrakeStore
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
+
+log = logging.getLogger(__name__)
 
 BANK_TOPICS = (NOTICES, SLICES)
 BANK_GROUP = "clearbid-bank"
@@ -153,6 +156,7 @@ class BankService:
         self._sent = 0
         self._untold = self._posted > 0
         self._broken = False
+        self._warned = False
 
     @classmethod
     def open(
@@ -251,6 +255,7 @@ class BankService:
                 is not asked. Nothing is freed that what they keep might still post.
         """
         self._check_whole()
+        self._warn_of_tail()
         for trip in self.bank.tripped(now_ns):
             self._brakes.trip(trip)
         brakes = self._brakes.since(self._brake_version)
@@ -365,6 +370,21 @@ class BankService:
             for place, end in self._offsets.items()
             if end != kept.get(place, 0)
         }
+
+    def _warn_of_tail(self) -> None:
+        """Says once, and loudly, that billings come later than the setting says."""
+        tail = self.bank.lateness.tail
+        if self._warned or not tail.too_short:
+            return
+        self._warned = True
+        log.error(
+            "late_tail_seconds in [bank] must be as long as billings come late, was %d: of %d late billings %d came "
+            "later, the last after %d s; raise it, or what is kept back for them is leased before they come",
+            self.bank.rules.late_tail_ns // NS_PER_SECOND,
+            tail.billings,
+            tail.beyond,
+            tail.longest_ns // NS_PER_SECOND,
+        )
 
     def _check_whole(self) -> None:
         if self._broken:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 
 from bidder.core.budgets import Unit
+from bidder.core.settings import NS_PER_SECOND
 from bidder.core.tally import AccountReport, CampaignReport
 from bidder.runtime.bank import BankService
 from bidder.runtime.bank_shards import ShardedBank
@@ -63,7 +64,7 @@ class BankMetrics:
             if account.unit == Unit.MONEY and "/" not in account.id
         ]
         lines = [*_events(campaigns), *_money(campaigns, accounts), *_refusals(services)]
-        return "\n".join([*lines, *self._leases(services)]) + "\n"
+        return "\n".join([*lines, *self._leases(services), *_tails(services)]) + "\n"
 
     async def handle(self, request: Request) -> Reply:
         """Answers one request of the endpoint."""
@@ -84,10 +85,35 @@ class BankMetrics:
             "gauge",
             "Share of what may still come that is kept back for late spend, in millionths.",
             [
-                Sample({"shard": str(service.shard.number)}, service.bank.late_share_ppm(now_ns))
+                Sample({"shard": str(service.shard.number)}, service.bank.lateness.share_ppm(now_ns))
                 for service in services
             ],
         )
+
+
+def _tails(services: list[BankService]) -> Iterator[str]:
+    tails = [service.bank.lateness.tail for service in services]
+    yield from family(
+        "clearbid_bank_late_longest_seconds",
+        "gauge",
+        "Longest that a billing came after its reservation's end, since this bank began.",
+        [Sample({}, max((tail.longest_ns for tail in tails), default=0) / NS_PER_SECOND)],
+    )
+    yield from family(
+        "clearbid_bank_beyond_tail_total",
+        "counter",
+        "Billings that came later than [bank] late_tail_seconds, since this bank began.",
+        [Sample({}, sum(tail.beyond for tail in tails))],
+    )
+    yield from family(
+        "clearbid_bank_tail_too_short",
+        "gauge",
+        "1 where the measured tail of late billings is longer than [bank] late_tail_seconds.",
+        [
+            Sample({"shard": str(each.shard.number)}, int(each.bank.lateness.tail.too_short))
+            for each in services
+        ],
+    )
 
 
 def _events(campaigns: list[CampaignReport]) -> Iterator[str]:

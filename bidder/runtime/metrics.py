@@ -149,6 +149,12 @@ class Metrics:
             _one(engine.repaired),
         )
         yield from family(
+            "clearbid_conversion_values_total",
+            "counter",
+            "Conversions that the model was asked to value, by what became of what it said.",
+            [Sample({"end": name}, count) for name, count in engine.values.totals()._asdict().items()],
+        )
+        yield from family(
             "clearbid_late_wins_total",
             "counter",
             "Wins after their reservation had ended.",

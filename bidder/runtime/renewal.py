@@ -15,10 +15,12 @@ from typing import NamedTuple
 
 from bidder.core.scoring import Model
 from bidder.core.shading import Shading
+from bidder.core.valuing import wanting
 from bidder.errors import ClearbidError
 from bidder.runtime.clock import Clock
 from bidder.runtime.worker import Worker
 from models.errors import ModelError
+from models.saying import few
 
 _log = logging.getLogger(__name__)
 
@@ -96,6 +98,7 @@ class Renewal:
         self.tables = self.models = self.refused_models = self.landscapes = self.refused_landscapes = 0
         self._landscape_file = landscapes
         self.last_refusal = ""
+        self._unvalued: list[str] = []
         self._worker = worker
         self._clock = clock
         self._folder = models
@@ -126,6 +129,7 @@ class Renewal:
             await asyncio.sleep(0)
         worker.adopt(prepared, controls, self._clock.now_ns())
         self.tables += 1
+        self._tell_unvalued()
         self.on_adopted()
 
     async def run_models(self, stop: asyncio.Event) -> None:
@@ -152,10 +156,10 @@ class Renewal:
             model = await asyncio.to_thread(folder.load, folder.directory)
             if model.hash == engine.model_hash:
                 return True
-            # No table may be adopted between: the masks are of this one.
+            # No table may be adopted between: what is made is of this one.
             async with self._making:
-                masks = await asyncio.to_thread(model.line_masks, engine.table.lines)
-                self._worker.adopt_model(model, masks, self._clock.now_ns())
+                own = await asyncio.to_thread(model.own, engine.table.lines)
+                self._worker.adopt_model(model, own, self._clock.now_ns())
         except (ClearbidError, ModelError) as error:
             self._refuse(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, a worker must go on bidding with the model before
@@ -164,7 +168,21 @@ class Renewal:
         else:
             self.models += 1
             _log.warning("model %s decides from now on", model.hash[:12])
+            self._tell_unvalued()
         return True
+
+    def _tell_unvalued(self) -> None:
+        """Says which line items want a value that the model does not know, where that has changed."""
+        engine = self._worker.engine
+        found = [] if engine.values.known else wanting(engine.table.lines)
+        if found and found != self._unvalued:
+            _log.warning(
+                "model %s does not know what conversions are worth, line items %s want it: they bid by what they "
+                "state; train it on a table with value_nanos, or state value_source = stated",
+                engine.model_hash[:12] or "(none)",
+                few(found),
+            )
+        self._unvalued = found
 
     async def run_landscapes(self, stop: asyncio.Event) -> None:
         """Looks for landscapes, where there is a file to look at, until `stop` is set."""

@@ -17,13 +17,12 @@ from bidder.core.messages import (
     encode,
 )
 from bidder.core.prepared import Prepared
-from bidder.core.scoring import Model
+from bidder.core.scoring import Model, Own
 from bidder.core.shading import Shading
 from bidder.runtime.hours import FunnelHours
 from bidder.runtime.latency import LatencyHistogram
 from bidder.runtime.transport import Message, Outbound, Run
 from bidder.store.journal import JournalWriter, output_digest
-from models.kernels import Masks
 
 BATCH = 128
 """Most requests decided in one go: past 64 a larger batch wins little, and it holds up what waits behind it."""
@@ -183,11 +182,11 @@ class Worker:
         self.engine.adopt(prepared, now_ns)
         self.adopted_controls = controls
 
-    def adopt_model(self, model: Model, line_masks: Masks, now_ns: int) -> None:
-        """Goes on with another model; `line_masks` are its own of the table that decides now."""
+    def adopt_model(self, model: Model, own: Own, now_ns: int) -> None:
+        """Goes on with another model; `own` is what the line items of the table that decides now bring to it."""
         if self._journal is not None:
             self._journal.model(now_ns, model.hash)
-        self.engine.adopt_model(model, now_ns, line_masks)
+        self.engine.adopt_model(model, now_ns, own)
 
     def adopt_shading(self, shading: Shading, now_ns: int) -> None:
         """Goes on with another landscape."""

@@ -17,6 +17,7 @@ from bidder.core.campaigns import (
     Pacing,
     Status,
     UnknownUser,
+    ValueSource,
 )
 from bidder.store.columns_cells import (
     AMOUNT,
@@ -85,6 +86,7 @@ _OWN_LIMITS = (Column("budget", "budgets.lifetime_nanos", AMOUNT), *_LIMITS)
 _GOAL = (
     Column("goal", "goal", member(Goal)),
     Column("value", "value_nanos", AMOUNT),
+    Column("value_source", "value_source", choice(*get_args(ValueSource))),
     Column("target_cpc", "target_cpc_nanos", AMOUNT),
     Column("target_cpa", "target_cpa_nanos", AMOUNT),
     Column("target_roas", "target_roas_ppm", CPM),

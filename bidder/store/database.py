@@ -330,6 +330,14 @@ MIGRATIONS = (
             ) STRICT, WITHOUT ROWID""",
         ),
     ),
+    Migration(
+        12,
+        "when starts of seats were seen to be replaced",
+        (
+            # 0: not seen yet, see `store.pruning`.
+            "ALTER TABLE epochs ADD COLUMN replaced_ns INTEGER NOT NULL DEFAULT 0",
+        ),
+    ),
 )
 
 

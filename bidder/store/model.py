@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 from bidder.core.scoring import Model
+from bidder.core.valuing import ValueForest
 from bidder.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def load_model(directory: Path, *, native: bool = False) -> Model:
     """
     # LightGBM and the compiler take a second to import: only who serves a model pays for it.
     from models.artifact import MODEL_NAMES, load_bundle
-    from models.compile import compile_bundle
+    from models.compile import compile_bundle, compile_value
     from models.errors import MismatchError
     from models.saying import few_said
     from models.schema import serving_faults
@@ -55,10 +56,17 @@ def load_model(directory: Path, *, native: bool = False) -> Model:
             f"model {directory} does not fit this bidder: {few_said(faults)}; train it without them"
         )
     texts = [bundle.texts[name] for name in MODEL_NAMES]
-    table = compile_bundle(bundle)
+    table, value = compile_bundle(bundle), None
+    if bundle.value is not None:
+        value = ValueForest(compile_value(bundle.value, len(bundle.spec)), bundle.value.table.scale_nanos)
     try:
         check_table(table, texts)
+        if bundle.value is not None and value is not None:
+            check_table(value.table, bundle.value.texts)
     except MismatchError as error:
         native = True
         _log.warning("model %s is scored by LightGBM itself from now on, slowly: %s", directory, error)
-    return Model.of(bundle.spec, table, bundle.hash, check_native(table, texts) if native else None)
+    if not native:
+        return Model.of(bundle.spec, table, bundle.hash, None, value)
+    texts += bundle.value.texts if bundle.value is not None else ()
+    return Model.of(bundle.spec, table, bundle.hash, check_native(table, texts), value)

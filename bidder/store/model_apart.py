@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bidder.core.scoring import Model
+from bidder.core.valuing import ValueForest
 from bidder.store.model import load_model
 from models.compile import LeafMaskTable
 from models.schema import FeatureSpec
@@ -24,6 +25,7 @@ class _Parts(NamedTuple):
     spec: bytes
     table: LeafMaskTable
     hash: str
+    value: ValueForest | None
 
 
 def load_model_apart(directory: Path) -> Model:
@@ -37,7 +39,7 @@ def load_model_apart(directory: Path) -> Model:
     parts = _apart(_load, directory)
     if parts is None:
         return load_model(directory)
-    return Model.of(FeatureSpec.from_json(parts.spec), parts.table, parts.hash)
+    return Model.of(FeatureSpec.from_json(parts.spec), parts.table, parts.hash, None, parts.value)
 
 
 def _apart(work: Callable[[str], _Parts | None], directory: Path) -> _Parts | None:
@@ -83,4 +85,4 @@ def _load(directory: str) -> _Parts | None:
     model = load_model(Path(directory))
     if model.native is not None:
         return None
-    return _Parts(model.spec.to_json(), model.table, model.hash)
+    return _Parts(model.spec.to_json(), model.table, model.hash, model.value)

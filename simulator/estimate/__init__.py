@@ -11,6 +11,7 @@
     intervals         intervals from its draws
     estimate          scenarios -> points with intervals
     doubly            a check by bids that exploration drew
+    tails             how surprising a weighted count of rare events is
     asking            from a history on disk to a study
     curves            the file that `clearbid allocate` reads
     report, page      what comes of it as JSON, text and one HTML page

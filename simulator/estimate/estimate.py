@@ -171,9 +171,16 @@ def unsupported(study: Study, lot: object, scenario: Scenario) -> str | None:
 
 def beyond(logged: Ints | Floats, bids: Ints | Floats) -> str | None:
     """Why bids are beyond what the logged ones can tell, in words; None where they are not, or there are none."""
-    if not len(bids):
-        return None
-    was, now = (float(np.quantile(one, SUPPORT_QUANTILE)) for one in (logged, bids))
+    return above(highest(logged), highest(bids))
+
+
+def highest(bids: Ints | Floats) -> float:
+    """The quantile of bids that is compared with that of others; 0 where there are none."""
+    return float(np.quantile(bids, SUPPORT_QUANTILE)) if len(bids) else 0.0
+
+
+def above(was: float, now: float) -> str | None:
+    """Why bids of a highest one are beyond what logged ones can tell, in words; None where they are not."""
     if now <= SUPPORT_FACTOR * was:
         return None
     return (

@@ -1,4 +1,4 @@
-"""Intervals from bootstrap draws: Student's t on the scale where a count or a ratio is nearly normal."""
+"""Intervals from bootstrap draws: Student's t on the scale where counts, ratios or differences are nearly normal."""
 
 import math
 
@@ -59,6 +59,17 @@ def ratio_measure(
     deviation = float(np.log(overs[good] / unders[good]).std(ddof=1))
     reach = math.exp(_quantile(int(good.sum()), level) * deviation * widen)
     return Measure(point, point / reach, point * reach)
+
+
+def difference_measure(point: float, draws: Floats, level: float = LEVEL) -> Measure:
+    """Of what may be above or below 0, such as value less spend, or one side less another: the interval is even.
+
+    Args:
+        point: the estimate. draws: float64[B], its bootstrap. level: of the interval.
+    """
+    deviation = float(draws.std(ddof=1)) if len(draws) > 1 else 0.0
+    reach = _quantile(len(draws), level) * deviation
+    return Measure(point, point - reach, point + reach)
 
 
 def _quantile(draws: int, level: float) -> float:

@@ -36,7 +36,8 @@ _HOW = {
     "product limit of their stratum, given that they are above the bid that lost",
     "Refused": "bids whose 99 % quantile is above twice that of the logged bids: nothing is known of prices there",
     "Dearer prices": "every price times a factor, the budget spent again: what rivals that react could do",
-    "Explored bids": "the doubly robust estimate on bids that exploration drew, beside what the replay says of them",
+    "Explored bids": "the doubly robust estimate on bids that exploration drew, beside what the replay says of "
+    "them; standard error and deviations by the chances that the replay itself gives",
 }
 _COLUMNS = (
     Column("Asked"), Column("Spend", _HOW["Spend"]), Column("Impressions"), Column("Clicks", _HOW["Clicks"]),

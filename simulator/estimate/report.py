@@ -26,7 +26,7 @@ HEADS = ("budget", "spend", "impr.", "clicks", "conv.", "value", "ROI", "CPA", "
 """Of a row of `cells`, short enough for a terminal: impressions, conversions, share of the spend on drawn prices."""
 
 FAR_DEVIATIONS = 3.0
-"""Standard errors between replay and explored bids from which on an estimate is not to be relied on."""
+"""Normal deviations between replay and explored bids from which on an estimate is not to be relied on."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ def json_object(found: Sequence[Report]) -> bytes:
 def _plain(one: Report) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(one.estimates)
     plain.pop("table")
-    plain["checks"] = [msgspec.to_builtins(check) | {"deviations": check.deviations} for check in one.checks]
+    plain["checks"] = msgspec.to_builtins(one.checks)
     return plain
 
 
@@ -88,7 +88,7 @@ def _print_one(found: Report, console: Console) -> None:
         if point.refused is not None:
             console.print(f"{asked_of(point)} refused: {point.refused}", style="red")
     for check in found.checks:
-        far = abs(check.deviations) > FAR_DEVIATIONS
+        far = abs(check.deviations or 0.0) > FAR_DEVIATIONS
         console.print(
             check_line(check) + (": do not rely on it" if far else ""), style="red" if far else None
         )
@@ -112,10 +112,13 @@ def asked_of(point: Point) -> str:
 
 def check_line(check: Check) -> str:
     """A check of explored bids, in words."""
-    return (
+    told = (
         f"budget {money(check.budget_nanos)}: on {count(check.rows)} explored bids the replay says "
-        f"{check.replayed:.1f} clicks, their own outcomes {check.doubly:.1f}, {check.deviations:+.1f} standard errors"
+        f"{check.replayed:.1f} clicks, their own outcomes {check.doubly:.1f}"
     )
+    if check.deviations is None:
+        return f"{told}, as certain as {check.effective:.1f} clicks: too few to tell"
+    return f"{told} with a standard error of {check.error:.1f}, {check.deviations:+.1f} normal deviations"
 
 
 def counted(measure: Measure) -> str:

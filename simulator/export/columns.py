@@ -31,7 +31,7 @@ FEATURES = pa.schema(
 """What `feature_values` gives."""
 LABELS = pa.schema([("at_ns", pa.int64()), ("click", pa.int64()), ("conversion", pa.int64())])
 """`conversion` is null where it is not known."""
-WHOLE_EXTRAS = ("won", "first_price", "bid_cpm_micros", "value_nanos")
+WHOLE_EXTRAS = ("won", "first_price", "bid_cpm_micros", "conversion_value_nanos", "value_nanos")
 """Of `models.extras`, numbers that are whole."""
 
 

@@ -122,6 +122,7 @@ def _row(joined: Joined, outcome: Outcome) -> tuple[object, ...]:
         None,
         bid.pctr,
         bid.pcvr or None,  # asked for only where the goal is a conversion
+        bid.conversion_value_nanos or None,
         bid.multiplier,
         bid.worth_cpm_micros or None,
         bid.explore_factor or None,

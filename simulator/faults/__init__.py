@@ -1,4 +1,4 @@
-"""Money under faults: the bidder's own code on virtual time, with whatever can go wrong, drawn from one seed.
+"""Money and conversions under faults: the bidder's own code on virtual time; what goes wrong is drawn from one seed.
 
 What is driven is what runs: `Worker`, `ShardedBank` on a SQLite database, `Tracker`, `NoticePublisher` and `Spool`.
 What is simulated is the world around them:
@@ -13,8 +13,10 @@ What is simulated is the world around them:
 | `machines` | the life of a process: steps, crashes, stalls, a clock that is wrong |
 | `bidders`, `trackers`, `banks` | one process each: the order of calls of its shell |
 | `market` | exchanges, each with a notice that books money: auctions, calls of tracking URLs, and their own books |
+| `shops` | people who click and buy, and the shops' own words of it: pixels, servers, ids of clicks and orders |
 | `plan` | what is played and what goes wrong, drawn from the seed |
 | `oracle` | what must hold, by the scheduler's clock and never by the ledger under test |
+| `credits` | what each order must count for: a simple computation from the books of people and shops |
 | `run` | puts them together |
 | `late` | apart from these: a stated law of late billings, long enough for the bank to learn it |
 

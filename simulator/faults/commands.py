@@ -24,7 +24,8 @@ def faults(
 
     Even seeds have no faults, and their budgets must be spent; odd ones have crashes, repeats, delays, losses,
     skew and outages of broker, database and disks. What is in time is decided by the scheduler's clock, never by the
-    books under test. A long run can be cut: `--seed 0 --seeds 50`, then `--seed 50 --seeds 50`.
+    books under test. People click and buy, and what their orders must count for is computed a second time from the
+    books of the shops. A long run can be cut: `--seed 0 --seeds 50`, then `--seed 50 --seeds 50`.
     """
     from simulator.faults.plan import scenario
     from simulator.faults.report import Report
@@ -48,7 +49,8 @@ def _say(outcome: "Outcome") -> None:
     sys.stdout.write(
         f"seed {outcome.seed}: {outcome.kind}, {'faults' if outcome.faulty else 'no faults'}, {outcome.bids:,} bids, "
         f"{outcome.wins:,} wins ({outcome.late_wins:,} late), spend {share:.2%} of budget, "
-        f"{sum(outcome.faults.values()):,} faults, {outcome.auctions / outcome.seconds:,.0f} auctions/s\n"
+        f"{outcome.conversions:,} of {outcome.orders:,} orders booked, {sum(outcome.faults.values()):,} faults, "
+        f"{outcome.auctions / outcome.seconds:,.0f} auctions/s\n"
     )
     for violation in outcome.said:
         sys.stdout.write(f"  VIOLATION {violation.kind} at {violation.at_ns / 1e9:.3f} s: {violation.what}\n")
@@ -66,6 +68,8 @@ def _sum_up(report: "Report") -> None:
         f"late wins: {summary.late_wins:,}, {summary.late_share:.3%} of spend; it passed {summary.passed:,} of "
         f"{summary.budgets:,} budgets, and where the reserve was measured {summary.judged_passed:,} of "
         f"{summary.judged:,} ({summary.tolerated:,} are tolerated)\n"
+        f"{summary.clicks:,} clicks, {summary.orders:,} orders, told again {summary.orders_again:,} times; "
+        f"{summary.conversions:,} conversions booked, worth {summary.value_nanos / 1e9:,.2f}\n"
         f"violations: {_listed(summary.violations)}\n"
     )
 

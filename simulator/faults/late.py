@@ -16,8 +16,9 @@ from bidder.core.bank import Bank
 from bidder.core.bankrules import HOUR_NS, BankRules
 from bidder.core.campaigns import Campaign, Creative, Pacing
 from bidder.core.lateness import BLOCK_WINS
-from bidder.core.messages import Lease, Notice, NoticeKind, SliceReport, SliceRow
+from bidder.core.messages import Notice, NoticeKind
 from simulator.faults.dice import Dice
+from simulator.faults.honest import HonestSeat
 from simulator.faults.plan import S
 
 _MINUTE_NS = HOUR_NS // 60
@@ -105,32 +106,21 @@ def play_late(
     return LateOutcome(seed, tuple(play.run()[learnt_hours:]))
 
 
-class Seat:
-    """What a seat knows of one account."""
-
-    def __init__(self) -> None:
-        self.granted = self.posted = self.reserved = 0
-        self.until_ns = 0
-
-
 class _Play:
     def __init__(self, seed: int, hours: int, law: LateLaw, rules: BankRules) -> None:
         self._dice, self._law, self._hours, self._rules = Dice(seed, "late"), law, hours, rules
         campaigns = {each.id: each for each in map(_campaign, range(hours))}
         self._bank = Bank(rules, campaigns)
-        self._seats = {name: Seat() for name in campaigns}
+        self._seat = HonestSeat(self._bank, _FIRST_HOUR * HOUR_NS)
         self._late: dict[int, list[Notice]] = {}
         self._reserves = dict.fromkeys(campaigns, 0)
-        self._seq = self._bids = 0
+        self._bids = 0
         self._wins = dict.fromkeys(campaigns, 0)
         self._found: dict[str, tuple[int, int]] = {}
 
     def run(self) -> list[Hour]:
         """All hours, in order, and as long after the last as its billings take."""
         first_ns = _FIRST_HOUR * HOUR_NS
-        self._bank.apply(
-            [SliceReport(seat="s", epoch=0, seq=0, start_id="a", at_ns=first_ns, rows=())], first_ns
-        )
         in_time: list[Notice] = []
         for number in range((self._hours + 3) * ROUNDS):
             now_ns = first_ns + number * ROUND_NS
@@ -141,7 +131,8 @@ class _Play:
             in_time = self._bid(number, now_ns, share) if number < self._hours * ROUNDS else []
         self._look()
         return [
-            Hour(_limit(), *self._found[name], self._reserves[name], self._wins[name]) for name in self._seats
+            Hour(_limit(), *self._found[name], self._reserves[name], wins)
+            for name, wins in self._wins.items()
         ]
 
     def _hear(self, notices: list[Notice], now_ns: int) -> None:
@@ -149,33 +140,13 @@ class _Play:
         if notices:
             self._bank.apply(notices, now_ns)
         for notice in notices:
-            seat = self._seats[notice.campaign_id]
-            seat.posted += notice.price_nanos
+            self._seat.slice(notice.campaign_id).posted += notice.price_nanos
             self._wins[notice.campaign_id] += 1
-        for seat in self._seats.values():
-            seat.reserved = 0
+        self._seat.end_round()
 
     def _report(self, now_ns: int) -> None:
-        self._seq += 1
-        rows = tuple(
-            SliceRow(
-                account_id=name,
-                granted_nanos=seat.granted,
-                reserved_nanos=seat.reserved,
-                posted_nanos=seat.posted,
-            )
-            for name, seat in self._seats.items()
-            if seat.until_ns > now_ns - HOUR_NS
-        )
-        report = SliceReport(seat="s", epoch=1, seq=self._seq, start_id="a", at_ns=now_ns, rows=rows)
-        self._bank.apply([report], now_ns)
-        for lease in self._bank.tick(now_ns).leases:
-            self._take(lease)
+        self._seat.report(now_ns)
         self._look()
-
-    def _take(self, lease: Lease) -> None:
-        seat = self._seats[lease.account_id]
-        seat.granted, seat.until_ns = lease.granted_nanos, lease.bid_until_ns
 
     def _look(self) -> None:
         for report in self._bank.accounts():
@@ -185,17 +156,14 @@ class _Play:
     def _bid(self, number: int, now_ns: int, late_share: float) -> list[Notice]:
         """Bids what is granted of the hour's account, asks for more; gives what is billed in time."""
         name = f"h{number // ROUNDS}"
-        seat, in_time = self._seats[name], []
+        mine, in_time = self._seat.slice(name), []
         # In equal parts, so that the last round bids what was freed of those before.
         left = _limit() // (ROUNDS - 1)
         for asked in range(_ASKS):
             at_ns = now_ns + asked * S
-            while (
-                min(left, seat.granted - seat.posted - seat.reserved) >= MAX_BID_NANOS
-                and at_ns < seat.until_ns
-            ):
+            while min(left, mine.free) >= MAX_BID_NANOS and at_ns < mine.until_ns:
                 notice, late = self._win(name, at_ns, late_share)
-                seat.reserved += notice.price_nanos
+                mine.reserved += notice.price_nanos
                 left -= notice.price_nanos
                 if late:
                     due = -(-(notice.at_ns - _FIRST_HOUR * HOUR_NS) // ROUND_NS)

@@ -19,8 +19,9 @@ from bidder.core.bookings import BankState, LateRow
 from bidder.core.budgets import accounts_of
 from bidder.core.campaigns import Advertiser, Budgets, Campaign, Flight, LineItem
 from bidder.core.lateness import BLOCK_WINS
-from bidder.core.messages import Notice, SliceReport, SliceRow
+from bidder.core.messages import Notice
 from simulator.faults.dice import Dice
+from simulator.faults.honest import HonestSeat
 from simulator.faults.late import (
     LEAST_PRICE_NANOS,
     MAX_BID_NANOS,
@@ -28,7 +29,6 @@ from simulator.faults.late import (
     ROUNDS,
     RULES,
     LateLaw,
-    Seat,
     billing,
     campaign_of,
     drawn_share,
@@ -184,24 +184,22 @@ class _Play:
             BankState(lateness=history),
             advertisers,
         )
-        self._seats: dict[str, Seat] = {}
+        self._seat = HonestSeat(self._bank, _FIRST_HOUR * HOUR_NS)
         self._late: dict[int, list[tuple[Notice, tuple[str, ...]]]] = {}
         self._judged: dict[str, _Line] = {}
         self._found: dict[str, tuple[int, int]] = {}
         self._wins: dict[str, int] = {}
-        self._seq = self._bids = 0
+        self._bids = 0
 
     def run(self) -> tuple[Kept, ...]:
         """All hours, and as long after the last as its billings take."""
         first_ns = _FIRST_HOUR * HOUR_NS
-        start = SliceReport(seat="s", epoch=0, seq=0, start_id="a", at_ns=first_ns, rows=())
-        self._bank.apply([start], first_ns)
         in_time: list[tuple[Notice, tuple[str, ...]]] = []
         share = 0.0
         for number in range((self._hours + 3) * ROUNDS):
             now_ns = first_ns + number * ROUND_NS
             self._hear([*in_time, *self._late.pop(number, ())], now_ns)
-            self._report(now_ns)
+            self._seat.report(now_ns)
             if number % ROUNDS == 0:
                 share = drawn_share(self._law, self._dice)
                 self._look()
@@ -215,28 +213,9 @@ class _Play:
         self._bank.apply([notice for notice, _ in notices], now_ns)
         for notice, accounts in notices:
             for name in accounts:
-                self._seats[name].posted += notice.price_nanos
+                self._seat.slice(name).posted += notice.price_nanos
                 self._wins[name] = self._wins.get(name, 0) + 1
-        for seat in self._seats.values():
-            seat.reserved = 0
-
-    def _report(self, now_ns: int) -> None:
-        self._seq += 1
-        rows = tuple(
-            SliceRow(
-                account_id=name,
-                granted_nanos=seat.granted,
-                reserved_nanos=seat.reserved,
-                posted_nanos=seat.posted,
-            )
-            for name, seat in self._seats.items()
-            if seat.until_ns > now_ns - HOUR_NS
-        )
-        report = SliceReport(seat="s", epoch=1, seq=self._seq, start_id="a", at_ns=now_ns, rows=rows)
-        self._bank.apply([report], now_ns)
-        for lease in self._bank.tick(now_ns).leases:
-            seat = self._seats.setdefault(lease.account_id, Seat())
-            seat.granted, seat.until_ns = lease.granted_nanos, lease.bid_until_ns
+        self._seat.end_round()
 
     def _look(self) -> None:
         for report in self._bank.accounts():
@@ -254,7 +233,7 @@ class _Play:
                 left[number] -= self._bid_line(line, left[number], at_ns, late_share, in_time)
             if all(each < MAX_BID_NANOS for each in left.values()):
                 break
-            self._report(at_ns)
+            self._seat.report(at_ns)
         return in_time
 
     def _bid_line(
@@ -268,10 +247,10 @@ class _Play:
         """Bids of one line item until nothing is left; gives how much that was."""
         accounts = line.accounts(at_ns)
         self._judged.setdefault(line.binding(at_ns), line)
-        seats = [self._seats.setdefault(name, Seat()) for name in accounts]
-        if any(at_ns >= seat.until_ns for seat in seats):
+        slices = [self._seat.slice(name) for name in accounts]
+        if any(at_ns >= each.until_ns for each in slices):
             return 0
-        room = min(most, *(seat.granted - seat.posted - seat.reserved for seat in seats))
+        room = min(most, *(each.free for each in slices))
         spent = 0
         while room - spent >= MAX_BID_NANOS:
             notice, late = self._win(line, at_ns, late_share)
@@ -281,8 +260,8 @@ class _Play:
                 self._late.setdefault(due, []).append((notice, accounts))
             else:
                 in_time.append((notice, accounts))
-        for seat in seats:
-            seat.reserved += spent
+        for each in slices:
+            each.reserved += spent
         return spent
 
     def _win(self, line: _Line, bid_ns: int, late_share: float) -> tuple[Notice, bool]:

@@ -16,6 +16,7 @@ from bidder.runtime.partitioner import Partitioner
 from bidder.runtime.transport import Outbound
 from bidder.web.calls import Answer
 from simulator.faults.broker import Broker, Consumer
+from simulator.faults.credits import Shown
 from simulator.faults.dice import Dice
 from simulator.faults.oracle import Bid, Oracle
 from simulator.faults.plan import (
@@ -29,6 +30,7 @@ from simulator.faults.plan import (
     Scenario,
 )
 from simulator.faults.scheduler import Scheduler
+from simulator.faults.shops import Shops
 from simulator.faults.trackers import TrackerProcess
 
 _POLL_NS = 50 * MS
@@ -74,6 +76,7 @@ class Market:
     Args:
         plan: what is played. scheduler: the time. broker: brings requests and responses. dice: of the market.
         key: signs tokens; the scheduler may read them. trackers: who is called. oracle: judges. counts: of faults.
+        shops: whose ads are shown.
 
     Attributes:
         pending: calls that were not answered for good. answered: auctions with a bid in time.
@@ -89,7 +92,9 @@ class Market:
         trackers: Sequence[TrackerProcess],
         oracle: Oracle,
         counts: Counter[str],
+        shops: Shops,
     ) -> None:
+        self._shops = shops
         self._plan, self._scheduler, self._broker, self._oracle = plan, scheduler, broker, oracle
         self._keys, self._trackers, self._counts = (key,), trackers, counts
         self._auctions, self._outcomes, self._faults = (
@@ -97,12 +102,13 @@ class Market:
             dice.fork("outcomes"),
             dice.fork("calls"),
         )
+        self._shown = dice.fork("shown")
         self._lines = list(plan.lines)
         self._exchanges = sorted(plan.exchanges)
         self._partitioner = Partitioner()
         self._responses = Consumer(broker, (BID_RESPONSES,))
         self._decoder = msgspec.json.Decoder(_Response)
-        self._open: dict[str, int] = {}
+        self._open: dict[str, tuple[int, str]] = {}
         self._begun = self.pending = self.answered = 0
         self._template: Notice | None = None
 
@@ -115,8 +121,8 @@ class Market:
 
     @property
     def done(self) -> bool:
-        """Whether all auctions were begun and all calls answered."""
-        return self._begun >= self._plan.auctions and not self.pending
+        """Whether all auctions were begun and all calls answered, those of shops too."""
+        return self._begun >= self._plan.auctions and not self.pending and not self._shops.pending
 
     # -- auctions -------------------------------------------------------------------------------------------
 
@@ -127,12 +133,14 @@ class Market:
         pctr = FULL_PCTR if dice.chance(0.6) else FULL_PCTR * (0.05 + 0.95 * dice.uniform())
         line = dice.pick(self._lines)
         exchange = dice.pick(self._exchanges)
+        person = self._shops.somebody()
+        user = f'"user":{{"buyeruid":"{person}"}},' if person else ""
         body = (
             f'{{"id":"{name}","imp":[{{"id":"1","banner":{{"w":300,"h":250}},"ext":{{"clearbid":'
             f'{{"campaign":"{line}","pctr":{pctr:.9f}}}}}}}],"site":{{"domain":"news.example"}},"at":2,'
-            f'"tmax":{TMAX_MS},"cur":["USD"],"ext":{{"exchange":"{exchange}"}}}}'
+            f'{user}"tmax":{TMAX_MS},"cur":["USD"],"ext":{{"exchange":"{exchange}"}}}}'
         )
-        self._open[name] = now_ns + TMAX_MS * MS
+        self._open[name] = (now_ns + TMAX_MS * MS, person)
         self._broker.produce([Outbound(BID_REQUESTS, name.encode(), body.encode())], self._partitioner)
         if self._begun < self._plan.auctions:
             self._scheduler.after(dice.about(self._plan.duration_ns / self._plan.auctions), self._auction)
@@ -150,7 +158,8 @@ class Market:
         line = token.line_item_id or token.campaign_id
         accounts = self._plan.accounts(line, token.bid_at_ns)
         self._oracle.offered(token.seat, token.epoch, token.bid_at_ns, line, accounts)
-        if self._open.pop(auction, 0) < self._scheduler.now_ns:
+        until_ns, person = self._open.pop(auction, (0, ""))
+        if until_ns < self._scheduler.now_ns:
             self._counts["answer_unused"] += 1
             return
         self.answered += 1
@@ -171,6 +180,13 @@ class Market:
             },
             self._plan.charge(line, token.exchange),
             (token.seat, token.epoch),
+            Shown(
+                bid_id_text(token.bid_id),
+                line,
+                self._plan.lines[line][0].advertiser,
+                person,
+                token.bid_at_ns,
+            ),
         )
         assert token.cap_nanos == bid_cpm_micros, "a CPM micro is a nano an impression"
         self._oracle.bids[bid.id] = bid
@@ -197,6 +213,7 @@ class Market:
             self._counts["very_late"] += 1
             bill_ns = bid.liable_ns + drawn.between(0, ACCEPT_NS * 13 // 10)
         self._plan_call(win_ns, bid, NoticeKind.WIN)
+        self._shops.shown(bid, markup, min(now_ns + 20 * MS + self._shown.about(150 * MS), win_ns))
         self._plan_call(bill_ns, bid, NoticeKind.BILLING)
         # A win may come without a price; what it would book elsewhere it may not book here.
         if bid.charge.money is NoticeKind.BILLING and drawn.chance(faults.invalid):

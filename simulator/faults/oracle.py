@@ -6,7 +6,8 @@ the end of waiting for a result, the billing by the end of liability, and no wor
 other is *late*; so is one that a tracker had to keep for longer than banks wait for it, unless it was written before
 that end. After every event each budget of every level and unit is within its bounds (`simulator.faults.bounds`), and
 no seat has spent more than it was told that it may. After a stop no bid is made but for a stated time. Once all is
-quiet, the books of the bank are those of the exchange, bid by bid.
+quiet, the books of the bank are those of the exchange, bid by bid, and those of the shops, order by order
+(`simulator.faults.credits`).
 """
 
 from collections import Counter
@@ -15,6 +16,7 @@ from weakref import WeakSet
 
 import msgspec
 
+from bidder.core.bankrules import Rule
 from bidder.core.budgets import Unit
 from bidder.core.messages import LEASES, NOTICES, ONE_IMPRESSION, NoticeKind
 from bidder.core.shards import shard_of
@@ -23,11 +25,19 @@ from bidder.runtime.bank_shards import ShardedBank
 from bidder.runtime.transport import Message
 from bidder.store.books import Books
 from simulator.faults.bounds import Bound, Complaint
+from simulator.faults.credits import Booked, Credits, Shown
 from simulator.faults.disk import Disk
 from simulator.faults.plan import LEASE_NS, SLACK_NS, STOPPED_NS, TRACKER_WAIT_NS, Charge, Scenario
 from simulator.faults.scheduler import Life, Scheduler
 
-_STEPS_A_VERIFICATION = 400
+_STEPS_A_VERIFICATION, _STEPS_A_LOOK = 400, 10
+_WINNING = frozenset({NoticeKind.WIN, NoticeKind.BILLING})
+_TOUCHING = frozenset({NoticeKind.BILLING, NoticeKind.IMPRESSION, NoticeKind.CLICK})
+_OF_ORDERS = frozenset({Rule.DUPLICATE_ORDER.value, Rule.OUTSIDE_WINDOW.value})
+_CONVERSIONS = """
+    SELECT advertiser_id, event_id, bid_id, line_item_id, value_nanos, touch, goal FROM bookings WHERE kind = ?
+    ORDER BY bid_id, event_id"""
+_STRAYS = "SELECT advertiser_id, sum(times), sum(value_nanos) FROM unattributed GROUP BY advertiser_id"
 
 
 class Bid:
@@ -40,11 +50,12 @@ class Bid:
             that was out of time.
         grant: seat and epoch that made it.
         charge: what books it, and what comes on top of its price.
+        shown: what people and shops know of it.
     """
 
     __slots__ = (
         "accounts", "billed_ns", "cap_nanos", "charge", "grant", "id", "late", "liable_ns", "line",
-        "local_liable_ns", "lost_ns", "price_nanos", "result_ns", "urls", "won",
+        "local_liable_ns", "lost_ns", "price_nanos", "result_ns", "shown", "urls", "won",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +70,7 @@ class Bid:
         urls: dict[NoticeKind, str],
         charge: Charge,
         grant: tuple[str, int],
+        shown: Shown,
     ) -> None:
         self.id, self.line, self.accounts, self.cap_nanos = bid_id, line, accounts, cap_nanos
         self.result_ns, self.liable_ns, self.local_liable_ns, self.urls = (
@@ -69,7 +81,7 @@ class Bid:
         )
         self.price_nanos = self.lost_ns = self.billed_ns = 0
         self.won = self.late = False
-        self.charge, self.grant = charge, grant
+        self.charge, self.grant, self.shown = charge, grant, shown
 
     @property
     def cost_nanos(self) -> int:
@@ -77,7 +89,7 @@ class Bid:
         return self.charge.cost_nanos(self.price_nanos)
 
 
-class _Notice(msgspec.Struct, frozen=True, gc=False):
+class _Notice(msgspec.Struct, frozen=True, gc=False, tag="notice"):
     """What is looked at of a written notice."""
 
     bid_id: str
@@ -85,6 +97,18 @@ class _Notice(msgspec.Struct, frozen=True, gc=False):
     price_nanos: int
     at_ns: int
     fees_nanos: int = 0
+    advertiser_id: str = ""
+    order_id: str = ""
+    value_nanos: int = 0
+
+
+class _Conversion(msgspec.Struct, frozen=True, gc=False, tag="conversion"):
+    """What is looked at of a written conversion."""
+
+    advertiser_id: str
+    order_id: str
+    value_nanos: int
+    at_ns: int
 
 
 class _Lease(msgspec.Struct, frozen=True, gc=False):
@@ -113,7 +137,7 @@ class Oracle:
 
     Attributes:
         violations: what did not hold, the first of each kind first. bids: all that an auction took, by id.
-        bounds: of each budget. expected: refusals at the bank, by rule.
+        bounds: of each budget. expected: refusals at the bank, by rule. credits: what orders must count for.
     """
 
     def __init__(self, plan: Scenario, scheduler: Scheduler) -> None:
@@ -125,6 +149,7 @@ class Oracle:
         rules = plan.rules()
         self.bounds = {name: Bound(budget, rules) for name, budget in plan.budgets.items()}
         self.expected: Counter[str] = Counter()
+        self.credits = Credits(plan)
         self.late_wins = 0
         self._taken: dict[tuple[str, int, int], int] = {}
         self._owners: dict[int, BankService] = {}
@@ -135,13 +160,15 @@ class Oracle:
         self._lease_until: dict[tuple[str, int, str], int] = {}
         self._newest_epoch: dict[tuple[str, int], int] = {}
         self._promised: set[tuple[str, int]] = set()
+        self._orders_written: set[bytes] = set()
+        self._orders_promised: set[bytes] = set()
         self._units = {name: budget.unit for name, budget in plan.budgets.items()}
         self._stopped = {line: plan.stopped_by(line) for line in plan.lines}
         self.stops: dict[str, tuple[int, int]] = {}
         self._holders: dict[tuple[str, int], Life] = {}
         self._skews: dict[tuple[str, int], int] = {}
         self._steps = 0
-        self._read_notice = msgspec.json.Decoder(_Notice)
+        self._read_notice = msgspec.json.Decoder(_Notice | _Conversion)
         self._read_lease = msgspec.json.Decoder(_Lease)
 
     def violated(self, kind: str, what: str) -> None:
@@ -207,6 +234,9 @@ class Oracle:
             notice = self._read_notice.decode(value)
         except msgspec.DecodeError:
             return
+        if isinstance(notice, _Conversion) or notice.kind == NoticeKind.CONVERSION:
+            self._heard_order(notice, value)
+            return
         bid = self.bids.get(notice.bid_id)
         if bid is None:
             return  # one that no tracker of ours wrote: whoever wrote it says what is to become of it
@@ -220,9 +250,22 @@ class Oracle:
             return
         self._noticed.add(key)
         came_ns = self._came_ns(notice)
-        bid.won |= came_ns <= bid.result_ns
+        if notice.kind in _WINNING:
+            bid.won |= came_ns <= bid.result_ns
+        if notice.kind in _TOUCHING:
+            self.credits.touch(bid.shown, notice.kind, notice.at_ns, came_ns)
         if notice.kind == bid.charge.money:
             self._billed(bid, notice.price_nanos + notice.fees_nanos, came_ns)
+
+    def _heard_order(self, said: _Notice | _Conversion, value: bytes) -> None:
+        self._orders_written.add(value)
+        self._orders_promised.discard(value)
+        key = said.advertiser_id, said.order_id
+        if isinstance(said, _Conversion):
+            found = self.credits.of_person(key, said.value_nanos, said.at_ns, self._scheduler.now_ns)
+        else:
+            found = self.credits.of_bid(key, said.value_nanos, said.at_ns)
+        self._complain(found)
 
     def _came_ns(self, notice: _Notice) -> int:
         """When it counts as told: when a tracker took it, or where that was long ago, now that it is written."""
@@ -274,6 +317,14 @@ class Oracle:
         if not on_disk():
             self.violated("not_durable", f"{kind.name} of bid {bid.id} was acknowledged and not written")
 
+    def acknowledged_order(self, written: bytes, *, on_disk: Callable[[], bool]) -> None:
+        """A shop was told that its conversion was taken: see `acknowledged`."""
+        if written in self._orders_written:
+            return
+        self._orders_promised.add(written)
+        if not on_disk():
+            self.violated("not_durable", f"{written.decode()} was acknowledged and not written")
+
     # -- the bank -------------------------------------------------------------------------------------------
 
     def restated(self, account: str, limit: int) -> None:
@@ -293,8 +344,17 @@ class Oracle:
                 continue  # another has claimed the shard since: this one does not know it yet, and can write nothing
             for report in service.bank.accounts():
                 self._complain(self.bounds[report.id].take(report, started=started))
+            if self._steps % _STEPS_A_LOOK == 0:
+                self._complain(self.credits.so_far(self._booked_orders(service)))
         if self._steps % _STEPS_A_VERIFICATION == 0:
             sharded.verify()
+
+    def _booked_orders(self, service: BankService) -> Counter[str]:
+        """Conversions that a bank has booked, by advertiser."""
+        booked: Counter[str] = Counter()
+        for each in service.bank.line_items():
+            booked[self._plan.lines[each.id][0].advertiser] += each.conversions
+        return booked
 
     def quiet(self, banks: Sequence[ShardedBank], disk: Disk) -> None:
         """All has come to rest: the banks' books and those of the exchange are the same, to the nano."""
@@ -302,12 +362,16 @@ class Oracle:
             bank.verify()
         for bid_id, kind in sorted(self._promised)[:3]:
             self.violated("not_delivered", f"{NoticeKind(kind).name} of bid {bid_id} stayed on a disk")
+        for written in sorted(self._orders_promised)[:3]:
+            self.violated("not_delivered", f"{written.decode()} stayed on a disk")
         with disk.reading() as connection:
             rows = connection.execute(
                 "SELECT bid_id, amount_nanos FROM bookings WHERE amount_nanos > 0"
             ).fetchall()
             # Each shard adds to one row what it refused of campaigns that nobody knows.
             refused = connection.execute("SELECT rule, sum(times) FROM refusals GROUP BY rule").fetchall()
+            found = connection.execute(_CONVERSIONS, (int(NoticeKind.CONVERSION),)).fetchall()
+            strays = connection.execute(_STRAYS).fetchall()
         booked = dict(rows)
         if len(booked) < len(rows):
             self.violated("doubled", f"{len(rows) - len(booked)} bids were booked twice")
@@ -317,7 +381,10 @@ class Oracle:
         self._compare(
             "books", "budget", accounts, {row.account_id: row.booked for row in Books(disk).accounts()}
         )
-        self._compare("refused", "rule", self.expected, {rule: int(times) for rule, times in refused})
+        unattributed = {name: (int(times), int(value)) for name, times, value in strays}
+        self._complain(self.credits.judge(map(Booked._make, found), unattributed))
+        expected = self.expected + Counter({Rule.DUPLICATE.value: self.credits.refused()})
+        self._compare("refused", "rule", expected, _repeats_as_one(refused))
         services = [service for bank in banks for service in bank.services.values()]
         for report in (report for service in services for report in service.bank.accounts()):
             self._complain(self.bounds[report.id].settled(report))
@@ -335,6 +402,16 @@ class Oracle:
         self._compare("books", "line item", lines, theirs)
         theirs = {each.id: each.spend_nanos for service in services for each in service.report()}
         self._compare("books", "campaign", campaigns, theirs)
+        self._quiet_conversions(services)
+
+    def _quiet_conversions(self, services: Sequence[BankService]) -> None:
+        """Conversions of each line item, those of them after a view alone, and their worth."""
+        ours = self.credits.lines()
+        reports = {each.id: each for service in services for each in service.bank.line_items()}
+        for place, what in enumerate(("conversions", "view_conversions", "value_nanos")):
+            theirs = {name: int(getattr(each, what)) for name, each in reports.items()}
+            mine = {name: sums[place] for name, sums in ours.items()}
+            self._compare("conversion_sums", f"{what} of line item", mine, theirs)
 
     def _compare(self, kind: str, what: str, ours: dict[str, int], theirs: dict[str, int]) -> None:
         names = {name for name in (*ours, *theirs) if ours.get(name, 0) != theirs.get(name, 0)}
@@ -343,6 +420,14 @@ class Oracle:
                 kind,
                 f"{what} {name} must have {ours.get(name, 0)} in the bank's books, had {theirs.get(name, 0)}",
             )
+
+
+def _repeats_as_one(rows: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Refusals by rule; which of its rules a conversion broke depends on when the bank looked, so these are one."""
+    counts: Counter[str] = Counter()
+    for rule, times in rows:
+        counts[Rule.DUPLICATE.value if rule in _OF_ORDERS else rule] += int(times)
+    return counts
 
 
 def watching(oracle: Oracle) -> Callable[[BaseException], None]:

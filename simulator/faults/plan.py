@@ -32,6 +32,8 @@ VALUE_NANOS = 2 * S
 LEASE_NS, MARGIN_NS = 3 * S, S
 RESULT_S, BILLING_S = 2.0, 3.0
 ACCEPT_NS, CONVERSION_NS = 15 * S, 400 * S
+HOLD_NS = 5 * S
+"""So long a conversion waits for a touch that is still under way."""
 MAX_SKEW_NS = 100 * MS
 TRACKER_WAIT_NS = 6 * S
 """So long after a tracker took a notice it must be written to count as of then; clocks differ within the margin."""
@@ -40,6 +42,7 @@ SESSION_NS = 1_500 * MS
 TMAX_MS = 2_000
 _SHARE_WITH_FAULTS = 0.4
 _MANY_AUCTIONS = 5_000
+_CLICK_ID = "?click=${CLICK_ID}"
 _MEASURED = 5
 """Last digit of the seeds with a history."""
 DISCREPANCY_PPM = 20_000
@@ -191,6 +194,16 @@ class Scenario(NamedTuple):
             sum(fee.cpm_micros for fee in fees),
         )
 
+    def windows(self, line: str) -> tuple[int, int]:
+        """How long after a click, and after an impression, a purchase counts for a line item; 0 is never."""
+        campaign, item = self.lines[line]
+        click_s, view_s = campaign.click_window_seconds, campaign.view_window_seconds
+        if item is not None and item.click_window_seconds is not None:
+            click_s = item.click_window_seconds
+        if item is not None and item.view_window_seconds is not None:
+            view_s = item.view_window_seconds
+        return click_s * S, view_s * S
+
     def stopped_by(self, line: str) -> set[str]:
         """Names of which a stop is one of a line item."""
         campaign, item = self.lines[line]
@@ -233,6 +246,7 @@ class Scenario(NamedTuple):
             min_chunk_bids=2,
             accept_ns=ACCEPT_NS,
             conversion_ns=CONVERSION_NS,
+            hold_ns=HOLD_NS,
             discrepancy_ppm=DISCREPANCY_PPM,
         )
 
@@ -329,7 +343,9 @@ def _campaigns(
         msgspec.structs.replace(
             _item("c2-a", share * 6 // 10), fees=(Fee(name="data", ppm=50_001, cpm_micros=20_003),)
         ),
-        _item("c2-b", share * 7 // 10),
+        msgspec.structs.replace(
+            _item("c2-b", share * 7 // 10), click_window_seconds=10, view_window_seconds=0
+        ),
     )
     campaigns = (
         msgspec.structs.replace(
@@ -370,13 +386,16 @@ def _campaign(name: str, advertiser: str, budget_nanos: int, items: tuple[LineIt
         value_nanos=VALUE_NANOS,
         max_bid_cpm_micros=MAX_BID_CPM_MICROS,
         pacing=Pacing.ASAP,
+        # Seconds, and another number of each, so that many purchases fall out of them.
+        click_window_seconds={"c1": 8, "c2": 6}.get(name, 12),
+        view_window_seconds={"c1": 3, "c2": 4}.get(name, 5),
         creatives=(
             Creative(
                 id=f"{name}-k",
                 w=300,
                 h=250,
                 image_url="https://cdn.example/banner.png",
-                landing_url="https://shop.example/",
+                landing_url=f"https://shop.example/{_CLICK_ID}",
             ),
         ),
         line_items=items,

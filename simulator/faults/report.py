@@ -28,7 +28,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `late_share` is late spend by spend. `budgets` are those of which something was spent, `passed` those of them of
     which more was than is allowed, by late spend alone. `judged` are those of runs of which the bank knew the law of
     late notices: of these at most `tolerated` may be passed, or the reserve does not hold at its quantile. `again`
-    has one command for each seed with a violation.
+    has one command for each seed with a violation. Clicks, orders and conversions: see `Outcome`.
     """
 
     seeds: tuple[int, ...]
@@ -48,6 +48,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     again: tuple[str, ...]
     stops: int
     spooled: int
+    clicks: int
+    orders: int
+    orders_again: int
+    conversions: int
+    value_nanos: int
     seconds: float
     failed: tuple[Outcome, ...]
 
@@ -107,6 +112,11 @@ class Report:
             again=tuple(f"clearbid faults --seed {run.seed} --auctions {run.auctions}" for run in failed),
             stops=sum(run.stops for run in runs),
             spooled=sum(run.spooled for run in runs),
+            clicks=sum(run.clicks for run in runs),
+            orders=sum(run.orders for run in runs),
+            orders_again=sum(run.orders_again for run in runs),
+            conversions=sum(run.conversions for run in runs),
+            value_nanos=sum(run.value_nanos for run in runs),
             seconds=seconds,
             failed=failed,
         )

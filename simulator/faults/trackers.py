@@ -122,7 +122,7 @@ class TrackerProcess(Machine):
         """Whether it lives and nothing waits on its disk."""
         return self.life.alive and not self.spool
 
-    def call(self, url: str, heard: Heard) -> None:
+    def call(self, url: str, heard: Heard, method: str = "GET") -> None:
         """A call comes in; `heard` is told once, later."""
         if not self.life.alive:
             heard(None, 0, 0)
@@ -133,7 +133,7 @@ class TrackerProcess(Machine):
 
         def handle() -> None:
             self.fate()
-            answer = self._tracker.handle("GET", url, now_ns=handled_ns)
+            answer = self._tracker.handle(method, url, now_ns=handled_ns)
             self._waiting[number] = (answer, heard, handled_ns)
             if answer.notice is None:
                 self._answered(number, answer.reply)

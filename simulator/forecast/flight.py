@@ -334,7 +334,11 @@ def _middle(values: Floats) -> Range:
 
 
 def _range(values: Floats) -> Range:
-    """The first value, and the middle 95 % of the others."""
+    """The first value, and the middle 95 % of the others.
+
+    These are courses that a flight may take and not errors about a point: spend stops at its budget, so that no
+    scale makes it normal.
+    """
     if len(values) < 2:
         return Range(float(values[0]), float(values[0]), float(values[0]))
     low, high = np.quantile(values[1:], [0.025, 0.975])

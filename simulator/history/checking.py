@@ -46,8 +46,6 @@ def _rules(table: pa.Table, last_ns: int) -> Iterator[tuple[str, _Bools, str]]:
         yield name, ~(np.isnan(value) | ((value >= 0) & (value <= 1))), "a probability, or null"
     density = table.column("density").to_numpy()
     yield "density", ~(np.isnan(density) | (np.isfinite(density) & (density > 0))), "above 0, or null"
-    weight = table.column("weight").to_numpy()
-    yield "weight", ~(np.isfinite(weight) & (weight > 0)), "above 0"
     yield from _results(table, money)
 
 

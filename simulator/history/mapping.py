@@ -20,7 +20,7 @@ side is a column of the table, or `column`, `constant`, and what its kind allows
 |---|---|---|
 | time | those in `_ns` | `unit`: `ns`, `us`, `ms`, `s`, `iso` (2026-05-01T12:00:00Z) |
 | money | those in `_nanos` | `unit`: `nanos`, `cpm`, `cpm_micros`, `one` (units for one impression); `scale` |
-| number | probabilities, `density`, `multiplier`, `weight`, `w`, `h` | `scale` |
+| number | probabilities, `density`, `multiplier`, `w`, `h` | `scale` |
 | flag | `won`, `clicked`, `converted`, `first_price` | `true`, `false`: texts; else 1, true, yes and 0, false, no |
 | text | the others | `segments`: `separator` |
 
@@ -55,7 +55,7 @@ COLUMNS = tuple(name for name in (*SCHEMA.names, MIN_TO_WIN) if name not in (*_D
 """What the left side of a mapping may be."""
 NEEDED = ("id", "offered_ns", "exchange")
 _FLAGS = ("won", "clicked", "converted", "first_price")
-_NUMBERS = ("click_probability", "conversion_probability", "density", "multiplier", "weight", "w", "h")
+_NUMBERS = ("click_probability", "conversion_probability", "density", "multiplier", "w", "h")
 _TIME_UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 _MONEY_UNITS = {"nanos": 1, "cpm_micros": 1, "cpm": 10**6, "one": 10**9}
 _TRUE, _FALSE = ("1", "true", "yes", "t", "y"), ("0", "false", "no", "f", "n")
@@ -425,8 +425,8 @@ def _known(row: HistoryRow, least: int | None) -> Known:
         value = getattr(row, name)
         if value is not None and not 0 <= value <= 1:
             raise _BadCellError(f"{name} must be from 0 to 1", f": was {value!r}")
-    if row.weight <= 0 or (row.density is not None and row.density <= 0):
-        raise _BadCellError("weight and density must be above 0")
+    if row.density is not None and row.density <= 0:
+        raise _BadCellError("density must be above 0")
     if row.campaign is None:
         if row.won:
             raise _BadCellError("campaign must be there where a bid won")

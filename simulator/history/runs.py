@@ -3,17 +3,23 @@
 A row is a bid that was shown, or of which it is known that it lost: `clearbid export --with-lost` names the rules.
 Exchanges tell us no prices that would have won, so a loss is a bound; a win at second price tells the price to beat.
 Opportunities without a bid are no rows: nothing is known of their prices, and nothing was predicted.
+
+A bid that exploration moved has the density of its logarithm, given that it was explored. One that it moved to a
+bound has none: that it ended there is a probability.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
+from bidder.core.call import Decision
 from bidder.core.campaigns import Advertiser, Goal
 from bidder.core.lines import line_of
 from bidder.core.messages import ONE_IMPRESSION, NoticeKind
 from bidder.core.opportunity import RAW_FEATURES, Raw
+from bidder.core.settings import EngineSettings, ShadingSettings
 from bidder.store.journal import read_journal
 from simulator.export.inputs import journals_of, settings_of
 from simulator.export.join import Joined
@@ -22,14 +28,21 @@ from simulator.export.rows import Tally, settled_bids
 from simulator.export.run import Progress, RunBids, Source
 from simulator.history.schema import HistoryRow, Known, Meta, known_loss, known_win
 
+_ROUNDED = 0.02
+"""By which the logarithm of a density may differ, since the bid that it is of is whole."""
 _SHOWN = (NoticeKind.BILLING, NoticeKind.IMPRESSION)
 
 
 def run_meta(source: Source) -> Meta:
     """What a history of a run says of itself."""
+    return Meta(currency=_settings(source).currency, source=f"run {source.folder.name}")
+
+
+def _settings(source: Source) -> EngineSettings:
+    """Of the last start of the run."""
     path = journals_of(source.folder)[-1]
     with closing(read_journal(path)) as journal:
-        return Meta(currency=settings_of(journal, path).currency, source=f"run {source.folder.name}")
+        return settings_of(journal, path)
 
 
 def run_rows(
@@ -44,14 +57,14 @@ def run_rows(
     Raises:
         InputError: a part that is damaged, or nothing is booked.
     """
-    tally = Tally(left_out=drops)
+    tally, law = Tally(left_out=drops), _settings(source).shading
     with RunBids(source, drops, progress=progress) as bids:
         events = bids.events
         found = settled_bids(
             bids.joined(), events.of, bids.losses(), events.known_until_ns, tally, with_lost=True
         )
         for joined, outcome, booked in found:
-            row = _row(joined, outcome, booked, requests=requests)
+            row = _row(joined, outcome, booked, law, requests=requests)
             if row is None:
                 drops["unpriced"] += 1
             else:
@@ -63,7 +76,9 @@ class _Goal(NamedTuple):
     conversion: bool
 
 
-def _row(joined: Joined, outcome: Outcome, events: Sequence[Event], *, requests: bool) -> HistoryRow | None:
+def _row(
+    joined: Joined, outcome: Outcome, events: Sequence[Event], law: ShadingSettings, *, requests: bool
+) -> HistoryRow | None:
     bid, glimpse = joined.bid, joined.glimpse
     won = outcome.state == "shown"
     known = (
@@ -101,9 +116,10 @@ def _row(joined: Joined, outcome: Outcome, events: Sequence[Event], *, requests:
         bid_id=bid.bid_id,
         click_probability=bid.pctr,
         conversion_probability=bid.pcvr if goal.conversion else None,
-        worth_nanos=goal.worth_nanos,
+        worth_nanos=bid.conversion_value_nanos or goal.worth_nanos,
         multiplier=bid.multiplier,
         bid_nanos=bid.bid_cpm_micros,
+        density=density_of(bid, law),
         won=known.won,
         price_kind=known.price_kind,
         price_nanos=known.price_nanos,
@@ -120,6 +136,21 @@ def _row(joined: Joined, outcome: Outcome, events: Sequence[Event], *, requests:
     )
 
 
+def density_of(bid: Decision, law: ShadingSettings) -> float | None:
+    """Of the logarithm of a bid where exploration drew it, given that it did; None where it has none.
+
+    Args:
+        bid: as it was logged, with the density times the share of bids that are explored. law: that it was drawn by.
+    """
+    if bid.explore_factor <= 0.0 or law.explore_share <= 0.0:
+        return None
+    moved = math.log(bid.explore_factor) / law.explore_sigma
+    normal = -(moved**2) / 2.0 - math.log(law.explore_sigma * math.sqrt(2.0 * math.pi))
+    given = bid.log_density - math.log(law.explore_share)
+    # A bound holds all that would lie beyond it; another law was that of an earlier start.
+    return math.exp(given) if abs(given - normal) < _ROUNDED else None
+
+
 def _won(bid_nanos: int, floor_nanos: int, events: Sequence[Event], *, first_price: bool) -> Known | None:
     """What a win tells, with whole nanos; None where no notice brought a price."""
     priced = [event for event in events if event.price_nanos > 0 and event.impressions > 0]
@@ -134,7 +165,7 @@ def _goal(joined: Joined) -> _Goal:
     campaign, name = joined.campaign, joined.bid.line_item_id
     item = next((each for each in campaign.line_items if each.id == name), None)
     line = line_of(campaign, item, Advertiser(id=campaign.advertiser))
-    return _Goal(line.value_nanos, line.goal is Goal.CONVERSION)
+    return _Goal(line.value_nanos, line.goal in (Goal.CONVERSION, Goal.VALUE))
 
 
 def _first(events: Sequence[Event], kinds: Sequence[NoticeKind]) -> int | None:

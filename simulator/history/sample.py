@@ -93,7 +93,7 @@ def _bought(
 ) -> HistoryRow:
     first_price = row.exchange in FIRST_PRICE_EXCHANGES
     plain = history_row(row, first_price=first_price)._replace(
-        recorded_ns=row.at_ns, won=None, price_kind=known_loss(None).price_kind, price_nanos=0, weight=1.0
+        recorded_ns=row.at_ns, won=None, price_kind=known_loss(None).price_kind, price_nanos=0
     )
     best, most, chances = None, 0.0, (0.0, 0.0)
     for buyer in buyers:

@@ -30,12 +30,16 @@
 | `converted`, `converted_ns` | whether a conversion followed the click, and when the first did |
 | `value_nanos` | worth of the conversions that followed, 0 where none |
 | `known_until_ns` | until when conversions of this row were looked for |
-| `weight` | how many rows of the log this one stands for, 1 where nothing was sampled |
 | `request` | the request's body as it came, where it was kept |
 
 Money is int64 nanos of the history's currency for one impression, which is micros of CPM. The price to beat is the
 lowest bid that wins: a bid at it or above it wins, a tie with a rival goes to the rival. So at second price a win
 costs one nano less than the price to beat, but never less than the floor.
+
+There is no weight of a row. Budgets and pacing meet every opportunity once and in turn, so that a row cannot stand
+for several, and a log that keeps all wins but one in so many losses has another win rate than there was. A sampled
+log keeps the same share of both, by whole users: budgets as shares of what was spent then hold, and counts are of
+the sample.
 
 Two times stand in each row because they differ: learning and pacing may only use what was recorded by then.
 """
@@ -48,7 +52,7 @@ import pyarrow as pa
 
 from simulator.history.auctions import ABOVE, AT_MOST, EXACT, UNKNOWN
 
-VERSION = 1
+VERSION = 2
 META_KEY = b"clearbid.history"
 """Of the Parquet file's metadata: `Meta` as JSON."""
 
@@ -80,7 +84,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
 
 _NEEDED = (
     "id", "offered_ns", "exchange", "floor_nanos", "first_price", "worth_nanos", "price_kind", "price_nanos",
-    "paid_nanos", "value_nanos", "weight",
+    "paid_nanos", "value_nanos",
 )  # fmt: skip
 
 _TYPES: dict[str, pa.DataType] = {
@@ -94,7 +98,7 @@ _TYPES: dict[str, pa.DataType] = {
     "won": pa.bool_(), "price_kind": pa.uint8(), "price_nanos": pa.int64(), "paid_nanos": pa.int64(),
     "told_ns": pa.int64(), "shown_ns": pa.int64(), "clicked": pa.bool_(), "clicked_ns": pa.int64(),
     "converted": pa.bool_(), "converted_ns": pa.int64(), "value_nanos": pa.int64(), "known_until_ns": pa.int64(),
-    "weight": pa.float64(), "request": pa.binary(),
+    "request": pa.binary(),
 }  # fmt: skip
 
 SCHEMA = pa.schema([pa.field(name, kind, nullable=name not in _NEEDED) for name, kind in _TYPES.items()])
@@ -155,7 +159,6 @@ class HistoryRow(NamedTuple):
     converted_ns: int | None = None
     value_nanos: int = 0
     known_until_ns: int | None = None
-    weight: float = 1.0
     request: bytes | None = None
 
 

@@ -7,7 +7,7 @@ changes nothing for it. All money is leased to the one seat that there is: the l
 """
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +71,18 @@ _NOTHING = _Told(
 )  # fmt: skip
 
 
+class _Draws(NamedTuple):
+    """When notices of each row of a piece would come, n rows, if it were won: drawn at once, whoever bids on it."""
+
+    results_ns: NDArray[np.int64]
+    bills_ns: NDArray[np.int64]
+    lost: NDArray[np.bool_]
+
+
+_Judged = tuple[NDArray[np.int64], NDArray[np.int64], Verdicts]
+"""Rows of a piece that were bid on, the line items that bid, and how it ended."""
+
+
 class Mailbox:
     """What was told and is not due yet, by parts of time; within one in the order in which it is due."""
 
@@ -82,16 +94,21 @@ class Mailbox:
     def put(self, told: _Told) -> None:
         """Keeps it until it is due."""
         parts = told.due_ns // self._part_ns
+        if not len(parts):
+            return
+        if (parts == parts[0]).all():
+            self._keep(int(parts[0]), told)
+            return
         order = np.argsort(parts, kind="stable")
         cuts = np.flatnonzero(np.diff(parts[order])) + 1
         for places in np.split(order, cuts):
-            if not len(places):
-                continue
-            number = int(parts[places[0]])
-            if number not in self._parts:
-                self._parts[number] = []
-                heapq.heappush(self._next, number)
-            self._parts[number].append(told.part(places))
+            self._keep(int(parts[places[0]]), told.part(places))
+
+    def _keep(self, number: int, told: _Told) -> None:
+        if number not in self._parts:
+            self._parts[number] = []
+            heapq.heappush(self._next, number)
+        self._parts[number].append(told)
 
     def due(self, now_ns: int) -> Iterator[_Told]:
         """What was due in the parts of time that are over."""
@@ -134,6 +151,7 @@ class Player:
         """Plays pieces in the order of time."""
         step_ns = self._rules.step_ns
         for piece in pieces:
+            draws, judged = self._drawn(piece), []
             steps = np.unique(piece.clock_ns // step_ns)
             ends = np.searchsorted(piece.rows.at_ns, (steps + 1) * step_ns, side="left").tolist()
             begin = 0
@@ -143,8 +161,22 @@ class Player:
                 for first in range(begin, end, MOST_ROWS):
                     bids = self._engine.decide_columns(piece.rows, first, min(first + MOST_ROWS, end), now_ns)
                     if len(bids.rows):
-                        self._judge(piece, bids, now_ns)
+                        judged.append(self._judge(piece, bids, draws, now_ns))
                 begin = end
+            # Counting changes no decision, and a step's few rows are dear to count by columns.
+            self._count_all(piece, judged)
+
+    def _drawn(self, piece: Piece) -> _Draws:
+        delays, seed, hashes = self._rules.delays, self._rules.seed, piece.facts.draw
+        return _Draws(delays.results(hashes, seed), delays.bills(hashes, seed), delays.lost(hashes, seed))
+
+    def _count_all(self, piece: Piece, judged: Sequence[_Judged]) -> None:
+        if not judged:
+            return
+        rows, lines, verdicts = zip(*judged, strict=True)
+        whole = Verdicts(*(np.concatenate(part) for part in zip(*verdicts, strict=True)))
+        at = np.concatenate(rows)
+        self.count(piece.facts, at, piece.rows.at_ns[at], np.concatenate(lines), whole)
 
     def _move(self, now_ns: int) -> None:
         """Goes on in time: leases of a new day, what is due, what time ends."""
@@ -206,13 +238,12 @@ class Player:
         if leases:
             engine.adopt_leases(leases, now_ns)
 
-    def _judge(self, piece: Piece, bids: Bids, now_ns: int) -> None:
-        """Decides the auctions of a step's bids, counts what came of them, and sends what will be told."""
-        facts, rules = piece.facts, self._rules
-        lines = bids.out[:, O_LINE]
-        verdicts = decide(rules.market, facts, bids.rows, lines, bids.out[:, O_BID])
-        self.count(facts, bids.rows, piece.rows.at_ns[bids.rows], lines, verdicts)
-        self._tell(piece, bids, verdicts, now_ns)
+    def _judge(self, piece: Piece, bids: Bids, draws: _Draws, now_ns: int) -> _Judged:
+        """Decides the auctions of a step's bids, and sends what will be told of them."""
+        lines = bids.out[:, O_LINE].copy()
+        verdicts = decide(self._rules.market, piece.facts, bids.rows, lines, bids.out[:, O_BID])
+        self._tell(piece, bids, verdicts, draws, now_ns)
+        return bids.rows, lines, verdicts
 
     def count(
         self,
@@ -224,17 +255,16 @@ class Player:
     ) -> None:
         """Counts bids of int64[k] `rows` by `lines`, and what followed of those that won."""
         won = lines[verdicts.won]
-        worth = self._worth[won]
+        worth = facts.worth_nanos[rows[verdicts.won]]
+        worth = np.where(worth > 0, worth, self._worth[won])
         outcomes = outcomes_of(facts, rows[verdicts.won], won, worth, self._rules.seed)
         value = np.where(self._by_click[won], worth * outcomes.clicked, outcomes.value_nanos)
         self._counts.add(lines, at_ns, verdicts, outcomes, value)
 
-    def _tell(self, piece: Piece, bids: Bids, verdicts: Verdicts, now_ns: int) -> None:
-        delays, seed = self._rules.delays, self._rules.seed
-        hashes = piece.facts.draw[bids.rows]
+    def _tell(self, piece: Piece, bids: Bids, verdicts: Verdicts, draws: _Draws, now_ns: int) -> None:
         won = verdicts.won
-        due = now_ns + delays.results(hashes, seed)
-        heard = ~won | ~delays.lost(hashes, seed)
+        due = now_ns + draws.results_ns[bids.rows]
+        heard = ~(won & draws.lost[bids.rows])
         told = _Told(
             due,
             piece.rows.ids[bids.rows],
@@ -246,11 +276,11 @@ class Player:
             piece.rows.columns[bids.rows, R_USER].view(np.uint64),
         )
         billed = told._replace(
-            due_ns=due + delays.bills(hashes, seed),
+            due_ns=due + draws.bills_ns[bids.rows],
             kinds=np.full(len(due), POSTED, dtype=np.uint8),
             amounts=self._with_fees(verdicts.paid_nanos, bids.out[:, O_LINE]),
         )
-        self._mail.put(told.part(np.flatnonzero(heard)))
+        self._mail.put(told if heard.all() else told.part(np.flatnonzero(heard)))
         posted = np.flatnonzero(won & heard)
         if len(posted):
             self._mail.put(billed.part(posted))

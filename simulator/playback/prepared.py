@@ -39,7 +39,7 @@ SHOWN = (
 NEEDED = (
     *SHOWN, "id", "offered_ns", "user", "floor_nanos", "campaign", "line_item", "click_probability",
     "conversion_probability", "bid_nanos", "price_kind", "price_nanos", "paid_nanos", "won", "clicked", "converted",
-    "value_nanos",
+    "value_nanos", "worth_nanos",
 )  # fmt: skip
 """Columns of a history that are read."""
 _MOST_TEMPLATES = 200_000
@@ -56,6 +56,7 @@ class Facts(NamedTuple):
             an unknown bid is -1.
         click, conversion: float64[n], predictions, NaN where there is none.
         clicked, converted: int8[n], 1, 0 or -1 where not known. value_nanos: of the conversions.
+        worth_nanos: int64[n], what a model took a conversion to be worth; 0 where the line item says it.
     """
 
     draw: NDArray[np.uint64]
@@ -71,6 +72,7 @@ class Facts(NamedTuple):
     clicked: NDArray[np.int8]
     converted: NDArray[np.int8]
     value_nanos: NDArray[np.int64]
+    worth_nanos: NDArray[np.int64]
 
 
 class Piece(NamedTuple):
@@ -96,9 +98,11 @@ class Preparer:
         engine: with the campaigns to be played; its table says what of a row matters.
         by_conversion: bool[lines], which of them pay for conversions.
         currency: of the history.
+        by_model: int64[lines], what line items state whose conversions are worth what a model says, else 0. Of these
+            the score that a row brings is times what the model said over it.
 
     Attributes:
-        refused: rows that nobody may bid on, or of no campaign that is played. templates: made so far.
+        refused: rows that nobody bids on, by cause. templates: made so far.
     """
 
     def __init__(
@@ -106,9 +110,13 @@ class Preparer:
         engine: ColumnarEngine,
         by_conversion: NDArray[np.bool_],
         currency: str,
+        by_model: NDArray[np.int64] | None = None,
     ) -> None:
         self._engine = engine
         self._by_conversion = np.append(by_conversion, False)
+        self._by_model = np.append(
+            np.zeros_like(by_conversion, dtype=np.int64) if by_model is None else by_model, 0
+        )
         self._currency = currency
         self._templates: dict[tuple[object, ...], Template | None] = {}
         self.refused: Counter[str] = Counter()
@@ -163,6 +171,8 @@ class Preparer:
         columns[:, R_USER] = numbers(table, "user", 0).astype(np.uint64).view(np.int64)
         line = self._lines(table)
         scored = probabilities(table, self._by_conversion[line])
+        worth, stated = self._worth(table, line), self._by_model[line]
+        scored = np.where(worth > 0, scored * worth / np.maximum(stated, 1), scored)
         outside = ~np.isnan(scored) & (line >= 0)
         # A row that brings no score for its line item asks nobody: no other was scored either.
         columns[:, R_FLAGS] |= ONLY | outside * EXTERNAL
@@ -185,6 +195,12 @@ class Preparer:
             blocks=np.concatenate([*(each.blocks for each in templates), np.zeros(1, dtype=np.int32)]),
         )
 
+    def _worth(self, table: pa.Table, line: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What a model took a conversion of each row to be worth, nanos; 0 where the line item says it."""
+        return np.asarray(
+            np.where(self._by_model[line] > 0, numbers(table, "worth_nanos", 0), 0), dtype=np.int64
+        )
+
     def _lines(self, table: pa.Table) -> NDArray[np.int64]:
         """The line item of the log's own bid, -1 where it is not played."""
         names = pc.dictionary_encode(pc.coalesce(table.column("line_item"), table.column("campaign")))
@@ -197,10 +213,10 @@ class Preparer:
         return np.asarray(places[codes], dtype=np.int64)
 
     def _facts(self, table: pa.Table) -> Facts:
-        ids = _ids(table)
+        ids, line = _ids(table), self._lines(table)
         return Facts(
             draw=ids[:, :8].copy().view("<u8")[:, 0],
-            line=self._lines(table),
+            line=line,
             bid_nanos=numbers(table, "bid_nanos", -1).copy(),
             price_kind=numbers(table, "price_kind", PriceKind.UNKNOWN).copy(),
             price_nanos=numbers(table, "price_nanos", 0).copy(),
@@ -212,6 +228,7 @@ class Preparer:
             clicked=_label(table, "clicked"),
             converted=_label(table, "converted"),
             value_nanos=numbers(table, "value_nanos", 0).copy(),
+            worth_nanos=self._worth(table, line),
         )
 
 

@@ -1,6 +1,7 @@
 """One replay: a history, campaigns and rules in, what each line item would have got out."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -21,6 +22,7 @@ from bidder.errors import InputError
 from simulator.history.checking import numbers
 from simulator.history.file import History, Progress
 from simulator.playback.delays import FITTED, NS_PER_SECOND, NoticeDelays, fit_delays, stated
+from simulator.playback.idle import idle_of
 from simulator.playback.market import Market, decide
 from simulator.playback.player import Player, Rules
 from simulator.playback.prepared import NEEDED, Piece, Preparer
@@ -30,6 +32,7 @@ _KEY = b"replays sign no token that leaves"
 _START_ID = "replay"
 _WEEK_S = 7 * 86_400.0
 _LEAST_WAIT_S = 60.0
+_NO_CAMPAIGN = "of no campaign of the sheet"
 
 
 class Plan(NamedTuple):
@@ -86,7 +89,9 @@ def replay(path: Path, plan: Plan, *, processes: int = 1, progress: Progress | N
     Args:
         path: of the history. plan: what to play. progress: hears of rows.
         processes: to share the work: advertisers are dealt out to them, which changes nothing but time, as rows are
-            bid on by their own campaign alone and no budget is of two advertisers.
+            bid on by their own campaign alone and no budget is of two advertisers. Each reads the whole history and
+            keeps all steps of its time, and all but this one must be started: it pays from some millions of rows on,
+            and the more so the more rows a step has.
 
     Raises:
         InputError: the history cannot be read, or no campaign of the sheet is of it.
@@ -96,23 +101,26 @@ def replay(path: Path, plan: Plan, *, processes: int = 1, progress: Progress | N
     _check(history, plan)
     # Said before the work is dealt out: every part expects what the whole does.
     plan = plan._replace(pacing=plan.pacing or expected(history, plan))
-    parts = _dealt(plan, processes)
+    parts = dealt(plan, processes)
     if len(parts) == 1:
         found = [Run(history, plan).play(progress)]
     else:
-        context = get_context("spawn")
-        with ProcessPoolExecutor(len(parts), mp_context=context) as pool:
-            found = list(pool.map(_play_part, [path] * len(parts), parts))
-    refused: dict[str, int] = {}
+        with ProcessPoolExecutor(len(parts) - 1, mp_context=get_context("spawn")) as pool:
+            others = pool.map(_play_part, [path] * (len(parts) - 1), parts[1:])
+            # This process has all that it takes in memory, which a fresh one must load first.
+            found = [Run(history, parts[0]).play(progress), *others]
+    refused: Counter[str] = Counter()
     for one in found:
-        for cause, count in one.refused.items():
-            refused[cause] = refused.get(cause, 0) + count
+        refused.update(one.refused)
+    played = sum(one.played for one in found)
+    # Each part knows its own campaigns alone: what is left belongs to none.
+    refused[_NO_CAMPAIGN] = history.rows - played - refused.total()
     return Replay(
         history=str(path),
         currency=history.meta.currency,
         rows=history.rows,
-        played=sum(one.played for one in found),
-        refused=refused,
+        played=played,
+        refused=dict(+refused),
         wins_only=history.meta.wins_only,
         policy="logged" if plan.logged else "engine",
         seed=plan.seed,
@@ -131,7 +139,7 @@ def _play_part(path: Path, plan: Plan) -> _Part:
     return Run(History(path), plan).play(None)
 
 
-def _dealt(plan: Plan, processes: int) -> list[Plan]:
+def dealt(plan: Plan, processes: int) -> list[Plan]:
     """The plan in as many parts as there are processes, at most one an advertiser."""
     names = sorted({campaign.advertiser for campaign in plan.campaigns})
     count = max(1, min(processes, len(names)))
@@ -168,6 +176,9 @@ def expected(history: History, plan: Plan) -> PacingSettings:
     return PacingSettings(weekly_opportunities=max(each / weeks, 1.0))
 
 
+_CONVERSIONS = (Goal.CONVERSION, Goal.VALUE)
+
+
 class Run:
     """One process's part of a replay; its pieces can be played again with other budgets.
 
@@ -181,7 +192,10 @@ class Run:
         self._names = pa.array(sorted(one.id for one in plan.campaigns), pa.string())
         advertisers = {one.id: one for one in plan.advertisers}
         lines = lines_of({one.id: one for one in plan.campaigns}, advertisers)
-        self._by_conversion = np.array([line.goal is Goal.CONVERSION for line in lines], dtype=np.bool_)
+        self._by_conversion = np.array([line.goal in _CONVERSIONS for line in lines], dtype=np.bool_)
+        self._by_model = np.array(
+            [line.value_nanos if line.most_value_nanos else 0 for line in lines], dtype=np.int64
+        )
         self._delays = plan.delays or fit_delays(history.tables(FITTED), stated())
         self._begin_ns, self._end_ns = history.span()
         self._engine = self._made(advertisers)
@@ -189,6 +203,7 @@ class Run:
             self._engine,
             self._by_conversion,
             history.meta.currency,
+            self._by_model,
         )
 
     def _made(self, advertisers: dict[str, Advertiser]) -> ColumnarEngine:
@@ -227,12 +242,18 @@ class Run:
         player = self._player()
         played = 0
         for piece in self.pieces(progress):
-            played += piece.size
+            played += piece.size - self._idle_in(piece)
             if self._plan.logged:
                 play_logged(player, piece, self._plan.market)
             else:
                 player.play([piece])
         return _Part(played, dict(self._preparer.refused), player.finish())
+
+    def _idle_in(self, piece: Piece) -> int:
+        """Counts the rows of a piece that nobody bids on."""
+        found = idle_of(piece, self._engine.table.lines, logged=self._plan.logged)
+        self._preparer.refused.update(found)
+        return found.total()
 
     def _player(self) -> Player:
         step_ns = step_of(self._history.rows, self._end_ns - self._begin_ns, self._plan.step_s)
@@ -242,10 +263,7 @@ class Run:
     def pieces(self, progress: Progress | None = None) -> Iterator[Piece]:
         """The rows of the plan's campaigns, a piece a row group; what another campaign bid on is left out."""
         for table in self._history.tables(NEEDED, progress=progress):
-            own = pc.is_in(table.column("campaign"), value_set=self._names)
-            kept = table.filter(own)
-            if table.num_rows > kept.num_rows:
-                self._preparer.refused["of no campaign of the sheet"] += table.num_rows - kept.num_rows
+            kept = table.filter(pc.is_in(table.column("campaign"), value_set=self._names))
             if kept.num_rows:
                 yield self._preparer.piece(kept, numbers(table, "offered_ns", 0).copy())
 
@@ -258,12 +276,15 @@ def step_of(rows: int, span_ns: int, step_s: float | None = None) -> int:
 
 
 def by_outcome(campaign: Campaign) -> Campaign:
-    """The campaign, paid by click: the score that comes with a row is the probability of its own goal already."""
+    """The campaign, paid by click: the score that comes with a row is that of its own goal already.
+
+    What a model took a conversion to be worth is in the score too, see `Preparer`.
+    """
     items = tuple(
-        msgspec.structs.replace(item, goal=Goal.CLICK) if item.goal is not None else item
+        msgspec.structs.replace(item, goal=Goal.CLICK if item.goal else None, value_source=None)
         for item in campaign.line_items
     )
-    return msgspec.structs.replace(campaign, goal=Goal.CLICK, line_items=items)
+    return msgspec.structs.replace(campaign, goal=Goal.CLICK, value_source="stated", line_items=items)
 
 
 def play_logged(player: Player, piece: Piece, market: Market) -> None:

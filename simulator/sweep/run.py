@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from bidder.errors import InputError
 from simulator.estimate.controller import Controller, value_of
-from simulator.estimate.estimate import beyond
-from simulator.estimate.intervals import Measure, count_measure
+from simulator.estimate.estimate import above, highest
+from simulator.estimate.intervals import Measure, count_measure, difference_measure
 from simulator.estimate.resampling import groups_of, times_of
 from simulator.estimate.study import Study
 from simulator.history.auctions import Auctions
@@ -28,7 +28,7 @@ ORDERS = ("surplus", "value", "clicks", "conversions", "roi")
 
 
 class Swept(NamedTuple):
-    """One point: its settings, its figures, and surplus (value less spend) with a normal 95 % interval.
+    """One point: its settings, its figures, and surplus (value less spend), each with a 95 % interval.
 
     `roi` as `simulator.returns` has it, None where nothing is spent; `extrapolated` the share of the spend on drawn
     prices. `refused` says why nothing should be read from it, where its bids are beyond what the log can tell: such
@@ -59,26 +59,19 @@ class Sweep:
     seed: int
 
     def __call__(self, draw: int) -> Floats:
-        """float64[points, figures] of a draw; 0 is the log itself."""
+        """float64[points, figures + 1] of a draw; 0 is the log itself.
+
+        The last column is each point's highest bid (see `simulator.estimate.estimate.highest`), of draw 0 alone.
+        """
         times = times_of(self.groups, self.seed, draw)
         lot = self.study.lot(times.astype(np.float64), self.seed * 1_009 + draw)
-        found = np.empty((len(self.points), len(FIGURES)))
+        found = np.zeros((len(self.points), len(FIGURES) + 1))
         for place, point in enumerate(self.points):
-            got = self._side(point).outcome(lot, times)
-            found[place] = [getattr(got, name) for name in FIGURES]
-        return found
-
-    def refusals(self) -> list[str | None]:
-        """Of each point, why its bids are beyond what the log can tell; None where they are not."""
-        times = times_of(self.groups, self.seed, 0)
-        lot = self.study.lot(times.astype(np.float64), self.seed * 1_009)
-        logged = self.study.log.bid_nanos[self.study.log.bid_nanos > 0]
-        found = []
-        for point in self.points:
             side = self._side(point)
-            bids: Ints = np.zeros(len(side.turns(times)), dtype=np.int64)
-            side.outcome(lot, times, bids)
-            found.append(beyond(logged, bids[bids > 0]))
+            bids = side.no_bids(times) if draw == 0 else None
+            got = side.outcome(lot, times, bids)
+            found[place, :-1] = [getattr(got, name) for name in FIGURES]
+            found[place, -1] = 0.0 if bids is None else highest(bids[bids > 0])
         return found
 
     def _side(self, point: Point) -> Side:
@@ -125,24 +118,24 @@ def sweep(
         if progress is not None:
             progress(len(found), draws + 1)
     table = np.array(found)
-    refused = task.refusals()
-    rows = [_swept(point, table[:, k])._replace(refused=refused[k]) for k, point in enumerate(points)]
+    logged = highest(log.bid_nanos[log.bid_nanos > 0])
+    rows = [
+        _swept(point, table[:, k])._replace(refused=above(logged, table[0, k, -1]))
+        for k, point in enumerate(points)
+    ]
     return sorted(rows, key=lambda row: (row.refused is not None, -_rank(row, order)))
 
 
 def _swept(point: Point, table: Floats) -> Swept:
-    """One point of float64[1 + draws, figures]."""
+    """One point of float64[1 + draws, figures + 1]."""
     first, draws = table[0], table[1:]
     spend, value, drawn = first[0], first[4], first[5]
-    surplus = draws[:, 4] - draws[:, 0]
-    reach = 1.96 * float(surplus.std(ddof=1)) if len(surplus) > 1 else 0.0
-    gained = float(value - spend)
     spends, impressions, clicks, conversions, values = (
         count_measure(float(first[k]), draws[:, k]) for k in range(5)
     )
     return Swept(
         point, spends, impressions, clicks, conversions, values,
-        surplus_nanos=Measure(gained, gained - reach, gained + reach),
+        surplus_nanos=difference_measure(float(value - spend), draws[:, 4] - draws[:, 0]),
         roi=roi(float(value), float(spend)),
         extrapolated=float(drawn / spend) if spend > 0 else 0.0,
     )  # fmt: skip

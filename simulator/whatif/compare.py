@@ -16,6 +16,7 @@ from bidder.errors import InputError
 from simulator.estimate import play_kernels as kernels
 from simulator.estimate.controller import Controller, Lot, Outcome, played, value_of
 from simulator.estimate.estimate import beyond
+from simulator.estimate.intervals import Measure, count_measure, difference_measure
 from simulator.estimate.resampling import groups_of, times_of
 from simulator.estimate.study import Study
 from simulator.history.auctions import Auctions
@@ -108,10 +109,13 @@ def what_if(
     for draw in range(draws + 1):
         times = times_of(groups, seed, draw)
         lot = before.study.lot(times.astype(np.float64), seed * 1_009 + draw)
-        found.append((before.outcome(lot, times), after.outcome(lot, times)))
-        if draw == 0:
-            shared, bids = _shared(before, after, lot, times)
-            refused = beyond(log.bid_nanos[log.bid_nanos > 0], bids)
+        if draw:
+            found.append((before.outcome(lot, times), after.outcome(lot, times)))
+        else:
+            bids = (before.no_bids(times), after.no_bids(times))
+            found.append((before.outcome(lot, times, bids[0]), after.outcome(lot, times, bids[1])))
+            shared = _shared((before, after), bids, lot, times)
+            refused = beyond(log.bid_nanos[log.bid_nanos > 0], bids[1][bids[1] > 0])
             if refused is not None:
                 raise InputError(
                     f"what-if of campaign {log.campaign} asks for more than its log can tell: {refused}"
@@ -146,7 +150,7 @@ class Side:
         self._rows, self._value, self._price_factor = rows, value, price_factor
 
     def outcome(self, lot: Lot, times: Ints, bids: Ints | None = None) -> Outcome:
-        """What the budget brings on the rows that count."""
+        """What the budget brings on the rows that count; `bids`, of `no_bids`, is filled where given."""
         lot = self.lot(lot)
         turns = self.turns(times)
         if bids is None:
@@ -168,20 +172,22 @@ class Side:
             lot = lot._replace(gain=gain)
         return lot
 
+    def no_bids(self, times: Ints) -> Ints:
+        """int64[turns], zeros: to be filled with the bid of each turn."""
+        return np.zeros(len(self.turns(times)), dtype=np.int64)
+
     def turns(self, times: Ints) -> Ints:
         """Rows in turn, each as often as it counts."""
         return np.repeat(self._rows, times[self._rows])
 
 
-def _shared(before: Side, after: Side, lot: Lot, times: Ints) -> tuple[float, Ints]:
-    """Share of the auctions that the second side wins which the first wins too; and the second's bids."""
+def _shared(sides: tuple[Side, Side], bids: tuple[Ints, Ints], lot: Lot, times: Ints) -> float:
+    """Share of the auctions that the second side wins which the first wins too, by what both bid."""
     won = []
-    for side in (before, after):
+    for side, own in zip(sides, bids, strict=True):
         turns = side.turns(times)
-        bids: Ints = np.zeros(len(turns), dtype=np.int64)
-        side.outcome(lot, times, bids)
-        won.append(np.unique(turns[(bids > 0) & (bids >= side.lot(lot).price[turns])]))
-    return float(np.isin(won[1], won[0]).mean()) if len(won[1]) else 0.0, bids[bids > 0]
+        won.append(np.unique(turns[(own > 0) & (own >= side.lot(lot).price[turns])]))
+    return float(np.isin(won[1], won[0]).mean()) if len(won[1]) else 0.0
 
 
 def _said(
@@ -208,13 +214,14 @@ def verdict_of(better: float) -> str:
 
 
 def line_of(name: str, sides: Floats) -> Line:
-    """One figure of float64[1 + draws, 2], the point first."""
-    return Line(name, _span(sides[:, 0]), _span(sides[:, 1]), _span(sides[:, 1] - sides[:, 0]))
+    """One figure of float64[1 + draws, 2], the point first; intervals are those of `clearbid estimate`."""
+    measure = count_measure if name in FIELDS else difference_measure
+    before, after = (_span(measure(float(side[0]), side[1:])) for side in sides.T)
+    difference = sides[:, 1] - sides[:, 0]
+    return Line(name, before, after, _span(difference_measure(float(difference[0]), difference[1:])))
 
 
-def _span(values: Floats) -> Span:
-    if len(values) < 3:
-        return Span(float(values[0]), float(values[0]), float(values[0]))
-    # Normal about the point: with some dozens of draws steadier than their outermost.
-    reach = 1.96 * float(values[1:].std(ddof=1))
-    return Span(float(values[0]), float(values[0] - reach), float(values[0] + reach))
+def _span(found: Measure) -> Span:
+    assert found.point is not None, "counts and differences have a point"
+    low, high = (found.point if end is None else end for end in (found.low, found.high))
+    return Span(found.point, low, high)

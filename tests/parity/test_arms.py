@@ -1,10 +1,12 @@
 """From a run to its landscape, to a run that bids by it, to what that saves: the whole way by commands."""
 
+import math
 from pathlib import Path
 
 import orjson
 import pytest
 import uvloop
+from scipy.stats import norm
 from typer.testing import CliRunner, Result
 
 from bidder.cli.main import build_app
@@ -13,6 +15,8 @@ from models.dataset import read_table
 from models.schema import Declaration
 from simulator.demo.embedded import DECISION_LOG, run_embedded
 from simulator.demo.plan import Plan
+from simulator.history.convert import convert
+from simulator.history.file import History
 from tests.parity.conftest import KEY, trained
 
 SHADING = ShadingSettings(holdout=0.3, explore_share=0.2, exploration_budget_ppm=1_000_000)
@@ -60,6 +64,20 @@ def test_a_run_bids_by_the_landscape_and_replays_byte_by_byte(shaded_run: Path) 
     again = command("replay", shaded_run, "--json")
     assert again.exit_code == 0, again.output
     assert orjson.loads(again.output)["identical"] is True
+
+
+def test_a_history_of_a_run_has_the_densities_of_explored_bids(shaded_run: Path, tmp_path: Path) -> None:
+    """Given that they were explored; those that ended at a bound have none, and the others none either."""
+    bids = {row["bid_id"]: row for row in bids_of(shaded_run)}
+    done = convert(shaded_run, tmp_path / "h.parquet")
+    rows = [row for table in History(done.table).tables() for row in table.to_pylist()]
+    explored = [row for row in rows if row["density"] is not None]
+    moved = [row for row in rows if bids[row["bid_id"]].get("explore_factor")]
+    assert 0 < len(explored) <= len(moved) < len(rows)
+    for row in explored:
+        factor = float(bids[row["bid_id"]]["explore_factor"])  # type: ignore[arg-type]
+        law = norm(0.0, SHADING.explore_sigma)
+        assert row["density"] == pytest.approx(law.pdf(math.log(factor)), rel=0.03)
 
 
 def test_the_arms_of_a_run_are_compared(shaded_run: Path) -> None:

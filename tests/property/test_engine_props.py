@@ -35,10 +35,13 @@ COUNTED_BESIDE = msgspec.structs.replace(markets.SETTINGS, funnel=False)
 # -- the twin -----------------------------------------------------------------------------------------------------
 
 
-def _check(seed: int, campaigns: int, requests: int, *, scored: bool, plain: bool = False) -> None:
+def _check(
+    seed: int, campaigns: int, requests: int, *, scored: bool, plain: bool = False, valued: bool = False
+) -> Market:
     random = Random(seed)
-    own = market(random, campaigns, scored=scored, plain=plain)
+    own = market(random, campaigns, scored=scored, plain=plain, valued=valued)
     check_equal(own, own.bodies(random, requests, scored=scored))
+    return own
 
 
 @given(seed=st.integers(0, 2**32), campaigns=st.integers(1, 8), requests=st.integers(1, 10))
@@ -51,6 +54,14 @@ def test_engine_equals_its_twin_on_outside_scores(seed: int, campaigns: int, req
 @settings(max_examples=100, deadline=None)
 def test_engine_equals_its_twin_on_modelled_scores(seed: int, campaigns: int, requests: int) -> None:
     _check(seed, campaigns, requests, scored=True)
+
+
+@given(seed=st.integers(0, 2**32), campaigns=st.integers(1, 8), requests=st.integers(1, 10))
+@settings(max_examples=100, deadline=None)
+def test_engine_equals_its_twin_where_a_model_values_conversions(
+    seed: int, campaigns: int, requests: int
+) -> None:
+    _check(seed, campaigns, requests, scored=True, valued=True)
 
 
 @pytest.mark.parametrize("lines", [1, 63, 64, 65, 127, 128, 129])
@@ -73,6 +84,7 @@ def test_engine_equals_its_twin_as_time_goes_by(seed: int) -> None:
 def test_engine_equals_its_twin_on_a_seeded_sample() -> None:
     for seed in range(12):
         _check(seed, 4, 12, scored=seed % 2 == 0)
+        _check(seed, 4, 12, scored=True, valued=True)
     _check(99, 66, 6, scored=True, plain=True)
 
 
@@ -111,6 +123,20 @@ def test_twin_market_is_no_desert() -> None:
     others = {"MALFORMED", "CRAWLER", "DATA_CENTRE", "IMPOSSIBLE_DEVICE", "USER_RATE", "ADDRESS_RATE"}
     others |= {"SCHAIN_INCOMPLETE", "SCHAIN_BLOCKED", "CREATIVE_SIZE"}
     assert {reason.name for reason in Reason} - others - seen.keys() == set()
+
+
+def test_twin_market_has_values_of_every_kind() -> None:
+    """Guards the test with a model of value: predictions are taken, raised, lowered, and bids rest on them."""
+    ends: Counter[str] = Counter()
+    bids = 0
+    for seed in range(60):
+        random = Random(seed)
+        own = market(random, 6, scored=True, valued=True)
+        rows = make.decide(own.engine, *own.bodies(random, 12, scored=True), now_ns=NOW_NS)
+        ends.update(own.engine.values.totals()._asdict())
+        bids += sum("conversion_value_nanos" in row for row in rows)
+    assert min(ends[name] for name in ("model", "raised", "lowered")) > 20
+    assert bids > 50
 
 
 # -- splitting ----------------------------------------------------------------------------------------------------

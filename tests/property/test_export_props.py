@@ -156,9 +156,7 @@ def test_exported_features_are_what_the_engine_scored(seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_exported_features_are_what_the_engine_scored_at_length(request: pytest.FixtureRequest) -> None:
-    if "slow" not in request.config.getoption("markexpr"):
-        pytest.skip("runs by -m slow")
+def test_exported_features_are_what_the_engine_scored_at_length() -> None:
     assert sum(len(_check(seed).joined) for seed in range(1_000)) > 5_000
 
 

@@ -57,7 +57,5 @@ def test_one_altered_leaf_is_seen():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_no_bit_differs_on_fifty_thousand_rows(shape, request):
-    if "slow" not in request.config.getoption("markexpr"):
-        pytest.skip("runs by -m slow")
+def test_no_bit_differs_on_fifty_thousand_rows(shape):
     assert_no_bit_differs(trained(shape), 50_000)

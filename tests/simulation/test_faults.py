@@ -8,6 +8,7 @@ import pytest
 
 from bidder.core.messages import NoticeKind
 from simulator.faults.bounds import tolerated
+from simulator.faults.credits import GOAL
 from simulator.faults.plan import KINDS, NO_FAULTS, Scenario, scenario
 from simulator.faults.report import Report
 from simulator.faults.run import LEAST_SPENT, Outcome, Run, play
@@ -46,6 +47,7 @@ def test_the_seeds_of_the_sample_bring_faults_of_every_kind() -> None:
         "broker_outage", "database_outage", "rebalance", "takeover", "call_lost", "never_called", "call_repeated",
         "reordered", "very_late", "false_loss", "invalid_call", "rogue_notice", "budget_change",
         "tracker_disk_outage", "tracker_cut_off",
+        "event_lost", "event_unanswered", "event_repeated", "event_reordered", "event_never_called", "event_forged",
     }  # fmt: skip
 
 
@@ -82,6 +84,37 @@ def test_all_ways_to_book_money_are_in_use() -> None:
     charges = {bid.charge for bid in run.oracle.bids.values() if bid.billed_ns}
     assert {charge.money for charge in charges} == {NoticeKind.WIN, NoticeKind.BILLING}
     assert {charge.ppm for charge in charges} == {0, 20_000, 50_001, 70_001}
+
+
+@pytest.mark.parametrize("seed", [2, 75])
+def test_orders_are_told_in_every_way_and_count_for_clicks_and_views(seed: int) -> None:
+    """Else that they are booked as they must be would prove little."""
+    run = Run(_plan(seed))
+    outcome = run.play()
+    found = run.oracle.credits.found
+    assert outcome.conversions == len(found) > 60
+    assert outcome.orders > outcome.conversions, "some count for nothing"
+    assert outcome.orders_again > 15
+    assert sum(row.goal == GOAL for row in found) > 40
+    assert sum(row.goal != GOAL for row in found) > 10
+    assert {row.touch for row in found} == {NoticeKind.CLICK, NoticeKind.IMPRESSION}
+    assert len({row.line for row in found}) > 2
+    assert outcome.value_nanos == sum(row.value_nanos for row in found) > 0
+
+
+def test_the_seeds_of_the_sample_have_conversions_under_faults() -> None:
+    faulty = [played(seed) for seed in SEEDS if seed % 2]
+    assert sum(outcome.conversions for outcome in faulty) > 100
+    assert sum(outcome.orders_again for outcome in faulty) > 15
+
+
+def test_a_report_counts_clicks_orders_and_conversions() -> None:
+    report = Report()
+    report.add(played(2))
+    report.add(played(4))
+    said = orjson.loads(report.json())
+    for name in ("clicks", "orders", "orders_again", "conversions", "value_nanos"):
+        assert said[name] == getattr(played(2), name) + getattr(played(4), name) > 0, name
 
 
 def test_the_same_seed_gives_the_same_trace() -> None:

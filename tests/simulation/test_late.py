@@ -77,15 +77,7 @@ def test_without_a_reserve_long_flights_and_days_of_every_level_are_passed() -> 
     assert passed["day"] + passed["flight"] > tolerated(24, RULES.late_quantile_ppm)
 
 
-@pytest.fixture
-def long(request: pytest.FixtureRequest) -> None:
-    """Long proofs run by `-m slow` only."""
-    if "slow" not in request.config.getoption("markexpr"):
-        pytest.skip("runs by -m slow")
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("long")
 @pytest.mark.parametrize("law", [LateLaw(), LateLaw(bad_hours=1.0)], ids=["clustered", "every hour"])
 def test_the_measured_reserve_holds_over_seeds(law: LateLaw) -> None:
     outcomes = [play_late(seed, learnt_hours=168, judged_hours=160, law=law) for seed in range(8)]
@@ -95,7 +87,6 @@ def test_the_measured_reserve_holds_over_seeds(law: LateLaw) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("long")
 @pytest.mark.parametrize("law", [LateLaw(), LateLaw(bad_hours=1.0)], ids=["clustered", "every hour"])
 def test_the_measured_reserve_holds_for_long_flights_and_days_over_seeds(law: LateLaw) -> None:
     kinds = summed_up(each for seed in range(4) for each in play_flights(seed, flights=10, law=law))

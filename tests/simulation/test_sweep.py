@@ -7,11 +7,12 @@ import pytest
 from distributed import LocalCluster
 
 from bidder.errors import InputError
-from simulator.estimate.controller import Controller
+from simulator.estimate.controller import Controller, played
 from simulator.sweep.backends import Backend, Cores, Dask, Here, backend_of
 from simulator.sweep.run import Swept, sweep
 from simulator.sweep.space import axis_of, grid
 from simulator.sweep.table import write_sweep
+from simulator.whatif import compare
 from simulator.worlds.draw import world_of
 from simulator.worlds.recipe import RECIPES
 from simulator.worlds.truth import true_outcome
@@ -38,6 +39,13 @@ def test_points_bring_what_they_really_bring(world: World) -> None:
         assert row.clicks.low * 0.9 <= truth.clicks <= row.clicks.high * 1.1
         value, spend = row.value_nanos.point or 0, row.spend_nanos.point or 1
         assert row.roi == pytest.approx((value - spend) / spend)
+
+
+def test_each_point_is_played_once_a_draw(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(compare, "played", lambda *a: calls.append(1) or played(*a))
+    assert len(swept(world)) == 3
+    assert len(calls) == 3 * (6 + 1)
 
 
 def test_the_best_comes_first(world: World) -> None:

@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from bidder.errors import InputError
-from simulator.estimate.controller import Controller
+from simulator.estimate.controller import Controller, played
 from simulator.history.conditions import where_of
 from simulator.history.file import HistoryWriter
 from simulator.history.loading import load_auctions
 from simulator.history.sample import sample_meta, sample_rows
+from simulator.whatif import compare
 from simulator.whatif.asked import scores_of, splittable
 from simulator.whatif.change import Change
 from simulator.whatif.compare import verdict_of, what_if
@@ -38,6 +39,17 @@ def test_the_difference_of_a_doubled_budget_is_that_of_the_truth() -> None:
         inside += clicks.difference.low <= truth[1].clicks - truth[0].clicks <= clicks.difference.high
         assert found.lines[0].after.point == pytest.approx(2 * budget, rel=0.02)
     assert inside >= 4
+
+
+def test_each_side_is_played_once_a_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, calls = world(5, auctions=4_000), []
+    monkeypatch.setattr(compare, "played", lambda *a: calls.append(1) or played(*a))
+    found = what_if(one.log, one.controller, one.budget_nanos, Change(shade=0.9), seed=1, draws=4)
+    assert len(calls) == 2 * (4 + 1)
+    assert 0.5 < found.shared <= 1.0
+    for line in found.lines:
+        assert line.after.low <= line.after.point <= line.after.high
+        assert line.before.low >= 0.0 or line.name == "surplus_nanos"
 
 
 def test_dearer_rivals_take_value_away() -> None:
@@ -165,7 +177,9 @@ def test_scores_of_another_model_are_joined_by_id(history: Path, tmp_path: Path)
     pq.write_table(pa.table({"id": some, "click_probability": [1.5] * len(some)}), tmp_path / "bad.parquet")
     with pytest.raises(InputError, match=r"from 0 to 1, was 1\.5 in row 0"):
         scores_of(tmp_path / "bad.parquet", history, "cedar-trips")
-    with pytest.raises(InputError, match="columns id and click_probability"):
+    with pytest.raises(
+        InputError, match=r"columns id \(text\) and click_probability \(number\): is not there"
+    ):
         scores_of(history.with_name("nothing.parquet"), history, "cedar-trips")
 
 

@@ -153,7 +153,6 @@ def test_the_command_prints_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("CLEARBID_SLOW"), reason="set CLEARBID_SLOW=1 for 402 worlds")
 def test_four_hundred_worlds(tmp_path: Path) -> None:
     """Bias at most 1 % and coverage of 93 to 97 %; `CLEARBID_WORLDS` names a file to go on with."""
     path = Path(os.environ.get("CLEARBID_WORLDS", tmp_path / "worlds.jsonl"))

@@ -15,8 +15,11 @@ from bidder.core.messages import Lease, Settlement, SettlementKind
 from bidder.core.opportunity import hour_of_week
 from bidder.core.scoring import Model
 from bidder.core.settings import EngineSettings
-from models.compile import compile_boosters
+from bidder.core.valuing import ValueForest
+from models.calibration import CalibrationTable
+from models.compile import compile_boosters, compile_value
 from models.schema import Feature, FeatureSpec
+from models.value import ValueModel, ValueTable
 from tests.support.lightgbm_models import random_text
 
 S = 1_000_000_000
@@ -211,6 +214,24 @@ def model(seed: int = 1) -> Model:
         knots_probability=np.array(KNOTS_PROBABILITY + tuple(50 * p for p in KNOTS_PROBABILITY)),
     )
     return Model.of(SPEC, table, f"{seed:064x}")
+
+
+@cache
+def value_model(seed: int = 1) -> ValueModel:
+    """A model of the value of a conversion of random trees; some 3 units, half of them worth nothing."""
+    random = np.random.default_rng([seed, 3])
+    categorical = [feature.kind == "categorical" for feature in SPEC.features]
+    positive = CalibrationTable("offset", KNOTS_RAW, (0.2, 0.5, 0.9))
+    table = ValueTable(kind="gamma", scale_nanos=3e9, positive=positive)
+    return ValueModel(random_text(random, categorical, 5), random_text(random, categorical, 3), table)
+
+
+@cache
+def valued_model(seed: int = 1) -> Model:
+    """`model` with `value_model`."""
+    value = value_model(seed)
+    forest = ValueForest(compile_value(value, len(SPEC)), value.table.scale_nanos)
+    return Model.of(SPEC, model(seed).table, f"{seed:064x}", None, forest)
 
 
 def random_campaign(random: Random, campaign_id: str, now_ns: int) -> Campaign:

@@ -3,6 +3,7 @@
 It reads bodies as plain dicts and keeps plain dicts and lists. For one candidate, in this order of operations
 (floats are compared bit by bit):
 
+    goal    = what is stated, or of a conversion by the model: whole nanos, a tenth to ten times of what is stated
     value   = pctr * value_of_the_goal (* pcvr where the goal is a conversion) * each modifier shown
     paced   = value * multiplier
     left    = paced - fees an impression
@@ -19,7 +20,7 @@ supply chains and exchange rates have twins of their own.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isfinite, nan
 from typing import Any, NamedTuple
 
 from bidder.core.budgets import Unit, accounts_of, day_of
@@ -49,6 +50,9 @@ from tests.support.naive_showing import (
 
 Scorer = Callable[[NaiveLine, Shown, int], tuple[float, float]]
 """Probabilities of a click, and of a conversion after it, for (line item, opportunity, floor in CPM micros)."""
+
+Valuer = Callable[[NaiveLine, Shown, int], float]
+"""Nanos that a conversion is worth by the model, for the same."""
 
 ONE = 1_000_000_000
 STAGES = (
@@ -81,6 +85,7 @@ class Outcome(NamedTuple):
     pctr: float = 0.0
     pcvr: float = 0.0
     multiplier: float = 0.0
+    value_nanos: int = 0
 
 
 @dataclass
@@ -165,7 +170,7 @@ class Candidate(NamedTuple):
     bid: int
     price: int
     amount: int
-    logged: tuple[float, float, float]
+    logged: tuple[float, float, float, int]
 
 
 class NaiveEngine:
@@ -173,7 +178,7 @@ class NaiveEngine:
 
     Args:
         campaigns, advertisers: as ad-ops stated them. settings: of the engine.
-        score: stands for the models, None for none.
+        score: stands for the models, None for none. value: for that of what a conversion is worth.
     """
 
     def __init__(
@@ -183,6 +188,7 @@ class NaiveEngine:
         score: Scorer | None = None,
         advertisers: Mapping[str, Advertiser] | None = None,
         epoch: int = 1,
+        value: Valuer | None = None,
     ) -> None:
         self.lines = naive_lines(campaigns, advertisers or {})
         self.settings = settings
@@ -196,7 +202,8 @@ class NaiveEngine:
         """Our own of each user, and when they expire."""
         self.brakes: dict[str, tuple[Reason, int]] = {}
         """Why each name is stopped, and until when."""
-        self._score = score
+        self._score, self._value = score, value
+        self.valued: Counter[str] = Counter()
         self._epoch = epoch
         self._known: set[bytes] = set()
         self._offers: dict[str, tuple[int, str]] = {}
@@ -448,7 +455,8 @@ class NaiveEngine:
                 pace.seen += 1
                 pace.multiplier = min(most, 1.0, pace.multiplier * pace.drift)
         pctr, pcvr = scores
-        value = _chance(line, creative, chance, pctr) * line.worth
+        worth = self._worth(line, chance)
+        value = _chance(line, creative, chance, pctr) * (worth or line.worth)
         if line.conversion:
             value *= pcvr
         for factor in factors(line, chance.shown):
@@ -466,7 +474,7 @@ class NaiveEngine:
             need = end.amount if one.unit is Unit.MONEY else chance.quantity
             if need > self._account(one.account_id).free:
                 return "budget", Reason.BUDGET
-        return "bid", end._replace(logged=(pctr, pcvr, multiplier))
+        return "bid", end._replace(logged=(pctr, pcvr, multiplier, worth))
 
     def _price(
         self, line: NaiveLine, creative: Creative, chance: Chance, rules: ExchangeRules, paced: float
@@ -508,7 +516,7 @@ class NaiveEngine:
             surplus = paced - whole
         spent = -(-cost * chance.quantity // 1_000_000)
         amount = spent - (-spent * ppm // 1_000_000) - (-each * chance.quantity // 1_000_000)
-        return "bid", Candidate(line, creative, surplus, bid, price, amount, (0.0, 0.0, 0.0))
+        return "bid", Candidate(line, creative, surplus, bid, price, amount, (0.0, 0.0, 0.0, 0))
 
     def _creative(self, line: NaiveLine, chance: Chance) -> Creative | Reason:
         fitting: list[tuple[int, float, float]] = []
@@ -552,6 +560,23 @@ class NaiveEngine:
             return None
         pctr, pcvr = self._score(line, chance.shown, chance.floor)
         return pctr, pcvr if line.conversion else 0.0
+
+    def _worth(self, line: NaiveLine, chance: Chance) -> int:
+        """Nanos of a conversion where the model is asked, else 0; where it gives no number, what is stated."""
+        outside = (
+            chance.shown.imp.get("ext", {}).get("clearbid") is not None and self.settings.external_scores
+        )
+        if line.said("value_source") != "model" or outside or self._score is None:
+            return 0
+        found = self._value(line, chance.shown, chance.floor) if self._value is not None else nan
+        end = "model"
+        if not isfinite(found) or found < 0.0:
+            found, end = line.worth, "stated"
+        least, most = max(1, line.worth // 10), line.worth * 10
+        end = "raised" if found < least else "lowered" if found > most else end
+        if not chance.test:
+            self.valued[end] += 1
+        return int(min(max(found, least), most))
 
     # -- money and users --------------------------------------------------------------------------------------
 

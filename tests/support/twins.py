@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from math import exp
 from random import Random
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 
 from bidder.core.budgets import accounts_of
-from bidder.core.campaigns import Advertiser, Campaign
+from bidder.core.campaigns import Advertiser, Campaign, Goal
 from bidder.core.engine import FUNNEL, Engine
 from bidder.core.exposures import Exposure
 from bidder.core.messages import Brake, CreativeCounts, Lease
@@ -21,6 +22,7 @@ from bidder.core.profiles import Profile
 from bidder.core.settings import EngineSettings
 from bidder.core.token import bid_id_text
 from bidder.core.users import key_text, user_key
+from bidder.core.valuing import OUTCOMES
 from bidder.openrtb.reasons import Reason
 from tests.support import factories as make
 from tests.support import markets, naive_scorer
@@ -37,8 +39,8 @@ def _dumps(seed: int) -> list[dict[str, Any]]:
     return [lgb.Booster(model_str=text).dump_model() for text in make.model_texts(seed)]
 
 
-def naive_score(line: NaiveLine, shown: Shown, floor: int) -> tuple[float, float]:
-    """Probabilities of model 1, by LightGBM's own dump."""
+def naive_row(line: NaiveLine, shown: Shown, floor: int) -> np.ndarray:
+    """What the models of `factories` are shown, in the order of their spec."""
     system = shown.device.get("os")
     values: dict[str, str | float | None] = {
         "region": shown.geo.get("region"),
@@ -50,16 +52,35 @@ def naive_score(line: NaiveLine, shown: Shown, floor: int) -> tuple[float, float
         "hour": str(hour_of_week(shown.now_ns) % 24),
         "advertiser": line.campaign.advertiser,
     }
-    row = [
+    found = [
         float(feature.vocabulary.index(value) + 1 if value in feature.vocabulary else 0)
         if feature.kind == "categorical"
         else value
         for feature, value in ((feature, values[feature.name]) for feature in make.SPEC.features)
     ]
-    raws = [naive_scorer.raw_score(dump, np.array(row)) for dump in _dumps(1)]
+    return np.array(found)
+
+
+def naive_score(line: NaiveLine, shown: Shown, floor: int) -> tuple[float, float]:
+    """Probabilities of model 1, by LightGBM's own dump."""
+    row = naive_row(line, shown, floor)
+    raws = [naive_scorer.raw_score(dump, row) for dump in _dumps(1)]
     knots, probability = list(make.KNOTS_RAW), list(make.KNOTS_PROBABILITY)
     pctr = naive_scorer.calibrated(raws[0], knots, probability)
     return pctr, naive_scorer.calibrated(raws[1], knots, [50 * p for p in probability])
+
+
+@cache
+def _value_dumps(seed: int) -> list[dict[str, Any]]:
+    return [lgb.Booster(model_str=text).dump_model() for text in make.value_model(seed).texts]
+
+
+def naive_value(line: NaiveLine, shown: Shown, floor: int) -> float:
+    """Nanos of a conversion by value model 1."""
+    row, model = naive_row(line, shown, floor), make.value_model(1)
+    raw, second = (naive_scorer.raw_score(dump, row) for dump in _value_dumps(1))
+    positive = naive_scorer.calibrated(second, *(knots.tolist() for knots in model.knots))
+    return model.table.scale_nanos * exp(raw) * positive
 
 
 def _first_size(imp: dict[str, Any]) -> str | None:
@@ -106,23 +127,45 @@ def market(
     settings: EngineSettings = markets.SETTINGS,
     now_ns: int = NOW_NS,
     plain: bool = False,
+    valued: bool = False,
 ) -> Market:
     """The same random campaigns, budgets, counts, exposures and profiles in an engine and in its twin.
 
+    `valued`: most conversions are worth what a model says.
     `plain`: no campaign has line items, so that there are as many of these as campaigns.
     """
     own = [markets.random_campaign(random, f"c{number}", now_ns) for number in range(1, campaigns + 1)]
     if plain:
         own = [msgspec.structs.replace(one, line_items=()) for one in own]
+    if valued:
+        own = [_by_value(Random(f"{one.id} {len(own)}"), one) for one in own]
     advertisers = markets.random_advertisers(random)
-    engine = Engine(settings, make.KEY, make.model(1) if scored else None, make.START)
+    model = make.valued_model(1) if valued else make.model(1) if scored else None
+    engine = Engine(settings, make.KEY, model, make.START)
     engine.adopt_campaigns({one.id: one for one in own}, 1, now_ns, advertisers)
-    twin = NaiveEngine(own, settings, naive_score if scored else None, advertisers)
+    twin = NaiveEngine(
+        own, settings, naive_score if scored else None, advertisers, value=naive_value if valued else None
+    )
     _lease(random, engine, twin, now_ns)
     _pace(engine, twin, settings)
     _brake(random, engine, twin, now_ns)
     profiles = _remember(random, own, engine, twin, now_ns)
     return Market(own, advertisers, engine, twin, [line.id for line in twin.lines], profiles)
+
+
+def _by_value(random: Random, own: Campaign) -> Campaign:
+    """The campaign with conversions that are worth what the model says, or some of its line items'."""
+    source = random.choice(("model", "model", "stated"))
+    items = tuple(
+        msgspec.structs.replace(
+            item,
+            goal=random.choice((Goal.CONVERSION, Goal.VALUE)),
+            value_source=random.choice(("model", "stated", None)),
+        )
+        for item in own.line_items
+    )
+    changes: dict[str, Any] = {"goal": Goal.CONVERSION, "value_source": source, "line_items": items}
+    return msgspec.structs.replace(own, value_nanos=own.value_nanos or S, **changes)
 
 
 def _lease(random: Random, engine: Engine, twin: NaiveEngine, now_ns: int) -> None:
@@ -240,6 +283,7 @@ def outcome(row: dict[str, Any]) -> Outcome:
         row.get("pctr", 0.0),
         row.get("pcvr", 0.0),
         row.get("multiplier", 0.0),
+        row.get("conversion_value_nanos", 0),
     )
 
 
@@ -257,6 +301,7 @@ def check_equal(own: Market, bodies: Sequence[bytes], now_ns: int = NOW_NS) -> l
 def check_state(own: Market, now_ns: int = NOW_NS) -> None:
     """What was left in both must be the same."""
     engine, twin = own.engine, own.twin
+    assert engine.values.totals()._asdict() == {name: twin.valued[name] for name in OUTCOMES}
     purse = engine.wallet.purse
     for account_id in engine.wallet.leases:
         number = purse._accounts[account_id]

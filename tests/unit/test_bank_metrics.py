@@ -77,6 +77,19 @@ def test_the_books_are_told(bank: ShardedBank, thread: ThreadPoolExecutor) -> No
     assert found["clearbid_bank_leases"] == "2"
     assert found["clearbid_bank_shards"] == "1"
     assert found['clearbid_bank_late_share_ppm{shard="0"}'] == str(RULES.late_start_ppm)
+    assert found["clearbid_bank_late_longest_seconds"] == "0"
+    assert found["clearbid_bank_beyond_tail_total"] == "0"
+    assert found['clearbid_bank_tail_too_short{shard="0"}'] == "0"
+
+
+def test_late_billings_are_told(bank: ShardedBank, thread: ThreadPoolExecutor) -> None:
+    late = [notice(NoticeKind.BILLING, f"late-{n}", at_ns=(3_690 + n) * S, price_nanos=1) for n in range(20)]
+    messages = [Message(NOTICES, 0, 5 + n, None, encode(each), 0) for n, each in enumerate(late)]
+    bank.on_messages(messages, 4_000 * S)
+    found = told(BankMetrics(bank, AffineClock(4_000 * S, 2**62, 1.0), thread))
+    assert found["clearbid_bank_late_longest_seconds"] == "3609"
+    assert found["clearbid_bank_beyond_tail_total"] == "9"
+    assert found['clearbid_bank_tail_too_short{shard="0"}'] == "1"
 
 
 def test_what_seats_hold_is_told(bank: ShardedBank, thread: ThreadPoolExecutor) -> None:

@@ -13,7 +13,7 @@ from bidder.runtime.bank import BankService
 from bidder.runtime.transport import Message
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
-from bidder.store.pruning import prune
+from bidder.store.pruning import KEEP_STARTS_NS, prune
 from tests.support.banking import S, advertiser, ask, campaign, notice
 
 DAY_NS = 24 * HOUR_NS
@@ -112,7 +112,7 @@ class Played:
             "ends": len(chart._ends),
             "grants": sum(len(account.grants) for account in chart.accounts.values()),
             "watch": len(bank._watch),
-            "late hours": len(bank._lateness._rows),
+            "late hours": len(bank.lateness._rows),
         }
 
 
@@ -157,7 +157,7 @@ def test_nothing_is_gathered_for_a_seat_that_is_silent(database: Database) -> No
     assert [len(seat.stale) for seat in leasing._seats.values()] == [0, 0]
 
 
-def test_a_seat_that_was_forgotten_comes_back_in_its_epoch_and_has_no_more_than_was_granted(
+def test_a_seat_that_was_forgotten_comes_back_in_its_epoch_and_has_beside_what_it_posted_what_it_is_granted(
     database: Database,
 ) -> None:
     played = Played(database)
@@ -167,12 +167,13 @@ def test_a_seat_that_was_forgotten_comes_back_in_its_epoch_and_has_no_more_than_
     bank: Any = played.service.bank
     assert bank._leasing._seats == {}
     now_ns = (FIRST + 3) * DAY_NS
+    posted = played._seq
     played.hear(now_ns, SLICES, played._report("stays", now_ns))
     played.service.on_tick(now_ns)
     grants: dict[tuple[str, int], Grant] = bank._chart.accounts["c1"].grants
     assert list(grants) == [("stays", 1)]
-    assert grants["stays", 1].posted == 0
-    assert played.service.report()[0].leased_nanos == grants["stays", 1].granted
+    assert grants["stays", 1].posted == posted > 0
+    assert played.service.report()[0].leased_nanos == grants["stays", 1].granted - posted
     # A replaced start is still of the past.
     played.hear(now_ns, SLICES, ask("start-2", "stays"), played._report("stays", now_ns + S))
     assert bank._leasing._seats["stays"].epoch == 2
@@ -207,3 +208,63 @@ def test_pruning_takes_grants_of_days_that_are_over(database: Database) -> None:
     assert prune(database, RULES, FIRST * DAY_NS).grants == 1
     with database.reading() as session:
         assert session.execute("SELECT account_id FROM grants").fetchall() == [("c1",)]
+
+
+def starts(database: Database) -> list[tuple[str, int]]:
+    with database.reading() as session:
+        return [
+            tuple(row)
+            for row in session.execute("SELECT seat, epoch FROM epochs ORDER BY seat, epoch").fetchall()
+        ]
+
+
+def test_pruning_takes_starts_long_after_they_were_replaced_and_never_the_newest(database: Database) -> None:
+    played = Played(database)
+    now_ns = FIRST * DAY_NS
+    for number in range(20):
+        played.hear(now_ns, SLICES, ask(f"start-{number}", "stays"))
+    played.hear(now_ns, SLICES, ask("start-gone", "gone"))
+    assert prune(database, RULES, now_ns).starts == 0
+    played.hear(now_ns, SLICES, ask("start-20", "stays"))
+    assert prune(database, RULES, now_ns + S).starts == 0
+    later_ns = now_ns + KEEP_STARTS_NS
+    assert prune(database, RULES, later_ns).starts == 0
+    assert prune(database, RULES, later_ns + 1).starts == 19
+    assert starts(database) == [("gone", 1), ("stays", 20), ("stays", 21)]
+    assert prune(database, RULES, later_ns + S + 1).starts == 1
+    assert prune(database, RULES, 3 * later_ns).starts == 0
+    assert starts(database) == [("gone", 1), ("stays", 21)]
+
+
+def test_who_returns_after_its_start_was_pruned_is_numbered_above_all_epochs_of_its_seat(
+    database: Database,
+) -> None:
+    played = Played(database)
+    now_ns = FIRST * DAY_NS
+    for number in range(3):
+        played.hear(now_ns, SLICES, ask(f"start-{number}", "stays"))
+    prune(database, RULES, now_ns)
+    now_ns += KEEP_STARTS_NS + DAY_NS
+    assert prune(database, RULES, now_ns).starts == 2
+    played.open(now_ns)
+    # The newest start was only silent: it is itself, and nothing begins anew.
+    played.hear(now_ns, SLICES, ask("start-2", "stays"))
+    assert played.service.bank._leasing._seats["stays"].epoch == 3
+    played.hear(now_ns, SLICES, ask("start-0", "stays"))
+    assert played.service.bank._leasing._seats["stays"].epoch == 4
+    assert starts(database) == [("stays", 3), ("stays", 4)]
+
+
+def test_a_start_that_has_grants_is_not_pruned(database: Database) -> None:
+    played = Played(database)
+    now_ns = FIRST * DAY_NS
+    played.hear(now_ns, SLICES, ask("start-0", "stays"))
+    played.service.on_tick(now_ns)
+    played.hear(now_ns, SLICES, ask("start-1", "stays"))
+    prune(database, RULES, now_ns)
+    with database.reading() as session:
+        assert session.execute("SELECT DISTINCT epoch FROM grants").fetchall() == [(1,)]
+    assert prune(database, RULES, now_ns + 2 * KEEP_STARTS_NS).starts == 0
+    with database.transaction() as session:
+        session.execute("DELETE FROM grants")
+    assert prune(database, RULES, now_ns + 2 * KEEP_STARTS_NS).starts == 1

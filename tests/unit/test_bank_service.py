@@ -767,3 +767,19 @@ def test_a_conversion_that_the_books_cannot_keep_is_counted_and_passed(
     value = msgspec.json.encode(msgspec.json.decode(encode(SALE)) | change)
     service.on_messages([Message(NOTICES, 0, 0, None, value, 0)], 10 * S)
     assert service.bank.refused() == {"malformed": 1}
+
+
+def test_billings_that_come_later_than_the_setting_says_are_said_once(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = msgspec.structs.replace(RULES, late_tail_ns=60 * S)
+    service = BankService.open(database, rules, 0)
+    late = [notice(BILLING, f"b{n}", at_ns=(161 + n) * S, price_nanos=1) for n in range(20)]
+    service.on_messages(wire(*late[:19]), 200 * S)
+    service.on_tick(200 * S)
+    assert "late_tail_seconds" not in caplog.text
+    service.on_messages(wire(*late[19:], first=19), 201 * S)
+    for second in range(3):
+        service.on_tick((201 + second) * S)
+    (said,) = [record.getMessage() for record in caplog.records if "late_tail_seconds" in record.message]
+    assert "was 60: of 20 late billings 20 came later, the last after 80 s" in said

@@ -12,7 +12,7 @@ from simulator.estimate import play_kernels as kernels
 from simulator.estimate.controller import Controller, played, swept
 from simulator.estimate.doubly import doubly_check, sigma_of
 from simulator.estimate.estimate import Scenario, estimate, unsupported
-from simulator.estimate.intervals import NOTHING, count_measure, ratio_measure
+from simulator.estimate.intervals import NOTHING, count_measure, difference_measure, ratio_measure
 from simulator.estimate.lateness import LEAST_DELAYS, exponential, learned
 from simulator.estimate.outcomes import clipped_weights, fit_line
 from simulator.estimate.resampling import groups_of, times_of
@@ -38,6 +38,21 @@ def first() -> World:
 
 def ones(world: World) -> np.ndarray:
     return np.ones(world.log.opportunities, dtype=np.int64)
+
+
+def test_intervals_of_a_difference_hold_it_as_often_as_they_say() -> None:
+    """Of few draws: a normal interval of six holds it in 87 of 100."""
+    rng = np.random.default_rng(6)
+    held = []
+    for _ in range(2_000):
+        point, draws = rng.normal(-3.0, 2.0), rng.normal(0.0, 2.0, 6)
+        found = difference_measure(point, draws)
+        assert found.low is not None
+        assert found.high is not None
+        assert found.high - point == pytest.approx(point - found.low)
+        held.append(found.low <= -3.0 <= found.high)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.02)
+    assert difference_measure(1.0, np.zeros(0)).low == 1.0
 
 
 @settings(max_examples=25, deadline=None)
@@ -287,7 +302,7 @@ def test_explored_bids_agree_with_the_replay(world: World) -> None:
     for share in (0.5, 1.0, 2.0):
         check = doubly_check(study, lot, int(world.budget_nanos * share))
         assert check is not None
-        assert abs(check.deviations) < 4.0
+        assert check.deviations is None or abs(check.deviations) < 3.5
         assert check.error < check.replayed * 2
     assert (
         doubly_check(
@@ -304,7 +319,24 @@ def test_explored_bids_find_predictions_that_are_wrong(world: World) -> None:
     study = Study(log, big.controller._replace(seed=8), options=Options(corrected=False))
     check = doubly_check(study, study.lot(np.ones(60_000), 1), big.budget_nanos)
     assert check is not None
+    assert check.deviations is not None
     assert check.deviations < -4.0
+
+
+def test_a_log_of_every_second_user_says_half_of_everything(world: World) -> None:
+    """Why rows have no weight: a sample by users, wins and losses alike, says its share of the whole."""
+    user = world.log.user
+    half = np.where(user == 0, np.arange(AUCTIONS) % 2 == 0, user % 2 == 0)
+    asked = (Scenario(world.budget_nanos // 2), Scenario(world.budget_nanos))
+    halved = tuple(Scenario(int(one.budget_nanos * half.mean())) for one in asked)
+    found = []
+    for log, scenarios in ((world.log, asked), (world.log.take(np.flatnonzero(half)), halved)):
+        study = Study(log, world.controller)
+        times = np.ones(log.opportunities, dtype=np.int64)
+        found.append(study.outcomes(study.lot(times.astype(np.float64), 1), times, scenarios))
+    for whole, part in zip(*found, strict=True):
+        assert part.impressions / whole.impressions == pytest.approx(half.mean(), rel=0.08)
+        assert part.spend_nanos / whole.spend_nanos == pytest.approx(half.mean(), rel=0.02)
 
 
 def test_users_are_drawn_whole_and_blocks_where_there_are_none(world: World) -> None:

@@ -309,6 +309,7 @@ def rows(
             request_id=f"r{number}",
             bid_id=f"{number:016}",
             pcvr=0.5 * (number == 1),
+            conversion_value_nanos=5 * S // 2 * (number == 1),
         )
         for number in (1, 2, 3)
     ]
@@ -333,11 +334,12 @@ def test_rows_hold_what_was_believed_and_what_became_of_it() -> None:
         "campaign": "c1", "advertiser": "shop", "line_item": "c1", "at_ns": AT_NS + S, "click": 1, "conversion": 1,
         "bid_id": f"{1:016}", "user": None, "arm": None, "won": 1, "first_price": 1, "weight": 1.0,
         "bid_cpm_micros": 2_000_000, "price_cpm_micros": 60.0, "min_to_win_cpm_micros": None, "pctr": 0.25,
-        "pcvr": 0.5, "multiplier": 0.5, "worth_cpm_micros": None, "explore_factor": None, "log_density": 0.0,
-        "value_nanos": 5,
+        "pcvr": 0.5, "conversion_value_nanos": 2_500_000_000, "multiplier": 0.5, "worth_cpm_micros": None,
+        "explore_factor": None, "log_density": 0.0, "value_nanos": 5,
         "click_at_ns": 200, "conversion_at_ns": 400, "observed_until_ns": KEEP_NS,
     }  # fmt: skip
     assert [second[name] for name in ("click", "conversion", "pcvr", "value_nanos")] == [0, None, None, 0]
+    assert second["conversion_value_nanos"] is None
     assert (tally.rows, tally.clicks, tally.conversions, dict(tally.left_out)) == (2, 1, 1, {"lost": 1})
     assert (tally.first_ns, tally.last_ns, tally.models) == (AT_NS + S, AT_NS + 3 * S, {"m": 2})
 

@@ -278,6 +278,7 @@ def test_a_table_without_a_row_that_can_be_read_is_an_error(tmp_path: Path) -> N
         ('user = "person"', "user = { colum = 1 }", "colum"),
         ("[columns]", "[column]", "cannot be read"),
         ('clicked = "click"', 'price_nanos = "click"', "price_nanos of mapping .* must be one of"),
+        ('clicked = "click"', 'weight = "click"', "weight of mapping .* must be one of"),
     ],
 )
 def test_a_mapping_that_means_nothing_is_refused_by_name(

@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import pytest
 
 from bidder.core.account import Account
@@ -11,7 +12,7 @@ from bidder.core.bidbook import BidBook
 from bidder.core.bookings import AccountRow, BankState
 from bidder.core.delays import DelayHistogram
 from bidder.core.effects import Draft
-from bidder.core.lateness import BLOCK_WINS, Lateness
+from bidder.core.lateness import BLOCK_WINS, Lateness, LateTail
 from bidder.core.messages import Lease, Notice, NoticeKind, SliceReport, SliceRow
 from bidder.errors import InvariantError
 from tests.support.banking import S, advertiser, ask, bid_id, campaign, item, notice
@@ -50,6 +51,34 @@ def test_what_is_late_now_counts_at_once_and_no_share_passes_the_ceiling() -> No
     low = BankRules(late_quantile_ppm=500_000)
     assert fed([0] * 60 + [40_000], low).share_ppm(61 * HOUR_NS) == 40_000
     assert fed([0] * 60 + [900_000], low).share_ppm(61 * HOUR_NS) == RULES.late_ceiling_ppm
+
+
+def tail_of(*late_by: tuple[int, int, int]) -> LateTail:
+    """So many billings, so many seconds late, worth so much each."""
+    tail = LateTail(msgspec.structs.replace(RULES, late_tail_ns=60 * S))
+    for times, seconds, nanos in late_by:
+        for _ in range(times):
+            tail.book(seconds * S, nanos)
+    return tail
+
+
+def test_the_tail_is_too_short_where_more_late_money_than_the_quantile_leaves_comes_after_it() -> None:
+    assert not tail_of((99, 60, 1), (1, 61, 1)).too_short
+    assert tail_of((99, 60, 1), (1, 61, 2)).too_short
+    assert tail_of((98, 60, 1), (2, 61, 1)).too_short
+
+
+def test_of_few_late_billings_no_tail_is_said_to_be_long() -> None:
+    assert not tail_of((19, 99, 1)).too_short
+    assert tail_of((20, 99, 1)).too_short
+    assert not tail_of((1_000, 0, 1), (19, 99, 1)).too_short
+
+
+def test_late_billings_are_counted_and_those_in_time_are_not() -> None:
+    tail = tail_of((3, -5, 7), (2, 0, 7), (4, 30, 7), (2, 99, 5))
+    assert (tail.billings, tail.late_nanos, tail.beyond, tail.beyond_nanos, tail.longest_ns) == (
+        6, 38, 2, 10, 99 * S,
+    )  # fmt: skip
 
 
 def test_what_left_the_window_counts_no_more() -> None:

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from bidder.core.campaigns import Goal
 from bidder.core.engine import Engine
 from bidder.core.funnel import Recount
 from bidder.core.matches import decode_match, encode_match, fingerprint
@@ -233,6 +234,19 @@ async def test_the_endpoint_answers_on_loopback() -> None:
         await server.stop()
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"clearbid_requests_total 0" in answer
+
+
+def test_metrics_say_what_became_of_values_by_the_model() -> None:
+    own = campaign(goal=Goal.CONVERSION, value_source="model", value_nanos=make.S)
+    made = Worker(Engine(EngineSettings(), make.KEY, make.valued_model(), make.START))
+    made.engine.adopt_campaigns({"c1": own}, 1, 0)
+    made.engine.adopt_leases([lease()], 0)
+    ask(made, 0, 30, 0, external=None)
+    counted = made.engine.values.totals()
+    assert sum(counted) == 30
+    text = text_of(made)
+    for name, count in counted._asdict().items():
+        assert f'clearbid_conversion_values_total{{end="{name}"}} {count}\n' in text
 
 
 def test_the_model_that_decides_is_named() -> None:

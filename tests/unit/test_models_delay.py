@@ -128,10 +128,8 @@ def test_rate_is_right_where_counting_the_unseen_as_negatives_is_too_low(law, me
         ("by_campaign", "buckets", None, 0.09),
     ],
 )
-def test_rate_is_right_in_many_worlds(law, method, by, campaigns, request):
+def test_rate_is_right_in_many_worlds(law, method, by, campaigns):
     """Twelve worlds of 30,000 clicks: standard error of the mean ratio 1.2 %, of a campaign's 2 %."""
-    if "slow" not in request.config.getoption("markexpr"):
-        pytest.skip("runs by -m slow")
     found = mean_ratio(law, method, 30_000, 12, by)
     assert found[0] == pytest.approx(1.0, abs=0.035)
     np.testing.assert_allclose(found[1:], 1.0, atol=campaigns)

@@ -62,21 +62,12 @@ def test_intervals_cover_the_truth_of_a_sample_of_worlds(truth):
     assert_covers(covered(truth, 60, seed=11), 60, spread=3.0)
 
 
-@pytest.fixture
-def asked_for(request):
-    """Long proofs run by `-m slow` only."""
-    if "slow" not in request.config.getoption("markexpr"):
-        pytest.skip("runs by -m slow")
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("asked_for")
 def test_intervals_cover_the_truth(truth):
     assert_covers(covered(truth, 600, seed=12), 600, spread=2.6)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("asked_for")
 def test_rows_taken_for_independent_cover_less(truth):
     """Why users are drawn and not rows: the same worlds, the same rows, fewer intervals that hold the truth."""
     by_user, by_row = covered(truth, 400, seed=13), covered(truth, 400, seed=13, clustered=False)

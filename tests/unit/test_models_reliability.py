@@ -132,13 +132,6 @@ def test_interval_scales_with_the_weights():
     np.testing.assert_allclose(np.array(other), 5 * np.array(one))
 
 
-@pytest.fixture
-def asked_for(request):
-    """Long proofs run by `-m slow` only."""
-    if "slow" not in request.config.getoption("markexpr"):
-        pytest.skip("runs by -m slow")
-
-
 def assert_intervals_hold(worlds, rate=0.02):
     """Weighted and plain; 3 standard errors of the count of worlds are allowed below 95 %."""
     random = np.random.default_rng(8)
@@ -157,7 +150,6 @@ def test_interval_holds_the_truth_in_a_sample_of_worlds():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("asked_for")
 def test_interval_holds_the_truth_at_least_as_often_as_it_says():
     assert_intervals_hold(5000)
 
@@ -330,7 +322,6 @@ def test_right_at_every_price_and_prediction_in_a_small_market():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("asked_for")
 def test_right_at_every_price_and_prediction():
     """The goals: .98-1.02 overall, .95-1.05 in every tenth. 1,500 clicks have noise of 2.6 % alone, so that 20 tenths
     in a row within 5 % take more: here no tenth has fewer than 6,000."""

@@ -121,11 +121,7 @@ def test_chance_is_taken_for_structure_in_few_tables(days: int, rows_each: int) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("days", "rows_each"), SPANS)
-def test_chance_is_taken_for_structure_in_few_of_a_hundred_tables(
-    request: pytest.FixtureRequest, days: int, rows_each: int
-) -> None:
-    if "slow" not in request.config.getoption("markexpr"):
-        pytest.skip("runs by -m slow")
+def test_chance_is_taken_for_structure_in_few_of_a_hundred_tables(days: int, rows_each: int) -> None:
     assert structured(days, rows_each, users=600, tables=100) <= 5
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from bidder.cli.main import build_app
-from bidder.core.campaigns import Campaign, Cap, Creative, Goal, Pacing, Rule, Targeting
+from bidder.core.campaigns import Campaign, Cap, Creative, Flight, Goal, LineItem, Pacing, Rule, Targeting
 from bidder.core.columnar import POSTED, VOIDED, ColumnarEngine
 from bidder.core.decision_columns import O_BID, O_LINE
 from bidder.core.messages import Lease, Settlement, SettlementKind
@@ -33,7 +33,7 @@ from simulator.playback.delays import FITTED, fit_delays, stated
 from simulator.playback.market import Market, decide
 from simulator.playback.outcomes import outcomes_of
 from simulator.playback.prepared import NEEDED, Facts, Preparer
-from simulator.playback.run import Plan, Replay, replay
+from simulator.playback.run import Plan, Replay, by_outcome, replay
 from tests.support.data import recorded
 from tests.support.histories import BEGIN_NS, SECOND, lost, unbid, won, written
 from tests.support.seasons import season, write_season
@@ -160,7 +160,7 @@ def facts(**columns: Any) -> Facts:
         "floor_nanos": np.zeros(count, dtype=np.int64), "first_price": np.zeros(count, dtype=np.bool_),
         "click": np.full(count, np.nan), "conversion": np.full(count, np.nan),
         "clicked": np.full(count, -1, dtype=np.int8), "converted": np.full(count, -1, dtype=np.int8),
-        "value_nanos": np.zeros(count, dtype=np.int64),
+        "value_nanos": np.zeros(count, dtype=np.int64), "worth_nanos": np.zeros(count, dtype=np.int64),
     }  # fmt: skip
     return Facts(
         **{**plain, **{name: np.asarray(value, plain[name].dtype) for name, value in columns.items()}}
@@ -314,9 +314,52 @@ def test_a_replay_keeps_budgets_and_says_the_same_again(tmp_path: Path) -> None:
 
 
 def test_processes_change_nothing_but_time(tmp_path: Path) -> None:
-    path = written(tmp_path / "h.parquet", market_rows(600)).path
+    rows = market_rows(600, names=("c1", "c2", "c3", "c4"))
+    path = written(tmp_path / "h.parquet", rows).path
     plan = Plan(CAMPAIGNS, delays=stated())
-    assert replay(path, plan, processes=2).lines == replay(path, plan).lines
+    two, one = replay(path, plan, processes=2), replay(path, plan)
+    assert two.lines == one.lines
+    assert two.refused == one.refused
+    assert two.played == one.played
+
+
+def test_rows_that_nobody_bids_on_are_counted_by_cause(tmp_path: Path) -> None:
+    """Two flights of c1 leave a gap; c2 is asked for by another line item; some rows have no prediction."""
+    flights = (
+        Flight(start_ns=BEGIN_NS, end_ns=BEGIN_NS + 50 * SECOND),
+        Flight(start_ns=BEGIN_NS + 150 * SECOND, end_ns=BEGIN_NS + 300 * SECOND),
+    )
+    plain = campaign("c1", line_items=(LineItem(id="c1-line", flights=flights),))
+    other = campaign("c2", line_items=(LineItem(id="c2-line"),))
+    rows = [
+        row._replace(
+            line_item={"c1": "c1-line", "c2": "c2-line" if n % 3 else "c2-old"}.get(row.campaign or ""),
+            click_probability=None if n % 10 == 0 else row.click_probability,
+        )
+        for n, row in enumerate(market_rows(600, names=("c1", "c2", "c9")))
+    ]
+    path = written(tmp_path / "h.parquet", rows).path
+    gap = [
+        row for row in rows
+        if row.campaign == "c1" and not any(one.start_ns <= row.offered_ns < one.end_ns for one in flights)
+    ]  # fmt: skip
+    blind = [
+        row for row in rows
+        if row.line_item in ("c1-line", "c2-line") and row.click_probability is None and row not in gap
+    ]  # fmt: skip
+    done = replay(path, Plan((plain, other), delays=stated(), step_s=1.0))
+    assert done.refused == {
+        "of no campaign of the sheet": sum(row.campaign == "c9" for row in rows),
+        "of no line item of the sheet": sum(row.line_item == "c2-old" for row in rows),
+        "outside the flights of their line item": len(gap),
+        "without a prediction of what their line item pays for": len(blind),
+    }
+    assert min(len(gap), len(blind)) > 20
+    assert done.rows == 600 == done.played + sum(done.refused.values())
+    own = next(one for one in done.lines if one.id == "c1-line")
+    assert 0 < own.bids <= sum(row.campaign == "c1" for row in rows) - len(gap)
+    logged = replay(path, Plan((plain, other), delays=stated(), logged=True))
+    assert set(logged.refused) == {"of no campaign of the sheet", "of no line item of the sheet"}
 
 
 def test_caps_count_what_users_were_shown(tmp_path: Path) -> None:
@@ -347,6 +390,48 @@ def test_a_goal_of_conversions_is_bid_for_by_both_probabilities(tmp_path: Path) 
     none = written(tmp_path / "n.parquet", [row._replace(conversion_probability=None) for row in rows]).path
     (one,) = replay(none, Plan([campaign("c1", goal=Goal.CONVERSION)], delays=stated())).lines
     assert (one.bids, one.funnel["unscored"]) == (0, 400)
+
+
+def test_a_value_by_the_model_is_bid_for_as_the_row_has_it(tmp_path: Path) -> None:
+    """Twice of what is stated, for every row, is what a line item does that states twice as much."""
+    rows = [
+        row._replace(
+            conversion_probability=0.5, click_probability=0.4, campaign="c1", worth_nanos=16 * 10**6,
+            converted=None, clicked=None,
+        )
+        for row in market_rows(400)
+    ]  # fmt: skip
+    path = written(tmp_path / "h.parquet", rows).path
+    done = [
+        replay(
+            path,
+            Plan(
+                [campaign("c1", goal=Goal.CONVERSION, value_nanos=value, value_source=source)],
+                delays=stated(),
+            ),
+        )
+        for value, source in ((8 * 10**6, "model"), (16 * 10**6, "stated"), (8 * 10**6, "stated"))
+    ]
+    assert spends(done[0]) == spends(done[1]) != spends(done[2])
+    assert done[0].lines[0].value_nanos == done[1].lines[0].value_nanos > 0
+
+
+def test_a_goal_of_value_is_bid_for_as_one_of_conversions(tmp_path: Path) -> None:
+    rows = [row._replace(conversion_probability=0.5, campaign="c1") for row in market_rows(400)]
+    path = written(tmp_path / "h.parquet", rows).path
+    done = [
+        replay(path, Plan([campaign("c1", goal=goal)], delays=stated()))
+        for goal in (Goal.CONVERSION, Goal.VALUE, Goal.CLICK)
+    ]
+    assert spends(done[0]) == spends(done[1]) != spends(done[2])
+
+
+def test_line_items_of_a_replay_are_paid_by_click_whatever_they_state() -> None:
+    items = (LineItem(id="a", goal=Goal.VALUE, value_source="model"), LineItem(id="b"))
+    found = by_outcome(
+        campaign("c1", goal=Goal.CONVERSION, value_source="model", line_items=items)
+    ).line_items
+    assert [(one.goal, one.value_source) for one in found] == [(Goal.CLICK, None), (None, None)]
 
 
 def test_fitted_delays_are_those_of_the_wins(tmp_path: Path) -> None:

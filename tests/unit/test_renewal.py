@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bidder.core.campaigns import Cap, LineItem, Pacing, Rule, Targeting
+from bidder.core.campaigns import Cap, Goal, LineItem, Pacing, Rule, Targeting
 from bidder.core.engine import Engine
 from bidder.core.exposures import Exposure
 from bidder.core.messages import (
@@ -293,6 +293,32 @@ async def test_a_new_model_decides_from_its_adoption_on(
     assert replay_journal(folder / JOURNAL, [Path("2"), Path("1")], make.KEY).identical
 
 
+async def test_line_items_whose_value_no_model_knows_are_named_once_for_each_change(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    without, knowing = make.model(), replace(make.valued_model(), hash="c" * 64)
+    (tmp_path / "name").write_text("without")
+    models = folder_of(tmp_path, {"without": without, "knowing": knowing})
+    wants = campaign("w1", goal=Goal.CONVERSION, value_source="model")
+    change = CampaignChange(version=2, campaign_id="w1", campaign=wants)
+    said = "does not know what conversions are worth, line items w1 want it: they bid by what they state"
+    async with running(settings=EngineSettings(), model=without, models=models) as it:
+        await it.until(tables=1)
+        assert said not in caplog.text
+        it.put(CAMPAIGNS, encode(change))
+        await it.until(tables=2)
+        it.put(CAMPAIGNS, encode(many(1, 3, 2)))
+        await it.until(tables=3)
+        assert caplog.text.count(said) == 1
+        (tmp_path / "name").write_text("knowing")
+        await it.until(models=1)
+        assert it.worker.engine.values.known
+        assert caplog.text.count(said) == 1
+        (tmp_path / "name").write_text("without")
+        await it.until(models=2)
+        assert caplog.text.count(said) == 2
+
+
 async def test_a_replay_wants_every_model_that_decided(
     tmp_path: Path, two_models: tuple[Model, Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,7 +326,7 @@ async def test_a_replay_wants_every_model_that_decided(
     with open_journal(tmp_path, EngineSettings(), make.KEY, one, make.START) as journal:
         worker = Worker(Engine(EngineSettings(), make.KEY, one, make.START), journal)
         worker.on_control([Message(CAMPAIGNS, 0, 0, None, encode(CHANGE), 0)], 0)
-        worker.adopt_model(two, two.line_masks(worker.engine.table.lines), 1)
+        worker.adopt_model(two, two.own(worker.engine.table.lines), 1)
     monkeypatch.setattr("simulator.replay.load_model", lambda path, **_: {Path("1"): one}[path])
     with pytest.raises(InputError, match=r"must be b{12}, was a{12}; name it with --model"):
         replay_journal(tmp_path / JOURNAL, [Path("1")], make.KEY)

@@ -1,10 +1,12 @@
 """Settlement and reconciliation: days that are final, wins that nobody billed, and bills of exchanges."""
 
+import time
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -223,13 +225,82 @@ def test_the_command_shows_conversions_without_a_bid_and_notices_that_were_refus
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--unbilled", "--refused"), ("--prune", "--day", "2024-10-04"), ("--prune", "--unattributed")],
+    [
+        ("--unbilled", "--refused"),
+        ("--late", "--prune"),
+        ("--late", "--campaign", "c1"),
+        ("--prune", "--day", "2024-10-04"),
+        ("--prune", "--unattributed"),
+    ],
 )
 def test_lists_that_cannot_be_asked_for_together(place: str, arguments: tuple[str, ...]) -> None:
     Database(place).close()
     done = clearbid("settle", *arguments, "--db", place)
     assert isinstance(done.exception, InputError)
     assert "must be given" in str(done.exception)
+
+
+# -- how late billings come ------------------------------------------------------------------------------------------
+
+
+def late_by(number: int, seconds: int, **changes: Any) -> Booking:
+    """Its reservation ended 660 s after noon."""
+    return booking(f"late{number}", at_ns=NOON_NS + (660 + seconds) * S, late=True, **changes)
+
+
+def test_the_tail_of_late_billings_is_measured_by_their_money(place: str) -> None:
+    """Of 1,000 a hundredth is 10 bids, so at .99 the 11th from the last is the tail."""
+    found = [late_by(n, 1 + n) for n in range(1_000)]
+    others = [
+        booking("in_time"),
+        late_by(1_001, 9_999, amount_nanos=0),
+        # Of a window that is over, and of a setting under which it was to be kept for longer, or for less.
+        late_by(1_002, 9_999, bid_at_ns=NOON_NS - 169 * HOUR_NS, keep_until_ns=NOON_NS),
+        late_by(1_003, 9_999, keep_until_ns=NOON_NS + 661 * S + RULES.keep_ns),
+        late_by(1_004, 9_999, keep_until_ns=NOON_NS - S + RULES.keep_ns),
+    ]
+    with Database(place, durable=False) as database:
+        write(database, *found, *others)
+        ledger = Ledger(database)
+        told = ledger.late_billings(RULES, NOON_NS)
+        assert told == (1_000, 1_000_000, 990 * S, 1_000 * S, 3_600 * S, False)
+        for tail_s, too_short in ((990, False), (989, True)):
+            rules = msgspec.structs.replace(RULES, late_tail_ns=tail_s * S)
+            assert ledger.late_billings(rules, NOON_NS).too_short is too_short
+        assert ledger.late_billings(RULES, NOON_NS + 169 * HOUR_NS) == (0, 0, 0, 0, 3_600 * S, False)
+
+
+def test_of_few_late_billings_nothing_is_said(database: Database) -> None:
+    write(database, *[late_by(n, 7_200) for n in range(19)])
+    assert not Ledger(database).late_billings(RULES, NOON_NS).too_short
+    with database.transaction() as session:
+        session.execute("UPDATE bookings SET amount_nanos = 1 WHERE bid_id <> ?", (bid_id("late0"),))
+    told = Ledger(database).late_billings(RULES, NOON_NS)
+    assert (told.tail_ns, told.late_nanos) == (7_200 * S, 1_018)
+
+
+def test_the_command_says_where_the_tail_is_longer_than_the_setting(place: str) -> None:
+    now_ns = time.time_ns()
+    liable_ns = now_ns - 3 * HOUR_NS
+    # As long as the command's own settings keep bids.
+    same: dict[str, Any] = {
+        "bid_at_ns": liable_ns - S,
+        "keep_until_ns": liable_ns + RULES.keep_ns,
+        "late": True,
+        "amount_nanos": 500_000_000,
+    }
+    with Database(place) as database:
+        write(database, *[booking(f"b{n}", at_ns=liable_ns + 7_200 * S, **same) for n in range(20)])
+    (found,) = orjson.loads(clearbid("settle", "--late", "--json", "--db", place).output)
+    assert found == {
+        "billings": 20, "late_nanos": 10 * S, "tail_ns": 7_200 * S, "longest_ns": 7_200 * S,
+        "setting_ns": 3_600 * S, "too_short": True,
+    }  # fmt: skip
+    for arguments in (("--late",), ()):
+        said = clearbid("settle", *arguments, "--db", place).output
+        assert "late billings: 20, worth 10," in said
+        assert "TOO SHORT" in said
+        assert "set it to 7,200 or more" in said
 
 
 # -- pruning --------------------------------------------------------------------------------------------------------
@@ -253,7 +324,9 @@ def test_what_is_over_is_taken_out_and_nothing_else(place: str, monkeypatch: pyt
         books.claim()
         rows = Rows((*old, *both, nobody), lateness=(*lateness,), orders=(*orders,), held=(*held,))
         books.write(Batch([rows]))
-        assert prune(database, RULES, NOON_NS) == Pruned(lateness=1, users=6, orders=1, held=1, grants=0)
+        assert prune(database, RULES, NOON_NS) == Pruned(
+            lateness=1, users=6, orders=1, held=1, grants=0, starts=0
+        )
         with database.reading() as session:
             users = session.execute(
                 "SELECT bid_id, kind, user_key FROM bookings WHERE user_key <> ''"
@@ -267,7 +340,7 @@ def test_what_is_over_is_taken_out_and_nothing_else(place: str, monkeypatch: pyt
         assert (
             sum(one.billed for one in settle(Ledger(database).quarters(NOON_NS, 0), {}, RULES, NOON_NS)) == 7
         )
-        assert prune(database, RULES, NOON_NS) == Pruned(0, 0, 0, 0, 0)
+        assert prune(database, RULES, NOON_NS) == Pruned(0, 0, 0, 0, 0, 0)
 
 
 def test_a_bank_starts_alike_on_books_that_were_pruned(place: str) -> None:
@@ -285,7 +358,7 @@ def test_a_bank_starts_alike_on_books_that_were_pruned(place: str) -> None:
         books.claim()
         books.write(Batch([rows]))
         before = books.load(NOON_NS)
-        assert prune(database, RULES, NOON_NS) != Pruned(0, 0, 0, 0, 0)
+        assert prune(database, RULES, NOON_NS) != Pruned(0, 0, 0, 0, 0, 0)
         assert books.load(NOON_NS) == before
 
 
@@ -293,7 +366,7 @@ def test_the_command_prunes(place: str) -> None:
     with Database(place) as database:
         write(database, booking("a", user_key="u", keep_until_ns=1))
     (found,) = orjson.loads(clearbid("settle", "--prune", "--json", "--db", place).output)
-    assert found == {"lateness": 0, "users": 1, "orders": 0, "held": 0, "grants": 0}
+    assert found == {"lateness": 0, "users": 1, "orders": 0, "held": 0, "grants": 0, "starts": 0}
     assert "users of 0 bookings" in clearbid("settle", "--prune", "--db", place).output
 
 

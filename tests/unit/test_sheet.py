@@ -656,6 +656,7 @@ def test_an_export_holds_no_column_that_says_nothing() -> None:
         "status",
         "currency",
         "goal",
+        "value_source",
         "pacing",
         "catch_up",
         "unknown_user",
@@ -675,6 +676,7 @@ def test_goals_and_targets_are_read_and_written_back() -> None:
     for cells, fields in (
         ({"goal": "value", "target_roas": "4.25"}, {"target_roas_ppm": 4_250_000}),
         ({"goal": "complete", "cpm_cap": "7.5"}, {"cpm_cap_micros": 7_500_000}),
+        ({"goal": "value", "value_source": "Model"}, {"value_source": "model"}),
         ({"target_cpc": "0.35"}, {"target_cpc_nanos": 350_000_000}),
         ({"goal": "conversion", "value": "", "target_cpa": "12.5"}, {"target_cpa_nanos": 12_500_000_000}),
     ):
@@ -685,6 +687,11 @@ def test_goals_and_targets_are_read_and_written_back() -> None:
         assert (
             one(to_csv([found])) == one(to_json([found]), ".json") == one(to_toml([found]), ".toml") == found
         )
+
+
+def test_a_value_by_the_model_of_a_click_is_refused_with_its_row() -> None:
+    assert "value_source model must be conversion or value" in error_of(csv_of(value_source="model"))
+    assert "value_source must be stated or model, was 'line'" in error_of(csv_of(value_source="line"))
 
 
 def test_a_second_target_is_refused_with_its_row() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bidder.core import creative_kernels, kernels
+from bidder.core import creative_kernels, decision_columns, kernels
 from bidder.core.campaigns import (
     Advertiser,
     Campaign,
@@ -211,8 +211,8 @@ def test_columns_hold_what_kernels_need() -> None:
         pacing=Pacing.ASAP,
     )
     made = table(capped, campaign("b", value_nanos=7, max_bid_cpm_micros=3, unknown_user="refuse"))
-    assert made.columns[0].tolist() == [9_000_000, 2 * 10**9, 1, 5, 0, 1, 1, 0, 0, 0, 0, 1, 0, 0]
-    assert made.columns[1].tolist() == [3, 7, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+    assert made.columns[0].tolist() == [9_000_000, 2 * 10**9, 1, 5, 0, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0]
+    assert made.columns[1].tolist() == [3, 7, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     assert made.caps.tolist() == [[owner_number(Level.CAMPAIGN, "a"), 60 * 10**9, 2]]
     assert made.asap().tolist() == [True, False]
 
@@ -302,7 +302,7 @@ def test_two_line_items_of_one_id_are_refused() -> None:
 
 def test_the_numbers_of_the_kernels_are_those_of_the_enums() -> None:
     for column in Column:
-        assert getattr(kernels, column.name) == column
+        assert getattr(decision_columns, column.name) == column
     for number, name in enumerate(FUNNEL):
         assert getattr(kernels, f"F_{name.upper()}") == number
     ours = (

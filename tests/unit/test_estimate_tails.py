@@ -1,0 +1,50 @@
+"""Weighted sums of rare events: their scores against sums that were drawn, and at the ends of what is possible."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from simulator.estimate.tails import Sum
+
+
+@pytest.mark.parametrize("level", [0.03, 0.1, 0.3])
+def test_scores_are_those_of_sums_that_were_drawn(level: float) -> None:
+    """A spread of the weights of e to the 1.5: the law is far from normal at these counts."""
+    rng = np.random.default_rng(3)
+    weight = np.exp(rng.normal(0.0, 1.5, 600))
+    chance = np.clip(level * np.exp(rng.normal(0.0, 0.5, 600)), 0.0, 1.0)
+    law = Sum(weight, chance)
+    drawn = np.sort(np.concatenate([(rng.random((2_000, 600)) < chance) @ weight for _ in range(20)]))
+    assert law.mean == pytest.approx(drawn.mean(), rel=0.02)
+    assert law.deviation == pytest.approx(drawn.std(), rel=0.03)
+    for share in (0.002, 0.02, 0.2, 0.5, 0.8, 0.98, 0.998):
+        place = int(share * len(drawn))
+        assert law.score(float(drawn[place])) == pytest.approx(norm.ppf(share), abs=0.13)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), n=st.integers(8, 60))
+def test_scores_rise_with_the_sum(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    law = Sum(rng.uniform(0.5, 2.0, n), rng.uniform(0.2, 0.8, n))
+    total = float(law.weight.sum())
+    found = [law.score(total * part / 40) for part in range(41)]
+    assert np.isfinite(found).all()
+    assert (np.diff(found[1:-1]) > 0.0).all()
+
+
+def test_none_and_all_are_the_middle_of_their_probability() -> None:
+    law = Sum(np.array([1.0, 2.0]), np.array([0.1, 0.5]))
+    assert norm.cdf(law.score(0.0)) == pytest.approx(0.45 / 2)
+    assert norm.sf(law.score(3.0)) == pytest.approx(0.05 / 2)
+    assert Sum(np.zeros(0), np.zeros(0)).score(0.0) == 0.0
+
+
+def test_an_event_that_could_not_be_is_far_out() -> None:
+    law = Sum(np.array([1.0, 1.0]), np.array([0.0, 0.2]))
+    assert law.score(1.9) > 4.0
+    assert math.isfinite(law.score(2.0))
