@@ -20,10 +20,18 @@ _MOST_STILL = 40
 
 def allocate(
     curves: Annotated[
-        Path, typer.Argument(metavar="CURVES", help="Response curves: .parquet or .json.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="CURVES",
+            help="Response curves, .parquet or .json, as `clearbid estimate --out` writes them.",
+            show_default=False,
+        ),
     ],
     total: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="Money to place; else what the budgets sum to now.")
+        str | None,
+        typer.Option(
+            metavar="AMOUNT", help="Money to place, units of the account; else what the budgets sum to now."
+        ),
     ] = None,
     bounds: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML of least and most, steps, budgets as they are.")
@@ -39,7 +47,7 @@ def allocate(
         float | None,
         typer.Option(
             metavar="RATIO",
-            help="Most value with at least this much for the money.",
+            help="Most value with at least this much of it for each unit of money (ROAS).",
             rich_help_panel=_HELP_TARGETS,
         ),
     ] = None,
@@ -47,7 +55,7 @@ def allocate(
         str | None,
         typer.Option(
             metavar="AMOUNT",
-            help="Most conversions at this cost each, at most.",
+            help="Most conversions at this cost each, at most; units of the account.",
             rich_help_panel=_HELP_TARGETS,
         ),
     ] = None,
@@ -55,7 +63,7 @@ def allocate(
         float | None,
         typer.Option(
             metavar="RATIO",
-            help="Until the last unit of money brings this much.",
+            help="Until the last unit of money brings this much value.",
             rich_help_panel=_HELP_TARGETS,
         ),
     ] = None,

@@ -63,7 +63,7 @@ def facts(found: Plan) -> list[tuple[str, str]]:
     ]
     if sum(found.base) != sum(found.current):
         rows.insert(2, ("compared with", f"the split now scaled to {money(sum(found.base))}"))
-    if found.sureness is not None:
+    if found.sureness is not None and found.best != found.base:
         rows += _how_sure(found, found.sureness)
     if not found.allowed and not found.hold:
         rows.append(("bounds", "they do not allow the split now: what they ask for is done in full"))

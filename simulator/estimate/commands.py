@@ -33,7 +33,11 @@ def estimate(
         typer.Option(metavar="FACTORS", help="Logged bids times these, without a budget, such as .8,1.2."),
     ] = "",
     max_bid: Annotated[
-        str, typer.Option(metavar="CPM", help="Highest bid; by default four times the highest logged.")
+        str,
+        typer.Option(
+            metavar="CPM",
+            help="Highest bid, money for 1,000 impressions; by default four times the highest logged.",
+        ),
     ] = "",
     where: Annotated[
         list[str] | None,

@@ -15,9 +15,9 @@ from simulator.returns import roi_text
 
 ASSUMPTIONS = (
     "Rivals do not react: they would have bid the same, whatever this campaign bids.",
-    "Inside a stratum, given prediction and time, bids depend on prices only by what the log holds.",
-    "The traffic is that of the log; intervals are of other users, or blocks of time, like its own.",
-    "The controller knows the plan of the traffic, and hears of wins at once.",
+    "Among auctions alike in placement, prediction and time, our bids tell nothing of prices but what the log shows.",
+    "Traffic is that of the log; intervals are of other users, or other quarters of an hour, like its own.",
+    "Pacing knows how traffic is spread over time, and hears of wins at once.",
 )
 """What an estimate takes for granted, in words."""
 WINS_ONLY = "The log holds wins alone: what was lost is not in it, so more money finds no more auctions."

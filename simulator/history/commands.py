@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _MOST_CAMPAIGNS = 20
 """Campaigns that are printed; the JSON object has all."""
+_PRICES = {"exact": "known", "above": "above our bid", "at_most": "at most our bid", "unknown": "not known"}
+"""What is known of the price to beat, in words."""
 
 
 def history(
@@ -102,7 +104,7 @@ def _print(done: "Converted") -> None:
 
     grid = Table.grid(padding=(0, 2))
     rate = done.rows / done.seconds if done.seconds else 0.0
-    kinds = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in done.price_kinds.items())
+    kinds = ", ".join(f"{count:,} {_PRICES.get(name, name)}" for name, count in done.price_kinds.items())
     for name, value in (
         ("history", done.table),
         ("of", f"{done.source}, money in {done.currency}, times {done.clock}"),

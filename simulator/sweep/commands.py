@@ -32,7 +32,11 @@ def sweep(
         str, typer.Option(metavar="ID", help="Whose past it is; the largest campaign by default.")
     ] = "",
     budget: Annotated[
-        str, typer.Option(metavar="AMOUNT", help="Budget where it is not varied; by default what was spent.")
+        str,
+        typer.Option(
+            metavar="AMOUNT",
+            help="Budget where it is not varied, units of the account; by default what was spent.",
+        ),
     ] = "",
     random: Annotated[
         int, typer.Option(min=0, max=100_000, metavar="N", help="So many random points instead of a grid.")

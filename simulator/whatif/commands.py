@@ -22,14 +22,26 @@ def whatif(
         str, typer.Option(metavar="ID", help="Whose past it is; the largest campaign by default.")
     ] = "",
     budget: Annotated[
-        str, typer.Option(metavar="AMOUNT", help="Budget of both sides; by default what was spent.")
+        str,
+        typer.Option(
+            metavar="AMOUNT", help="Budget of both sides, units of the account; by default what was spent."
+        ),
     ] = "",
-    new_budget: Annotated[str, typer.Option("--new-budget", metavar="AMOUNT", help="Another budget.")] = "",
+    new_budget: Annotated[
+        str,
+        typer.Option(
+            "--new-budget", metavar="AMOUNT", help="Budget of the other side, units of the account."
+        ),
+    ] = "",
     worth: Annotated[
-        str, typer.Option(metavar="AMOUNT", help="What a click or conversion is worth, if it is another.")
+        str,
+        typer.Option(metavar="AMOUNT", help="Another worth of a click or conversion, units of the account."),
     ] = "",
     goal: Annotated[str, typer.Option(metavar="click", help="Clicks in place of conversions.")] = "",
-    max_bid: Annotated[str, typer.Option("--max-bid", metavar="CPM", help="Another highest bid.")] = "",
+    max_bid: Annotated[
+        str,
+        typer.Option("--max-bid", metavar="CPM", help="Another highest bid, money for 1,000 impressions."),
+    ] = "",
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,7 +94,7 @@ def whatif(
     ] = 60,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """What if the budget, value, bids, prices, targeting or model had been another: with 95 % intervals.
+    """What if the budget, worth, bids, prices, targeting or model had been another: with 95 % intervals.
 
     Rivals are taken not to react. The difference has an interval of its own: both sides meet the same draws.
     """

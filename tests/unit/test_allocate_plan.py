@@ -158,6 +158,10 @@ def test_the_best_split_is_held(tmp_path: Path) -> None:
     assert found.hold.startswith("the split now is the best one")
     assert found.recommended == found.current
     assert verdict(found).startswith("Hold: ")
+    drawn = planned(curve_set(tmp_path / "d.parquet", twins, draws=30, noise=0.0))
+    assert drawn.sureness is not None
+    # Nothing is better than now: there is no gain to be told of, nor how sure it is.
+    assert not {"how sure", "its gain"} & {name for name, _ in facts(drawn)}
 
 
 def test_a_move_that_is_not_sure_is_held_and_one_that_is_shrunk_to_its_probability(tmp_path: Path) -> None:
