@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.calibration import CalibrationTable
-from models.kernels import value_rows
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +69,10 @@ class ValueModel:
 
     def nanos(self, values: Floats) -> Floats:
         """Expected value of a conversion, float64[N] nanos, of rows float64[N, F] in the order of the spec."""
+        # Who only reads a bundle waits neither for LightGBM nor for a compiler.
         import lightgbm as lgb
+
+        from models.kernels import value_rows
 
         out = np.empty(len(values))
         if len(values):
