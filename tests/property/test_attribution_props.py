@@ -209,13 +209,13 @@ def played(steps: Sequence[Step], joins: Callable[[int], bool], crashes: Callabl
 
 
 @given(streams())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_bank_attributes_as_its_naive_twin_does(steps: list[Step]) -> None:
     assert one_by_one(steps) == naively(steps)
 
 
 @given(streams(), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_splits_of_batches_and_crashes_change_nothing(steps: list[Step], random: Any) -> None:
     joins = {place: random.random() < 0.6 for place in range(len(steps))}
     crashes = {place: random.random() < 0.2 for place in range(len(steps))}

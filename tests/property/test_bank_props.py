@@ -276,7 +276,7 @@ class World(RuleBasedStateMachine):
             self.database.close()
 
 
-World.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+World.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestWorld = World.TestCase
 
 

@@ -402,7 +402,7 @@ def _scaled(stated: Any, percent: int) -> Any:
     return msgspec.structs.replace(stated, budgets=Budgets(**scaled))
 
 
-Shop.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Shop.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestShop = Shop.TestCase
 
 

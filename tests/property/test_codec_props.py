@@ -94,7 +94,7 @@ def test_any_bytes_end_in_a_refusal_or_a_request(body: bytes) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(PLACES), json_values), min_size=1, max_size=4))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_any_value_in_any_place_ends_in_a_refusal_or_a_request(
     changes: list[tuple[tuple[str | int, ...], Any]],
 ) -> None:
@@ -102,7 +102,7 @@ def test_any_value_in_any_place_ends_in_a_refusal_or_a_request(
 
 
 @given(st.lists(st.tuples(st.sampled_from(PLACES), json_values), min_size=1, max_size=4))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_value_in_any_place_is_decided_and_answered_in_valid_json(
     changes: list[tuple[tuple[str | int, ...], Any]],
 ) -> None:

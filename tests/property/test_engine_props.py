@@ -45,19 +45,19 @@ def _check(
 
 
 @given(seed=st.integers(0, 2**32), campaigns=st.integers(1, 8), requests=st.integers(1, 10))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_engine_equals_its_twin_on_outside_scores(seed: int, campaigns: int, requests: int) -> None:
     _check(seed, campaigns, requests, scored=False)
 
 
 @given(seed=st.integers(0, 2**32), campaigns=st.integers(1, 8), requests=st.integers(1, 10))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_engine_equals_its_twin_on_modelled_scores(seed: int, campaigns: int, requests: int) -> None:
     _check(seed, campaigns, requests, scored=True)
 
 
 @given(seed=st.integers(0, 2**32), campaigns=st.integers(1, 8), requests=st.integers(1, 10))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_engine_equals_its_twin_where_a_model_values_conversions(
     seed: int, campaigns: int, requests: int
 ) -> None:
@@ -71,7 +71,7 @@ def test_engine_equals_its_twin_across_words_of_64_line_items(lines: int) -> Non
 
 @given(seed=st.integers(0, 2**32))
 @example(seed=320)  # a length that is asked for, but longer than the pod
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_engine_equals_its_twin_as_time_goes_by(seed: int) -> None:
     """Flights, leases, days, windows of caps and what is pending begin and end between calls."""
     random = Random(seed)
@@ -185,7 +185,7 @@ SMALL = msgspec.structs.replace(
 
 
 @given(data=st.data(), seed=st.integers(0, 2**32), requests=st.integers(1, 25))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_splitting_a_batch_changes_nothing(data: st.DataObject, seed: int, requests: int) -> None:
     bodies, whole, parts = _twice(seed, requests, settings=SMALL)
     cuts = data.draw(st.lists(st.integers(0, len(bodies)), max_size=4))
@@ -194,7 +194,7 @@ def test_splitting_a_batch_changes_nothing(data: st.DataObject, seed: int, reque
 
 
 @given(seed=st.integers(0, 2**32), capacity=st.integers(8, 14))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_where_a_batch_is_full_changes_nothing(seed: int, capacity: int) -> None:
     """Also inside the impressions and deals of a request; a pod stands in one batch, so it has room for one."""
     bodies, roomy, small = _twice(seed, 15, settings=SMALL)
@@ -216,7 +216,7 @@ def _forgetful() -> Iterator[None]:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_books_forget_changes_nothing(seed: int) -> None:
     bodies, knowing, _ = _twice(seed, 20, settings=SMALL)
     whole = knowing.decide(bodies, [0] * len(bodies), NOW_NS)
@@ -253,7 +253,7 @@ def test_swapping_two_requests_does_change_something() -> None:
 
 
 @given(seed=st.integers(0, 2**32), requests=st.integers(1, 25))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_two_engines_give_the_same_bytes(seed: int, requests: int) -> None:
     bodies, one, two = _twice(seed, requests, settings=SMALL)
     assert one.decide(bodies, [0] * len(bodies), NOW_NS) == two.decide(bodies, [0] * len(bodies), NOW_NS)
@@ -264,7 +264,7 @@ def test_two_engines_give_the_same_bytes(seed: int, requests: int) -> None:
 
 
 @given(seed=st.integers(0, 2**32), requests=st.integers(1, 20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_recount_of_the_records_equals_the_counters_of_the_hot_path(seed: int, requests: int) -> None:
     inside = market(Random(seed), 5, scored=True)
     beside = market(Random(seed), 5, scored=True, settings=COUNTED_BESIDE)
@@ -283,7 +283,7 @@ def test_a_recount_of_the_records_equals_the_counters_of_the_hot_path(seed: int,
 
 
 @given(seed=st.integers(0, 2**32), requests=st.integers(1, 25))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_every_opportunity_ends_once_and_money_adds_up(seed: int, requests: int) -> None:
     own = market(Random(seed), 5, scored=True)
     engine = own.engine
@@ -323,7 +323,7 @@ def _check_bid(own: Market, row: dict[str, Any]) -> None:
 
 
 @given(seed=st.integers(0, 2**32), requests=st.integers(1, 12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_test_requests_change_nothing(seed: int, requests: int) -> None:
     """Nothing of money, pacing, caps, rates, counts, nor of page views that were offered before."""
     _, tried, fresh = _twice(seed, 1, settings=SMALL)

@@ -360,7 +360,7 @@ def _ends_alike(found: Explanation, reasons: Counter[int]) -> bool:
 
 
 @given(random=st.randoms(use_true_random=False), requests=st.integers(1, 8), scored=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_first_refusal_is_what_the_funnel_counts(random: Random, requests: int, scored: bool) -> None:
     _check(random, requests, scored=scored)
 

@@ -150,7 +150,7 @@ def _check(seed: int) -> Run:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_exported_features_are_what_the_engine_scored(seed: int) -> None:
     _check(seed)
 

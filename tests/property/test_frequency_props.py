@@ -132,13 +132,13 @@ def _check_forgets_only(random: Random, slots: int, limit: int, count: int) -> i
 
 
 @given(random=st.randoms(use_true_random=False), limit=st.integers(1, 32), count=st.integers(1, 120))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_table_equals_its_twin_while_nothing_is_evicted(random: Random, limit: int, count: int) -> None:
     _check_equal(random, limit, count)
 
 
 @given(random=st.randoms(use_true_random=False), slots=st.sampled_from((8, 16)), count=st.integers(1, 120))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_eviction_forgets_and_never_invents(random: Random, slots: int, count: int) -> None:
     _check_forgets_only(random, slots, 4, count)
 
@@ -167,7 +167,7 @@ def test_kernels_do_the_same_without_compilation(tests: str) -> None:
 
 
 @given(random=st.randoms(use_true_random=False), cuts=st.lists(st.integers(0, 80), max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_batches_equal_single_calls(random: Random, cuts: list[int]) -> None:
     calls = [call for call in _calls(random, 80) if call[0] == "pend"]
     one, many = (FrequencyTable(16, 2, max(WINDOWS_NS)) for _ in range(2))
@@ -193,7 +193,7 @@ def test_batches_equal_single_calls(random: Random, cuts: list[int]) -> None:
 
 
 @given(random=st.randoms(use_true_random=False), limits=st.tuples(st.integers(1, 3), st.integers(2, 6)))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_bidder_that_asks_first_never_passes_a_cap(random: Random, limits: tuple[int, int]) -> None:
     """Reservations of one length; each bid is shown before its end, lost with notice, or lost in silence."""
     caps = [Cap(5, 50, limits[0]), Cap(5, 400, limits[1])]

@@ -35,7 +35,7 @@ def counted(found, half_life_ns=None, parts=1):
 
 
 @given(rows, st.sampled_from([0.0, 5.0, 100.0]))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_curves_rise_with_the_bid_and_stay_in_their_bounds(found, shrinkage):
     landscape = landscape_of(counted(found), TREE, shrinkage)
     bids = np.sort(
@@ -50,7 +50,7 @@ def test_curves_rise_with_the_bid_and_stay_in_their_bounds(found, shrinkage):
 
 
 @given(rows, st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_order_of_rows_changes_nothing(found, random):
     mixed = list(found)
     random.shuffle(mixed)
@@ -60,7 +60,7 @@ def test_order_of_rows_changes_nothing(found, random):
 
 
 @given(rows, st.integers(1, 5), st.sampled_from([None, 100, 10**6]))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_updates_in_parts_are_one_update(found, parts, half_life_ns):
     whole, split = counted(found, half_life_ns), counted(found, half_life_ns, parts)
     assert whole.at_ns == split.at_ns
@@ -69,7 +69,7 @@ def test_updates_in_parts_are_one_update(found, parts, half_life_ns):
 
 
 @given(st.lists(st.tuples(st.integers(0, 63), st.integers(0, 63)), min_size=1, max_size=40))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_on_points_of_the_grid_it_is_the_product_limit_by_hand(pairs):
     z, bid = GRID[[a for a, _ in pairs]], GRID[[b for _, b in pairs]]
     counts = empty_counts(GRID, 1)

@@ -21,7 +21,7 @@ from tests.support.lightgbm_models import (
 from tests.support.naive_scorer import raw_score
 
 SEEDS = st.integers(0, 2**32 - 1)
-SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 KINDS = st.lists(st.booleans(), min_size=1, max_size=5)
 
 

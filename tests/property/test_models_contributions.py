@@ -29,7 +29,7 @@ def _model(seed: int, rounds: int, features: int, categorical: int, **params: ob
     categorical=st.integers(0, 2),
     missing=st.booleans(),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_contributions_are_the_shapley_values_of_all_coalitions(seed, rounds, features, categorical, missing):
     text = _model(seed, rounds, features, min(categorical, features), zero_as_missing=missing)
     random = np.random.default_rng(seed)
@@ -44,7 +44,7 @@ def test_contributions_are_the_shapley_values_of_all_coalitions(seed, rounds, fe
 
 
 @given(seed=st.integers(0, 2**31), rounds=st.integers(1, 30), categorical=st.integers(0, 3))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_base_and_contributions_add_up_to_lightgbms_score(seed, rounds, categorical):
     text = _model(seed, rounds, 6, categorical)
     rows = random_rows(np.random.default_rng(seed), 600, [place < categorical for place in range(6)])

@@ -65,7 +65,7 @@ def test_a_split_proves_itself(problem: tuple[list[Response], list[Bound], list[
 
 
 @given(problems())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_linear_program_finds_more(problem: tuple[list[Response], list[Bound], list[int]]) -> None:
     curves, bounds, now = problem
     if sum(now) == 0:
@@ -121,7 +121,6 @@ def test_a_scaled_split_keeps_total_and_bounds(
 
 
 @given(st.lists(responses(4), min_size=1, max_size=3), st.data())
-@settings(deadline=None)
 def test_steps_are_within_the_stated_gap_of_every_combination(
     curves: list[Response], data: st.DataObject
 ) -> None:
@@ -142,7 +141,6 @@ def test_steps_are_within_the_stated_gap_of_every_combination(
 
 
 @given(problems())
-@settings(deadline=None)
 def test_measured_curves_never_end_below_the_split_now(
     problem: tuple[list[Response], list[Bound], list[int]],
 ) -> None:

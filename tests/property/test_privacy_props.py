@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bidder.privacy.bits import ConsentError
@@ -77,8 +77,6 @@ GROUPS = (("coppa",), ("gdpr", "consent"), ("us_privacy",), ("gpp", "gpp_sid"), 
 """Signals that mean something only together."""
 
 
-PATIENT = settings(deadline=None)
-"""A loaded machine may take its time."""
 LETTERS_AT = frozenset({18, 19, 33, 34, 35})
 """Characters with a code of two letters, language or country, which the lazy reader does not look at."""
 
@@ -88,13 +86,11 @@ def spoiled(text: str, at: int, letter: str) -> str:
     return text[:at] + letter + text[at + 1 :]
 
 
-@PATIENT
 @given(SIGNALS, POLICY)
 def test_whatever_is_sent_has_permissions(signals: dict[str, Any], policy: PrivacyPolicy) -> None:
     assert NONE <= permissions(**signals, policy=policy) <= ALL
 
 
-@PATIENT
 @given(SIGNALS, POLICY)
 def test_permissions_are_the_intersection_of_those_by_each_law(
     signals: dict[str, Any], policy: PrivacyPolicy
@@ -106,7 +102,6 @@ def test_permissions_are_the_intersection_of_those_by_each_law(
     assert permissions(**signals, policy=policy) == expected
 
 
-@PATIENT
 @given(SIGNALS, POLICY, st.sampled_from(["coppa", "us_privacy", "gpp", "lmt", "dnt"]), st.data())
 def test_a_signal_more_never_adds_a_permission(
     signals: dict[str, Any], policy: PrivacyPolicy, name: str, data: st.DataObject
@@ -122,7 +117,6 @@ def test_a_signal_more_never_adds_a_permission(
     assert after & ~before == 0
 
 
-@PATIENT
 @given(TCF, POLICY, st.integers(1))
 def test_a_cut_tc_string_never_permits_more(fields: Tcf, policy: PrivacyPolicy, cut: int) -> None:
     whole = f"{fields.text}.{consent.disclosed((1, 2))}"
@@ -134,7 +128,6 @@ def test_a_cut_tc_string_never_permits_more(fields: Tcf, policy: PrivacyPolicy, 
     assert size >= len(fields.bits) / 6 or after == NONE
 
 
-@PATIENT
 @given(GPP, POLICY, st.integers(1))
 def test_a_cut_gpp_string_never_permits_more(text: str, policy: PrivacyPolicy, cut: int) -> None:
     """Sections here have no segments: a string cut where one ends is a whole one that says less."""
@@ -144,7 +137,6 @@ def test_a_cut_gpp_string_never_permits_more(text: str, policy: PrivacyPolicy, c
     assert after & ~before == 0
 
 
-@PATIENT
 @given(ANY_TEXT, VENDOR)
 def test_readers_of_any_text_raise_consent_errors_alone(text: str, vendor: int) -> None:
     readers: list[Any] = [decode_tcf, section_ids, lambda t: in_force(t, None)]
@@ -158,7 +150,6 @@ def test_readers_of_any_text_raise_consent_errors_alone(text: str, vendor: int) 
             continue
 
 
-@PATIENT
 @given(TCF, VENDOR, st.integers(0), st.sampled_from(consent.ALPHABET))
 def test_both_readers_agree_on_a_string_with_any_letter_changed(
     fields: Tcf, vendor: int, at: int, letter: str
@@ -191,7 +182,6 @@ def test_both_readers_agree_on_a_string_with_any_letter_changed(
     assert verdict.purposes == sum(purpose(number) for number in basis)
 
 
-@PATIENT
 @given(US)
 def test_flags_of_a_us_section_are_those_of_its_fields(drawn: tuple[int, str]) -> None:
     section, text = drawn

@@ -176,7 +176,7 @@ class PurseMachine(RuleBasedStateMachine):
             self.pair.check()
 
 
-PurseMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+PurseMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestPurse = PurseMachine.TestCase
 
 

@@ -50,7 +50,7 @@ def brute_force(worth, grid, survival, parts=400):
     return float(((worth - points) * chance).max())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(curves(), st.lists(st.floats(1e-3, 3.0), min_size=1, max_size=6))
 def test_the_bid_leaves_what_brute_force_finds(found, factors):
     grid, survival = found
@@ -68,7 +68,7 @@ def test_the_bid_leaves_what_brute_force_finds(found, factors):
         assert surplus(worth, bid, grid, survival)[0] >= best * (1.0 - BOUND)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(curves())
 def test_bids_rise_with_what_a_win_is_worth(found):
     grid, survival = found
@@ -84,7 +84,7 @@ def test_bids_rise_with_what_a_win_is_worth(found):
         assert (np.diff(bids) >= -1e-6).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(curves(), st.floats(0.01, 3.0), st.integers(0, 20_000_000))
 def test_a_floor_that_leaves_something_is_bid(found, factor, floor):
     grid, survival = found

@@ -283,7 +283,6 @@ def rows(database: Database, query: str) -> list[Any]:
 THOROUGH = settings(
     max_examples=50,
     stateful_step_count=40,
-    deadline=None,
     phases=(Phase.generate,),  # a failing run is told as it was: shrinking it takes minutes
 )
 

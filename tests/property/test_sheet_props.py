@@ -279,9 +279,7 @@ _sheets = st.builds(
     .flatmap(lambda ids: st.tuples(*map(_advertiser, ids)))
     .map(list),
 )
-_fewer = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+_fewer = settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @_fewer
@@ -342,7 +340,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
 }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(list(_PLACES)).flatmap(
         lambda kind: st.tuples(st.just(kind), st.sampled_from(_PLACES[kind]))

@@ -52,7 +52,6 @@ def instants(draw: st.DrawFn) -> tuple[str, int, int, int]:
     return name, first_s * NS, now_s * NS + draw(st.integers(0, NS - 1)), (last_s + 1) * NS
 
 
-@settings(deadline=None)
 @given(instants())
 def test_local_hour_and_day_are_what_the_library_shows(case: tuple[str, int, int, int]) -> None:
     name, first_ns, now_ns, last_ns = case
@@ -61,7 +60,6 @@ def test_local_hour_and_day_are_what_the_library_shows(case: tuple[str, int, int
     assert local_day(arrays, now_ns) == (local.date() - date(1970, 1, 1)).days
 
 
-@settings(deadline=None)
 @given(instants())
 def test_a_day_ends_where_the_library_first_shows_another_date(case: tuple[str, int, int, int]) -> None:
     name, first_ns, now_ns, last_ns = case
@@ -73,7 +71,6 @@ def test_a_day_ends_where_the_library_first_shows_another_date(case: tuple[str, 
     assert shown(name, end_ns).date() != today
 
 
-@settings(deadline=None)
 @given(instants())
 def test_an_hour_ends_where_the_library_first_shows_another(case: tuple[str, int, int, int]) -> None:
     name, first_ns, now_ns, last_ns = case
@@ -152,7 +149,7 @@ def reached(circle: Circle, bearing: float, km: float) -> tuple[float, float]:
     return math.degrees(there), (lon + 180.0) % 360.0 - 180.0
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.lists(CIRCLES, min_size=1, max_size=6), LATS, LONS, st.floats(0, 7), st.floats(0.9, 1.1), st.booleans()
 )
@@ -328,7 +325,7 @@ def evaluated(tree: Any, request: Any, imp: Any, personal: bool) -> bool:
     return any(holds(value, sign, literal) for value in values)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(ENDS, st.lists(VALUES, min_size=1, max_size=6))
 def test_a_comparison_says_of_a_value_what_its_rule_says(end: tuple[str, Any], values: list[Any]) -> None:
     tree = ("imp.w", *end)
@@ -338,7 +335,7 @@ def test_a_comparison_says_of_a_value_what_its_rule_says(end: tuple[str, Any], v
         assert expression.matches({}, imp, True) is evaluated(tree, {}, imp, True)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     TREES,
     st.lists(st.tuples(REQUESTS, IMPS), min_size=1, max_size=3),

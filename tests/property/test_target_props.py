@@ -11,7 +11,7 @@ from bidder.core import target_kernels as kernels
 from tests.support.naive_target import NaiveTarget
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     prior=st.sampled_from([0.0, 5.0, 200.0]),

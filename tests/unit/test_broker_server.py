@@ -100,7 +100,7 @@ async def test_a_frame_that_cannot_be_ends_the_connection_with_a_reason(
     assert await lost(broker) == {reason: 1}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     key=st.sampled_from(list(ApiKey)),
     version=st.integers(0, 11),

@@ -248,7 +248,7 @@ def chosen(seed: int, counts: list[tuple[int, int]]) -> int:
     st.integers(0, 2**56 - 1),
     st.lists(st.tuples(st.integers(0, 100_000), st.integers(0, 3_000)), min_size=1, max_size=6),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_choice_equals_a_plain_one(seed: int, counts: list[tuple[int, int]]) -> None:
     fitting = [(place, float(shown), float(clicks)) for place, (shown, clicks) in enumerate(counts)]
     assert chosen(seed, counts) == naive_choice(seed, fitting)

@@ -55,7 +55,7 @@ def test_intervals_of_a_difference_hold_it_as_often_as_they_say() -> None:
     assert difference_measure(1.0, np.zeros(0)).low == 1.0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10_000),
     n=st.integers(1, 120),
@@ -78,7 +78,7 @@ def test_a_budget_is_played_as_by_the_slow_twin(
     assert found.spend_nanos <= budget
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 200), multiplier=st.floats(0.01, 3.0))
 def test_a_multiplier_is_swept_as_by_the_slow_twin(seed: int, n: int, multiplier: float) -> None:
     lot, controller = random_lot(seed, n), Controller(0.5, 900_000, shade=0.7)
@@ -88,7 +88,7 @@ def test_a_multiplier_is_swept_as_by_the_slow_twin(seed: int, n: int, multiplier
     assert found.clicks == pytest.approx(naive.clicks)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 200))
 def test_wins_and_clicks_rise_with_the_multiplier(seed: int, n: int) -> None:
     found = swept(

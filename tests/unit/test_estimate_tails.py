@@ -26,7 +26,7 @@ def test_scores_are_those_of_sums_that_were_drawn(level: float) -> None:
         assert law.score(float(drawn[place])) == pytest.approx(norm.ppf(share), abs=0.13)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), n=st.integers(8, 60))
 def test_scores_rise_with_the_sum(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)

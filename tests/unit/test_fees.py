@@ -56,7 +56,7 @@ class Token:
     each=st.integers(0, MAX_FEE_CPM_MICROS),
     quantity=st.integers(1, 10**12),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_what_is_set_aside_covers_any_price_up_to_the_cap(
     cap: int, share: int, ppm: int, each: int, quantity: int
 ) -> None:

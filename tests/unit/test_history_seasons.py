@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bidder.errors import InputError
@@ -121,7 +121,6 @@ def test_what_is_no_season_is_said(tmp_path: Path) -> None:
         converted(tmp_path / "logs", tmp_path / "h.parquet")
 
 
-@settings(deadline=None)  # temporary files, on a machine that may be busy
 @given(pieces=st.lists(st.lists(st.integers(0, 20), max_size=12), max_size=8), run_rows=st.integers(1, 30))
 def test_any_tables_are_merged_in_order_and_rows_of_one_time_keep_theirs(
     pieces: list[list[int]], run_rows: int

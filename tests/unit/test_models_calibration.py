@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
@@ -36,7 +36,6 @@ def test_between_knots_it_is_linear_and_outside_level():
 
 
 @given(raw=st.floats(-20, 20), seed=st.integers(0, 99))
-@settings(deadline=None)
 def test_kernel_reference_and_slow_twin_agree_bit_for_bit(raw, seed):
     random = np.random.default_rng(seed)
     n = int(random.integers(1, 20))

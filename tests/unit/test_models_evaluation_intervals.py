@@ -37,7 +37,6 @@ def world(rows=3000, seed=1, rate=0.1):
     return y, q, random.integers(0, rows // 3, rows).astype(np.int32)
 
 
-@settings(deadline=None)
 @given(ROWS)
 def test_the_estimate_is_that_of_evaluate(rows):
     sample = sample_from(rows)
@@ -50,7 +49,6 @@ def test_the_estimate_is_that_of_evaluate(rows):
         )
 
 
-@settings(deadline=None)
 @given(ROWS, st.integers(0, 5))
 def test_each_draw_is_the_rows_as_often_as_their_cluster_was_drawn(rows, seed):
     sample = sample_from(rows)
@@ -79,7 +77,7 @@ def test_draws_are_the_same_for_a_seed_and_differ_between_seeds():
     assert any((a != b).any() for a, b in zip(one, other, strict=True))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.randoms(use_true_random=False))
 def test_intervals_do_not_depend_on_the_order_of_the_rows(random):
     y, p, clusters = world(400)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -65,7 +65,6 @@ def test_rows_of_one_value_stay_in_one_band():
     assert sizes(found) == {"1": 60, "2": 5, "3": 35}
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([None, *"abcdefgh"]), min_size=1, max_size=60), st.integers(1, 5))
 def test_parts_that_do_not_overlap_sum_to_the_whole(values, most):
     y, p = world(len(values), rate=0.5)

@@ -237,7 +237,7 @@ def test_a_pair_of_few_users_is_not_told() -> None:
 groups = st.lists(st.integers(0, 3), min_size=8, max_size=24)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(groups, st.data())
 def test_names_are_given_so_that_most_users_keep_theirs(now: list[int], data: st.DataObject) -> None:
     labels = np.unique(np.array(now), return_inverse=True)[1]
