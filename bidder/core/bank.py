@@ -414,7 +414,7 @@ class Bank:
             self._creatives.count(notice, self._draft, views=1)
         else:
             tally.wins += not self._bids.won(notice.bid_id)
-            if kind is NoticeKind.WIN and not spent:
+            if not spent:  # a billing in time says that it won, too
                 self._settle(notice, SettlementKind.WON, 0)
         self._keep(tally, notice, now_ns, unbilled=unbilled)
 

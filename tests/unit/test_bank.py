@@ -78,6 +78,12 @@ def test_a_win_after_its_billing_is_not_told_again() -> None:
     assert bank.apply([notice(WIN)], 10 * S).settlements == ()
 
 
+def test_a_billing_ahead_of_the_win_that_books_tells_the_seat_that_its_bid_won() -> None:
+    """Or the seat would free the money at the end of its wait for a result, and a win in time would find it gone."""
+    effects = make().apply([notice(BILLING, price_nanos=7, money=WIN)], 10 * S)
+    assert kinds(effects) == [SettlementKind.WON]
+
+
 def test_where_the_win_is_the_money_event_it_books_and_billing_informs() -> None:
     bank = make()
     effects = bank.apply(
