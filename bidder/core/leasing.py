@@ -39,12 +39,14 @@ class Seat:
 
     `dirty` until the bank has looked at the report: at `stale` accounts, of which something changed, and from
     `whole_ns` on at all; while it is `away` nothing is noted, and all is looked at once it is back. `heard_ns` is up
-    to when it was told that all notices were heard. The latest starts are kept so that a worker that was replaced, or
-    a request that is read again, never opens an epoch anew.
+    to when it was told that all notices were heard. `complete` once all that it posted in its epoch is known: it has
+    just asked for one, or told of all its accounts. The latest starts are kept so that a worker that was replaced,
+    or a request that is read again, never opens an epoch anew.
     """
 
     __slots__ = (
         "away",
+        "complete",
         "dirty",
         "epoch",
         "heard_ns",
@@ -76,6 +78,7 @@ class Seat:
         while len(self.starts) > _STARTS:
             del self.starts[next(iter(self.starts))]
         self.seq = -1
+        self.complete = False
         self.rows: dict[str, SliceRow] = {}
         self.told_ns = _NEVER_NS
         self.stale: set[str] = set()
@@ -94,6 +97,7 @@ class Seat:
         told = {row.account_id: row for row in report.rows if row.account_id in accounts}
         self.stale.update([name for name, row in told.items() if row != before.get(name)])
         self.rows = told if report.whole else before | told
+        self.complete = self.complete or report.whole
         self.seq, self.told_ns = report.seq, report.at_ns
 
 
@@ -155,6 +159,8 @@ class Leasing:
         if report.epoch == seat.epoch:
             seat.report(report, self._accounts)
             self._note_paces(report, draft)
+        elif report.epoch == 0:
+            seat.complete = True
         seat.reported_ns = max(seat.reported_ns, now_ns)
         seat.dirty = True
         seat.away = False
@@ -325,7 +331,7 @@ class Leasing:
         biddable = account.biddable(now_ns, self._rules.lease_ns, self.stopped)
         grant = account.grants.get((seat.name, seat.epoch))
         if grant is None:
-            if not biddable:
+            if not biddable or not seat.complete:
                 return
             row = seat.rows.get(account.id)
             # Above 0 where its grants were forgotten in a long silence: it spends what is above all it posted.

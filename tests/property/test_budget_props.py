@@ -85,6 +85,7 @@ class Seat:
     until_ns: dict[str, int] = field(default_factory=dict)
     posted: dict[str, int] = field(default_factory=dict)
     open: dict[str, Bid] = field(default_factory=dict)
+    told: dict[str, SliceRow] = field(default_factory=dict)
 
     def take(self, lease: Lease) -> None:
         if (lease.seat, lease.start_id) != (self.name, self.start_id):
@@ -107,18 +108,23 @@ class Seat:
         )
 
     def report(self, now_ns: int) -> SliceReport:
+        """All accounts when another was leased and in every tenth report, else those that changed."""
         self.seq += 1
-        rows = tuple(
-            SliceRow(each, units, self.reserved(each), self.posted.get(each, 0))
+        rows = {
+            each: SliceRow(each, units, self.reserved(each), self.posted.get(each, 0))
             for each, units in self.granted.items()
-        )
+        }
+        whole = not self.epoch or len(rows) != len(self.told) or self.seq % 10 == 0
+        changed = tuple(row for each, row in rows.items() if whole or row != self.told[each])
+        self.told = rows
         return SliceReport(
             seat=self.name,
             epoch=self.epoch,
             seq=self.seq if self.epoch else 0,
             start_id=self.start_id,
             at_ns=now_ns,
-            rows=rows if self.epoch else (),
+            rows=changed if self.epoch else (),
+            whole=whole,
         )
 
 

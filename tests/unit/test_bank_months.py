@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from bidder.core.account import Grant
@@ -167,8 +168,12 @@ def test_a_seat_that_was_forgotten_comes_back_in_its_epoch_and_has_beside_what_i
     bank: Any = played.service.bank
     assert bank._leasing._seats == {}
     now_ns = (FIRST + 3) * DAY_NS
+    played.hear(now_ns, SLICES, msgspec.structs.replace(played._report("stays", now_ns), rows=()))
+    played.service.on_tick(now_ns)
+    assert not bank._chart.accounts["c1"].grants, "what it posted is not known yet"
+    played._seq += 1
     posted = played._seq
-    played.hear(now_ns, SLICES, played._report("stays", now_ns))
+    played.hear(now_ns, SLICES, msgspec.structs.replace(played._report("stays", now_ns), whole=True))
     played.service.on_tick(now_ns)
     grants: dict[tuple[str, int], Grant] = bank._chart.accounts["c1"].grants
     assert list(grants) == [("stays", 1)]
