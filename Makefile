@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test check integration bench clean
+.PHONY: demo test check integration proofs bench clean
 
 demo: $(READY)  ## the main job on the embedded defaults: trains, bids, books, reports
 	$(BIN)/clearbid demo
@@ -20,6 +20,9 @@ check: $(READY)  ## format, lint, types, import contracts
 
 integration: $(READY)  ## the tests against a real Apache Kafka and PostgreSQL, which must be there
 	CLEARBID_REQUIRE_KAFKA=1 CLEARBID_REQUIRE_POSTGRES=1 $(BIN)/python -m pytest tests -m "kafka or postgres"
+
+proofs: $(READY)  ## the long proofs, of which `test` plays samples: hours
+	$(BIN)/python -m pytest -m slow -n auto --maxprocesses 8 --dist loadfile --benchmark-disable
 
 bench: $(READY)  ## the committed benchmarks, with ratios against the named rivals
 	$(BIN)/python -m pytest benchmarks -q -s
