@@ -117,7 +117,8 @@ def test_the_same_time_and_secret_give_the_same_bytes() -> None:
     assert one.returncode == 0
     assert one.stdout == two.stdout
     assert one.stdout != other.stdout
-    assert one.stderr == b"answer: 1 lines, 1 with bids; no others\n"
+    # Where kernels were not compiled yet, a line ahead of it says that they are.
+    assert one.stderr.splitlines()[-1] == b"answer: 1 lines, 1 with bids; no others"
 
 
 def test_bad_lines_end_well() -> None:

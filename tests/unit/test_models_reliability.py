@@ -490,10 +490,10 @@ def test_every_ratio_and_interval_is_inside_its_drawing(ratios):
         float(y) for pair in re.findall(r'd="M[\d.]+ ([\d.]+)L[\d.]+ ([\d.]+)"', drawing)[1:] for y in pair
     ]
     assert len(ends) == 2 * len(known)
-    assert all(14.0 < y < 196.0 for y in (*heights, *ends))
+    assert all(26.0 < y < 196.0 for y in (*heights, *ends))
     grid = [float(y) for y in re.findall(r'<line[^>]* y1="([\d.]+)"', drawing)]
     assert 3 <= len(grid) <= 7
-    assert (min(grid), max(grid)) == (14.0, 196.0)
+    assert (min(grid), max(grid)) == (26.0, 196.0)
 
 
 def test_one_huge_interval_ends_in_an_arrow_instead_of_ruling_the_axis():
