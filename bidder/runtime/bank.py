@@ -373,7 +373,7 @@ class BankService:
 
     def _warn_of_tail(self) -> None:
         """Says once, and loudly, that billings come later than the setting says."""
-        tail = self.bank.lateness.tail
+        tail = self.bank.late_tail
         if self._warned or not tail.too_short:
             return
         self._warned = True

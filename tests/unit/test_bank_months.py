@@ -112,7 +112,7 @@ class Played:
             "ends": len(chart._ends),
             "grants": sum(len(account.grants) for account in chart.accounts.values()),
             "watch": len(bank._watch),
-            "late hours": len(bank.lateness._rows),
+            "late hours": len(bank._lateness._rows),
         }
 
 
