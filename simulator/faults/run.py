@@ -14,6 +14,7 @@ from bidder.store.campaigns import CampaignStore
 from simulator.faults.banks import BankProcess
 from simulator.faults.bidders import Bidder
 from simulator.faults.broker import Broker
+from simulator.faults.calls import World
 from simulator.faults.dice import Dice
 from simulator.faults.disk import Disk
 from simulator.faults.history import keep
@@ -140,9 +141,9 @@ class Run:
         for team in self._teams:
             for machine in team:
                 machine.peers = [other for other in team if other is not machine]
-        world = (KEY, self.trackers, oracle, self.counts)
-        shops = Shops(plan, scheduler, broker, self._dice.fork("shops"), *world)
-        self.market = Market(plan, scheduler, broker, self._dice.fork("market"), *world, shops)
+        world = World(plan, scheduler, broker, KEY, self.trackers, oracle, self.counts)
+        shops = Shops(world, self._dice.fork("shops"))
+        self.market = Market(world, self._dice.fork("market"), shops)
 
     @property
     def machines(self) -> list[Machine]:

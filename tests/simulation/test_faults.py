@@ -60,8 +60,8 @@ def test_the_seeds_of_the_sample_bring_faults_of_every_kind() -> None:
     assert found >= {
         "crash_bidder", "crash_tracker", "crash_bank", "crash_in_transaction", "stall", "message_delayed", "ack_lost",
         "send_repeated", "send_torn",
-        "broker_outage", "database_outage", "rebalance", "takeover", "call_lost", "never_called", "call_repeated",
-        "reordered", "very_late", "false_loss", "invalid_call", "rogue_notice", "budget_change",
+        "broker_outage", "database_outage", "rebalance", "takeover", "call_lost", "call_never_called",
+        "call_repeated", "call_reordered", "very_late", "false_loss", "invalid_call", "rogue_notice", "budget_change",
         "tracker_disk_outage", "tracker_cut_off",
         "event_lost", "event_unanswered", "event_repeated", "event_reordered", "event_never_called", "event_forged",
     }  # fmt: skip
