@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from bidder.config import Config
     from bidder.core.bankrules import BankRules
     from bidder.core.bookings import RefusalRow, UnattributedRow
+    from bidder.core.lateness import LateBillings
     from bidder.core.reconcile import Compared
     from bidder.core.settlement import DaySum
     from bidder.store.bills import BillForm
     from bidder.store.database import Database
-    from bidder.store.ledger import LateBillings, UnbilledWin
+    from bidder.store.ledger import UnbilledWin
     from bidder.store.pruning import Pruned
 
     _Row = TypeVar("_Row", bound="UnbilledWin | UnattributedRow | RefusalRow | LateBillings | Pruned")
@@ -62,8 +63,7 @@ def _settle(
 ) -> None:
     """Show what the bids of each day came to, by campaign and exchange, and from when that is final.
 
-    Below, of all days: conversions that count for no bid, notices that were not taken, and whether billings come
-    later than the setting says for which something is kept back.
+    Below, of all days: conversions that count for no bid, and notices that were not taken.
     """
     from bidder.core.settlement import settle
     from bidder.runtime.bank import bank_rules
@@ -88,7 +88,7 @@ def _settle(
             return
         ledger = Ledger(database)
         refusals = [row for row in ledger.refusals() if campaign in (None, row.campaign_id)]
-        strays, billings = ledger.unattributed(), ledger.late_billings(rules, now_ns)
+        strays = ledger.unattributed()
         zones = {own.id: own.time_zone for own in CampaignStore(database).advertisers().values()}
         days = settle(ledger.quarters(now_ns, rules.keep_ns), zones, rules, now_ns)
     wanted = day_number(day) if day is not None else None
@@ -101,8 +101,6 @@ def _settle(
         _show_unattributed(strays)
     if refusals:
         _show_refusals(refusals)
-    if billings.too_short:
-        _show_late([billings])
 
 
 def _only(asked: list[str], *, whole: bool) -> str:

@@ -48,7 +48,7 @@ from bidder.core.effects import (
     settlement_of,
 )
 from bidder.core.guard import Guard
-from bidder.core.lateness import Lateness
+from bidder.core.lateness import Lateness, LateTail
 from bidder.core.leasing import Leasing
 from bidder.core.line_book import LineBook
 from bidder.core.messages import (
@@ -96,7 +96,7 @@ class Bank:
         guard: of the process, where it holds several shards. shard: which of them this one is.
 
     Attributes:
-        lateness: how late spend comes, and what is kept back for it.
+        late_tail: how late billings came, against the setting.
 
     Raises:
         InvariantError: by every method, where the books stop adding up; the process must stop.
@@ -129,7 +129,8 @@ class Bank:
         for touch in state.touches:
             self._attribution.remember(touch)
         self._leasing = Leasing(rules, self._chart.offered, state.seats)
-        self.lateness = Lateness(rules, state.lateness)
+        self._lateness = Lateness(rules, state.lateness)
+        self.late_tail = LateTail(rules)
         self._guard = guard or Guard(rules.brakes)
         self._watch = self._guard.watch(shard, self._chart.lines)
         self._guard.take(brakes)
@@ -254,7 +255,7 @@ class Bank:
         if self._chart.roll(now_ns, self._draft):
             self._leasing.look_again()
         self._leasing.stopped = self._guard.stopped(now_ns)
-        self._leasing.serve(now_ns, seen_ns, self._draft, self.lateness.share_ppm(now_ns))
+        self._leasing.serve(now_ns, seen_ns, self._draft, self._lateness.share_ppm(now_ns))
         self._creatives.tell(now_ns, self._draft)
         self._lines.tell(now_ns, self._draft)
         return self._close()
@@ -297,13 +298,15 @@ class Bank:
         """Conversions that count for no bid, by advertiser and reason."""
         return self._attribution.unattributed()
 
+    def late_share_ppm(self, now_ns: int) -> int:
+        """Millionths of what may still come that are kept back for late spend."""
+        return self._lateness.share_ppm(now_ns)
+
     def accounts(self) -> list[AccountReport]:
         """Every budget on which something may still be booked, in the order of their ids."""
         locked = self._leasing.locked()
-        return [
-            account_report(account, locked.get(name, 0))
-            for name, account in sorted(self._chart.accounts.items())
-        ]
+        accounts = sorted(self._chart.accounts.items())
+        return [account_report(account, locked.get(name, 0)) for name, account in accounts]
 
     def refused(self) -> dict[str, int]:
         """Refused notices by rule, over all campaigns and those of unknown ones."""
@@ -356,7 +359,7 @@ class Bank:
         charges = self._charges(notice, now_ns)
         if any(account.booked + units > MAX_NANOS for account, units in charges):
             return Rule.BAD_VALUE
-        late = is_late(notice)
+        nanos, made_ns, late = notice.cost_nanos, bid_at_ns(notice), is_late(notice)
         uncovered = []
         for account, units in charges:
             grant = account.grants.get((notice.seat, notice.epoch))
@@ -365,22 +368,19 @@ class Bank:
                 self._draft.touch(account)
             else:
                 self._draft.move(account, grant)
-        made_ns = bid_at_ns(notice)
         # Late spend counts whole, though a grant of the moment may still cover it: at a budget's end none does. So
         # does that of a bid that was said to have lost, or not known to have won, when its reservation ended.
         loose = late or any(uncovered) or self._bids.was_let_go(notice.bid_id)
-        late_nanos = notice.cost_nanos if loose else 0
-        self.lateness.book(book.advertiser, made_ns, notice.cost_nanos, late_nanos, self._draft)
-        self.lateness.tail.book(notice.at_ns - notice.liable_until_ns, notice.cost_nanos)
-        own = (notice.campaign_id, line_item_of(notice), book.advertiser)
-        self._watch.spend(own, notice.cost_nanos, made_ns)
+        self._lateness.book(book.advertiser, made_ns, nanos, nanos if loose else 0, self._draft)
+        self.late_tail.book(notice.at_ns - notice.liable_until_ns, nanos)
         tally = book.tally(line_item_of(notice))
-        tally.spend(notice.cost_nanos, late=late)
+        self._watch.spend((notice.campaign_id, tally.line_item_id, book.advertiser), nanos, made_ns)
+        tally.spend(nanos, late=late)
         tally.wins += not self._bids.won(notice.bid_id)
         self._show(book, notice)
         others = " ".join(account.id for account, _ in charges[1:])
-        self._keep(tally, notice, now_ns, amount_nanos=notice.cost_nanos, accounts=others)
-        self._settle(notice, SettlementKind.POSTED, notice.cost_nanos)
+        self._keep(tally, notice, now_ns, amount_nanos=nanos, accounts=others)
+        self._settle(notice, SettlementKind.POSTED, nanos)
         return None
 
     def _advertiser_of(self, campaign_id: str) -> str | None:

@@ -119,8 +119,8 @@ class Bids(NamedTuple):
     """The bids of one step, k of them; the arrays are the caller's.
 
     Attributes:
-        rows: int64[k], places in `Rows`. out: int64[k, 7], by O_ column. logged: float64[k, 6], by P_
-            column. chains: int32[k], budgets that they are charged to.
+        rows: int64[k], places in `Rows`. out: int64[k, OUT_COLUMNS], by O_ column. logged: float64[k,
+            LOG_COLUMNS], by P_ column. chains: int32[k], budgets that they are charged to.
     """
 
     rows: NDArray[np.int64]

@@ -122,9 +122,8 @@ class Engine:
         self._batch = Batch(model.encoder if model else None, self.settings, self.gate, self.shading)
         self.values.use(value_arrays(model))
         self._model_arrays = arrays = kernel_arrays(model)
-        masks = arrays[7]
-        self._scratch_mask = np.zeros(max(1, masks.shape[1]), dtype=masks.dtype)
-        self._scratch_rows = np.zeros(max(1, len(arrays[0])), dtype=np.int64)
+        self._scratch_mask = np.zeros(max(1, arrays.masks.shape[1]), dtype=arrays.masks.dtype)
+        self._scratch_rows = np.zeros(max(1, len(arrays.request_features)), dtype=np.int64)
 
     @property
     def model_hash(self) -> str:
@@ -244,7 +243,7 @@ class Engine:
             self._discrepancies, self.brakes.reasons, table.aims,
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, self._shown.impressions,
             self._shown.clicks, slots.columns, slots.lists, slots.durations, slots.native_ok,
-            *self._model_arrays, self._prepared.line_masks, *self.values.arrays(),
+            *self._model_arrays, self._prepared.line_masks, *self.values.arrays().in_order(),
             self._law, batch.codes(), *self.shading.arrays(), self.explored.left,
             wallet.available, wallet.lease_until, purse.unit, wallet.chains, purse.chain_start, purse.chain_accounts,
             *self.caps.arrays(),

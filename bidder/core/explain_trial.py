@@ -130,7 +130,7 @@ class Stage:
         self.batch.adopt(self.table, self.slots, Showing(self.table, self.slots))
         self._of_engine = engine.table
         self._forest = engine._model_arrays  # noqa: SLF001
-        self._trees = self._forest[7].shape[1]
+        self._trees = self._forest.masks.shape[1]
         self.shading = engine.shading
         self._law = engine._law  # noqa: SLF001
         self._line_masks = engine._prepared.line_masks  # noqa: SLF001
@@ -151,8 +151,8 @@ class Stage:
         self._free: NDArray[np.int32] = np.zeros(count, dtype=np.int32)
         self._stopped = self._free
         self._left: Bits = np.zeros(words, dtype=np.uint64)
-        self._mask: Masks = np.zeros(max(1, self._trees), dtype=self._forest[7].dtype)
-        self._scratch: Numbers = np.zeros(max(1, len(self._forest[0])), dtype=np.int64)
+        self._mask: Masks = np.zeros(max(1, self._trees), dtype=self._forest.masks.dtype)
+        self._scratch: Numbers = np.zeros(max(1, len(self._forest.request_features)), dtype=np.int64)
         self._no_rows: Bits = np.zeros_like(self.table.rows)
         self._admits: Bits = np.full_like(self.table.base, _EVERYONE)
         self._standing = Creatives(
@@ -344,14 +344,15 @@ class Stage:
 
     def conversion_value(self, r: int, line: int) -> tuple[int, str]:
         """What a conversion is taken to be worth in row `r`, nanos, and what became of what the model says of it."""
-        arrays = self._values.apart()
-        handles, line_features, whole = self._forest[13:]
+        known, forest = self._values.apart(), self._forest
         values, counts = self.batch.values()[r : r + 1], np.zeros(len(OUTCOMES), dtype=np.int64)
-        if len(handles):
-            whole_row(values, 0, self._forest[0], line_features, self._line_masks[line], whole)
+        if len(forest.handles):
+            whole_row(
+                values, 0, forest.request_features, forest.line_features, self._line_masks[line], forest.whole
+            )
         nanos = conversion_value(
-            values, 0, False, *arrays[:9], arrays[9][line], arrays[10], self._scratch, handles, whole,
-            self.table.columns[line], counts, 1,
+            values, 0, False, *known.model, known.line_values[line], known.mask, self._scratch,
+            forest.handles, forest.whole, self.table.columns[line], counts, 1,
         )  # fmt: skip
         return int(nanos), OUTCOMES[int(counts.argmax())]
 
@@ -389,7 +390,7 @@ class Stage:
             table.modifier_factors, self._shades, self._discrepancies, lines.stopped, table.aims,
             creatives.columns, creatives.starts, creatives.rows, creatives.blocks, creatives.shown,
             creatives.clicked, creatives.slots, creatives.lists, creatives.durations, creatives.native_ok,
-            *self._forest, self._line_masks, *self._values.apart(),
+            *self._forest, self._line_masks, *self._values.apart().in_order(),
             self._law, offers.codes, *self.shading.arrays(), state.explorable,
             state.available, accounts.lease_until, accounts.unit, accounts.chains, accounts.chain_start,
             accounts.chain_accounts,

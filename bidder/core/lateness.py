@@ -21,6 +21,7 @@ larger share of its own keeps back that. All is integers and rows, so that a ban
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from bidder.core.bankrules import HOUR_NS, BankRules
 from bidder.core.bookings import LateRow
@@ -36,8 +37,46 @@ FEWEST_LATE = 20
 _MILLION = 1_000_000
 
 
+class LateBillings(NamedTuple):
+    """How late billings came after their reservations' ends.
+
+    `tail_ns` is within which the quantile of their money came, which `setting_ns` must not be below.
+    """
+
+    billings: int
+    late_nanos: int
+    tail_ns: int
+    longest_ns: int
+    setting_ns: int
+    too_short: bool
+
+
+def late_billings(rules: BankRules, late: Iterable[tuple[int, int]]) -> LateBillings:
+    """What late billings say of the setting: `LateTail` says `too_short` of the same ones, and cannot say the tail.
+
+    Args:
+        rules: tail and quantile. late: of each how long after its reservation's end it came, ns, and its nanos; what
+            is not above 0 counts nowhere.
+    """
+    rows = sorted([row for row in late if min(row) > 0], reverse=True)
+    late_nanos = sum(nanos for _, nanos in rows)
+    left = late_nanos * (_MILLION - rules.late_quantile_ppm) // _MILLION
+    tail_ns = 0
+    for by_ns, nanos in rows:
+        left -= nanos
+        if left < 0:
+            tail_ns = by_ns
+            break
+    too_short = len(rows) >= FEWEST_LATE and tail_ns > rules.late_tail_ns
+    longest_ns = rows[0][0] if rows else 0
+    return LateBillings(len(rows), late_nanos, tail_ns, longest_ns, rules.late_tail_ns, too_short)
+
+
 class LateTail:
     """How late billings come after their reservations' ends, against `late_tail_ns`, since a bank began.
+
+    A bank keeps sums of what it sees and no rows, and begins anew at each start; `late_billings` of the rows that the
+    books have of a window says within which time they came.
 
     The reserve counts what was booked in the last `late_tail_ns` as a measure of what of its time is still to come
     (`core.account`). Where more than the rest of `late_quantile_ppm` of all late money comes after that, the measured
@@ -56,8 +95,8 @@ class LateTail:
         self.billings = self.late_nanos = self.beyond = self.beyond_nanos = self.longest_ns = 0
 
     def book(self, late_by_ns: int, nanos: int) -> None:
-        """Counts a billing that came so long after its reservation's end; one in time counts nowhere."""
-        if late_by_ns <= 0:
+        """Counts a billing that came so long after its reservation's end; in time, or of 0, it counts nowhere."""
+        if min(late_by_ns, nanos) <= 0:
             return
         self.billings += 1
         self.late_nanos += nanos
@@ -79,14 +118,10 @@ class Lateness:
     Args:
         rules: quantile, window, floor and ceiling.
         rows: as they were kept.
-
-    Attributes:
-        tail: how late billings came.
     """
 
     def __init__(self, rules: BankRules, rows: Iterable[LateRow] = ()) -> None:
         self._rules = rules
-        self.tail = LateTail(rules)
         self._rows: dict[tuple[str, int], LateRow] = {}
         self._hours: dict[int, tuple[int, int, int]] = {}
         for row in rows:

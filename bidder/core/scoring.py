@@ -157,15 +157,37 @@ class Model:
 
 
 _Any = NDArray[Any]
-Arrays = tuple[
-    _Any, _Any, _Any, _Any, _Any, _Any, _Any, Masks, _Any, _Any, _Any, _Any, _Any, _Any, _Any, _Any
-]  # fmt: skip
 
 
-def kernel_arrays(model: Model | None) -> Arrays:
-    """What `decide_rows` needs of the models, in its order, but for the line items' own masks."""
+class ModelArrays(NamedTuple):
+    """What `decide_rows` needs of the models, in its order, but for the line items' own masks.
+
+    `request_features`: the place of each value of a request in the spec. Then see `LeafMaskTable`, and at the end
+    `native_arrays`.
+    """
+
+    request_features: NDArray[np.int32]
+    feature_kind: _Any
+    first_row: _Any
+    thr_start: _Any
+    thresholds: _Any
+    cat_start: _Any
+    category_rows: _Any
+    masks: Masks
+    leaf_values: _Any
+    tree_start: _Any
+    knots_start: _Any
+    knots_raw: _Any
+    knots_probability: _Any
+    handles: NDArray[np.int64]
+    line_features: NDArray[np.int32]
+    whole: NDArray[np.float64]
+
+
+def kernel_arrays(model: Model | None) -> ModelArrays:
+    """Of the models, or of none."""
     forest = model.table if model is not None else empty_table()
-    return (
+    return ModelArrays(
         model.encoder.indices if model is not None else np.zeros(0, dtype=np.int32),
         forest.feature_kind, forest.first_row, forest.thr_start, forest.thresholds, forest.cat_start,
         forest.category_rows, forest.masks, forest.leaf_values, forest.tree_start, forest.knots_start,

@@ -17,9 +17,6 @@ from bidder.core.value_kernels import V_COLUMNS
 from models.compile import LeafMaskTable
 from models.kernels import B_FEATURE
 
-OUTCOMES = ("model", "raised", "lowered", "stated")
-"""What became of predictions, by V_ column, as metrics call it."""
-
 Bits = NDArray[np.uint64]
 Floats = NDArray[np.float64]
 
@@ -76,19 +73,42 @@ class ValueArrays(NamedTuple):
         )  # fmt: skip
 
 
-Ints = NDArray[np.int32]
-Arrays = tuple[
-    Ints, Floats, Ints, Bits, Floats, Ints, Floats, Floats, float, Bits, Bits, NDArray[np.int64]
+_Ints = NDArray[np.int32]
+_InOrder = tuple[
+    _Ints, Floats, _Ints, Bits, Floats, _Ints, Floats, Floats, float, Bits, Bits, NDArray[np.int64]
 ]  # fmt: skip
 
 
+class ValueInputs(NamedTuple):
+    """All that is known of the value of a conversion.
+
+    Attributes:
+        model: what is of the model alone. line_values: uint64[lines, trees], see `Model.line_values`.
+        mask: uint64[trees], scratch. counts: int64[lines, V_COLUMNS], raised by the kernel.
+    """
+
+    model: ValueArrays
+    line_values: Bits
+    mask: Bits
+    counts: NDArray[np.int64]
+
+    def in_order(self) -> "_InOrder":
+        """As `decide_rows` takes them."""
+        return *self.model, self.line_values, self.mask, self.counts
+
+
 class ValueCounts(NamedTuple):
-    """What became of one line item's predictions."""
+    """What became of one line item's predictions, by V_ column."""
 
     model: int
     raised: int
     lowered: int
     stated: int
+
+
+OUTCOMES = ValueCounts._fields
+"""What became of predictions, by V_ column, as metrics call it."""
+assert len(OUTCOMES) == V_COLUMNS, "what the kernel counts and what is told of it"
 
 
 class ValueBook:
@@ -127,13 +147,13 @@ class ValueBook:
             self.counts[table.index[line_id]] = self._gone.pop(line_id)
         self._ids, self._line_values = table.ids, line_values
 
-    def arrays(self) -> Arrays:
-        """What `decide_rows` needs of it, in its order."""
-        return *self._model, self._line_values, self._mask, self.counts
+    def arrays(self) -> ValueInputs:
+        """What the kernels need of it."""
+        return ValueInputs(self._model, self._line_values, self._mask, self.counts)
 
-    def apart(self) -> Arrays:
+    def apart(self) -> ValueInputs:
         """The same for a run on the side, which counts nothing here."""
-        return *self._model, self._line_values, self._mask.copy(), np.zeros_like(self.counts)
+        return self.arrays()._replace(mask=self._mask.copy(), counts=np.zeros_like(self.counts))
 
     def totals(self) -> ValueCounts:
         """Of all line items since the start."""

@@ -57,8 +57,9 @@ from bidder.store.books import Batch, Books, BooksTaken, Letter, Start
 from bidder.store.brakes import BrakeStore
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
+from bidder.store.pruning import OLDEST_REQUEST_NS
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 BANK_TOPICS = (NOTICES, SLICES)
 BANK_GROUP = "clearbid-bank"
@@ -208,7 +209,7 @@ class BankService:
 
         A message below the offset that the books have is one that they may know: it changes nothing that is
         booked, and counts nowhere. One that they do not know, since the broker lost its log and began again,
-        is taken all the same.
+        is taken all the same, but for a request for an epoch that is so old that its start may be pruned.
         """
         before: list[_Record] = []
         new: list[_Record] = []
@@ -225,7 +226,7 @@ class BankService:
                 malformed += not known
             elif home != self.shard.number:
                 strays.append(Letter(NOTICES, message.key, message.value, home))
-            else:
+            elif not _is_bygone(record, now_ns):
                 (before if known else new).append(record)
             ends[place] = max(ends.get(place, 0), message.offset + 1)
         epochs = self._epochs(before + new)
@@ -373,11 +374,11 @@ class BankService:
 
     def _warn_of_tail(self) -> None:
         """Says once, and loudly, that billings come later than the setting says."""
-        tail = self.bank.lateness.tail
+        tail = self.bank.late_tail
         if self._warned or not tail.too_short:
             return
         self._warned = True
-        log.error(
+        _log.error(
             "late_tail_seconds in [bank] must be as long as billings come late, was %d: of %d late billings %d came "
             "later, the last after %d s; raise it, or what is kept back for them is leased before they come",
             self.bank.rules.late_tail_ns // NS_PER_SECOND,
@@ -400,6 +401,12 @@ class BankService:
         self._broken = False
         self._sent = 0
         self._kept = dict(self._offsets)
+
+
+def _is_bygone(record: _Record, now_ns: int) -> bool:
+    """Whether it asks for an epoch and is so old that the books may have forgotten its start (`store.pruning`)."""
+    asks = isinstance(record, SliceReport) and record.epoch == 0
+    return asks and record.at_ns < now_ns - OLDEST_REQUEST_NS
 
 
 def _whose(campaigns: Iterable[Campaign]) -> dict[str, str]:

@@ -85,14 +85,14 @@ class BankMetrics:
             "gauge",
             "Share of what may still come that is kept back for late spend, in millionths.",
             [
-                Sample({"shard": str(service.shard.number)}, service.bank.lateness.share_ppm(now_ns))
+                Sample({"shard": str(service.shard.number)}, service.bank.late_share_ppm(now_ns))
                 for service in services
             ],
         )
 
 
 def _tails(services: list[BankService]) -> Iterator[str]:
-    tails = [service.bank.lateness.tail for service in services]
+    tails = [service.bank.late_tail for service in services]
     yield from family(
         "clearbid_bank_late_longest_seconds",
         "gauge",
@@ -109,10 +109,7 @@ def _tails(services: list[BankService]) -> Iterator[str]:
         "clearbid_bank_tail_too_short",
         "gauge",
         "1 where the measured tail of late billings is longer than [bank] late_tail_seconds.",
-        [
-            Sample({"shard": str(each.shard.number)}, int(each.bank.lateness.tail.too_short))
-            for each in services
-        ],
+        [Sample({"shard": str(each.shard.number)}, int(each.bank.late_tail.too_short)) for each in services],
     )
 
 

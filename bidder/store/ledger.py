@@ -5,7 +5,7 @@ from typing import NamedTuple
 from bidder.core.bankrules import HOUR_NS, BankRules
 from bidder.core.bookings import RefusalRow, UnattributedRow
 from bidder.core.budgets import day_of
-from bidder.core.lateness import FEWEST_LATE
+from bidder.core.lateness import LateBillings, late_billings
 from bidder.core.reconcile import Booked
 from bidder.core.settlement import QUARTER_NS, QuarterSum
 from bidder.store.database import Database
@@ -26,20 +26,6 @@ class UnbilledWin(NamedTuple):
     exchange: str
     bid_at_ns: int
     won_at_ns: int
-
-
-class LateBillings(NamedTuple):
-    """How late billings came after their reservations' ends, of bids of the window that lateness is measured in.
-
-    `tail_ns` is within which the quantile of their money came, which `setting_ns` must not be below.
-    """
-
-    billings: int
-    late_nanos: int
-    tail_ns: int
-    longest_ns: int
-    setting_ns: int
-    too_short: bool
 
 
 class Ledger:
@@ -93,7 +79,7 @@ class Ledger:
         return [UnbilledWin(*row) for row in rows]
 
     def late_billings(self, rules: BankRules, now_ns: int) -> LateBillings:
-        """How late billings come; see `core.lateness.LateTail`, which counts the same while a bank runs.
+        """How late billings come, of bids of the window that lateness is measured in.
 
         A reservation's end is known by how long its booking was to be kept. Of bookings that were written under
         other settings it is not, so those that would end before they began, or too late, are left out.
@@ -114,16 +100,7 @@ class Ledger:
                     rules.longest_reservation_ns,
                 ),
             ).fetchall()
-        late_nanos, longest_ns = sum(nanos for _, nanos in rows), max((by_ns for by_ns, _ in rows), default=0)
-        left = late_nanos * (1_000_000 - rules.late_quantile_ppm) // 1_000_000
-        tail_ns = 0
-        for by_ns, nanos in sorted(rows, reverse=True):
-            left -= nanos
-            if left < 0:
-                tail_ns = by_ns
-                break
-        too_short = len(rows) >= FEWEST_LATE and tail_ns > rules.late_tail_ns
-        return LateBillings(len(rows), late_nanos, tail_ns, longest_ns, rules.late_tail_ns, too_short)
+        return late_billings(rules, rows)
 
     def unattributed(self) -> list[UnattributedRow]:
         """Conversions that count for no bid, by advertiser and reason."""

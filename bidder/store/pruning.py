@@ -9,8 +9,9 @@ Of the starts of a seat the newest stays for good, however long the seat is gone
 whoever returns is numbered above all epochs that the seat ever had, and a start that was only silent still has its
 own. An older start is deleted `KEEP_STARTS_NS` after it was first seen to be replaced, which each pruning notes of
 those that it finds, and not while it has grants. All that its row did until then was to tell that a request for an
-epoch that is read again, from a log that keeps days, is an old one. After that such a request begins a new epoch, as
-any start does: with grants of its own beside those of all epochs before it, so nothing can be spent twice.
+epoch that is read again, from a log that keeps days, is an old one. Such a request must not begin a new epoch after
+that: nothing would be spent twice, but the epoch would be above that of the start that lives, whose reports would be
+of the past until it starts again. So banks do not answer a request that is older than `OLDEST_REQUEST_NS`.
 """
 
 from typing import NamedTuple
@@ -24,6 +25,9 @@ SLICE = 5_000
 """Bids whose bookings one transaction changes."""
 KEEP_STARTS_NS = 62 * 24 * HOUR_NS
 """As long as anything may be kept by a setting; brokers keep `slices` for a week, unless they are told otherwise."""
+OLDEST_REQUEST_NS = KEEP_STARTS_NS - 24 * HOUR_NS
+"""Age up to which a bank answers a request for an epoch; clocks of seats and banks differ by much less than a day. A
+seat asks again until it has an epoch, so one that lives has newer ones."""
 
 
 _REPLACED = "epoch < (SELECT max(epoch) FROM epochs AS latest WHERE latest.seat = epochs.seat)"

@@ -12,6 +12,7 @@ What is simulated is the world around them:
 | `disk` | the database that survives crashes; transactions that are cut off (`simulator.disk` is a tracker's) |
 | `machines` | the life of a process: steps, crashes, stalls, a clock that is wrong |
 | `bidders`, `trackers`, `banks` | one process each: the order of calls of its shell |
+| `calls` | calls of tracking URLs: never made, late, lost, not answered, made again |
 | `market` | exchanges, each with a notice that books money: auctions, calls of tracking URLs, and their own books |
 | `shops` | people who click and buy, and the shops' own words of it: pixels, servers, ids of clicks and orders |
 | `plan` | what is played and what goes wrong, drawn from the seed |

@@ -118,7 +118,7 @@ class Credits:
         self._touches: dict[tuple[str, str], dict[tuple[str, int], tuple[int, str]]] = defaultdict(dict)
         self._waiting: dict[tuple[str, str], list[_Fate]] = defaultdict(list)
         self._clicked: set[str] = set()
-        self._of_person: Counter[tuple[str, str]] = Counter()
+        self._of_person: dict[str, tuple[int, int]] = {}
         self._of_bid = 0
         self._possible: Counter[str] = Counter()
         self.told = self.again = 0
@@ -164,8 +164,8 @@ class Credits:
     ) -> Iterator[Complaint]:
         """A record that tells of an order with a person."""
         fate = self._fates.get(key)
-        self._of_person[key[0], "times"] += 1
-        self._of_person[key[0], "value"] += value_nanos
+        times, value = self._of_person.get(key[0], (0, 0))
+        self._of_person[key[0]] = times + 1, value + value_nanos
         if fate is None:
             yield Complaint("conversion_told", f"order {key} was told and nobody bought it")
             return
@@ -266,9 +266,7 @@ class Credits:
                 of[fate.order.key].append(row)
         for key, fate in self._fates.items():
             yield from _judged(fate, of[key])
-        for advertiser in sorted(
-            {order.advertiser for order in (fate.order for fate in self._fates.values())}
-        ):
+        for advertiser in sorted({advertiser for advertiser, _ in self._fates}):
             yield from self._conserved(advertiser, unattributed.get(advertiser, (0, 0)))
 
     def lines(self) -> dict[str, tuple[int, int, int]]:
@@ -284,7 +282,7 @@ class Credits:
         """Each record with a person is booked or counted, with its worth."""
         own = [row for row in self.found if row.advertiser == advertiser and row.goal == GOAL]
         found = len(own) + strays[0], sum(row.value_nanos for row in own) + strays[1]
-        told = self._of_person[advertiser, "times"], self._of_person[advertiser, "value"]
+        told = self._of_person.get(advertiser, (0, 0))
         if found != told:
             yield Complaint(
                 "conversion_uncounted",

@@ -3,9 +3,7 @@
 A call is made again until it is answered; what of it reached the log of notices is what the exchange is owed.
 """
 
-import html
-from collections import Counter
-from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -15,10 +13,11 @@ from bidder.money import MICROS_PER_UNIT, format_decimal, parse_decimal
 from bidder.runtime.partitioner import Partitioner
 from bidder.runtime.transport import Outbound
 from bidder.web.calls import Answer
-from simulator.faults.broker import Broker, Consumer
+from simulator.faults.broker import Consumer
+from simulator.faults.calls import Call, Caller, World, url_in
 from simulator.faults.credits import Shown
 from simulator.faults.dice import Dice
-from simulator.faults.oracle import Bid, Oracle
+from simulator.faults.oracle import Bid
 from simulator.faults.plan import (
     ACCEPT_NS,
     BILLING_S,
@@ -27,11 +26,8 @@ from simulator.faults.plan import (
     MS,
     TMAX_MS,
     S,
-    Scenario,
 )
-from simulator.faults.scheduler import Scheduler
 from simulator.faults.shops import Shops
-from simulator.faults.trackers import TrackerProcess
 
 _POLL_NS = 50 * MS
 _LAST_MOMENT_NS = MS
@@ -60,56 +56,50 @@ class _Response(msgspec.Struct, gc=False):
     seatbid: list[_SeatBid] = []
 
 
-class _Call(msgspec.Struct, gc=False):
-    """One call of a URL, until it is answered; `expects` is what must come of it: `ok`, or a rule that refuses."""
+class _Call(Call, gc=False):
+    """One call; `expects` is what must come of it: `ok`, or a rule that refuses."""
 
-    bid: Bid
-    kind: NoticeKind
-    url: str
     expects: str = "ok"
-    repeats: bool = False
 
 
 class Market:
     """The exchange.
 
     Args:
-        plan: what is played. scheduler: the time. broker: brings requests and responses. dice: of the market.
-        key: signs tokens; the scheduler may read them. trackers: who is called. oracle: judges. counts: of faults.
-        shops: whose ads are shown.
+        world: whom it calls, and in which time; the scheduler may read tokens. dice: of the market. shops: whose ads
+            are shown.
 
     Attributes:
-        pending: calls that were not answered for good. answered: auctions with a bid in time.
+        answered: auctions with a bid in time.
     """
 
-    def __init__(
-        self,
-        plan: Scenario,
-        scheduler: Scheduler,
-        broker: Broker,
-        dice: Dice,
-        key: bytes,
-        trackers: Sequence[TrackerProcess],
-        oracle: Oracle,
-        counts: Counter[str],
-        shops: Shops,
-    ) -> None:
+    def __init__(self, world: World, dice: Dice, shops: Shops) -> None:
         self._shops = shops
-        self._plan, self._scheduler, self._broker, self._oracle = plan, scheduler, broker, oracle
-        self._keys, self._trackers, self._counts = (key,), trackers, counts
+        self._plan, self._scheduler = world.plan, world.scheduler
+        self._broker, self._oracle = world.broker, world.oracle
+        self._keys, self._counts = (world.key,), world.counts
         self._auctions, self._outcomes, self._faults = (
             dice.fork("auctions"),
             dice.fork("outcomes"),
             dice.fork("calls"),
         )
         self._shown = dice.fork("shown")
-        self._lines = list(plan.lines)
-        self._exchanges = sorted(plan.exchanges)
+        self._calls: Caller[_Call] = Caller(
+            world,
+            self._faults,
+            "call",
+            BILLING_S * S,
+            taking=self._taking,
+            heard=self._heard,
+            on_answer=self._answered,
+        )
+        self._lines = list(world.plan.lines)
+        self._exchanges = sorted(world.plan.exchanges)
         self._partitioner = Partitioner()
-        self._responses = Consumer(broker, (BID_RESPONSES,))
+        self._responses = Consumer(world.broker, (BID_RESPONSES,))
         self._decoder = msgspec.json.Decoder(_Response)
         self._open: dict[str, tuple[int, str]] = {}
-        self._begun = self.pending = self.answered = 0
+        self._begun = self.answered = 0
         self._template: Notice | None = None
 
     def begin(self) -> None:
@@ -122,7 +112,7 @@ class Market:
     @property
     def done(self) -> bool:
         """Whether all auctions were begun and all calls answered, those of shops too."""
-        return self._begun >= self._plan.auctions and not self.pending and not self._shops.pending
+        return self._begun >= self._plan.auctions and not self._calls.pending and not self._shops.pending
 
     # -- auctions -------------------------------------------------------------------------------------------
 
@@ -175,7 +165,7 @@ class Market:
             token.liable_until_ns,
             {
                 NoticeKind.WIN: answer.nurl,
-                NoticeKind.BILLING: answer.burl or _billing_url(answer.adm),
+                NoticeKind.BILLING: answer.burl or url_in(answer.adm, "/bill?"),
                 NoticeKind.LOSS: answer.lurl,
             },
             self._plan.charge(line, token.exchange),
@@ -222,16 +212,9 @@ class Market:
     # -- calls ----------------------------------------------------------------------------------------------
 
     def _plan_call(self, at_ns: int, bid: Bid, kind: NoticeKind) -> None:
-        faults, drawn = self._broker.faults, self._faults
-        if drawn.chance(faults.never_called):
-            self._counts["never_called"] += 1
-            return
-        if drawn.chance(faults.reordered):
-            self._counts["reordered"] += 1
-            at_ns += drawn.about(BILLING_S * S)
         url = bid.urls[kind].replace(_PRICE, format_decimal(bid.price_nanos, MICROS_PER_UNIT))
         url = url.replace(_CURRENCY, "USD").replace(_LOSS, "102")
-        self._begin(at_ns, _Call(bid, kind, url))
+        self._calls.plan(at_ns, _Call(kind, url, bid))
 
     def _plan_invalid(self, at_ns: int, bid: Bid, markup: str) -> None:
         self._counts["invalid_call"] += 1
@@ -247,53 +230,33 @@ class Market:
             url = url.replace(token, token[:-30] + ("A" if token[-30] != "A" else "B") + token[-29:])
         elif rule == "scope":
             url = url.replace(_token(url), _token(markup[markup.index("/c?t=") :]))
-        self._begin(at_ns, _Call(bid, NoticeKind.BILLING, url, rule))
+        self._calls.begin(at_ns, _Call(NoticeKind.BILLING, url, bid, expects=rule))
 
-    def _begin(self, at_ns: int, call: _Call) -> None:
-        self.pending += 1
-        self._scheduler.at(at_ns, lambda: self._attempt(call))
+    def _taking(self, call: _Call, local_ns: int) -> None:
+        assert call.bid is not None
+        self._oracle.taking(call.bid, call.kind, local_ns)
 
-    def _attempt(self, call: _Call) -> None:
-        if self._faults.chance(self._broker.faults.call_lost):
-            self._counts["call_lost"] += 1
-            self._again(call)
-            return
-        tracker = self._trackers[self._faults.bits() % len(self._trackers)]
-        self._oracle.taking(call.bid, call.kind, tracker.now_ns)
-        tracker.call(call.url, lambda answer, status, at_ns: self._answered(call, answer, status, at_ns))
-
-    def _again(self, call: _Call) -> None:
-        self._scheduler.after(self._faults.between(100 * MS, 1_500 * MS), lambda: self._attempt(call))
-
-    def _answered(self, call: _Call, answer: Answer | None, status: int, handled_ns: int) -> None:
+    def _heard(self, call: _Call, answer: Answer | None, status: int, handled_ns: int) -> None:
+        assert call.bid is not None
         self._scheduler.trace(call.bid.id.encode(), b"%d" % status)
         if answer is not None:
-            self._check(call, answer, status, handled_ns)
-        if status in {0, 503}:
-            self._counts["call_unanswered"] += 1
-            self._again(call)
-            return
-        self.pending -= 1
-        if answer is not None and isinstance(answer.notice, Notice):
-            self._template = answer.notice
-            written = encode(answer.notice)
-            self._oracle.acknowledged(
-                call.bid,
-                call.kind,
-                on_disk=lambda: any(tracker.disk.holds(written) for tracker in self._trackers),
-            )
-        if not call.repeats and self._faults.chance(self._broker.faults.repeated):
-            self._counts["call_repeated"] += 1
-            again = msgspec.structs.replace(call, repeats=True)
-            self._begin(self._scheduler.now_ns + self._faults.about(2 * S), again)
+            self._check(call, call.bid, answer, status, handled_ns)
 
-    def _check(self, call: _Call, answer: Answer, status: int, handled_ns: int) -> None:
+    def _answered(self, call: _Call, answer: Answer | None) -> None:
+        if answer is not None and isinstance(answer.notice, Notice):
+            assert call.bid is not None
+            self._template = answer.notice
+            on_disk = partial(self._calls.on_disk, encode(answer.notice))
+            self._oracle.acknowledged(call.bid, call.kind, on_disk=on_disk)
+        self._calls.repeat(call, self._calls.begin)
+
+    def _check(self, call: _Call, bid: Bid, answer: Answer, status: int, handled_ns: int) -> None:
         """What the tracker made of a call must follow from its rules."""
-        expired = handled_ns > call.bid.local_liable_ns + ACCEPT_NS
+        expired = handled_ns > bid.local_liable_ns + ACCEPT_NS
         wrong = ""
         if call.expects == "ok" and not expired:
             notice = answer.notice
-            price = call.bid.price_nanos if call.kind is not NoticeKind.LOSS else 0
+            price = bid.price_nanos if call.kind is not NoticeKind.LOSS else 0
             if not isinstance(notice, Notice) or notice.kind is not call.kind or notice.price_nanos != price:
                 wrong = f"a notice of {price} nanos"
         else:
@@ -303,7 +266,7 @@ class Market:
         if wrong:
             self._oracle.violated(
                 "tracker_rule",
-                f"{call.kind.name} ({call.expects}) of {call.bid.id} must get {wrong}, got {answer}",
+                f"{call.kind.name} ({call.expects}) of {bid.id} must get {wrong}, got {answer}",
             )
 
     # -- what no tracker of ours writes ---------------------------------------------------------------------
@@ -346,14 +309,6 @@ def _rogue_notice(template: Notice, rule: str, number: int) -> bytes:
             **changes,
         )
     )
-
-
-def _billing_url(markup: str) -> str:
-    """What who shows the markup is to call where that is what is billed."""
-    place = markup.index("/bill?")
-    begin = max(markup.rfind(mark, 0, place) for mark in "\"'") + 1
-    end = min(found for mark in "\"'" if (found := markup.find(mark, place)) >= 0)
-    return html.unescape(markup[begin:end])
 
 
 def _token(url: str) -> str:

@@ -14,6 +14,7 @@ from bidder.store.campaigns import CampaignStore
 from simulator.faults.banks import BankProcess
 from simulator.faults.bidders import Bidder
 from simulator.faults.broker import Broker
+from simulator.faults.calls import World
 from simulator.faults.dice import Dice
 from simulator.faults.disk import Disk
 from simulator.faults.history import keep
@@ -27,7 +28,7 @@ from simulator.faults.trackers import TrackerProcess
 
 KEY = b"key of the runs with faults ...."
 LEAST_SPENT = 0.99
-"""Share of what can be spent that a run without faults must spend, but for less than a bid of each campaign."""
+"""Share of what can be spent that a run without faults must spend, where crumbs (`Run._crumbs`) are not more."""
 _SETTLED_NS = 8 * S
 """After the last auction all reservations have ended by then."""
 _LONGEST_REST_NS = 300 * S
@@ -140,9 +141,9 @@ class Run:
         for team in self._teams:
             for machine in team:
                 machine.peers = [other for other in team if other is not machine]
-        world = (KEY, self.trackers, oracle, self.counts)
-        shops = Shops(plan, scheduler, broker, self._dice.fork("shops"), *world)
-        self.market = Market(plan, scheduler, broker, self._dice.fork("market"), *world, shops)
+        world = World(plan, scheduler, broker, KEY, self.trackers, oracle, self.counts)
+        shops = Shops(world, self._dice.fork("shops"))
+        self.market = Market(world, self._dice.fork("market"), shops)
 
     @property
     def machines(self) -> list[Machine]:
@@ -344,13 +345,19 @@ class Run:
             oracle.violated("late", f"without faults no win may be late, were {oracle.late_wins}")
 
     def _crumbs(self) -> int:
-        """What one bid of each campaign may cost: so much of small budgets may be too little for any."""
+        """What is left of each campaign, and of one with more left than a bid may cost what that is.
+
+        So much of small budgets may be too little for any bid.
+        """
         plan = self.plan
         dearest = {campaign.id: 0 for campaign in plan.campaigns}
         for line, (campaign, _) in plan.lines.items():
             costs = (plan.charge(line, name).cost_nanos(MAX_BID_CPM_MICROS) for name in plan.exchanges)
             dearest[campaign.id] = max(dearest[campaign.id], *costs)
-        return sum(dearest.values())
+        return sum(
+            min(cost, max(0, plan.budgets[name].limit - self.oracle.bounds[name].spent))
+            for name, cost in dearest.items()
+        )
 
     def _spent(self) -> int:
         oracle = self.oracle

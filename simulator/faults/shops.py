@@ -6,9 +6,8 @@ learns the click's id there. A purchase is told with the person, by the pixel or
 or both ways; a page that is loaded again tells it again.
 """
 
-import html
 from collections import Counter
-from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -17,13 +16,11 @@ from bidder.core.pixels import Pixel, sign_pixel
 from bidder.core.urls import TrackingUrls
 from bidder.money import NANOS_PER_UNIT, format_decimal
 from bidder.web.calls import Answer
-from simulator.faults.broker import Broker
+from simulator.faults.calls import Call, Caller, World, url_in
 from simulator.faults.credits import GOAL, Order, Shown
 from simulator.faults.dice import Dice
-from simulator.faults.oracle import Bid, Oracle
-from simulator.faults.plan import ACCEPT_NS, MS, S, Scenario
-from simulator.faults.scheduler import Scheduler
-from simulator.faults.trackers import TrackerProcess
+from simulator.faults.oracle import Bid
+from simulator.faults.plan import ACCEPT_NS, MS, S
 
 _MOST_VALUE_NANOS = 5 * S
 _CLICKS, _CLICKS_TWICE, _BUYS_AFTER_CLICK, _BUYS_AFTER_VIEW, _BUYS_ANYWAY = 0.4, 0.15, 0.7, 0.3, 0.05
@@ -32,53 +29,60 @@ _ROUTES = ("pixel", "server", "click", "both")
 _ANSWERS = {NoticeKind.CLICK: 302, NoticeKind.IMPRESSION: 200}
 
 
-class _Event(msgspec.Struct, gc=False):
+class _Event(Call, gc=False):
     """One call; of a `server` it is made until it is answered. `stated_ns`: when it says that it was, or 0."""
 
-    kind: NoticeKind
-    url: str
-    bid: Bid | None
     order: Order | None = None
     server: bool = False
     with_person: bool = False
     stated_ns: int = 0
     forged: bool = False
-    repeats: bool = False
+
+    @property
+    def insists(self) -> bool:
+        """A browser does not."""
+        return self.server
+
+    @property
+    def method(self) -> str:
+        """A server posts."""
+        return "POST" if self.server else "GET"
 
 
 class Shops:
     """All people and all shops.
 
     Args:
-        plan: what is played. scheduler: the time. broker: has the faults. dice: of people. key: signs pixels.
-        trackers: who is called. oracle: judges. counts: of faults.
-
-    Attributes:
-        pending: calls and purchases that are still to come.
+        world: whom they call, and in which time. dice: of people.
     """
 
-    def __init__(
-        self,
-        plan: Scenario,
-        scheduler: Scheduler,
-        broker: Broker,
-        dice: Dice,
-        key: bytes,
-        trackers: Sequence[TrackerProcess],
-        oracle: Oracle,
-        counts: Counter[str],
-    ) -> None:
-        self._plan, self._scheduler, self._broker, self._oracle = plan, scheduler, broker, oracle
-        self._trackers, self._counts = trackers, counts
+    def __init__(self, world: World, dice: Dice) -> None:
+        self._plan, self._scheduler = world.plan, world.scheduler
+        self._broker, self._oracle = world.broker, world.oracle
+        self._counts = world.counts
         self._people, self._acts, self._faults = dice.fork("people"), dice.fork("acts"), dice.fork("calls")
+        self._calls: Caller[_Event] = Caller(
+            world,
+            self._faults,
+            "event",
+            3 * S,
+            taking=self._taking,
+            heard=self._check,
+            on_answer=self._answered,
+        )
         urls = TrackingUrls("https://track.example")
         self._pixels = {
-            one.id: urls.conversion_of_a_user(sign_pixel(Pixel(one.id, GOAL), key))
-            for one in plan.advertisers
+            one.id: urls.conversion_of_a_user(sign_pixel(Pixel(one.id, GOAL), world.key))
+            for one in world.plan.advertisers
         }
         self._by_click = urls.conversion("")
         self._orders: Counter[str] = Counter()
-        self.pending = 0
+        self._purchases = 0
+
+    @property
+    def pending(self) -> int:
+        """Calls and purchases that are still to come."""
+        return self._calls.pending + self._purchases
 
     def somebody(self) -> str:
         """Who comes to a page; empty where nobody knows."""
@@ -89,13 +93,13 @@ class Shops:
     def shown(self, bid: Bid, markup: str, at_ns: int) -> None:
         """An ad is shown: its pixel is called, and its person may click, or buy."""
         acts = self._acts
-        pixel, click = _url(markup, "/i?"), _url(markup, "/c?")
+        pixel, click = url_in(markup, "/i?"), url_in(markup, "/c?")
         if pixel:
-            self._plan_call(at_ns, _Event(NoticeKind.IMPRESSION, pixel, bid))
+            self._calls.plan(at_ns, _Event(NoticeKind.IMPRESSION, pixel, bid))
         if acts.chance(_CLICKS):
             click_ns = at_ns + 100 * MS + acts.about(1_500 * MS)
             for number in range(1 + acts.chance(_CLICKS_TWICE)):
-                self._plan_call(
+                self._calls.plan(
                     click_ns + number * 200 * MS, _Event(NoticeKind.CLICK, click, bid, repeats=number > 0)
                 )
         elif bid.shown.person and acts.chance(_BUYS_AFTER_VIEW):
@@ -109,14 +113,14 @@ class Shops:
     def _plan_purchase(
         self, since_ns: int, advertiser: str, person: str, shown: Shown | None, click_id: str
     ) -> None:
-        self.pending += 1
+        self._purchases += 1
         # In haste a purchase overtakes the word of its click.
         hasty = self._acts.chance(_IN_HASTE)
         at_ns = since_ns + 20 * MS + self._acts.about(50 * MS if hasty else 3 * S)
         self._scheduler.at(at_ns, lambda: self._buy(advertiser, person, shown, click_id))
 
     def _buy(self, advertiser: str, person: str, shown: Shown | None, click_id: str) -> None:
-        self.pending -= 1
+        self._purchases -= 1
         acts = self._acts
         routes = [
             one for one in _ROUTES if (person or one == "click") and (click_id or one not in _ROUTES[2:])
@@ -144,14 +148,14 @@ class Shops:
         if route == "server":
             self._tell_later(order, url, with_person=True)
             return
-        call = _Event(NoticeKind.CONVERSION, url, None, order, with_person=True)
+        call = _Event(NoticeKind.CONVERSION, url, None, order=order, with_person=True)
         now_ns = self._scheduler.now_ns
-        self._plan_call(now_ns, call)
+        self._calls.plan(now_ns, call)
         if acts.chance(_RELOADS):
-            self._plan_call(now_ns + acts.about(2 * S), msgspec.structs.replace(call, repeats=True))
+            self._calls.plan(now_ns + acts.about(2 * S), msgspec.structs.replace(call, repeats=True))
         if self._faults.chance(self._broker.faults.invalid):
             self._counts["event_forged"] += 1
-            self._plan_call(
+            self._calls.plan(
                 now_ns, msgspec.structs.replace(call, url=url.replace(f"{GOAL}~", "lead~"), forged=True)
             )
 
@@ -159,13 +163,13 @@ class Shops:
         """A server tells of a purchase after it, and says when it was."""
         now_ns = self._scheduler.now_ns
         said_ms = now_ns // MS
-        self._plan_call(
+        self._calls.plan(
             now_ns + 50 * MS + self._acts.about(S),
             _Event(
                 NoticeKind.CONVERSION,
                 f"{url}&at={said_ms}",
                 None,
-                order,
+                order=order,
                 server=True,
                 with_person=with_person,
                 stated_ns=(said_ms + 1) * MS - 1,
@@ -174,60 +178,21 @@ class Shops:
 
     # -- calls ----------------------------------------------------------------------------------------------
 
-    def _plan_call(self, at_ns: int, event: _Event) -> None:
-        faults, drawn = self._broker.faults, self._faults
-        if drawn.chance(faults.never_called):
-            self._counts["event_never_called"] += 1
-            return
-        if drawn.chance(faults.reordered):
-            self._counts["event_reordered"] += 1
-            at_ns += drawn.about(3 * S)
-        self.pending += 1
-        self._scheduler.at(at_ns, lambda: self._attempt(event))
-
-    def _attempt(self, event: _Event) -> None:
-        if self._faults.chance(self._broker.faults.call_lost):
-            self._counts["event_lost"] += 1
-            self._failed(event)
-            return
-        tracker = self._trackers[self._faults.bits() % len(self._trackers)]
-        local_ns = tracker.now_ns
+    def _taking(self, event: _Event, local_ns: int) -> None:
         if event.bid is not None:
             self._oracle.taking(event.bid, event.kind, local_ns)
         elif event.order is not None and not event.forged:
             self._oracle.credits.telling(event.order, min(event.stated_ns or local_ns, local_ns))
-        tracker.call(
-            event.url,
-            lambda answer, status, at_ns: self._answered(event, answer, status, at_ns),
-            method="POST" if event.server else "GET",
-        )
 
-    def _failed(self, event: _Event) -> None:
-        """A server tries it again, a browser does not."""
-        if event.server:
-            wait_ns = self._faults.between(100 * MS, 1_500 * MS)
-            self._scheduler.after(wait_ns, lambda: self._attempt(event))
-        else:
-            self.pending -= 1
-
-    def _answered(self, event: _Event, answer: Answer | None, status: int, handled_ns: int) -> None:
-        if answer is not None:
-            self._check(event, answer, status, handled_ns)
-        if status in {0, 503}:
-            self._counts["event_unanswered"] += 1
-            self._failed(event)
-            return
-        self.pending -= 1
+    def _answered(self, event: _Event, answer: Answer | None) -> None:
         if event.kind is NoticeKind.CLICK:
             # It leads to the shop whether it was kept or not: nothing is promised of it.
             if not event.repeats and answer is not None:
                 self._arrive(event, answer)
         elif answer is not None and answer.notice is not None:
             self._acknowledged(event, answer.notice)
-        if event.server and not event.repeats and self._faults.chance(self._broker.faults.repeated):
-            self._counts["event_repeated"] += 1
-            again = msgspec.structs.replace(event, repeats=True)
-            self._plan_call(self._scheduler.now_ns + self._faults.about(2 * S), again)
+        if event.server:
+            self._calls.repeat(event, self._calls.plan)
 
     def _arrive(self, event: _Event, answer: Answer) -> None:
         """The person is at the shop, whose address has the click's id."""
@@ -239,17 +204,16 @@ class Shops:
 
     def _acknowledged(self, event: _Event, notice: Notice | Conversion) -> None:
         written = encode(notice)
-
-        def on_disk() -> bool:
-            return any(tracker.disk.holds(written) for tracker in self._trackers)
-
+        on_disk = partial(self._calls.on_disk, written)
         if event.bid is not None:
             self._oracle.acknowledged(event.bid, event.kind, on_disk=on_disk)
         else:
             self._oracle.acknowledged_order(written, on_disk=on_disk)
 
-    def _check(self, event: _Event, answer: Answer, status: int, handled_ns: int) -> None:
+    def _check(self, event: _Event, answer: Answer | None, status: int, handled_ns: int) -> None:
         """What the tracker made of a call must follow from its rules."""
+        if answer is None:
+            return
         notice, code = answer.notice, _ANSWERS.get(event.kind, 204 if event.server else 200)
         if event.order is None:
             assert event.bid is not None
@@ -287,13 +251,3 @@ def _is_by(order: Order, said: Notice) -> bool:
         order.value_nanos,
         0,
     )
-
-
-def _url(markup: str, path: str) -> str:
-    """The address in a markup that has this path; empty where it has none."""
-    place = markup.find(path)
-    if place < 0:
-        return ""
-    begin = max(markup.rfind(mark, 0, place) for mark in "\"'") + 1
-    end = min(found for mark in "\"'" if (found := markup.find(mark, place)) >= 0)
-    return html.unescape(markup[begin:end])

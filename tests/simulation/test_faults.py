@@ -39,13 +39,29 @@ def test_without_faults_the_budgets_bind(seed: int) -> None:
     assert outcome.late_wins == 0
 
 
+def test_of_a_campaign_no_more_may_be_left_than_it_has_and_than_a_bid_costs() -> None:
+    run = Run(_plan(4))
+    try:
+        names = [campaign.id for campaign in run.plan.campaigns]
+        dearest = run._crumbs()
+        assert 0 < dearest < sum(run.plan.budgets[name].limit for name in names)
+        for place, name in enumerate(names):
+            run.oracle.bounds[name].in_time = run.plan.budgets[name].limit - place
+        assert run._crumbs() == sum(range(len(names))) < dearest
+        run.oracle.bounds[names[0]].late = 5
+        assert run._crumbs() == sum(range(len(names))), "what passed its budget leaves nothing"
+    finally:
+        for tracker in run.trackers:
+            tracker.leave()
+
+
 def test_the_seeds_of_the_sample_bring_faults_of_every_kind() -> None:
     found = {name for seed in SEEDS for name, count in played(seed).faults.items() if count}
     assert found >= {
         "crash_bidder", "crash_tracker", "crash_bank", "crash_in_transaction", "stall", "message_delayed", "ack_lost",
         "send_repeated", "send_torn",
-        "broker_outage", "database_outage", "rebalance", "takeover", "call_lost", "never_called", "call_repeated",
-        "reordered", "very_late", "false_loss", "invalid_call", "rogue_notice", "budget_change",
+        "broker_outage", "database_outage", "rebalance", "takeover", "call_lost", "call_never_called",
+        "call_repeated", "call_reordered", "very_late", "false_loss", "invalid_call", "rogue_notice", "budget_change",
         "tracker_disk_outage", "tracker_cut_off",
         "event_lost", "event_unanswered", "event_repeated", "event_reordered", "event_never_called", "event_forged",
     }  # fmt: skip

@@ -70,9 +70,9 @@ def notice(kind: NoticeKind, bid: str = "b-1", **changes: Any) -> Notice:
     return Notice(kind=kind, bid_id=bid_id(bid), **(fields | changes))
 
 
-def ask(start_id: str = "a", seat: str = "s1") -> SliceReport:
+def ask(start_id: str = "a", seat: str = "s1", at_ns: int = 0) -> SliceReport:
     """A seat's request for an epoch."""
-    return SliceReport(seat=seat, epoch=0, seq=0, start_id=start_id, at_ns=0, rows=())
+    return SliceReport(seat=seat, epoch=0, seq=0, start_id=start_id, at_ns=at_ns, rows=())
 
 
 def used(

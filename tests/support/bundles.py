@@ -5,10 +5,12 @@ from pathlib import Path
 import lightgbm as lgb
 import numpy as np
 
-from models.artifact import FORMAT, Manifest, ModelBundle, ModelReport, save_bundle
+from models.artifact import FORMAT, MODEL_NAMES, Manifest, ModelBundle, ModelReport, save_bundle
 from models.calibration import CalibrationTable
 from models.evaluate import evaluate
 from models.schema import Feature, FeatureSpec
+from models.value import ValueModel
+from tests.support import factories as make
 
 FEATURES = (
     Feature("exchange", "categorical", "request", ("x0", "x1")),
@@ -58,3 +60,15 @@ def make_bundle(
         versions={},
     )
     return save_bundle(path, manifest, spec, texts, dict.fromkeys(("ctr", "cvr"), table))
+
+
+def random_bundle(path: Path, value: ValueModel | None = None, seed: int = 1) -> ModelBundle:
+    """The random models of `factories`, with a model of value or without."""
+    texts = dict(zip(MODEL_NAMES, make.model_texts(seed), strict=True))
+    knots = dict(zip(MODEL_NAMES, ((1e-9, 0.002, 0.01), (1e-9, 0.1, 0.5)), strict=True))
+    calibration = {name: CalibrationTable("offset", make.KNOTS_RAW, knots[name]) for name in texts}
+    manifest = Manifest(
+        format=FORMAT, spec_hash="", files={}, window_ns=(0, 1), rows={}, label_rates={}, table_sha256="",
+        created_from="rows", params={}, models=dict.fromkeys(MODEL_NAMES, _REPORT), versions={},
+    )  # fmt: skip
+    return save_bundle(path, manifest, make.SPEC, texts, calibration, value)

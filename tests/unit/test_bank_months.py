@@ -14,7 +14,7 @@ from bidder.runtime.bank import BankService
 from bidder.runtime.transport import Message
 from bidder.store.campaigns import CampaignStore
 from bidder.store.database import Database
-from bidder.store.pruning import KEEP_STARTS_NS, prune
+from bidder.store.pruning import KEEP_STARTS_NS, OLDEST_REQUEST_NS, prune
 from tests.support.banking import S, advertiser, ask, campaign, notice
 
 DAY_NS = 24 * HOUR_NS
@@ -64,7 +64,7 @@ class Played:
             for seat in ("stays", f"pod-{day}"):
                 if seat not in self._asked:
                     self._asked.add(seat)
-                    self.hear(now_ns, SLICES, ask(f"start-{seat}", seat))
+                    self.hear(now_ns, SLICES, ask(f"start-{seat}", seat, now_ns))
                 self._seq += 1
                 self.hear(now_ns, SLICES, self._report(seat, now_ns))
             self.service.on_tick(now_ns)
@@ -113,7 +113,7 @@ class Played:
             "ends": len(chart._ends),
             "grants": sum(len(account.grants) for account in chart.accounts.values()),
             "watch": len(bank._watch),
-            "late hours": len(bank.lateness._rows),
+            "late hours": len(bank._lateness._rows),
         }
 
 
@@ -180,7 +180,7 @@ def test_a_seat_that_was_forgotten_comes_back_in_its_epoch_and_has_beside_what_i
     assert grants["stays", 1].posted == posted > 0
     assert played.service.report()[0].leased_nanos == grants["stays", 1].granted - posted
     # A replaced start is still of the past.
-    played.hear(now_ns, SLICES, ask("start-2", "stays"), played._report("stays", now_ns + S))
+    played.hear(now_ns, SLICES, ask("start-2", "stays", now_ns), played._report("stays", now_ns + S))
     assert bank._leasing._seats["stays"].epoch == 2
 
 
@@ -188,11 +188,11 @@ def test_starts_of_long_ago_are_of_the_past_though_they_are_forgotten(database: 
     played = Played(database)
     now_ns = FIRST * DAY_NS
     for number in range(40):
-        played.hear(now_ns, SLICES, ask(f"start-{number}", "stays"))
+        played.hear(now_ns, SLICES, ask(f"start-{number}", "stays", now_ns))
     for _ in range(2):
         seat = played.service.bank._leasing._seats["stays"]
         assert (seat.epoch, len(seat.starts)) == (40, 16)
-        played.hear(now_ns, SLICES, ask("start-3", "stays"))
+        played.hear(now_ns, SLICES, ask("start-3", "stays", now_ns))
         assert played.service.bank._leasing._seats["stays"].epoch == 40
         played.open(now_ns)
 
@@ -227,10 +227,10 @@ def test_pruning_takes_starts_long_after_they_were_replaced_and_never_the_newest
     played = Played(database)
     now_ns = FIRST * DAY_NS
     for number in range(20):
-        played.hear(now_ns, SLICES, ask(f"start-{number}", "stays"))
-    played.hear(now_ns, SLICES, ask("start-gone", "gone"))
+        played.hear(now_ns, SLICES, ask(f"start-{number}", "stays", now_ns))
+    played.hear(now_ns, SLICES, ask("start-gone", "gone", now_ns))
     assert prune(database, RULES, now_ns).starts == 0
-    played.hear(now_ns, SLICES, ask("start-20", "stays"))
+    played.hear(now_ns, SLICES, ask("start-20", "stays", now_ns))
     assert prune(database, RULES, now_ns + S).starts == 0
     later_ns = now_ns + KEEP_STARTS_NS
     assert prune(database, RULES, later_ns).starts == 0
@@ -247,25 +247,45 @@ def test_who_returns_after_its_start_was_pruned_is_numbered_above_all_epochs_of_
     played = Played(database)
     now_ns = FIRST * DAY_NS
     for number in range(3):
-        played.hear(now_ns, SLICES, ask(f"start-{number}", "stays"))
+        played.hear(now_ns, SLICES, ask(f"start-{number}", "stays", now_ns))
     prune(database, RULES, now_ns)
     now_ns += KEEP_STARTS_NS + DAY_NS
     assert prune(database, RULES, now_ns).starts == 2
     played.open(now_ns)
     # The newest start was only silent: it is itself, and nothing begins anew.
-    played.hear(now_ns, SLICES, ask("start-2", "stays"))
+    played.hear(now_ns, SLICES, ask("start-2", "stays", now_ns))
     assert played.service.bank._leasing._seats["stays"].epoch == 3
-    played.hear(now_ns, SLICES, ask("start-0", "stays"))
+    played.hear(now_ns, SLICES, ask("start-0", "stays", now_ns))
     assert played.service.bank._leasing._seats["stays"].epoch == 4
     assert starts(database) == [("stays", 3), ("stays", 4)]
+
+
+def test_a_request_of_a_pruned_start_that_is_read_again_replaces_nobody(database: Database) -> None:
+    played = Played(database)
+    begun_ns = FIRST * DAY_NS
+    for number in range(2):
+        played.hear(begun_ns, SLICES, ask(f"start-{number}", "stays", begun_ns))
+    prune(database, RULES, begun_ns)
+    now_ns = begun_ns + KEEP_STARTS_NS + 1
+    assert prune(database, RULES, now_ns).starts == 1
+    for _ in range(2):
+        played.open(now_ns)
+        played.hear(now_ns, SLICES, ask("start-0", "stays", begun_ns))
+        assert played.service.bank._leasing._seats["stays"].epoch == 2
+        assert starts(database) == [("stays", 2)]
+    # As old as is answered, and a moment older.
+    played.hear(now_ns, SLICES, ask("start-2", "stays", now_ns - OLDEST_REQUEST_NS - 1))
+    assert starts(database) == [("stays", 2)]
+    played.hear(now_ns, SLICES, ask("start-2", "stays", now_ns - OLDEST_REQUEST_NS))
+    assert starts(database) == [("stays", 2), ("stays", 3)]
 
 
 def test_a_start_that_has_grants_is_not_pruned(database: Database) -> None:
     played = Played(database)
     now_ns = FIRST * DAY_NS
-    played.hear(now_ns, SLICES, ask("start-0", "stays"))
+    played.hear(now_ns, SLICES, ask("start-0", "stays", now_ns))
     played.service.on_tick(now_ns)
-    played.hear(now_ns, SLICES, ask("start-1", "stays"))
+    played.hear(now_ns, SLICES, ask("start-1", "stays", now_ns))
     prune(database, RULES, now_ns)
     with database.reading() as session:
         assert session.execute("SELECT DISTINCT epoch FROM grants").fetchall() == [(1,)]

@@ -379,7 +379,7 @@ async def test_a_running_bank_leases_settles_and_commits(database: Database) -> 
     bus, stop = make_bus(), asyncio.Event()
     service = BankService.open(database, RULES, now_ns)
     task = asyncio.create_task(run_until(service, bus, stop))
-    await bus.sink().publish([Outbound(SLICES, b"s1", encode(ask()))])
+    await bus.sink().publish([Outbound(SLICES, b"s1", encode(ask(at_ns=now_ns)))])
     lease = msgspec.json.decode((await appears(bus, LEASES, 1))[0].value, type=Lease)
     bill = notice(BILLING, at_ns=now_ns, liable_until_ns=now_ns + 60 * S)
     await bus.sink().publish([Outbound(NOTICES, b"c1", encode(bill))])

@@ -1,6 +1,7 @@
 """What is kept back for late spend, how it is measured, and what seats use of budgets."""
 
 import math
+from random import Random
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from bidder.core.bidbook import BidBook
 from bidder.core.bookings import AccountRow, BankState
 from bidder.core.delays import DelayHistogram
 from bidder.core.effects import Draft
-from bidder.core.lateness import BLOCK_WINS, Lateness, LateTail
+from bidder.core.lateness import BLOCK_WINS, Lateness, LateTail, late_billings
 from bidder.core.messages import Lease, Notice, NoticeKind, SliceReport, SliceRow
 from bidder.errors import InvariantError
 from tests.support.banking import S, advertiser, ask, bid_id, campaign, item, notice
@@ -79,6 +80,35 @@ def test_late_billings_are_counted_and_those_in_time_are_not() -> None:
     assert (tail.billings, tail.late_nanos, tail.beyond, tail.beyond_nanos, tail.longest_ns) == (
         6, 38, 2, 10, 99 * S,
     )  # fmt: skip
+
+
+def test_late_billings_of_nothing_count_nowhere() -> None:
+    tail = tail_of((19, 99, 1), (5, 99, 0), (5, 99, -1))
+    assert (tail.billings, tail.too_short) == (19, False)
+    told = late_billings(RULES, [(99 * S, 1)] * 19 + [(99 * S, 0), (99 * S, -1), (0, 1)])
+    assert (told.billings, told.late_nanos) == (19, 19)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_bank_and_the_books_say_the_same_of_the_same_late_billings(seed: int) -> None:
+    random = Random(seed)
+    said = set()
+    for _ in range(200):
+        rules = msgspec.structs.replace(
+            RULES,
+            late_tail_ns=random.randint(1, 12),
+            late_quantile_ppm=random.choice((500_000, 900_001, 990_000)),
+        )
+        rows = [(random.randint(-2, 12), random.randint(0, 9)) for _ in range(random.choice((19, 40, 200)))]
+        tail = LateTail(rules)
+        for by_ns, nanos in rows:
+            tail.book(by_ns, nanos)
+        told = late_billings(rules, rows)
+        assert (told.billings, told.late_nanos, told.longest_ns, told.too_short) == (
+            tail.billings, tail.late_nanos, tail.longest_ns, tail.too_short,
+        )  # fmt: skip
+        said.add(told.too_short)
+    assert said == {True, False}
 
 
 def test_what_left_the_window_counts_no_more() -> None:

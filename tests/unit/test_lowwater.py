@@ -129,7 +129,7 @@ async def test_seats_are_told_to_free_what_trackers_have_brought_and_no_more() -
         )
         kept_ns = now_ns - S // 2
         await sink.publish([Outbound(TRACKERS, b"t1", encode(TrackerMark(tracker="t1", until_ns=kept_ns)))])
-        await sink.publish([Outbound(SLICES, b"s1", encode(ask()))])
+        await sink.publish([Outbound(SLICES, b"s1", encode(ask(at_ns=now_ns)))])
         assert await heard(bus, kept_ns - RULES.margin_ns - 1) == kept_ns - RULES.margin_ns
         await asyncio.sleep(0.3)
         assert await heard(bus, 0) == kept_ns - RULES.margin_ns

@@ -12,13 +12,11 @@ from bidder.core.scoring import NATIVE_MARK, Model
 from bidder.store.model import load_model
 from models import compile as compiling
 from models import kernels
-from models.artifact import MODEL_NAMES, Manifest, ModelReport, save_bundle
-from models.calibration import CalibrationTable
 from models.errors import ArtifactError, MismatchError
-from models.evaluate import evaluate
 from models.native import NativeModels
 from models.scorer import Scorer, check_native
 from tests.support import factories as make
+from tests.support.bundles import random_bundle
 from tests.support.lightgbm_models import lightgbm_raw, random_rows, random_text, same_bits
 
 NOW_NS = 10**9
@@ -26,19 +24,7 @@ NOW_NS = 10**9
 
 @pytest.fixture
 def bundle(tmp_path):
-    """A bundle of the random models of `factories`."""
-    texts = dict(zip(MODEL_NAMES, make.model_texts(1), strict=True))
-    calibration = {name: CalibrationTable("offset", (-8.0, 0.0, 8.0), (1e-9, 0.002, 0.01)) for name in texts}
-    metrics = evaluate(np.array([0.0, 1.0]), np.array([0.1, 0.2]))
-    report = ModelReport(
-        kind="lightgbm", rounds=1, early_stopping=False, training_rows=1, training_positives=1,
-        calibration="offset", before=metrics, after=metrics,
-    )  # fmt: skip
-    manifest = Manifest(
-        format=1, spec_hash="", files={}, window_ns=(0, 1), rows={}, label_rates={}, table_sha256="",
-        created_from="rows", params={}, models=dict.fromkeys(MODEL_NAMES, report), versions={},
-    )  # fmt: skip
-    return save_bundle(tmp_path / "model", manifest, make.SPEC, texts, calibration)
+    return random_bundle(tmp_path / "model")
 
 
 @pytest.fixture

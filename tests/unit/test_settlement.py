@@ -296,11 +296,24 @@ def test_the_command_says_where_the_tail_is_longer_than_the_setting(place: str) 
         "billings": 20, "late_nanos": 10 * S, "tail_ns": 7_200 * S, "longest_ns": 7_200 * S,
         "setting_ns": 3_600 * S, "too_short": True,
     }  # fmt: skip
-    for arguments in (("--late",), ()):
-        said = clearbid("settle", *arguments, "--db", place).output
-        assert "late billings: 20, worth 10," in said
-        assert "TOO SHORT" in said
-        assert "set it to 7,200 or more" in said
+    said = clearbid("settle", "--late", "--db", place).output
+    assert "late billings: 20, worth 10," in said
+    assert "TOO SHORT" in said
+    assert "set it to 7,200 or more" in said
+
+
+def test_days_alone_are_shown_without_a_look_at_all_late_billings(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Database(place) as database:
+        write(database, booking("b", amount_nanos=500_000_000))
+
+    def read(*_: object) -> None:
+        raise AssertionError("late billings are read where nothing shows them")
+
+    monkeypatch.setattr(Ledger, "late_billings", read)
+    for arguments in ((), ("--json",)):
+        assert "c1" in clearbid("settle", *arguments, "--db", place).output
 
 
 # -- pruning --------------------------------------------------------------------------------------------------------

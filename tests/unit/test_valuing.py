@@ -10,50 +10,32 @@ import msgspec
 import numpy as np
 import pytest
 
-from bidder.cli.price_story import price_table
+from bidder.cli.price_story import _VALUED, price_table
 from bidder.core.campaigns import Campaign, Goal, LineItem
 from bidder.core.decision_columns import A_BASE, A_KIND, A_NANOS, AIM_CONVERSION, AIM_VALUE
 from bidder.core.engine import Engine
 from bidder.core.explain import explain
 from bidder.core.scoring import NATIVE_MARK, Model
 from bidder.core.value_kernels import V_LOWERED, V_MODEL, V_RAISED, V_STATED, bounded_value
-from bidder.core.valuing import ValueForest
+from bidder.core.valuing import OUTCOMES, ValueForest
 from bidder.money import MAX_NANOS
 from bidder.store.model import load_model
 from bidder.store.model_apart import load_model_apart
-from models.artifact import FORMAT, MODEL_NAMES, Manifest, ModelBundle, ModelReport, save_bundle
-from models.calibration import CalibrationTable
+from models.artifact import ModelBundle
 from models.compile import compile_value
-from models.evaluate import evaluate
 from models.native import NativeModels
 from models.value import ValueModel
 from tests.support import factories as make
+from tests.support.bundles import random_bundle
 from tests.support.factories import Offer, S
 
 NOW_NS = 10**9
 PLAIN = Offer(external=None)
 
 
-def saved(path: Path, value: ValueModel | None, seed: int = 1) -> ModelBundle:
-    """The random models of `factories` as a bundle."""
-    texts = dict(zip(MODEL_NAMES, make.model_texts(seed), strict=True))
-    knots = dict(zip(MODEL_NAMES, ((1e-9, 0.002, 0.01), (1e-9, 0.1, 0.5)), strict=True))
-    calibration = {name: CalibrationTable("offset", make.KNOTS_RAW, knots[name]) for name in texts}
-    metrics = evaluate(np.array([0.0, 1.0]), np.array([0.1, 0.2]))
-    report = ModelReport(
-        kind="lightgbm", rounds=1, early_stopping=False, training_rows=1, training_positives=1,
-        calibration="offset", before=metrics, after=metrics,
-    )  # fmt: skip
-    manifest = Manifest(
-        format=FORMAT, spec_hash="", files={}, window_ns=(0, 1), rows={}, label_rates={}, table_sha256="",
-        created_from="rows", params={}, models=dict.fromkeys(MODEL_NAMES, report), versions={},
-    )  # fmt: skip
-    return save_bundle(path, manifest, make.SPEC, texts, calibration, value)
-
-
 @pytest.fixture
 def bundle(tmp_path: Path) -> ModelBundle:
-    return saved(tmp_path / "model", make.value_model(1))
+    return random_bundle(tmp_path / "model", make.value_model(1))
 
 
 def valued(campaign_id: str = "c1", **changes: Any) -> Campaign:
@@ -192,8 +174,8 @@ def test_a_model_from_another_process_brings_its_value(bundle: ModelBundle) -> N
 def test_the_hash_covers_the_value(bundle: ModelBundle, tmp_path: Path) -> None:
     value = make.value_model(1)
     table = msgspec.structs.replace(value.table, scale_nanos=4e9)
-    other = saved(tmp_path / "other", replace(value, table=table))
-    none = saved(tmp_path / "none", None)
+    other = random_bundle(tmp_path / "other", replace(value, table=table))
+    none = random_bundle(tmp_path / "none", None)
     assert len({load_model(one.path).hash for one in (bundle, other, none)}) == 3
 
 
@@ -263,7 +245,7 @@ def test_no_number_is_worth_what_is_stated(scale_nanos: float) -> None:
 
 
 def test_a_bundle_without_a_value_is_worth_what_is_stated(tmp_path: Path) -> None:
-    model = load_model(saved(tmp_path / "none", None).path)
+    model = load_model(random_bundle(tmp_path / "none", None).path)
     rows = []
     for source in ("model", "stated"):
         made = make.engine([valued(value_source=source)], model=model, now_ns=NOW_NS)
@@ -387,3 +369,7 @@ def test_an_explanation_says_that_the_model_does_not_know() -> None:
     assert (found.price.valued, found.price.goal_value_nanos) == ("stated", 3 * S)
     cells = [str(cell) for cell in price_table(found.price).columns[0].cells]
     assert "x value of a conversion as stated, unknown to the model" in cells
+
+
+def test_everything_that_may_become_of_a_prediction_is_told_in_words() -> None:
+    assert tuple(_VALUED) == OUTCOMES
