@@ -11,20 +11,15 @@ from typer.testing import CliRunner, Result
 from bidder.cli.main import build_app
 from bidder.errors import InputError
 from simulator.bar import progress_bar
-from simulator.history.file import History, HistoryWriter
-from simulator.history.sample import sample_meta, sample_rows
+from simulator.history.file import History
 from simulator.reading import why
 from tests.support.data import ROOT
-from tests.support.histories import unbid, written
+from tests.support.histories import sampled, unbid, written
 
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("errors") / "history.parquet"
-    with HistoryWriter(path, sample_meta(3)) as writer:
-        for row in sample_rows(3, 1_500, 2.0):
-            writer.add(row)
-    return path
+    return sampled(tmp_path_factory.mktemp("errors") / "history.parquet", 1_500, 2.0)
 
 
 def run(*arguments: object) -> Result:
