@@ -157,8 +157,6 @@ def estimate(
             where=names_of(where), max_bid_nanos=max_bid_nanos,
         )  # fmt: skip
         reports.append(report_of(asked, draws, imputations, seed, resample, workers))
-    if not reports:
-        raise InputError(f"history {path} must have a campaign that bid, has none")
     return EstimateResult(tuple(reports))
 
 
@@ -369,12 +367,7 @@ def allocate(
 
 def _log_of(path: Place, campaign: str | None) -> tuple[str, Auctions]:
     """A campaign of a history, the largest where none is named."""
-    name = campaign
-    if name is None:
-        names = campaigns_in(path)
-        if not names:
-            raise InputError(f"history {path} must have a campaign that bid, has none")
-        name = names[0]
+    name = campaigns_in(path)[0] if campaign is None else campaign
     return name, load_auctions(path, name)
 
 

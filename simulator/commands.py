@@ -4,18 +4,17 @@
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bidder.cli.options import ConfigOption
+from simulator.bar import progress_bar
 
 if TYPE_CHECKING:
     from simulator.arms import Compared, Range
-    from simulator.export.run import Exported, Progress
+    from simulator.export.run import Exported
 
 _LEFT_OUT = {
     "lost": "lost: --with-lost keeps them",
@@ -103,7 +102,7 @@ def export(
     if since_ns >= until_ns:
         raise InputError(f"--since must be before --until, was {since}, and {until}")
     source = source_of(run, decisions, _store_of(run, db, config))
-    with _bar(quiet=json) as progress:
+    with progress_bar("journal", quiet=json, as_bytes=True) as progress:
         done = export_run(
             source, out, with_lost=with_lost, since_ns=since_ns, until_ns=until_ns, progress=progress
         )
@@ -196,20 +195,6 @@ def _store_of(run: Path, db: str | None, config: Path | None) -> str | None:
     if db is not None:
         return configured(config, db=db).store.place
     return None if (run / DATABASE).exists() else configured(config).store.url
-
-
-@contextmanager
-def _bar(*, quiet: bool) -> "Iterator[Progress]":
-    """How much of the journals is read, on standard error, so that what is printed can be piped."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    quiet = quiet or not console.is_terminal
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=quiet) as bars:
-        task = bars.add_task("journal", total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def _print_export(done: "Exported") -> None:

@@ -1,9 +1,10 @@
-"""Why a file could not be read or cannot be written, in the words of whoever asked for it."""
+"""What a command was given, read and checked: amounts, and why a file could not be read or cannot be written."""
 
 import os
 from pathlib import Path
 
 from bidder.errors import InputError
+from bidder.money import parse_decimal
 
 _MOST = 200
 
@@ -42,3 +43,32 @@ def check_out(path: Path | None, option: str) -> None:
         raise InputError(f"{option} must be a file to write, was the folder {path}")
     if not path.parent.is_dir():
         raise InputError(f"{option} must be a file to write, was {path}: folder {path.parent} is not there")
+
+
+def amounts(text: str, option: str, scale: int) -> tuple[int, ...]:
+    """Amounts of a list parted by commas; none of an empty text.
+
+    Raises:
+        InputError: one is no decimal number above 0.
+    """
+    found = []
+    for each in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            found.append(parse_decimal(each, scale))
+        except ValueError as error:
+            raise InputError(f"{option} {error}") from None
+        if found[-1] <= 0:
+            raise InputError(f"{option} must be above 0, was {each}")
+    return tuple(found)
+
+
+def one_amount(text: str, option: str, scale: int) -> int | None:
+    """One amount; None of an empty text.
+
+    Raises:
+        InputError: several, or no decimal number above 0.
+    """
+    found = amounts(text, option, scale)
+    if len(found) > 1:
+        raise InputError(f"{option} must be one amount, was {text}")
+    return found[0] if found else None

@@ -7,8 +7,6 @@ Value, `value_nanos` in every answer, is what outcomes of the goal are worth: of
 goal is a click.
 """
 
-from models.pages.text import DASH
-
 
 def roas(value_nanos: float, spend_nanos: float) -> float | None:
     """Value for each unit of money spent, a ratio; None where nothing is spent."""
@@ -18,8 +16,3 @@ def roas(value_nanos: float, spend_nanos: float) -> float | None:
 def roi(value_nanos: float, spend_nanos: float) -> float | None:
     """What is gained above the money spent, as a share of it; None where nothing is spent."""
     return (value_nanos - spend_nanos) / spend_nanos if spend_nanos else None
-
-
-def roi_text(value: float | None) -> str:
-    """A ROI as people read it, `+150%`; a dash where there is none."""
-    return DASH if value is None else f"{value:+,.0%}" if abs(value) >= 1 else f"{value:+.1%}"

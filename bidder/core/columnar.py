@@ -197,6 +197,9 @@ class ColumnarEngine(Engine):
         chains = self.wallet.chains[out[:, O_LINE]]
         if len(picked):
             self._set_aside(rows, begin, picked, ids, out, chains, now_ns)
+            if self.table.targets:
+                for row, own in zip(picked.tolist(), out, strict=True):
+                    self.targets.bid(ids[row].tobytes(), step.columns[row], own, step.logged[row], now_ns)
         return Bids(picked + begin, out, step.logged[picked], chains)
 
     def _set_aside(
@@ -283,7 +286,18 @@ class ColumnarEngine(Engine):
                 own.tolist(), nanos.tolist(), bid_at_ns[posted].tolist(), strict=True
             ):
                 self.brakes.spend(line, amount, at_ns)
+        if self.table.targets:
+            self._tell_targets(ids, kinds, amounts)
         self._tell_caps(kinds, results, (tags & _MARK), now_ns)
+
+    def _tell_targets(
+        self, ids: NDArray[np.uint8], kinds: NDArray[np.uint8], amounts: NDArray[np.int64]
+    ) -> None:
+        for row, (kind, amount) in enumerate(zip(kinds.tolist(), amounts.tolist(), strict=True)):
+            if kind == POSTED:
+                self.targets.paid(ids[row].tobytes(), amount)
+            elif kind == VOIDED:
+                self.targets.lost(ids[row].tobytes())
 
     def _tell_caps(
         self, kinds: NDArray[np.uint8], results: NDArray[np.uint8], marks: NDArray[np.uint64], now_ns: int
@@ -299,6 +313,7 @@ class ColumnarEngine(Engine):
         """`tick` without a report: ends what time ends, and solves the plan again."""
         self._turn(now_ns)
         self.caps.freed(self.wallet.expire(now_ns))
+        self.targets.expire(now_ns)
         self.caps.tidy(now_ns)
         self._refresh(now_ns)
 

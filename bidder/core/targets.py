@@ -165,14 +165,33 @@ class TargetBook:
         if not self._index:
             return
         for number in numbers:
-            out, scores = batch.out[number].tolist(), batch.logged[number].tolist()
-            columns = batch.columns[number]
-            shares = self._shares(out[O_LINE], scores, int(columns[R_QUANTITY]))
-            if shares:
-                bid_id = batch.rows[number].bid_id
-                self._bids[bid_id] = _Bid(shares, float(out[O_AMOUNT]), now_ns + self._keep_ns)
-                self._open.add(bid_id)
-                heappush(self._ends, (int(columns[R_RESULT_NS]), bid_id))
+            self.bid(
+                batch.rows[number].bid_id,
+                batch.columns[number],
+                batch.out[number],
+                batch.logged[number],
+                now_ns,
+            )
+
+    def bid(
+        self,
+        bid_id: bytes,
+        columns: NDArray[np.int64],
+        out: NDArray[np.int64],
+        logged: NDArray[np.float64],
+        now_ns: int,
+    ) -> None:
+        """Remembers one bid.
+
+        Args:
+            bid_id: its own. columns, out, logged: int64[], int64[], float64[], by R_, O_ and P_ column. now_ns: the
+                time.
+        """
+        shares = self._shares(int(out[O_LINE]), logged.tolist(), int(columns[R_QUANTITY]))
+        if shares:
+            self._bids[bid_id] = _Bid(shares, float(out[O_AMOUNT]), now_ns + self._keep_ns)
+            self._open.add(bid_id)
+            heappush(self._ends, (int(columns[R_RESULT_NS]), bid_id))
 
     def _shares(self, line: int, logged: Sequence[float], quantity: int) -> tuple[_Share, ...]:
         """What a bid of a line item is to each of its targets; `logged` by P_ column."""

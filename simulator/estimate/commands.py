@@ -88,9 +88,8 @@ def estimate(
     from simulator.estimate.curves import write_curves
     from simulator.estimate.page import render
     from simulator.estimate.report import json_object, print_report
-    from simulator.forecast.asked import one_amount
     from simulator.history.loading import campaigns_in
-    from simulator.reading import check_out
+    from simulator.reading import check_out, one_amount
 
     if resample not in ("auto", "user", "block"):
         raise InputError(f"--resample must be auto, user or block, was {resample}")

@@ -10,8 +10,7 @@ from rich.table import Table
 from simulator.estimate.doubly import Check
 from simulator.estimate.estimate import Estimates, Point
 from simulator.estimate.intervals import Measure
-from simulator.report.text import DASH, count, decimals_for, money, percent
-from simulator.returns import roi_text
+from simulator.report.text import DASH, count, decimals_for, money, percent, roi_text
 
 ASSUMPTIONS = (
     "Rivals do not react: they would have bid the same, whatever this campaign bids.",

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from bidder.errors import InputError
-from bidder.money import parse_decimal
 from simulator.estimate.controller import Controller
 from simulator.forecast.flight import Grouping
 from simulator.history.auctions import Auctions
@@ -16,35 +15,6 @@ from simulator.reading import why
 
 FIRST_PRICE_SHADE = 0.7
 """Share of the value that is bid where the bid itself is paid, as `ExchangeRules.first_price_shade` has it."""
-
-
-def amounts(text: str, option: str, scale: int) -> tuple[int, ...]:
-    """Amounts of a list parted by commas; none of an empty text.
-
-    Raises:
-        InputError: one is no decimal number above 0.
-    """
-    found = []
-    for each in filter(None, (part.strip() for part in text.split(","))):
-        try:
-            found.append(parse_decimal(each, scale))
-        except ValueError as error:
-            raise InputError(f"{option} {error}") from None
-        if found[-1] <= 0:
-            raise InputError(f"{option} must be above 0, was {each}")
-    return tuple(found)
-
-
-def one_amount(text: str, option: str, scale: int) -> int | None:
-    """One amount; None of an empty text.
-
-    Raises:
-        InputError: several, or no decimal number above 0.
-    """
-    found = amounts(text, option, scale)
-    if len(found) > 1:
-        raise InputError(f"{option} must be one amount, was {text}")
-    return found[0] if found else None
 
 
 def holidays_of(path: Path | None) -> dict[date, float]:

@@ -87,6 +87,7 @@ def forecast(
     from simulator.forecast.page import render
     from simulator.forecast.said import plain, print_forecast
     from simulator.history.loading import campaigns_in, load_auctions
+    from simulator.reading import amounts
 
     check_page(page)
     name = campaign or campaigns_in(history)[0]
@@ -96,8 +97,8 @@ def forecast(
     asked = flights.Flight(
         start_ns,
         start_ns + length_ns,
-        reading.amounts(budgets, "--budgets", 10**9) or (reading.last_spend(log, length_ns),),
-        reading.amounts(max_bids, "--max-bids", 10**6) or (int(log.bid_nanos.max()),),
+        amounts(budgets, "--budgets", 10**9) or (reading.last_spend(log, length_ns),),
+        amounts(max_bids, "--max-bids", 10**6) or (int(log.bid_nanos.max()),),
         frequency_cap,
         zone,
         reading.holidays_of(holidays),

@@ -110,8 +110,14 @@ def auctions_of(table: pa.Table, campaign: str, stratum: NDArray[np.int32]) -> A
 
 
 def campaigns_in(path: Path | str) -> list[str]:
-    """Names of the campaigns that bid, the one with most rows first."""
+    """Names of the campaigns that bid, the one with most rows first: one at least.
+
+    Raises:
+        InputError: the history cannot be read, or nobody bid in it.
+    """
     tally = History(path).tally()
+    if not tally.campaigns:
+        raise InputError(f"history {path} must have a campaign that bid, has none")
     return sorted(tally.campaigns, key=lambda name: (-tally.campaigns[name].rows, name))
 
 

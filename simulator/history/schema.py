@@ -16,7 +16,7 @@
 | `campaign`, `line_item`, `creative`, `bid_id` | who bid, with what; `campaign` is null where the buyer did not bid |
 | `click_probability` | predicted; null where there is none |
 | `conversion_probability` | predicted, of a conversion after a click; null where there is none |
-| `worth_nanos` | what the outcome of the goal is worth; 0 where not known |
+| `worth_nanos` | what the goal's outcome is worth: what a model said, else what was stated; 0 where not known |
 | `multiplier` | of pacing, when it was bid |
 | `bid_nanos` | what was bid; 0 where no bid was made, null where one was made and is not known |
 | `density` | of the logarithm of the bid where exploration drew it, else null |

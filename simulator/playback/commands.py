@@ -100,8 +100,7 @@ def _print(done: "Replay") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from simulator.report.text import DASH, money
-    from simulator.returns import roi_text
+    from simulator.report.text import DASH, money, roi_text
 
     console = Console()
     console.print(

@@ -24,6 +24,7 @@ from bidder.core.users import key_text
 from simulator.playback.delays import NS_PER_SECOND, NoticeDelays
 from simulator.playback.market import Market, Verdicts, decide
 from simulator.playback.outcomes import outcomes_of
+from simulator.playback.pays import Pays
 from simulator.playback.prepared import Facts, Piece
 from simulator.playback.results import Counts, LineResult, Standing, line_result
 
@@ -123,7 +124,7 @@ class Player:
 
     Args:
         engine: with the campaigns adopted and nothing leased. rules: how to play.
-        by_conversion: bool[lines], which of them pay for conversions; the engine is told the probability of the goal.
+        pays: what the line items pay for; the engine is told the probability of that.
         begin_ns, end_ns: of the history.
     """
 
@@ -131,7 +132,7 @@ class Player:
         self,
         engine: ColumnarEngine,
         rules: Rules,
-        by_conversion: NDArray[np.bool_],
+        pays: Pays,
         begin_ns: int,
         end_ns: int,
     ) -> None:
@@ -143,8 +144,7 @@ class Player:
         self._leased_hour = self._ticked_ns = -1
         self._now_ns = begin_ns
         lines = engine.table.lines
-        self._worth = np.array([line.value_nanos for line in lines], dtype=np.int64)
-        self._by_click = ~by_conversion
+        self._pays = pays
         self._fees = np.array([(line.fee_ppm, line.fee_cpm_micros) for line in lines], dtype=np.int64)
 
     def play(self, pieces: Iterable[Piece]) -> None:
@@ -152,6 +152,7 @@ class Player:
         step_ns = self._rules.step_ns
         for piece in pieces:
             draws, judged = self._drawn(piece), []
+            rows = piece.rows._replace(external=self._pays.scores(piece))
             steps = np.unique(piece.clock_ns // step_ns)
             ends = np.searchsorted(piece.rows.at_ns, (steps + 1) * step_ns, side="left").tolist()
             begin = 0
@@ -159,7 +160,7 @@ class Player:
                 now_ns = (step + 1) * step_ns - 1
                 self._move(now_ns)
                 for first in range(begin, end, MOST_ROWS):
-                    bids = self._engine.decide_columns(piece.rows, first, min(first + MOST_ROWS, end), now_ns)
+                    bids = self._engine.decide_columns(rows, first, min(first + MOST_ROWS, end), now_ns)
                     if len(bids.rows):
                         judged.append(self._judge(piece, bids, draws, now_ns))
                 begin = end
@@ -254,11 +255,10 @@ class Player:
         verdicts: Verdicts,
     ) -> None:
         """Counts bids of int64[k] `rows` by `lines`, and what followed of those that won."""
-        won = lines[verdicts.won]
-        worth = facts.worth_nanos[rows[verdicts.won]]
-        worth = np.where(worth > 0, worth, self._worth[won])
-        outcomes = outcomes_of(facts, rows[verdicts.won], won, worth, self._rules.seed)
-        value = np.where(self._by_click[won], worth * outcomes.clicked, outcomes.value_nanos)
+        won, places = lines[verdicts.won], rows[verdicts.won]
+        worth = self._pays.worth_nanos(facts, places, won)
+        outcomes = outcomes_of(facts, places, won, worth, self._rules.seed)
+        value = np.where(self._pays.by_conversion[won], outcomes.value_nanos, worth * outcomes.clicked)
         self._counts.add(lines, at_ns, verdicts, outcomes, value)
 
     def _tell(self, piece: Piece, bids: Bids, verdicts: Verdicts, draws: _Draws, now_ns: int) -> None:

@@ -56,7 +56,7 @@ class Facts(NamedTuple):
             an unknown bid is -1.
         click, conversion: float64[n], predictions, NaN where there is none.
         clicked, converted: int8[n], 1, 0 or -1 where not known. value_nanos: of the conversions.
-        worth_nanos: int64[n], what a model took a conversion to be worth; 0 where the line item says it.
+        worth_nanos: int64[n], what the outcome of the goal was taken to be worth; 0 where not known.
     """
 
     draw: NDArray[np.uint64]
@@ -98,25 +98,14 @@ class Preparer:
         engine: with the campaigns to be played; its table says what of a row matters.
         by_conversion: bool[lines], which of them pay for conversions.
         currency: of the history.
-        by_model: int64[lines], what line items state whose conversions are worth what a model says, else 0. Of these
-            the score that a row brings is times what the model said over it.
 
     Attributes:
         refused: rows that nobody bids on, by cause. templates: made so far.
     """
 
-    def __init__(
-        self,
-        engine: ColumnarEngine,
-        by_conversion: NDArray[np.bool_],
-        currency: str,
-        by_model: NDArray[np.int64] | None = None,
-    ) -> None:
+    def __init__(self, engine: ColumnarEngine, by_conversion: NDArray[np.bool_], currency: str) -> None:
         self._engine = engine
         self._by_conversion = np.append(by_conversion, False)
-        self._by_model = np.append(
-            np.zeros_like(by_conversion, dtype=np.int64) if by_model is None else by_model, 0
-        )
         self._currency = currency
         self._templates: dict[tuple[object, ...], Template | None] = {}
         self.refused: Counter[str] = Counter()
@@ -131,7 +120,8 @@ class Preparer:
             self.refused["nobody may bid on it"] += int((~good).sum())
             table, which = table.filter(pa.array(good)), which[good]
         used = [each if each is not None else _NOBODY for each in templates]
-        return Piece(self._rows(table, used, which), self._facts(table), clock)
+        facts = self._facts(table)
+        return Piece(self._rows(table, used, which, facts.line), facts, clock)
 
     def _looked_up(self, table: pa.Table) -> tuple[list[Template | None], NDArray[np.int64]]:
         """The distinct templates of a table, and which each row has."""
@@ -161,7 +151,9 @@ class Preparer:
             self._templates[key] = self._engine.template(body_of(own, self._currency), at_ns)
         return self._templates[key]
 
-    def _rows(self, table: pa.Table, templates: list[Template], which: NDArray[np.int64]) -> Rows:
+    def _rows(
+        self, table: pa.Table, templates: list[Template], which: NDArray[np.int64], line: NDArray[np.int64]
+    ) -> Rows:
         count = table.num_rows
         columns = np.array([each.columns for each in templates])[which].reshape(count, -1)
         sizes = np.array([len(each.blocks) for each in templates], dtype=np.int64)
@@ -169,10 +161,7 @@ class Preparer:
         columns[:, R_BLOCKS], columns[:, R_BLOCKS_END] = begins[which], begins[which + 1]
         columns[:, R_FLOOR] = numbers(table, "floor_nanos", 0)
         columns[:, R_USER] = numbers(table, "user", 0).astype(np.uint64).view(np.int64)
-        line = self._lines(table)
         scored = probabilities(table, self._by_conversion[line])
-        worth, stated = self._worth(table, line), self._by_model[line]
-        scored = np.where(worth > 0, scored * worth / np.maximum(stated, 1), scored)
         outside = ~np.isnan(scored) & (line >= 0)
         # A row that brings no score for its line item asks nobody: no other was scored either.
         columns[:, R_FLAGS] |= ONLY | outside * EXTERNAL
@@ -195,12 +184,6 @@ class Preparer:
             blocks=np.concatenate([*(each.blocks for each in templates), np.zeros(1, dtype=np.int32)]),
         )
 
-    def _worth(self, table: pa.Table, line: NDArray[np.int64]) -> NDArray[np.int64]:
-        """What a model took a conversion of each row to be worth, nanos; 0 where the line item says it."""
-        return np.asarray(
-            np.where(self._by_model[line] > 0, numbers(table, "worth_nanos", 0), 0), dtype=np.int64
-        )
-
     def _lines(self, table: pa.Table) -> NDArray[np.int64]:
         """The line item of the log's own bid, -1 where it is not played."""
         names = pc.dictionary_encode(pc.coalesce(table.column("line_item"), table.column("campaign")))
@@ -213,10 +196,10 @@ class Preparer:
         return np.asarray(places[codes], dtype=np.int64)
 
     def _facts(self, table: pa.Table) -> Facts:
-        ids, line = _ids(table), self._lines(table)
+        ids = _ids(table)
         return Facts(
             draw=ids[:, :8].copy().view("<u8")[:, 0],
-            line=line,
+            line=self._lines(table),
             bid_nanos=numbers(table, "bid_nanos", -1).copy(),
             price_kind=numbers(table, "price_kind", PriceKind.UNKNOWN).copy(),
             price_nanos=numbers(table, "price_nanos", 0).copy(),
@@ -228,7 +211,7 @@ class Preparer:
             clicked=_label(table, "clicked"),
             converted=_label(table, "converted"),
             value_nanos=numbers(table, "value_nanos", 0).copy(),
-            worth_nanos=self._worth(table, line),
+            worth_nanos=numbers(table, "worth_nanos", 0).copy(),
         )
 
 

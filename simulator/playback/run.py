@@ -14,16 +14,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from bidder.core.campaigns import Advertiser, Campaign, Goal
+from bidder.core.campaigns import Advertiser, Campaign
 from bidder.core.columnar import ColumnarEngine
-from bidder.core.lines import lines_of
-from bidder.core.settings import GENERAL, BrakeSettings, EngineSettings, ExchangeRules, PacingSettings
+from bidder.core.lines import Line, lines_of
+from bidder.core.settings import (
+    GENERAL,
+    BrakeSettings,
+    EngineSettings,
+    ExchangeRules,
+    PacingSettings,
+    TargetSettings,
+)
 from bidder.errors import InputError
 from simulator.history.checking import numbers
 from simulator.history.file import History, Progress
 from simulator.playback.delays import FITTED, NS_PER_SECOND, NoticeDelays, fit_delays, stated
 from simulator.playback.idle import idle_of
 from simulator.playback.market import Market, decide
+from simulator.playback.pays import by_outcome, check_targets, pays_of
 from simulator.playback.player import Player, Rules
 from simulator.playback.prepared import NEEDED, Piece, Preparer
 from simulator.playback.results import LineResult
@@ -32,6 +40,8 @@ _KEY = b"replays sign no token that leaves"
 _START_ID = "replay"
 _WEEK_S = 7 * 86_400.0
 _LEAST_WAIT_S = 60.0
+_BY_PREDICTION = TargetSettings(prior_outcomes=1_000_000, click_delay_seconds=_WEEK_S)
+"""Nobody tells a replay of outcomes, which must not be taken for none: its targets go by predictions."""
 _NO_CAMPAIGN = "of no campaign of the sheet"
 
 
@@ -94,7 +104,7 @@ def replay(path: Path, plan: Plan, *, processes: int = 1, progress: Progress | N
             and the more so the more rows a step has.
 
     Raises:
-        InputError: the history cannot be read, or no campaign of the sheet is of it.
+        InputError: the history cannot be read, no campaign of the sheet is of it, or a target cannot be kept there.
     """
     began_s = time.monotonic()
     history = History(path)
@@ -166,6 +176,13 @@ def _check(history: History, plan: Plan) -> None:
             f"flights of the sheet must meet history {history.path}, which is of {first} to {last} ns; none does: "
             "set start and end to its days"
         )
+    if not plan.logged:
+        check_targets(_lines(plan))
+
+
+def _lines(plan: Plan) -> tuple[Line, ...]:
+    advertisers = {one.id: one for one in plan.advertisers}
+    return lines_of({one.id: one for one in plan.campaigns}, advertisers)
 
 
 def expected(history: History, plan: Plan) -> PacingSettings:
@@ -174,9 +191,6 @@ def expected(history: History, plan: Plan) -> PacingSettings:
     weeks = max(last - first, 1) / (_WEEK_S * NS_PER_SECOND)
     each = history.rows / max(len(plan.campaigns), 1)
     return PacingSettings(weekly_opportunities=max(each / weeks, 1.0))
-
-
-_CONVERSIONS = (Goal.CONVERSION, Goal.VALUE)
 
 
 class Run:
@@ -191,20 +205,11 @@ class Run:
         self._plan = plan
         self._names = pa.array(sorted(one.id for one in plan.campaigns), pa.string())
         advertisers = {one.id: one for one in plan.advertisers}
-        lines = lines_of({one.id: one for one in plan.campaigns}, advertisers)
-        self._by_conversion = np.array([line.goal in _CONVERSIONS for line in lines], dtype=np.bool_)
-        self._by_model = np.array(
-            [line.value_nanos if line.most_value_nanos else 0 for line in lines], dtype=np.int64
-        )
+        self._pays = pays_of(_lines(plan))
         self._delays = plan.delays or fit_delays(history.tables(FITTED), stated())
         self._begin_ns, self._end_ns = history.span()
         self._engine = self._made(advertisers)
-        self._preparer = Preparer(
-            self._engine,
-            self._by_conversion,
-            history.meta.currency,
-            self._by_model,
-        )
+        self._preparer = Preparer(self._engine, self._pays.by_conversion, history.meta.currency)
 
     def _made(self, advertisers: dict[str, Advertiser]) -> ColumnarEngine:
         """An engine of the plan's campaigns, all of them paid for the outcome whose probability a row brings."""
@@ -219,6 +224,7 @@ class Run:
             external_scores=True,
             pacing=self._plan.pacing or expected(self._history, self._plan),
             brakes=BrakeSettings(factor=0),
+            targets=_BY_PREDICTION,
             exchanges={GENERAL: rules},
         )
         engine = ColumnarEngine(settings, _KEY, None, _START_ID)
@@ -258,7 +264,7 @@ class Run:
     def _player(self) -> Player:
         step_ns = step_of(self._history.rows, self._end_ns - self._begin_ns, self._plan.step_s)
         rules = Rules(self._plan.market, self._delays, self._plan.seed, step_ns)
-        return Player(self._engine, rules, self._by_conversion, self._begin_ns, self._end_ns)
+        return Player(self._engine, rules, self._pays, self._begin_ns, self._end_ns)
 
     def pieces(self, progress: Progress | None = None) -> Iterator[Piece]:
         """The rows of the plan's campaigns, a piece a row group; what another campaign bid on is left out."""
@@ -273,18 +279,6 @@ def step_of(rows: int, span_ns: int, step_s: float | None = None) -> int:
     if step_s is not None:
         return max(1, round(step_s * NS_PER_SECOND))
     return min(max(64 * span_ns // max(rows, 1), NS_PER_SECOND), 60 * NS_PER_SECOND)
-
-
-def by_outcome(campaign: Campaign) -> Campaign:
-    """The campaign, paid by click: the score that comes with a row is that of its own goal already.
-
-    What a model took a conversion to be worth is in the score too, see `Preparer`.
-    """
-    items = tuple(
-        msgspec.structs.replace(item, goal=Goal.CLICK if item.goal else None, value_source=None)
-        for item in campaign.line_items
-    )
-    return msgspec.structs.replace(campaign, goal=Goal.CLICK, value_source="stated", line_items=items)
 
 
 def play_logged(player: Player, piece: Piece, market: Market) -> None:

@@ -2,12 +2,12 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from simulator.bar import progress_bars
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -50,7 +50,8 @@ def quality(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out must be a folder to write to, was {out}: {error.strerror}") from None
-    with _progress(quiet=json) as progress:
+    with progress_bars(quiet=json) as bars:
+        progress = Steps(bars)
         found = measure_all(log, seed, rows, whole_engine=engine, progress=progress)
     text = json_object(found)
     (out / DATA).write_bytes(text + b"\n")
@@ -137,15 +138,3 @@ class Steps:
         """The next step begins."""
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, description=what, advance=1)
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Steps]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    quiet = quiet or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=quiet) as bars:
-        yield Steps(bars)

@@ -15,6 +15,7 @@ __all__ = [
     "percent",
     "plain",
     "ratio",
+    "roi_text",
 ]
 
 _DIGITS = len(str(NANOS_PER_UNIT)) - 1
@@ -39,3 +40,8 @@ def exact(nanos: int) -> str:
 def decimals_for(amounts: list[int]) -> int:
     """Decimals for a column of amounts: cents, or four places where the largest is below one unit."""
     return 2 if max(map(abs, amounts), default=NANOS_PER_UNIT) >= NANOS_PER_UNIT else 4
+
+
+def roi_text(value: float | None) -> str:
+    """A ROI as people read it, `+150%`; a dash where there is none."""
+    return DASH if value is None else f"{value:+,.0%}" if abs(value) >= 1 else f"{value:+.1%}"

@@ -60,9 +60,9 @@ def sweep(
     """Sweep settings over a past: prices and outcomes are drawn once, and then played with every point."""
     import msgspec
 
-    from simulator.forecast.asked import controller_of, one_amount
+    from simulator.forecast.asked import controller_of
     from simulator.history.loading import campaigns_in, load_auctions
-    from simulator.reading import check_out
+    from simulator.reading import check_out, one_amount
     from simulator.sweep.backends import backend_of
     from simulator.sweep.run import sweep as swept
     from simulator.sweep.space import axis_of, grid, random_points
@@ -108,8 +108,7 @@ def _print(name: str, found: "list[Swept]") -> None:
     from rich.table import Table
 
     from models.pages.text import count
-    from simulator.report.text import money
-    from simulator.returns import roi_text
+    from simulator.report.text import money, roi_text
 
     console = Console()
     console.print(f"{name}: {len(found)} points, the best first; surplus is value less spend")

@@ -101,9 +101,10 @@ def whatif(
     import msgspec
 
     from bidder.errors import InputError
-    from simulator.forecast.asked import controller_of, one_amount
+    from simulator.forecast.asked import controller_of
     from simulator.history.conditions import where_of
     from simulator.history.loading import campaigns_in, load_auctions
+    from simulator.reading import one_amount
     from simulator.whatif import asked
     from simulator.whatif.change import Change
     from simulator.whatif.compare import what_if

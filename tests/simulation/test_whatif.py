@@ -10,9 +10,7 @@ import pytest
 from bidder.errors import InputError
 from simulator.estimate.controller import Controller, played
 from simulator.history.conditions import where_of
-from simulator.history.file import HistoryWriter
 from simulator.history.loading import load_auctions
-from simulator.history.sample import sample_meta, sample_rows
 from simulator.whatif import compare
 from simulator.whatif.asked import scores_of, splittable
 from simulator.whatif.change import Change
@@ -22,6 +20,7 @@ from simulator.worlds.draw import world_of
 from simulator.worlds.recipe import RECIPES
 from simulator.worlds.truth import true_outcome
 from simulator.worlds.world import World
+from tests.support.histories import sampled
 
 
 def world(seed: int, recipe: str = "second", auctions: int = 20_000) -> World:
@@ -130,11 +129,7 @@ def test_verdicts() -> None:
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("whatif") / "history.parquet"
-    with HistoryWriter(path, sample_meta(3)) as writer:
-        for row in sample_rows(3, 6_000, 7.0):
-            writer.add(row)
-    return path
+    return sampled(tmp_path_factory.mktemp("whatif") / "history.parquet", 6_000, 7.0)
 
 
 def test_conditions_choose_rows_by_their_texts(history: Path) -> None:

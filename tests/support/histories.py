@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.history.file import History, HistoryWriter
+from simulator.history.sample import sample_meta, sample_rows
 from simulator.history.schema import HistoryRow, Meta, known_loss, known_win
 
 BEGIN_NS = 1_772_409_600_000_000_000
@@ -43,6 +44,14 @@ def lost(number: int, bid: int = 2_000_000, min_to_win: int | None = None, **cha
         worth_nanos=100_000_000,
         **known._asdict(),
     )._replace(**changes)
+
+
+def sampled(path: Path, rows: int, days: float) -> Path:
+    """A history of the sample market, of one seed."""
+    with HistoryWriter(path, sample_meta(3)) as writer:
+        for row in sample_rows(3, rows, days):
+            writer.add(row)
+    return path
 
 
 def written(path: Path, rows: Iterable[HistoryRow], **meta: Any) -> History:

@@ -32,8 +32,10 @@ from simulator.playback.bodies import body_of
 from simulator.playback.delays import FITTED, fit_delays, stated
 from simulator.playback.market import Market, decide
 from simulator.playback.outcomes import outcomes_of
+from simulator.playback.pays import by_outcome
 from simulator.playback.prepared import NEEDED, Facts, Preparer
-from simulator.playback.run import Plan, Replay, by_outcome, replay
+from simulator.playback.results import LineResult
+from simulator.playback.run import Plan, Replay, Run, replay
 from tests.support.data import recorded
 from tests.support.histories import BEGIN_NS, SECOND, lost, unbid, won, written
 from tests.support.seasons import season, write_season
@@ -78,7 +80,7 @@ def market_rows(count: int, seed: int = 5, names: tuple[str, ...] = ("c1", "c2",
 
 
 CAMPAIGNS = (
-    campaign("c1"),
+    campaign("c1", target_cpc_nanos=5 * 10**6),
     campaign("c2", targeting=Targeting(geo=Rule(include=("CA",)), placement=Rule(exclude=("tag:p1",)))),
     campaign("c3", caps=(Cap(impressions=1, seconds=60),), budget_nanos=10**8),
 )
@@ -148,6 +150,7 @@ def test_columns_are_decided_and_settled_as_requests_are(tmp_path: Path) -> None
             )  # fmt: skip
         for name in ("c1", "c2", "c3"):
             assert by_request.status(now_ns)[name][:7] == by_column.status(now_ns)[name][:7]
+        assert by_request.status(now_ns)["c1"].targets == by_column.status(now_ns)["c1"].targets
     assert bids_seen > 300
 
 
@@ -414,6 +417,103 @@ def test_a_value_by_the_model_is_bid_for_as_the_row_has_it(tmp_path: Path) -> No
     ]
     assert spends(done[0]) == spends(done[1]) != spends(done[2])
     assert done[0].lines[0].value_nanos == done[1].lines[0].value_nanos > 0
+
+
+def paid_by_conversion(folder: Path, **columns: Any) -> Path:
+    """A made market, half of whose clicks convert by prediction; nothing of the outcome is logged."""
+    rows = [
+        row._replace(
+            conversion_probability=0.5, click_probability=0.01 + n % 5 / 100, campaign="c1", converted=None,
+            clicked=None, **columns,
+        )
+        for n, row in enumerate(market_rows(3_000))
+    ]  # fmt: skip
+    return written(folder / "h.parquet", rows).path
+
+
+def test_a_target_of_a_conversions_cost_binds_at_its_size(tmp_path: Path) -> None:
+    """What conversions cost is by prediction: spend over their expected number."""
+    path = paid_by_conversion(tmp_path)
+    flight = {"end_ns": BEGIN_NS + 1_500 * SECOND}
+    plain = campaign("c1", goal=Goal.CONVERSION, value_nanos=2 * 10**8, budget_nanos=10**11, **flight)
+
+    def played(**changes: Any) -> tuple[LineResult, float]:
+        (one,) = replay(path, Plan([msgspec.structs.replace(plain, **changes)], delays=stated())).lines
+        return one, one.spend_nanos / (one.expected_clicks * 0.5)
+
+    free, cost = played()
+    slack, _ = played(target_cpa_nanos=round(3 * cost))
+    assert (slack.spend_nanos, slack.bids) == (free.spend_nanos, free.bids)
+    for share in (0.9, 0.7):
+        bound, own = played(target_cpa_nanos=round(share * cost))
+        assert 0.9 * share < own / cost < 1.03 * share
+        assert 0.1 * free.spend_nanos < bound.spend_nanos < free.spend_nanos
+    by_item, _ = played(
+        line_items=(LineItem(id="c1", target_cpa_nanos=round(0.7 * cost)),), target_cpa_nanos=0
+    )
+    assert (by_item.spend_nanos, by_item.bids) == (bound.spend_nanos, bound.bids)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"goal": Goal.CONVERSION, "target_cpc_nanos": 5}, "was target_cpc with goal conversion"),
+        ({"goal": Goal.CLICK, "target_cpa_nanos": 5}, "was target_cpa with goal click"),
+        (
+            {"goal": Goal.VALUE, "target_cpa_nanos": 5, "value_source": "model"},
+            "was target_cpa with value_source model",
+        ),
+    ],
+)
+def test_a_target_that_a_row_cannot_tell_is_refused(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    path = written(tmp_path / "h.parquet", market_rows(5)).path
+    plan = Plan([campaign("c1", **changes)], delays=stated())
+    with pytest.raises(InputError, match=f"line item c1 must count what its score does.*{said}"):
+        replay(path, plan)
+    assert replay(path, plan._replace(logged=True)).lines[0].bids > 0
+
+
+@pytest.mark.parametrize("value_nanos", [48 * 10**8, 96 * 10**7, 48 * 10**6])
+def test_what_a_model_says_is_bounded_by_what_is_stated(tmp_path: Path, value_nanos: int) -> None:
+    """From a tenth to ten times: a replay bids and counts as one of a history that says the bounded value."""
+    said = np.array([10**7, 10**8, 10**9, 10**10])
+    path = paid_by_conversion(tmp_path)
+    rows = [
+        HistoryRow(**row | {"worth_nanos": int(said[n % 4])})
+        for n, row in enumerate(row for table in History(path).tables() for row in table.to_pylist())
+    ]
+    bounded = np.clip(said, value_nanos // 10, value_nanos * 10)
+    mended = [row._replace(worth_nanos=int(bounded[n % 4])) for n, row in enumerate(rows)]
+    plain = campaign("c1", goal=Goal.CONVERSION, value_source="model", budget_nanos=10**11)
+    plan = Plan([msgspec.structs.replace(plain, value_nanos=value_nanos)], delays=stated())
+    (one,) = replay(written(tmp_path / "said.parquet", rows).path, plan).lines
+    # Stated at ten times the least, no bound of the second touches what is said.
+    wide = Plan([msgspec.structs.replace(plain, value_nanos=10 * int(bounded.min()))], delays=stated())
+    (other,) = replay(written(tmp_path / "mended.parquet", mended).path, wide).lines
+    assert (one.bids, one.impressions, one.spend_nanos) == (other.bids, other.impressions, other.spend_nanos)
+    assert one.value_nanos == other.value_nanos > 0
+
+
+def test_pieces_are_played_again_by_what_the_second_plan_states(tmp_path: Path) -> None:
+    path = paid_by_conversion(tmp_path, worth_nanos=48 * 10**7)
+    first, second = (
+        Plan(
+            [
+                campaign(
+                    "c1", goal=Goal.CONVERSION, value_source="model", value_nanos=value, budget_nanos=10**11
+                )
+            ],
+            delays=stated(),
+        )
+        for value in (48 * 10**8 * 4, 48 * 10**5)
+    )
+    run = Run(History(path), first)
+    pieces = list(run.pieces())
+    (again,) = run.again(second).play_pieces(pieces)
+    assert again == replay(path, second).lines[0]
+    assert again.spend_nanos < replay(path, first).lines[0].spend_nanos
 
 
 def test_a_goal_of_value_is_bid_for_as_one_of_conversions(tmp_path: Path) -> None:

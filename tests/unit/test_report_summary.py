@@ -22,7 +22,8 @@ from simulator.report.summary import (
     totals,
     win_rate,
 )
-from simulator.returns import roas, roi, roi_text
+from simulator.report.text import roi_text
+from simulator.returns import roas, roi
 from tests.support.results import run_result
 
 FIXED = [

@@ -11,19 +11,15 @@ from typer.testing import CliRunner, Result
 from bidder.cli.main import build_app
 from bidder.errors import InputError
 from simulator.bar import progress_bar
-from simulator.history.file import History, HistoryWriter
-from simulator.history.sample import sample_meta, sample_rows
+from simulator.history.file import History
 from simulator.reading import why
 from tests.support.data import ROOT
+from tests.support.histories import sampled, unbid, written
 
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("errors") / "history.parquet"
-    with HistoryWriter(path, sample_meta(3)) as writer:
-        for row in sample_rows(3, 1_500, 2.0):
-            writer.add(row)
-    return path
+    return sampled(tmp_path_factory.mktemp("errors") / "history.parquet", 1_500, 2.0)
 
 
 def run(*arguments: object) -> Result:
@@ -63,6 +59,15 @@ def test_what_is_wrong_what_is_allowed_and_what_to_do_are_said(
     assert re.search(said, message), message
     assert "Errno" not in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("command", ["estimate", "whatif", "forecast", "sweep"])
+def test_a_history_in_which_nobody_bid_is_said_to_be_one(tmp_path: Path, command: str) -> None:
+    path = written(tmp_path / "h.parquet", [unbid(1), unbid(2)]).path
+    options = {"whatif": ("--budget", "5"), "sweep": ("--vary", "budget=1")}.get(command, ())
+    done = run(command, path, *options)
+    assert isinstance(done.exception, InputError), done.output
+    assert str(done.exception) == f"history {path} must have a campaign that bid, has none"
 
 
 def test_the_reason_of_an_error_of_the_system_does_not_name_the_file_again(tmp_path: Path) -> None:
