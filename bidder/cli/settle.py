@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bidder.config import Config
     from bidder.core.bankrules import BankRules
     from bidder.core.bookings import RefusalRow, UnattributedRow
-    from bidder.core.reconcile import Compared
+    from bidder.core.reconcile import BillLine, Booked, CampaignSum, Compared
     from bidder.core.settlement import DaySum
     from bidder.store.bills import BillForm
     from bidder.store.database import Database
@@ -186,7 +186,7 @@ def _reconcile(
     json: JsonOption = False,
 ) -> None:
     """Compare an exchange's bill with our books, by bid id or by totals; exit code 1 above the tolerance."""
-    from bidder.core.reconcile import reconcile, total, within
+    from bidder.core.reconcile import by_campaign, reconcile, total, within
     from bidder.store.bills import SCALES, BillForm, day_number, read_bill
     from bidder.store.database import Database
     from bidder.store.ledger import Ledger
@@ -209,6 +209,10 @@ def _reconcile(
     rows = reconcile(lines, booked, [day_number(day)] if day is not None else [])
     totals = [total(rows, name) for name in sorted({row.exchange for row in rows})]
     _show_json(rows, totals) if json else _show_rows(rows, totals)
+    if not json:
+        shown = {row.day for row in rows}
+        _show_campaigns(by_campaign([line for line in lines if line.day in shown or line.day < 0], booked))
+        _show_unbilled(lines, booked)
     if not all(within(row, tolerance_ppm) for row in totals):
         raise typer.Exit(1)
 
@@ -392,4 +396,38 @@ def _show_rows(rows: "Sequence[Compared]", totals: "Sequence[Compared]") -> None
     if parts.row_count:
         _print(parts)
     for row in totals:
-        typer.echo(f"{row.exchange}: discrepancy_ppm = {suggested_ppm(row)} would cover this bill")
+        if row.ours.nanos:
+            typer.echo(f"{row.exchange}: discrepancy_ppm = {suggested_ppm(row)} would cover this bill")
+        else:
+            typer.echo(
+                f"{row.exchange}: nothing of ours stands against {_money(row.theirs.nanos)} of this bill"
+            )
+
+
+def _show_campaigns(rows: "Sequence[CampaignSum]") -> None:
+    """Campaigns of a bill that names them; nothing of another."""
+    if not rows:
+        return
+    table = _table("campaign", "exchange", "ours", "theirs", "difference")
+    cells = [
+        (
+            row.campaign_id,
+            row.exchange,
+            _money(row.ours_nanos),
+            _money(row.theirs_nanos),
+            _money(row.theirs_nanos - row.ours_nanos),
+        )
+        for row in rows
+    ]
+    _fill(table, cells)
+
+
+def _show_unbilled(lines: "Sequence[BillLine]", booked: "Sequence[Booked]") -> None:
+    """Exchanges of our books of which the bill has no line: the name may be another there."""
+    billed = {line.exchange for line in lines}
+    for name in sorted({one.exchange for one in booked} - billed):
+        nanos = sum(one.price_nanos for one in booked if one.exchange == name)
+        typer.echo(
+            f"{name}: in our books with {_money(nanos)} of all days, not in this bill; if the bill calls it by "
+            "another name, correct its column exchange"
+        )

@@ -143,9 +143,15 @@ def _line(cells: Mapping[str, str], form: BillForm) -> BillLine:
 
 def _amount(text: str, unit: str) -> int:
     try:
-        return parse_decimal(text, SCALES[unit])
+        amount = parse_decimal(text, SCALES[unit])
     except ValueError as error:
         raise ValueError(f"amount {error}") from None
+    if amount < 0:
+        raise ValueError(
+            f"amount must be >= 0, was {text[:80]}: take credits and refunds off the amount that they lower, "
+            "or leave them out"
+        )
+    return amount
 
 
 def _day(text: str, zone: str) -> tuple[int, int]:
