@@ -51,7 +51,7 @@ def _stop(
 ) -> None:
     """Stop all bids at once, or those of an advertiser, a campaign or a line item, until `clearbid go`."""
     name = _named(everybody, advertiser, campaign, line_item)
-    typer.echo(_said(_write(db, config, name, reason, by, stopped=True)))
+    typer.echo(_said(name, _write(db, config, name, reason, by, stopped=True)))
 
 
 def _go(
@@ -66,7 +66,7 @@ def _go(
 ) -> None:
     """Let bid again what was stopped by hand or by the breaker; another stop that holds it still does."""
     name = _named(everybody, advertiser, campaign, line_item)
-    typer.echo(_said(_write(db, config, name, reason, by, stopped=False)))
+    typer.echo(_said(name, _write(db, config, name, reason, by, stopped=False)))
 
 
 def _brakes(db: DbOption = None, config: ConfigOption = None, json: JsonOption = False) -> None:
@@ -103,7 +103,8 @@ def _named(everybody: bool, advertiser: str | None, campaign: str | None, line_i
 
 def _write(
     db: str | None, config: Path | None, name: str, reason: str, by: str | None, *, stopped: bool
-) -> "Brake":
+) -> "Brake | None":
+    """What was written; None where nothing was stopped that could be let go."""
     from bidder.store.brakes import BrakeStore
     from bidder.store.database import Database
 
@@ -111,6 +112,9 @@ def _write(
     check_text("--by", by or "")
     with Database(existing_store(configured(config, db=db).store)) as database:
         store = BrakeStore(database)
+        if not stopped and name not in holding(store.all(), time.time_ns()):
+            store.check(name)
+            return None
         set_brake = store.stop if stopped else store.go
         return set_brake(name, at_ns=time.time_ns(), actor=by or this_user(), reason=reason)
 
@@ -131,8 +135,10 @@ def this_user() -> str:
         return "cli"
 
 
-def _said(brake: "Brake") -> str:
-    called = called_of(brake.name)
+def _said(name: str, brake: "Brake | None") -> str:
+    called = called_of(name)
+    if brake is None:
+        return f"{called}: nothing was stopped; `clearbid brakes` shows what is"
     if brake.stopped:
         return f"{called}: stopped"
     return f"{called}: may bid again"

@@ -11,7 +11,7 @@ from bidder.errors import InputError
 from bidder.money import NANOS_PER_UNIT, format_decimal, parse_decimal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from bidder.config import Config
     from bidder.core.bankrules import BankRules
@@ -91,18 +91,38 @@ def _settle(
         strays, billings = ledger.unattributed(), ledger.late_billings(rules, now_ns)
         zones = {own.id: own.time_zone for own in CampaignStore(database).advertisers().values()}
         days = settle(ledger.quarters(now_ns, rules.keep_ns), zones, rules, now_ns)
+        if campaign is not None:
+            booked = {one.campaign_id for one in days} | {one.campaign_id for one in refusals}
+            _check_campaign(campaign, {*CampaignStore(database).all(), *booked})
     wanted = day_number(day) if day is not None else None
     days = [one for one in days if wanted in (None, one.day) and campaign in (None, one.campaign_id)]
     if json:
         typer.echo(_json([{**one._asdict(), "day": date_of(one.day)} for one in days]))
         return
     _show_days(days)
+    _say_total(days, settings.account.currency)
     if campaign is None and strays:
         _show_unattributed(strays)
     if refusals:
         _show_refusals(refusals)
     if billings.too_short:
         _show_late([billings])
+
+
+def _check_campaign(campaign_id: str, known: "Collection[str]") -> None:
+    """Raises `InputError` where there is no such campaign: an empty table reads as one that spent nothing."""
+    from bidder.store.campaigns import unknown
+
+    if campaign_id not in known:
+        raise InputError(unknown("campaign", "the store's", campaign_id, sorted(known)))
+
+
+def _say_total(days: "Sequence[DaySum]", currency: str) -> None:
+    cost, fees = sum(one.amount_nanos for one in days), sum(one.fees_nanos for one in days)
+    typer.echo(
+        f"total: {sum(one.billed for one in days):,} billed, cost {_money(cost)} {currency}, "
+        f"{_money(fees)} {currency} of it fees"
+    )
 
 
 def _only(asked: list[str], *, whole: bool) -> str:

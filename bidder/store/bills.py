@@ -174,8 +174,8 @@ def day_number(text: str) -> int:
         raise InputError(f"day must be a date such as 2026-05-01, was {text[:80]!r}")
     try:
         return parse_instant(f"{text}T00:00:00Z") // DAY_NS
-    except ValueError as error:
-        raise InputError(f"day {error}") from None
+    except ValueError:
+        raise InputError(f"day must be a date such as 2026-05-01, was {text!r}") from None
 
 
 def _in_account(nanos: int, currency: str, at_ns: int, form: BillForm) -> int:

@@ -547,3 +547,20 @@ def test_the_history_names_who_changed_what(desk: Desk, monkeypatch: pytest.Monk
     assert own == ["ana", "night shift", "ana", "ben"]
     with pytest.raises(InputError, match="--by must have at most 500 characters"):
         desk.run("pause", "spring", "--by", "x" * 501)
+
+
+def test_letting_go_what_was_not_stopped_says_so_and_leaves_no_row(desk: Desk) -> None:
+    desk.run("import", desk.sheet())
+    assert "campaign spring: nothing was stopped" in _brake(desk, "go", "--campaign", "spring")
+    assert json.loads(_brake(desk, "brakes", "--json")) == []
+    wrong = CliRunner().invoke(build_app(), ["go", "--campaign", "sprin", "--db", str(desk.db)])
+    assert "nearest: spring" in str(wrong.exception)
+
+
+def test_settling_a_campaign_that_is_not_there_names_the_nearest(desk: Desk) -> None:
+    desk.run("import", desk.sheet())
+    wrong = CliRunner().invoke(build_app(), ["settle", "--campaign", "sprin", "--db", str(desk.db)])
+    assert "nearest: spring" in str(wrong.exception)
+    assert "total: 0 billed, cost 0 USD, 0 USD of it fees" in _brake(desk, "settle", "--campaign", "spring")
+    day = CliRunner().invoke(build_app(), ["settle", "--day", "2026-13-01", "--db", str(desk.db)])
+    assert str(day.exception) == "day must be a date such as 2026-05-01, was '2026-13-01'"
