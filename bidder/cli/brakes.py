@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bidder.cli.options import ConfigOption, DbOption, JsonOption, configured, existing_store
+from bidder.cli.options import ByOption, ConfigOption, DbOption, JsonOption, configured, existing_store
 from bidder.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from bidder.core.campaigns import Campaign
     from bidder.core.messages import Brake
     from bidder.store.brakes import BrakeRow
 
@@ -27,11 +28,8 @@ _AdvertiserOption = Annotated[
 _CampaignOption = Annotated[str | None, typer.Option("--campaign", help="One campaign.", metavar="ID")]
 _LineItemOption = Annotated[str | None, typer.Option("--line-item", help="One line item.", metavar="ID")]
 _ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the history.", metavar="TEXT")]
-_ByOption = Annotated[
-    str | None, typer.Option("--by", help="Who does it; else the user of this shell.", metavar="NAME")
-]
 _LONGEST_TEXT = 500
-_LEVELS = {"a": "advertiser", "c": "campaign", "l": "line item"}
+LEVELS = {"a": "advertiser", "c": "campaign", "l": "line item"}
 
 
 def register(app: typer.Typer) -> None:
@@ -47,13 +45,13 @@ def _stop(
     campaign: _CampaignOption = None,
     line_item: _LineItemOption = None,
     reason: _ReasonOption = "",
-    by: _ByOption = None,
+    by: ByOption = None,
     db: DbOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Stop all bids at once, or those of an advertiser, a campaign or a line item, until `clearbid go`."""
     name = _named(everybody, advertiser, campaign, line_item)
-    typer.echo(_said(_write(db, config, name, reason, by, stopped=True)))
+    typer.echo(_said(name, _write(db, config, name, reason, by, stopped=True)))
 
 
 def _go(
@@ -62,13 +60,13 @@ def _go(
     campaign: _CampaignOption = None,
     line_item: _LineItemOption = None,
     reason: _ReasonOption = "",
-    by: _ByOption = None,
+    by: ByOption = None,
     db: DbOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Let bid again what was stopped by hand or by the breaker; another stop that holds it still does."""
     name = _named(everybody, advertiser, campaign, line_item)
-    typer.echo(_said(_write(db, config, name, reason, by, stopped=False)))
+    typer.echo(_said(name, _write(db, config, name, reason, by, stopped=False)))
 
 
 def _brakes(db: DbOption = None, config: ConfigOption = None, json: JsonOption = False) -> None:
@@ -105,30 +103,42 @@ def _named(everybody: bool, advertiser: str | None, campaign: str | None, line_i
 
 def _write(
     db: str | None, config: Path | None, name: str, reason: str, by: str | None, *, stopped: bool
-) -> "Brake":
+) -> "Brake | None":
+    """What was written; None where nothing was stopped that could be let go."""
     from bidder.store.brakes import BrakeStore
     from bidder.store.database import Database
 
-    for what, text in (("--reason", reason), ("--by", by or "")):
-        if len(text) > _LONGEST_TEXT or "\0" in text:
-            raise InputError(
-                f"{what} must have at most {_LONGEST_TEXT} characters without NUL, had {len(text)}"
-            )
+    check_text("--reason", reason)
+    check_text("--by", by or "")
     with Database(existing_store(configured(config, db=db).store)) as database:
         store = BrakeStore(database)
+        if not stopped and name not in holding(store.all(), time.time_ns()):
+            store.check(name)
+            return None
         set_brake = store.stop if stopped else store.go
-        return set_brake(name, at_ns=time.time_ns(), actor=by or _user(), reason=reason)
+        return set_brake(name, at_ns=time.time_ns(), actor=by or this_user(), reason=reason)
 
 
-def _user() -> str:
+def check_text(option: str, text: str) -> None:
+    """Raises `InputError` where a text is too long to be kept with a change."""
+    if len(text) > _LONGEST_TEXT or "\0" in text:
+        raise InputError(
+            f"{option} must have at most {_LONGEST_TEXT} characters without NUL, had {len(text)}"
+        )
+
+
+def this_user() -> str:
+    """Who does it where nobody is named: the user of this shell."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a user without a name
         return "cli"
 
 
-def _said(brake: "Brake") -> str:
-    called = called_of(brake.name)
+def _said(name: str, brake: "Brake | None") -> str:
+    called = called_of(name)
+    if brake is None:
+        return f"{called}: nothing was stopped; `clearbid brakes` shows what is"
     if brake.stopped:
         return f"{called}: stopped"
     return f"{called}: may bid again"
@@ -137,7 +147,40 @@ def _said(brake: "Brake") -> str:
 def called_of(name: str) -> str:
     """A brake's name in words."""
     level, _, own_id = name.partition("/")
-    return f"{_LEVELS[level]} {own_id}" if own_id else "all"
+    return f"{LEVELS[level]} {own_id}" if own_id else "all"
+
+
+def holding(brakes: "Mapping[str, Brake]", now_ns: int) -> "dict[str, Brake]":
+    """Brakes that hold at a time, by name."""
+    return {
+        name: one
+        for name, one in brakes.items()
+        if one.stopped and (not one.until_ns or now_ns < one.until_ns)
+    }
+
+
+def above(campaign: "Campaign", line_item_id: str | None = None) -> list[str]:
+    """Names whose brake holds a campaign, or one of its line items: its own last."""
+    from bidder.core.messages import ALL
+
+    own = [] if line_item_id is None else [f"l/{line_item_id}"]
+    return [ALL, f"a/{campaign.advertiser}", f"c/{campaign.id}", *own]
+
+
+def still_held(names: "Sequence[str]", held: "Mapping[str, Brake]") -> str:
+    """That brakes still hold, and what lifts them; empty where none of `names` is held."""
+    from bidder.core.messages import ALL
+
+    found = [name for name in names if name in held]
+    if not found:
+        return ""
+    options = {"a": "--advertiser", "c": "--campaign", "l": "--line-item"}
+    lifts = [
+        "clearbid go --all" if name == ALL else f"clearbid go {options[name[0]]} {name[2:]}" for name in found
+    ]
+    brakes = " and ".join(f"a brake on {called_of(name)}" for name in found)
+    hold, it = ("hold", "them") if len(found) > 1 else ("holds", "it")
+    return f"{brakes} still {hold}; to lift {it}: {', '.join(lifts)}"
 
 
 def _show(rows: "Sequence[BrakeRow]", now_ns: int) -> None:

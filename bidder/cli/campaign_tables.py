@@ -1,6 +1,6 @@
 """Tables of campaigns for people: the tree, what a sheet would change, and the history of changes."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from bidder.core.campaigns import Advertiser, Campaign
+from bidder.core.messages import ALL
 from bidder.money import NANOS_PER_UNIT, format_decimal
 from bidder.store.columns import Level, to_plain
 from bidder.store.columns_cells import format_instant
@@ -24,10 +25,17 @@ _MOST_CHARACTERS = 300
 _INDENT = "  "
 
 
-def show_tree(campaigns: Iterable[Campaign], advertisers: Mapping[str, Advertiser]) -> None:
-    """Advertisers, below each its campaigns, below each their line items; a budget for each day is said `a day`."""
+def show_tree(
+    campaigns: Iterable[Campaign], advertisers: Mapping[str, Advertiser], held: Container[str] = ()
+) -> None:
+    """Advertisers, below each its campaigns, below each their line items; a budget for each day is said `a day`.
+
+    Args:
+        campaigns, advertisers: of the store. held: names whose brake holds (`bidder.core.brakes`); who stands below
+            one bids no more, whatever its status.
+    """
     name = Column("name", min_width=8)
-    table = Table(_whole("id"), name, _whole("status"), _whole("flight"), box=SIMPLE_HEAD)
+    table = Table(_whole("id"), name, Column("status", min_width=10), _whole("flight"), box=SIMPLE_HEAD)
     for heading in ("budget", "value", "CPM"):
         table.add_column(heading, justify="right", no_wrap=True)
     below: dict[str, list[Campaign]] = {advertiser_id: [] for advertiser_id in advertisers}
@@ -35,14 +43,22 @@ def show_tree(campaigns: Iterable[Campaign], advertisers: Mapping[str, Advertise
         below.setdefault(campaign.advertiser, []).append(campaign)
     for advertiser_id in sorted(below):
         own = advertisers.get(advertiser_id) or Advertiser(id=advertiser_id)
-        _add(table, to_plain(own), "", "")
+        stopped = ALL in held or f"a/{advertiser_id}" in held
+        _add(table, _halted(to_plain(own), stopped), "", "")
         for campaign in below[advertiser_id]:
             plain = to_plain(campaign)
             items = plain.pop(Level.LINE_ITEM.value, [])
-            _add(table, plain, campaign.currency, _INDENT)
+            below_stop = stopped or f"c/{campaign.id}" in held
+            _add(table, _halted(plain, below_stop), campaign.currency, _INDENT)
             for item in items:
-                _add(table, item, campaign.currency, _INDENT * 2)
+                item_stop = below_stop or f"l/{item['id']}" in held
+                _add(table, _halted(item, item_stop), campaign.currency, _INDENT * 2)
     Console().print(table)
+
+
+def _halted(plain: dict[str, Any], stopped: bool) -> dict[str, Any]:
+    """With a status that says of a brake that holds."""
+    return {**plain, "status": f"{plain['status']}, stopped by a brake"} if stopped else plain
 
 
 def _add(table: Table, plain: Mapping[str, Any], currency: str, indent: str) -> None:
@@ -52,13 +68,15 @@ def _add(table: Table, plain: Mapping[str, Any], currency: str, indent: str) -> 
     money += [f"{plain['daily_budget']} a day"] if "daily_budget" in plain else []
     money += [f"{plain['impressions']} imps"] if "impressions" in plain else []
     money += [f"{plain['daily_impressions']} imps a day"] if "daily_impressions" in plain else []
+    value = [plain[name] for name in ("value", "goal") if name in plain]
+    value += ["value by the model"] if plain.get("value_source") == "model" else []
     cells = (
         f"{indent}{plain['id']}",
         plain.get("name", ""),
         plain["status"],
         "\n".join(flight),
         "\n".join(money),
-        "\n".join(plain[name] for name in ("value", "goal") if name in plain),
+        "\n".join(value),
         plain.get("max_bid_cpm", ""),
     )
     # As text: a name in brackets is no markup.

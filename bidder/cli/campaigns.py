@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bidder.cli.options import ConfigOption, DbOption, JsonOption, configured, existing_store, store_is_there
+from bidder.cli.options import (
+    ByOption,
+    ConfigOption,
+    DbOption,
+    JsonOption,
+    configured,
+    existing_store,
+    store_is_there,
+)
 from bidder.errors import InputError
 from bidder.money import NANOS_PER_UNIT, format_decimal, parse_decimal
 
 if TYPE_CHECKING:
     from bidder.core.campaigns import Advertiser, Campaign, Status
+    from bidder.core.messages import Brake
     from bidder.store.campaigns import CampaignStore, PutResult
     from bidder.store.sheet import Sheet
 
@@ -53,6 +62,7 @@ def _import(
     db: DbOption = None,
     config: ConfigOption = None,
     check: Annotated[bool, typer.Option("--check", help="Only say whether the sheet is right.")] = False,
+    by: ByOption = None,
 ) -> None:
     """Add campaigns from a sheet, or replace those of the same id: all of it or nothing."""
     sheet = _read(file, config)
@@ -60,8 +70,9 @@ def _import(
     if check:
         typer.echo(f"{file.name}: {_count(sheet)}, no errors")
         return
+    actor = _actor(by)
     with _store(db, config, create=True) as store:
-        of_campaigns, of_advertisers = store.put_all(*sheet, at_ns=time.time_ns())
+        of_campaigns, of_advertisers = store.put_all(*sheet, at_ns=time.time_ns(), actor=actor)
     typer.echo(f"{file.name}: {_became(of_campaigns)}")
     if sheet.advertisers:
         typer.echo(f"{file.name}, advertisers: {_became(of_advertisers)}")
@@ -100,14 +111,15 @@ def _list(
         raise InputError(f"{' and '.join(named)} must not be given together")
     with _store(db, config) as store:
         campaigns, advertisers = store.all(), store.advertisers()
+        held = _held(store)
     if json:
-        typer.echo(to_json(campaigns.values(), advertisers.values()))
+        typer.echo(to_json(campaigns.values(), advertisers.values(), _brake_tables(held)))
     elif csv:
         typer.echo(to_csv(campaigns.values(), advertisers.values()), nl=False)
     elif toml:
         typer.echo(to_toml(campaigns.values(), advertisers.values()), nl=False)
     else:
-        show_tree(campaigns.values(), advertisers)
+        show_tree(campaigns.values(), advertisers, held)
 
 
 def _set_budget(
@@ -124,6 +136,7 @@ def _set_budget(
     daily: Annotated[bool, typer.Option("--daily", help="For each day, not for the whole flight.")] = False,
     line_item: _LineItemOption = None,
     advertiser: _AdvertiserOption = None,
+    by: ByOption = None,
 ) -> None:
     """Set the budget of a campaign, of one of its line items or of an advertiser, in currency units."""
     if len(words) > 2:
@@ -134,14 +147,14 @@ def _set_budget(
     removable = daily or line_item is not None or advertiser is not None
     of = f"campaign {campaign_id}" if advertiser is None else f"advertiser {advertiser}"
     nanos = _amount(amount, of if line_item is None else f"line item {line_item}", removable=removable)
-    currency = ""
+    currency, actor = "", _actor(by)
     with _store(db, config) as store:
         if campaign_id is None:
             assert advertiser is not None, "one of them is named"
-            store.set_advertiser_budget(advertiser, nanos, at_ns=time.time_ns(), daily=daily)
+            store.set_advertiser_budget(advertiser, nanos, at_ns=time.time_ns(), actor=actor, daily=daily)
         else:
             currency = store.set_budget(
-                campaign_id, nanos, at_ns=time.time_ns(), line_item_id=line_item, daily=daily
+                campaign_id, nanos, at_ns=time.time_ns(), actor=actor, line_item_id=line_item, daily=daily
             ).currency
     shown = f"{format_decimal(nanos, NANOS_PER_UNIT)} {currency}".rstrip() if nanos else "none"
     called = _called(campaign_id, line_item, advertiser)
@@ -170,12 +183,14 @@ def _pause(
     config: ConfigOption = None,
     line_item: _LineItemOption = None,
     advertiser: _AdvertiserOption = None,
+    by: ByOption = None,
 ) -> None:
     """Stop a campaign, one line item of it, or an advertiser from bidding."""
     from bidder.core.campaigns import Status
 
+    actor = _actor(by)
     with _store(db, config) as store:
-        typer.echo(_set_status(store, campaign_id, line_item, advertiser, Status.PAUSED))
+        typer.echo(_set_status(store, campaign_id, line_item, advertiser, Status.PAUSED, actor))
 
 
 def _resume(
@@ -184,12 +199,14 @@ def _resume(
     config: ConfigOption = None,
     line_item: _LineItemOption = None,
     advertiser: _AdvertiserOption = None,
+    by: ByOption = None,
 ) -> None:
-    """Let what was paused bid again."""
+    """Let what was paused bid again; what `clearbid stop` stopped is let go by `clearbid go`."""
     from bidder.core.campaigns import Status
 
+    actor = _actor(by)
     with _store(db, config) as store:
-        typer.echo(_set_status(store, campaign_id, line_item, advertiser, Status.ACTIVE))
+        typer.echo(_set_status(store, campaign_id, line_item, advertiser, Status.ACTIVE, actor))
 
 
 def _set_status(
@@ -198,15 +215,52 @@ def _set_status(
     line_item: str | None,
     advertiser: str | None,
     status: "Status",
+    actor: str,
 ) -> str:
-    """Sets it for the one that is named, and says so."""
+    """Sets it for the one that is named, and says so, and which brakes still hold what may bid."""
+    from bidder.cli.brakes import above, still_held
+    from bidder.core.campaigns import Status
+    from bidder.core.messages import ALL
+
     _check_named(campaign_id, line_item, advertiser)
+    at_ns = time.time_ns()
     if campaign_id is None:
         assert advertiser is not None, "one of them is named"
-        store.set_advertiser_status(advertiser, status, at_ns=time.time_ns())
+        store.set_advertiser_status(advertiser, status, at_ns=at_ns, actor=actor)
+        names = [ALL, f"a/{advertiser}"]
     else:
-        store.set_status(campaign_id, status, at_ns=time.time_ns(), line_item_id=line_item)
-    return f"{_called(campaign_id, line_item, advertiser)}: {status}"
+        changed = store.set_status(campaign_id, status, at_ns=at_ns, actor=actor, line_item_id=line_item)
+        names = above(changed, line_item)
+    said = f"{_called(campaign_id, line_item, advertiser)}: {status}"
+    held = still_held(names, _held(store)) if status is Status.ACTIVE else ""
+    return f"{said}, but it does not bid: {held}" if held else said
+
+
+def _held(store: "CampaignStore") -> "dict[str, Brake]":
+    """Brakes of the store that hold now."""
+    from bidder.cli.brakes import holding
+    from bidder.store.brakes import BrakeStore
+
+    return holding(BrakeStore(store.database).all(), time.time_ns())
+
+
+def _brake_tables(held: "dict[str, Brake]") -> list[dict[str, str]]:
+    """Brakes as a JSON sheet tells them: level and id, which is empty of the one for all."""
+    from bidder.cli.brakes import LEVELS
+
+    found = []
+    for name in held:
+        level, _, own_id = name.partition("/")
+        found.append({"level": LEVELS[level] if own_id else level, "id": own_id})
+    return found
+
+
+def _actor(by: str | None) -> str:
+    """Who changes something."""
+    from bidder.cli.brakes import check_text, this_user
+
+    check_text("--by", by or "")
+    return by or this_user()
 
 
 def _check_named(campaign_id: str | None, line_item: str | None, advertiser: str | None) -> None:

@@ -26,6 +26,9 @@ KafkaOption = Annotated[
     str | None,
     typer.Option("--kafka", help="Broker; else kafka.bootstrap of the configuration.", metavar="HOST:PORT"),
 ]
+ByOption = Annotated[
+    str | None, typer.Option("--by", help="Who does it; else the user of this shell.", metavar="NAME")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OriginOption = Annotated[
     int | None, typer.Option("--clock-origin-ns", help="Shared clock: time shown at its start.", metavar="NS")

@@ -61,7 +61,8 @@ def _portfolio(  # noqa: PLR0913, PLR0917, each is one option of the command
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Look as at that time, such as 2026-03-07T18:00:00Z, with all that is in the books; writes nothing.",
+            help="Look as at that time, such as 2026-03-04T12:00:00Z, by what was booked and told until then, with "
+            "budgets as they are now; writes nothing.",
         ),
     ] = None,
     json: JsonOption = False,
@@ -120,8 +121,9 @@ def _look(
 
     now_ns = time.time_ns() if at_ns is None else at_ns
     standings = standings_of(
-        database, advertiser, now_ns, window_ns=window_ns, settle_ns=rules.settle_ns, wishes=wishes
-    )
+        database, advertiser, now_ns, window_ns=window_ns, settle_ns=rules.settle_ns, wishes=wishes,
+        past=at_ns is not None,
+    )  # fmt: skip
     proposal = propose(standings, rules)
     written = (
         apply_proposal(database, standings, proposal, at_ns=now_ns) if write and not proposal.hold else 0

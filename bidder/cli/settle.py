@@ -11,13 +11,13 @@ from bidder.errors import InputError
 from bidder.money import NANOS_PER_UNIT, format_decimal, parse_decimal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from bidder.config import Config
     from bidder.core.bankrules import BankRules
     from bidder.core.bookings import RefusalRow, UnattributedRow
     from bidder.core.lateness import LateBillings
-    from bidder.core.reconcile import Compared
+    from bidder.core.reconcile import BillLine, Booked, CampaignSum, Compared
     from bidder.core.settlement import DaySum
     from bidder.store.bills import BillForm
     from bidder.store.database import Database
@@ -91,16 +91,36 @@ def _settle(
         strays = ledger.unattributed()
         zones = {own.id: own.time_zone for own in CampaignStore(database).advertisers().values()}
         days = settle(ledger.quarters(now_ns, rules.keep_ns), zones, rules, now_ns)
+        if campaign is not None:
+            booked = {one.campaign_id for one in days} | {one.campaign_id for one in refusals}
+            _check_campaign(campaign, {*CampaignStore(database).all(), *booked})
     wanted = day_number(day) if day is not None else None
     days = [one for one in days if wanted in (None, one.day) and campaign in (None, one.campaign_id)]
     if json:
         typer.echo(_json([{**one._asdict(), "day": date_of(one.day)} for one in days]))
         return
     _show_days(days)
+    _say_total(days, settings.account.currency)
     if campaign is None and strays:
         _show_unattributed(strays)
     if refusals:
         _show_refusals(refusals)
+
+
+def _check_campaign(campaign_id: str, known: "Collection[str]") -> None:
+    """Raises `InputError` where there is no such campaign: an empty table reads as one that spent nothing."""
+    from bidder.store.campaigns import unknown
+
+    if campaign_id not in known:
+        raise InputError(unknown("campaign", "the store's", campaign_id, sorted(known)))
+
+
+def _say_total(days: "Sequence[DaySum]", currency: str) -> None:
+    cost, fees = sum(one.amount_nanos for one in days), sum(one.fees_nanos for one in days)
+    typer.echo(
+        f"total: {sum(one.billed for one in days):,} billed, cost {_money(cost)} {currency}, "
+        f"{_money(fees)} {currency} of it fees"
+    )
 
 
 def _only(asked: list[str], *, whole: bool) -> str:
@@ -184,7 +204,7 @@ def _reconcile(
     json: JsonOption = False,
 ) -> None:
     """Compare an exchange's bill with our books, by bid id or by totals; exit code 1 above the tolerance."""
-    from bidder.core.reconcile import reconcile, total, within
+    from bidder.core.reconcile import by_campaign, reconcile, total, within
     from bidder.store.bills import SCALES, BillForm, day_number, read_bill
     from bidder.store.database import Database
     from bidder.store.ledger import Ledger
@@ -207,6 +227,10 @@ def _reconcile(
     rows = reconcile(lines, booked, [day_number(day)] if day is not None else [])
     totals = [total(rows, name) for name in sorted({row.exchange for row in rows})]
     _show_json(rows, totals) if json else _show_rows(rows, totals)
+    if not json:
+        shown = {row.day for row in rows}
+        _show_campaigns(by_campaign([line for line in lines if line.day in shown or line.day < 0], booked))
+        _show_unbilled(lines, booked)
     if not all(within(row, tolerance_ppm) for row in totals):
         raise typer.Exit(1)
 
@@ -390,4 +414,38 @@ def _show_rows(rows: "Sequence[Compared]", totals: "Sequence[Compared]") -> None
     if parts.row_count:
         _print(parts)
     for row in totals:
-        typer.echo(f"{row.exchange}: discrepancy_ppm = {suggested_ppm(row)} would cover this bill")
+        if row.ours.nanos:
+            typer.echo(f"{row.exchange}: discrepancy_ppm = {suggested_ppm(row)} would cover this bill")
+        else:
+            typer.echo(
+                f"{row.exchange}: nothing of ours stands against {_money(row.theirs.nanos)} of this bill"
+            )
+
+
+def _show_campaigns(rows: "Sequence[CampaignSum]") -> None:
+    """Campaigns of a bill that names them; nothing of another."""
+    if not rows:
+        return
+    table = _table("campaign", "exchange", "ours", "theirs", "difference")
+    cells = [
+        (
+            row.campaign_id,
+            row.exchange,
+            _money(row.ours_nanos),
+            _money(row.theirs_nanos),
+            _money(row.theirs_nanos - row.ours_nanos),
+        )
+        for row in rows
+    ]
+    _fill(table, cells)
+
+
+def _show_unbilled(lines: "Sequence[BillLine]", booked: "Sequence[Booked]") -> None:
+    """Exchanges of our books of which the bill has no line: the name may be another there."""
+    billed = {line.exchange for line in lines}
+    for name in sorted({one.exchange for one in booked} - billed):
+        nanos = sum(one.price_nanos for one in booked if one.exchange == name)
+        typer.echo(
+            f"{name}: in our books with {_money(nanos)} of all days, not in this bill; if the bill calls it by "
+            "another name, correct its column exchange"
+        )

@@ -106,6 +106,39 @@ def reconcile(
     return [row for _, row in sorted(found.items())]
 
 
+class CampaignSum(NamedTuple):
+    """What a campaign paid at an exchange by our books, and what it is billed, nanos."""
+
+    campaign_id: str
+    exchange: str
+    ours_nanos: int = 0
+    theirs_nanos: int = 0
+
+
+def by_campaign(lines: Sequence[BillLine], booked: Sequence[Booked]) -> list[CampaignSum]:
+    """A bill by campaign, in order; empty where some line names none.
+
+    Args:
+        lines: of the bill, of the days that are compared. booked: our bookings; those of days of the bill count.
+    """
+    by_bid = {(one.exchange, one.bid_id): one for one in booked}
+    dated = [_dated(line, by_bid) for line in lines]
+    if not all(line.campaign_id for line in dated):
+        return []
+    billed = {(line.day, line.exchange) for line in dated}
+    found: dict[tuple[str, str], CampaignSum] = {}
+    for line in dated:
+        key = (line.campaign_id, line.exchange)
+        row = found.get(key, CampaignSum(*key))
+        found[key] = row._replace(theirs_nanos=row.theirs_nanos + line.amount_nanos)
+    for one in booked:
+        if (one.day, one.exchange) in billed:
+            key = (one.campaign_id, one.exchange)
+            row = found.get(key, CampaignSum(*key))
+            found[key] = row._replace(ours_nanos=row.ours_nanos + one.price_nanos)
+    return [found[key] for key in sorted(found)]
+
+
 def total(rows: Iterable[Compared], exchange: str) -> Compared:
     """All days of an exchange as one."""
     whole = Compared(NO_DAY, exchange)

@@ -143,9 +143,15 @@ def _line(cells: Mapping[str, str], form: BillForm) -> BillLine:
 
 def _amount(text: str, unit: str) -> int:
     try:
-        return parse_decimal(text, SCALES[unit])
+        amount = parse_decimal(text, SCALES[unit])
     except ValueError as error:
         raise ValueError(f"amount {error}") from None
+    if amount < 0:
+        raise ValueError(
+            f"amount must be >= 0, was {text[:80]}: take credits and refunds off the amount that they lower, "
+            "or leave them out"
+        )
+    return amount
 
 
 def _day(text: str, zone: str) -> tuple[int, int]:
@@ -168,8 +174,8 @@ def day_number(text: str) -> int:
         raise InputError(f"day must be a date such as 2026-05-01, was {text[:80]!r}")
     try:
         return parse_instant(f"{text}T00:00:00Z") // DAY_NS
-    except ValueError as error:
-        raise InputError(f"day {error}") from None
+    except ValueError:
+        raise InputError(f"day must be a date such as 2026-05-01, was {text!r}") from None
 
 
 def _in_account(nanos: int, currency: str, at_ns: int, form: BillForm) -> int:

@@ -91,6 +91,11 @@ class BrakeStore:
             ).fetchall()
         return [BrakeRow(*row) for row in rows if name is None or row[1] == name]
 
+    def check(self, name: str) -> None:
+        """Raises `InputError` if there is nobody of that name."""
+        with self._database.reading() as session:
+            _check_name(name, all_of(session, Campaign), all_of(session, Advertiser))
+
     def _set(self, name: str, act: _Act) -> Brake:
         with self._database.transaction() as session:
             _check_name(name, all_of(session, Campaign), all_of(session, Advertiser))

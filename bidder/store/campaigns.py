@@ -69,34 +69,37 @@ class CampaignStore:
 
     Args:
         database: where they are.
+
+    Attributes:
+        database: the same.
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
 
     def all(self) -> dict[str, Campaign]:
         """Every campaign by its id, in the order of ids."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return all_of(connection, Campaign)
 
     def advertisers(self) -> dict[str, Advertiser]:
         """Every advertiser that is stated, by its id, in the order of ids."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return all_of(connection, Advertiser)
 
     def get(self, campaign_id: str) -> Campaign | None:
         """One campaign, or None where there is none of that id."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return _find(connection, Campaign, campaign_id)
 
     def version(self) -> int:
         """Number of the latest change; 0 before the first."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return _version(connection)
 
     def changes_since(self, version: int) -> list[CampaignChange | AdvertiserChange]:
         """What changed after `version`, as it now is, in the order of each one's last change."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             if _version(connection) <= version:
                 return []
             rows = connection.execute(
@@ -139,7 +142,7 @@ class CampaignStore:
             InputError: if two line items of the store would have one id.
         """
         who = _Actor(actor, at_ns)
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             # Advertisers first: who follows the changes has the time zone before the campaign that bids by it.
             of_advertisers = _put(connection, Advertiser, advertisers, who)
             of_campaigns = _put(connection, Campaign, campaigns, who)
@@ -183,7 +186,7 @@ class CampaignStore:
         Raises:
             InputError: no such campaign, a budget that somebody changed since, or a new one that is not > 0.
         """
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             for move in moves:
                 old = _find(connection, Campaign, move.campaign_id)
                 if old is None:
@@ -242,7 +245,7 @@ class CampaignStore:
 
     def audit(self, campaign_id: str | None = None, *, advertiser_id: str | None = None) -> list[AuditRow]:
         """Changes of one campaign and its line items, or of one advertiser, or of all, oldest first."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(
                 """SELECT version, at_ns, actor, coalesce(campaign_id, ''), what, old, new,
                           coalesce(line_item_id, ''), coalesce(advertiser_id, ''), why
@@ -258,7 +261,7 @@ class CampaignStore:
     ) -> Campaign:
         """Sets one field; `change` is what the audit calls it, the field, and its value."""
         what, field, value = change
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             old = _find(connection, Campaign, campaign_id)
             if old is None:
                 raise InputError(_no_campaign(campaign_id, all_of(connection, Campaign)))
@@ -279,7 +282,7 @@ class CampaignStore:
     ) -> Advertiser:
         """As `_change`, of an advertiser; it need not have been stated before."""
         what, field, value = change
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             old = _find(connection, Advertiser, advertiser_id)
             if old is None:
                 known = {campaign.advertiser for campaign in all_of(connection, Campaign).values()}

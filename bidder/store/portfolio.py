@@ -45,12 +45,14 @@ def standings_of(
     window_ns: int,
     settle_ns: int,
     wishes: Wishes | None = None,
+    past: bool = False,
 ) -> list[Standing]:
     """Campaigns of an advertiser that have begun, not ended and are not paused, in the order of their ids.
 
     Args:
         database: the store. advertiser_id: whose. now_ns: the time. window_ns: how far back spend is looked at.
         settle_ns: how long a budget that a person changed is left alone. wishes: of people.
+        past: whether `now_ns` is over: then what was booked after it is no spend yet. Budgets are as they now stand.
 
     Raises:
         InputError: no such advertiser, campaigns in several currencies, or a wish for a campaign that is not there.
@@ -75,9 +77,9 @@ def standings_of(
             f"campaigns of {advertiser_id} must be in one currency to share money, were in {', '.join(currencies)}"
         )
     with database.reading() as session:
-        changes = _changes(session)
+        changes = _changes(session, now_ns)
         return [
-            _standing(session, each, changes.get(key), now_ns, window_ns, settle_ns, wishes)
+            _standing(session, each, changes.get(key), now_ns, window_ns, settle_ns, wishes, past=past)
             for key, each in live.items()
         ]
 
@@ -116,23 +118,26 @@ def _standing(
     window_ns: int,
     settle_ns: int,
     wishes: Wishes,
+    *,
+    past: bool,
 ) -> Standing:
     begin_ns = max(now_ns - window_ns, campaign.start_ns, changed.at_ns if changed else 0)
-    spend, value = _window(session, campaign, begin_ns)
+    spend, value = _window(session, campaign, begin_ns, now_ns)
     frozen = "frozen" if campaign.id in wishes.frozen else ""
     by_us = changed is not None and changed.actor == ACTOR
     if changed is not None and not by_us and now_ns - changed.at_ns < settle_ns and not frozen:
         frozen = f"{changed.actor} changed its budget lately"
     row = session.execute("SELECT booked FROM accounts WHERE account_id = ?", (campaign.id,)).fetchone()
+    booked = int(row[0]) if row else 0
     return Standing(
         name=campaign.id,
         budget=campaign.budget_nanos,
-        spent=int(row[0]) if row else 0,
+        spent=booked - (_booked_after(session, campaign, now_ns) if past else 0),
         rest_ns=campaign.end_ns - now_ns,
         window_ns=now_ns - begin_ns,
         window_spend=spend,
         window_value=value,
-        multiplier=_multiplier(session, campaign, begin_ns),
+        multiplier=_multiplier(session, campaign, begin_ns, now_ns),
         least=wishes.least.get(campaign.id, 0),
         most=wishes.most.get(campaign.id, 2**62),
         frozen=frozen,
@@ -141,11 +146,23 @@ def _standing(
     )
 
 
-def _changes(session: Session) -> dict[str, _Changed]:
-    """The last change of each campaign's budget; one that was only stated is none."""
+def _booked_after(session: Session, campaign: Campaign, at_ns: int) -> int:
+    """Nanos of which nobody knew yet at a time."""
+    (nanos,) = session.execute(
+        """SELECT coalesce(sum(amount_nanos), 0) FROM bookings
+           WHERE advertiser_id = ? AND campaign_id = ? AND at_ns > ?""",
+        (campaign.advertiser, campaign.id, at_ns),
+    ).fetchone()
+    return int(nanos)
+
+
+def _changes(session: Session, now_ns: int) -> dict[str, _Changed]:
+    """The last change of each campaign's budget until now; one that was only stated is none."""
     rows = session.execute(
         """SELECT campaign_id, at_ns, actor, old, new FROM audit
-           WHERE what = 'budget' AND campaign_id IS NOT NULL AND line_item_id IS NULL ORDER BY id"""
+           WHERE what = 'budget' AND campaign_id IS NOT NULL AND line_item_id IS NULL AND at_ns <= ?
+           ORDER BY id""",
+        (now_ns,),
     ).fetchall()
     return {
         campaign_id: _Changed(at_ns, actor, json.loads(new) > json.loads(old or "0"))
@@ -153,14 +170,21 @@ def _changes(session: Session) -> dict[str, _Changed]:
     }
 
 
-def _window(session: Session, campaign: Campaign, begin_ns: int) -> tuple[int, int]:
+def _window(session: Session, campaign: Campaign, begin_ns: int, now_ns: int) -> tuple[int, int]:
     """What bids since then spent, and what the goal's events of theirs were worth, nanos."""
     rows = session.execute(
         """SELECT line_item_id, sum(amount_nanos), sum(CASE WHEN kind = ? THEN 1 ELSE 0 END),
                   sum(CASE WHEN kind = ? THEN 1 ELSE 0 END)
-           FROM bookings WHERE advertiser_id = ? AND bid_at_ns >= ? AND campaign_id = ?
+           FROM bookings WHERE advertiser_id = ? AND bid_at_ns >= ? AND at_ns <= ? AND campaign_id = ?
            GROUP BY line_item_id""",
-        (int(NoticeKind.CLICK), int(NoticeKind.CONVERSION), campaign.advertiser, begin_ns, campaign.id),
+        (
+            int(NoticeKind.CLICK),
+            int(NoticeKind.CONVERSION),
+            campaign.advertiser,
+            begin_ns,
+            now_ns,
+            campaign.id,
+        ),
     ).fetchall()
     items = {item.id: item for item in campaign.line_items}
     spend = value = 0
@@ -178,13 +202,13 @@ def _goal(campaign: Campaign, item: LineItem | None) -> tuple[Goal, int]:
     return item.goal or campaign.goal, item.value_nanos or campaign.value_nanos
 
 
-def _multiplier(session: Session, campaign: Campaign, begin_ns: int) -> float | None:
+def _multiplier(session: Session, campaign: Campaign, begin_ns: int, now_ns: int) -> float | None:
     """Mean of the logarithms of what seats told since then: of the campaign's pace, else of its line items'."""
     own = [campaign.id, *(f"l/{item.id}/money" for item in campaign.line_items)]
     marks = ", ".join("?" * len(own))
     rows = session.execute(
-        f"SELECT account_id, multiplier_ppb FROM paces WHERE account_id IN ({marks}) AND at_ns >= ?",  # noqa: S608
-        (*own, begin_ns),
+        f"SELECT account_id, multiplier_ppb FROM paces WHERE account_id IN ({marks}) AND at_ns >= ? AND at_ns <= ?",  # noqa: S608
+        (*own, begin_ns, now_ns),
     ).fetchall()
     of_campaign = [parts for account_id, parts in rows if account_id == campaign.id]
     told = [parts for parts in of_campaign or [parts for _, parts in rows] if parts > 0]

@@ -73,7 +73,7 @@ open, and nothing of it is used if there is one.
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,9 +129,14 @@ def parse_sheet(text: str, suffix: str, name: str, currency: str = "USD") -> She
     return sheet
 
 
-def to_json(campaigns: Iterable[Campaign], advertisers: Iterable[Advertiser] = ()) -> str:
-    """A JSON sheet."""
-    return json.dumps(_tables(campaigns, advertisers), indent=2, ensure_ascii=False)
+def to_json(
+    campaigns: Iterable[Campaign],
+    advertisers: Iterable[Advertiser] = (),
+    brakes: Sequence[Mapping[str, str]] = (),
+) -> str:
+    """A JSON sheet; brakes that hold stand beside it as tables named `brake`, which reading passes over."""
+    told = {"brake": list(brakes)} if brakes else {}
+    return json.dumps(_tables(campaigns, advertisers) | told, indent=2, ensure_ascii=False)
 
 
 def to_toml(campaigns: Iterable[Campaign], advertisers: Iterable[Advertiser] = ()) -> str:
@@ -156,9 +161,7 @@ def to_csv(campaigns: Iterable[Campaign], advertisers: Iterable[Advertiser] = ()
     return out.getvalue()
 
 
-def _tables(
-    campaigns: Iterable[Campaign], advertisers: Iterable[Advertiser]
-) -> dict[str, list[dict[str, Any]]]:
+def _tables(campaigns: Iterable[Campaign], advertisers: Iterable[Advertiser]) -> dict[str, list[Any]]:
     stated = [to_plain(advertiser) for advertiser in advertisers]
     own = {"campaign": [to_plain(campaign) for campaign in campaigns]}
     return {"advertiser": stated} | own if stated else own

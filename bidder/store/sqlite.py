@@ -1,9 +1,12 @@
 """The store in a file of SQLite: for one machine, and what a newcomer gets.
 
 Write-ahead logging, so that readers never wait for a writer. With `durable` each commit is synced to the disk
-before it counts. A file has one writer at a time, whatever lock a transaction names.
+before it counts. A file is made for its owner alone: bookings have keys of users. It has one writer at a time,
+whatever lock a transaction names.
 """
 
+import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +38,7 @@ class Sqlite:
             raise DependencyError(
                 f"SQLite must be {'.'.join(map(str, _OLDEST))} or newer, was {sqlite3.sqlite_version}"
             )
+        _make_private(path)
         with self._errors():
             self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
@@ -90,3 +94,11 @@ class Sqlite:
             raise DependencyError(f"database {self.name} cannot be used: {error}") from error
         except sqlite3.DatabaseError as error:
             raise InputError(f"database {self.name} must be a Clearbid store, was not: {error}") from error
+
+
+def _make_private(path: str) -> None:
+    """Makes a file that is missing, for its owner alone; SQLite gives the files beside it the same mode."""
+    if path and path != ":memory:":
+        # What cannot be made here is said by SQLite; what is there keeps the mode that somebody chose.
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

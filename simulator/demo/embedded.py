@@ -5,6 +5,7 @@ share a process, and that the clock waits for the machine (`simulator.demo.clock
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, AsyncExitStack
@@ -243,7 +244,9 @@ class _Parts:
 
 
 async def _write_log(source: Source, path: Path, stop: asyncio.Event) -> None:
-    with path.open("wb") as file:
+    # For its owner alone, as the journal: rows say what users were offered.
+    made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(made, "wb") as file:
         while True:
             ending = stop.is_set()
             messages = await source.poll(1_000, 0.1)

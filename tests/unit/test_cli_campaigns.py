@@ -1,5 +1,6 @@
 """`clearbid campaigns`: from a sheet to the store and back."""
 
+import getpass
 import re
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,12 @@ def test_set_budget_is_exact_and_audited(desk: Desk) -> None:
     assert desk.run("set-budget", "spring", "750.000000001") == "spring: budget 750.000000001 USD\n"
     assert desk.campaigns()["spring"].budget_nanos == 750_000_000_001
     last = desk.audit()[-1]
-    assert (last.actor, last.what, last.old, last.new) == ("cli", "budget", "500000000000", "750000000001")
+    assert (last.actor, last.what, last.old, last.new) == (
+        getpass.getuser(),
+        "budget",
+        "500000000000",
+        "750000000001",
+    )
 
 
 @pytest.mark.parametrize(
@@ -219,7 +225,7 @@ def test_history_shows_who_changed_what(desk: Desk) -> None:
     desk.run("pause", "spring")
     lines = desk.run("history", "spring").splitlines()
     assert any("create" in line for line in lines)
-    assert any("status" in line and "paused" in line and "cli" in line for line in lines)
+    assert any("status" in line and "paused" in line and getpass.getuser() in line for line in lines)
 
 
 def test_the_database_of_the_configuration_is_used(tmp_path: Path) -> None:

@@ -265,3 +265,12 @@ def test_options_that_cannot_be_are_refused(
     done = run(monkeypatch, stocked, "acme", *options)
     assert isinstance(done.exception, InputError)
     assert said in str(done.exception)
+
+
+def test_a_look_at_the_past_knows_only_what_was_booked_and_told_until_then(stocked: str) -> None:
+    with Database(stocked) as database:
+        poor, rich = standings_of(database, "acme", NOW - 3_601 * S, window_ns=DAY, settle_ns=0, past=True)
+        same, _ = standings_of(database, "acme", NOW, window_ns=DAY, settle_ns=0, past=True)
+    assert (poor.spent, poor.left, poor.window_spend, rich.window_value) == (0, 100 * S, 0, 0)
+    assert poor.multiplier == pytest.approx(0.9)  # 0.7 was told later
+    assert (same.spent, same.window_spend) == (20 * S, 20 * S)

@@ -181,7 +181,7 @@ def test_days_fit_a_terminal_of_80_columns_and_nothing_is_cut(
     told = clearbid("settle", "--db", place).output
     assert max(map(len, told.splitlines())) <= 80
     assert "24691.357802468" in told
-    lines = told.splitlines()
+    lines = [line for line in told.splitlines() if not line.startswith("total:")]
     (first,) = (place for place, line in enumerate(lines) if line.startswith("2024-10-04"))
     begin = lines[first].index("a-")
     end = lines[first].index(" ", begin)
@@ -540,6 +540,7 @@ def test_a_bill_in_another_currency_needs_a_rate(tmp_path: Path, path: Path, dat
         ("amount\nabc\n", ["--exchange", "x"], "row 2: amount must be a decimal number"),
         ("amount,day\n1,yesterday\n", ["--exchange", "x"], "row 2: day"),
         ("amount,impressions\n1,-2\n", ["--exchange", "x"], "impressions must be a whole number"),
+        ("amount\n1\n-0.01\n", ["--exchange", "x"], "row 3: amount must be >= 0, was -0.01: take credits"),
         ("amount\n1\n", ["--column", "amount=Spend"], "column 'Spend' for amount"),
         ("amount\n1\n", ["--column", "price=Spend"], "--column must be NAME=HEADER"),
         ("amount\n1\n", ["--unit", "cents"], "--unit must be"),
@@ -554,3 +555,23 @@ def test_what_is_wrong_with_a_bill_is_said(
     done = clearbid("reconcile", bill(tmp_path, text), *options, "--db", path)
     assert isinstance(done.exception, InputError)
     assert what in str(done.exception)
+
+
+def test_a_bill_with_campaigns_is_shown_by_campaign(tmp_path: Path, path: Path, database: Database) -> None:
+    write(database, booking("a"), booking("b", campaign_id="c2"))
+    lines = "2024-10-04,x,c1,0.0000009\n2024-10-04,x,c2,0.00000108\n"
+    done = clearbid("reconcile", bill(tmp_path, f"day,exchange,campaign,amount\n{lines}"), "--db", path)
+    rows = [line.split() for line in done.output.splitlines()]
+    assert ["c1", "x", "0.0000009", "0.0000009", "0"] in rows
+    assert ["c2", "x", "0.0000009", "0.00000108", "0.00000018"] in rows
+
+
+def test_an_exchange_that_is_not_ours_is_told_with_ours_that_has_no_bill(
+    tmp_path: Path, path: Path, database: Database
+) -> None:
+    write(database, booking("a"))
+    done = clearbid("reconcile", bill(tmp_path, "day,exchange,amount\n2024-10-04,y,36.19\n"), "--db", path)
+    assert done.exit_code == 1
+    assert "y: nothing of ours stands against 36.19 of this bill" in done.output
+    assert "x: in our books with 0.0000009 of all days, not in this bill" in done.output
+    assert "discrepancy_ppm" not in done.output

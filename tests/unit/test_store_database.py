@@ -1,5 +1,6 @@
 """The database: its file, its schema, its transactions."""
 
+import os
 import sqlite3
 import sys
 import traceback
@@ -242,3 +243,17 @@ def test_every_number_is_of_64_bits_and_every_text_of_bytes(postgres_place: str)
                WHERE table_schema = 'public' ORDER BY data_type"""
         ).fetchall()
     assert found == [("bigint", None), ("bytea", None), ("text", "C")]
+
+
+def test_a_new_database_is_its_owners_alone_and_one_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    umask = os.umask(0o022)
+    try:
+        with Database(tmp_path / "new.db") as database, database.transaction():
+            made = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+        shared = tmp_path / "shared.db"
+        shared.touch(mode=0o640)
+        with Database(shared):
+            assert shared.stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(umask)
+    assert made == {"new.db": 0o600, "new.db-wal": 0o600, "new.db-shm": 0o600}
