@@ -3,8 +3,9 @@
     ROAS = value / spend               return on ad spend: at 1 the money is back
     ROI  = (value - spend) / spend     return on investment: at 0 the money is back; it is ROAS - 1
 
-Value, `value_nanos` in every answer, is what outcomes of the goal are worth: of conversions, or of clicks where the
-goal is a click.
+Value is `value_nanos` in every answer. Of what happened, in reports and accounts, it is the sum of what conversions
+told that they were worth, whatever the goal. Of what would happen, in estimates, forecasts and what-ifs, it is goal
+events, clicks where the goal is a click, times the worth that their bids were made by.
 """
 
 

@@ -174,7 +174,7 @@ def show(found: "Explanation", console: "Console | None" = None) -> None:
         console.print(_table(one))
         if one.price is not None:
             console.print()
-            console.print(price_table(one.price))
+            console.print(price_table(one.price, would_be=one.stage not in {"bid", "outbid"}))
         for each in one.contributions:
             console.print()
             console.print(attribution_table(each))
@@ -221,5 +221,5 @@ def _verdict(line_item_id: str, one: "Opportunity") -> str:
         return said + "."
     if one.stage == "outbid":
         own = format_decimal(one.price.bid_nanos, MICROS_PER_UNIT) if one.price is not None else "?"
-        return f"{said}, which is worth more than this one's {own}."
+        return f"{said}, which comes before this one, whose bid would be {own}."
     return f"{said}; this line item ends at {one.stage}."

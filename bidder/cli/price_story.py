@@ -84,8 +84,11 @@ def _bid_of(one: "Opportunity") -> int:
     return one.price.bid_nanos if one.price is not None else -1
 
 
-def price_table(price: "Price") -> "Table":
-    """From probabilities to the bid, a factor a line, with what the impression is worth so far (CPM)."""
+def price_table(price: "Price", *, would_be: bool = False) -> "Table":
+    """From probabilities to the bid, a factor a line, with what the impression is worth so far (CPM).
+
+    `would_be`: a rule refuses, so that the bid is what it would have been.
+    """
     from rich.markup import escape
     from rich.table import Table
 
@@ -95,7 +98,8 @@ def price_table(price: "Price") -> "Table":
     table.add_column("CPM", justify="right", no_wrap=True)
     for name, factor, amount in (*_factors(price), *_bounds(price)):
         table.add_row(escape(name), factor, amount)
-    table.add_row(f"[bold]{_verdict(price)}[/]", "", f"[bold]{_cpm(price.offer_nanos)}[/]")
+    said = _verdict(price) + (" (would be)" if would_be and price.offer_nanos else "")
+    table.add_row(f"[bold]{said}[/]", "", f"[bold]{_cpm(price.offer_nanos)}[/]")
     return table
 
 

@@ -16,10 +16,16 @@ A row (CSV), a `[[campaign]]` table (TOML) or an object of the list `campaign` (
 | daily_budget | for each day of the advertiser's time zone: `20.00` | no limit |
 | impressions, daily_impressions | how many at most, in all and on each day | no limit |
 | start, end | ISO 8601 with zone: `2026-05-01T00:00:00Z`; the end is outside | wrong |
-| goal | `click` or `conversion` | `click` |
-| value | what one goal event is worth, in currency units: `2.00` | wrong |
+| goal | `click`, `conversion`, `value` (of conversions), `view` or `complete` (an ad played out) | `click` |
+| value | what one goal event is worth, in currency units: `2.00` | as many goal events as the money buys |
+| value_source | who says what a conversion is worth: `stated`, the column value; `model`, the model | `stated` |
+| target_cpc, target_cpa | what a click or a conversion may cost on average, in units: `0.40`; one target | none |
+| target_roas | value that must come back for each unit spent: `4.00`; instead of target_cpc, target_cpa | none |
+| cpm_cap | mean price of a thousand impressions at most, in currency units; beside a target too | none |
 | max_bid_cpm | highest bid for a thousand, in currency units: `8.50` | wrong |
 | min_bid_cpm | no bid below it; at most max_bid_cpm | none |
+| fees | what comes on top of prices, from the same budgets: `margin:15%`, or a thousand: `data:0.20cpm` | none |
+| max_per_minute | spend in a minute that stops bids, in currency units: `5.00` | left to the brakes |
 | pacing | `even` with the traffic, `ahead` of that, or `asap` | `even` |
 | ahead_percent | how much faster than evenly a budget that is spent ahead begins, 1 to 100 | 20 |
 | catch_up | whether delivery that was missed is spread over the rest, `spread`, or not made up, `drop` | `spread` |
@@ -58,7 +64,7 @@ campaign's. `creatives` names those of the campaign's that they show.
 
 What all campaigns of an advertiser share stands in `[[advertiser]]` tables, the list `advertiser`, or CSV rows of the
 level `advertiser`: id, name, status, time_zone (`Europe/Berlin`; without it UTC), budget, daily_budget, impressions,
-daily_impressions, caps.
+daily_impressions, max_per_minute, caps.
 
 A creative has the fields of `core.campaigns.Creative`. TOML and JSON hold them as tables. In CSV an image banner is
 written by place; all else as `id=v1|media=video|mime=video/mp4|duration_s=15|...`, with a space between the

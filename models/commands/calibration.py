@@ -84,6 +84,8 @@ def calibration(
         states = [[job.measure(name, sample)] for name, sample in job.samples.items()]
     else:
         states = job.fit(out, price_factor, weighted=target == "bids")
+    if not job.changes:
+        _warn_of_learned(bundle, rows)
     _say(directory, rows, states, job.changes, page, json=json)
     raise typer.Exit(1 if any(change.is_surely_worse for change in job.changes) else 0)
 
@@ -209,6 +211,18 @@ def _read(table: Path, bundle: "ModelBundle", landscape: Path | None) -> "Traini
 
     levels = load_landscape(landscape).strata.by if landscape else DEFAULT_BY
     return read_bids(table, levels, bundle.spec.declarations())
+
+
+def _warn_of_learned(bundle: "ModelBundle", rows: "TrainingTable") -> None:
+    """Says how many rows the model may have learned from: on these it looks better than on any to come."""
+    begin_ns, end_ns = bundle.manifest.window_ns
+    learned = int(((rows.at_ns >= begin_ns) & (rows.at_ns <= end_ns)).sum())
+    if learned:
+        typer.echo(
+            f"warning: {learned:,} of {len(rows):,} rows ({learned / len(rows):.0%}) lie in the training window: the "
+            "model may have learned from them, so this calibration is too kind. Judge it by a later table",
+            err=True,
+        )
 
 
 def _landscape(path: Path | None, rows: "TrainingTable") -> "Landscape | None":

@@ -101,7 +101,7 @@ def _models(found: "Evaluation") -> "RenderableType":
 
     table = Table(
         title=f"{found.table}, {window_said(found)}",
-        caption=_HEADS + (_SETTLED if found.labels == "settled" else ""),
+        caption=_HEADS + (_SETTLED if found.labels == "settled" and "cvr" in found.models else ""),
         pad_edge=False,
         box=SIMPLE_HEAD,
         title_style="",

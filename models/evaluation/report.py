@@ -243,6 +243,21 @@ def _evaluation(
     )
 
 
+def _why_unjudged(rows: Rows) -> str:
+    """Why no click judges the conversion model, in words."""
+    clicked = rows.shown & (rows.table.click > 0)
+    known = clicked & ~np.isnan(rows.table.conversion)
+    if not clicked.any():
+        return "no row was clicked"
+    if not known.any():
+        return "no clicked row has a known conversion"
+    bought = int((known & (rows.table.conversion > 0)).sum())
+    return (
+        f"none of {counted(int(known.sum()), 'click')} was watched for as long as the conversion model looks ahead. "
+        f"{counted(bought, 'conversion')} of them came so far, more may: judge it by older clicks"
+    )
+
+
 def _warnings(rows: Rows, models: dict[str, ModelEvaluation]) -> list[str]:
     said = []
     shown = int(rows.shown.sum())
@@ -263,9 +278,9 @@ def _warnings(rows: Rows, models: dict[str, ModelEvaluation]) -> list[str]:
             "these numbers are too kind."
         )
     if "cvr" not in models:
-        said.append("The conversion model can not be judged: no clicked row has a known conversion.")
+        said.append(f"The conversion model can not be judged: {_why_unjudged(rows)}.")
     young = int((rows.shown & ~rows.settled & (rows.table.click > 0)).sum())
-    if young:
+    if young and "cvr" in models:
         said.append(
             f"{counted(young, 'click was', 'clicks were')} watched for less time than the conversion model looks "
             f"ahead: it is judged without."

@@ -118,6 +118,8 @@ def allocate(
     if page is not None:
         write_page(page, render(found, found_curves, curves.name))
     _show(found, found_curves, as_json=json)
+    if page is not None and not json:
+        sys.stdout.write(f"Page: {page}\n")
     if apply is not None:
         written = apply_budgets(apply, found)
         sys.stderr.write(f"{apply}: {written} budgets changed\n")

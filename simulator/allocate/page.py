@@ -27,7 +27,7 @@ from simulator.report.text import money
 _MOST_DRAWN = 40
 _HOW = {
     "Last unit": "what the last unit of the new budget brings, by the concave curve of its campaign",
-    "Next unit": "what one unit more than the new budget would bring",
+    "Next unit": "what one unit more than the new budget would bring; beyond the curve it is unknown, not 0",
     "Gain": "value at the new budget less value at the present one, by the concave curve",
     "Price of money": "the return at which all campaigns that are free to move stand; at an optimum nobody who may "
     "give has less and nobody who may take has more",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from bidder.core.portfolio import Certificate
 from bidder.core.portfolio_moves import Move
 from models.pages.text import DASH, percent
 from simulator.allocate.curves import CurveSet, Measure
@@ -92,11 +93,10 @@ def _split(found: Plan, budgets: Sequence[int]) -> str:
 def _proof(found: Plan) -> list[tuple[str, str]]:
     if found.certificate is not None:
         proof = found.certificate
-        said = f"KKT residual {proof.residual:.1e}, dual gap {proof.gap:.1e}, unplaced {proof.unplaced} nanos"
         price = rate(proof.price, found.measure)
         return [
             ("price of money", f"{price}: what a unit of money brings at the margin of the best split"),
-            ("proof", f"{'optimal' if proof.holds else 'NOT optimal'}: {said}"),
+            ("proof", _proved(proof)),
         ]
     assert found.stepped is not None, "a plan has a proof of either kind"
     step = found.stepped
@@ -104,6 +104,14 @@ def _proof(found: Plan) -> list[tuple[str, str]]:
     if step.left:
         rows.append(("left", f"{money(step.left)} that no step takes"))
     return rows
+
+
+def _proved(proof: Certificate) -> str:
+    """What the certificate proves, in words; its terms are in the JSON object and on the page."""
+    within = f"to within {max(100.0 * proof.gap, 1e-4):.2g} % of what any split could bring"
+    if proof.holds:
+        return f"optimal: no other split of this money brings more by these curves, proved {within}"
+    return f"NOT optimal: another split of this money may bring more, known only {within}"
 
 
 MOVE_HEADS = ("Campaign", "Now", "New", "Move", "Last unit", "Next unit", "Gain", "Why no more",
@@ -120,7 +128,7 @@ def move_cells(found: Plan, curves: CurveSet, place: int) -> list[str]:
         money(move.after),
         f"{'+' if move.after > move.before else ''}{money(move.after - move.before)}",
         DASH if last == float("inf") else rate(last, found.measure),
-        rate(following, found.measure),
+        rate(following, found.measure) if following > 0.0 else "beyond the curve",
         amount(move.gain, found.measure),
         move.stopped,
         percent(curves.extrapolated(place, move.after)),

@@ -116,13 +116,13 @@ def _campaign(plan: Plan, report: CampaignReport, lines: Mapping[str, Status]) -
 
 
 def _losses(books: Books, bids: int, wins: int) -> dict[str, int]:
-    """Bids that were not won, by what the exchange did with them; what it never counted came too late."""
+    """Bids that were not won, by what the exchange did with them; what it never counted came after its deadline."""
     lost = sum(own.losses for own in books.campaigns.values())
     rejected = sum(own.rejected for own in books.campaigns.values())
     found = {
         "LOST_TO_HIGHER_BID": lost,
         "REJECTED": rejected,
-        "ANSWERED_TOO_LATE": bids - wins - lost - rejected,
+        "BID_TOO_LATE": bids - wins - lost - rejected,
     }
     return {name: count for name, count in found.items() if count}
 

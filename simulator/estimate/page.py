@@ -37,7 +37,8 @@ _HOW = {
     "Refused": "bids whose 99 % quantile is above twice that of the logged bids: nothing is known of prices there",
     "Dearer prices": "every price times a factor, the budget spent again: what rivals that react could do",
     "Explored bids": "the doubly robust estimate on bids that exploration drew, beside what the replay says of "
-    "them; standard error and deviations by the chances that the replay itself gives",
+    "them; how often chance alone parts them so far is by the chances that the replay itself gives, whose law is "
+    "skewed: dividing the difference by its standard error, in the JSON object, tells less",
 }
 _COLUMNS = (
     Column("Asked"), Column("Spend", _HOW["Spend"]), Column("Impressions"), Column("Clicks", _HOW["Clicks"]),

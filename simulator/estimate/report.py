@@ -1,5 +1,6 @@
 """Estimates as one JSON object and as tables of a console."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ ASSUMPTIONS = (
     "Rivals do not react: they would have bid the same, whatever this campaign bids.",
     "Among auctions alike in placement, prediction and time, our bids tell nothing of prices but what the log shows.",
     "Traffic is that of the log; intervals are of other users, or other quarters of an hour, like its own.",
+    "Value is goal events times the worth that bids were made by; a run's report adds up what conversions told.",
     "Pacing knows how traffic is spread over time, and hears of wins at once.",
 )
 """What an estimate takes for granted, in words."""
@@ -86,11 +88,9 @@ def _print_one(found: Report, console: Console) -> None:
     for point in one.points:
         if point.refused is not None:
             console.print(f"{asked_of(point)} refused: {point.refused}", style="red")
-    for check in found.checks:
-        far = abs(check.deviations or 0.0) > FAR_DEVIATIONS
-        console.print(
-            check_line(check) + (": do not rely on it" if far else ""), style="red" if far else None
-        )
+    if found.checks:
+        far = is_far(worst_of(found.checks))
+        console.print(checks_line(found.checks), style="red" if far else None)
 
 
 def cells(point: Point) -> list[str]:
@@ -117,7 +117,38 @@ def check_line(check: Check) -> str:
     )
     if check.deviations is None:
         return f"{told}, as certain as {check.effective:.1f} clicks: too few to tell"
-    return f"{told} with a standard error of {check.error:.1f}, {check.deviations:+.1f} normal deviations"
+    verdict = "do not rely on it" if is_far(check) else "passes"
+    return (
+        f"{told}; were the replay right, chance would part them so far {_chance(check.deviations)}: {verdict}"
+    )
+
+
+def checks_line(checks: Sequence[Check]) -> str:
+    """The worst check of explored bids, in words, and how many were judged; `checks` has at least one."""
+    judged = sum(one.deviations is not None for one in checks)
+    far = sum(map(is_far, checks))
+    said = f"Explored bids: {judged} of {len(checks)} budgets could be judged"
+    if judged:
+        said += f", {far} must not be relied on" if far else ", all pass"
+    return f"{said}. {'Worst: ' if judged else ''}{check_line(worst_of(checks))}"
+
+
+def worst_of(checks: Sequence[Check]) -> Check:
+    """Where chance explains least, else the one that is nearest to being judged."""
+    return max(checks, key=lambda one: (abs(one.deviations or 0.0), one.effective))
+
+
+def is_far(check: Check) -> bool:
+    """Whether replay and explored bids differ by more than chance explains."""
+    return abs(check.deviations or 0.0) > FAR_DEVIATIONS
+
+
+def _chance(deviations: float) -> str:
+    """The chance of a difference as far on either side; its law is not normal, so no deviations are told."""
+    chance = math.erfc(abs(deviations) / math.sqrt(2.0))
+    if chance < 1e-4:
+        return "less than once in 10,000 times"
+    return "in nearly every case" if chance > 0.99 else f"in {100.0 * chance:.2g} % of cases"
 
 
 def counted(measure: Measure) -> str:

@@ -5,10 +5,13 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from bidder.errors import InputError
 from simulator.estimate.controller import Controller
 from simulator.forecast.flight import Grouping
+from simulator.forecast.traffic import NS_PER_HOUR
 from simulator.history.auctions import Auctions
 from simulator.history.texts import texts_of
 from simulator.reading import why
@@ -59,6 +62,12 @@ def grouping_of(path: Path, campaign: str, by: str, rows: int) -> Grouping | Non
     assert len(texts) == rows, "the history changed while it was read"
     names, codes = np.unique(texts, return_inverse=True)
     return Grouping(codes.astype(np.int64), tuple(names.tolist()))
+
+
+def hour_after(path: Path) -> int:
+    """The first whole hour after the last row of a history, of whichever campaign; nanoseconds since 1970."""
+    last = pc.max(pq.read_table(path, columns=["offered_ns"])["offered_ns"]).as_py()
+    return (int(last) // NS_PER_HOUR + 1) * NS_PER_HOUR
 
 
 def controller_of(log: Auctions, cap_nanos: int) -> Controller:

@@ -21,7 +21,8 @@ def forecast(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Begin of the flight, such as 2026-12-01T00:00:00Z; the end of the history by default.",
+            help="Begin of the flight, such as 2026-12-01T00:00:00Z; by default the first whole hour after the "
+            "history.",
             show_default=False,
         ),
     ] = None,
@@ -92,7 +93,7 @@ def forecast(
     check_page(page)
     name = campaign or campaigns_in(history)[0]
     log = load_auctions(history, name)
-    start_ns = instant_of(start, "--start") if start is not None else int(log.at_ns[-1]) + 1
+    start_ns = instant_of(start, "--start") if start is not None else reading.hour_after(history)
     length_ns = round(days * DAY_NS)
     asked = flights.Flight(
         start_ns,

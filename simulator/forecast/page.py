@@ -138,7 +138,9 @@ def _market(found: Forecast, ids: ChartIds) -> Markup:
 
 
 def _traffic(found: Forecast, ids: ChartIds) -> Markup:
-    hours = found.hours[:_MOST_HOURS]
+    # An hour that the flight ends within would look as if traffic fell.
+    ends_within = len(found.hours) > max(1.0, found.days * 24.0 + 1e-6)
+    hours = found.hours[: len(found.hours) - ends_within][:_MOST_HOURS]
     top = max(float(hours.max()), 1.0)
     points = tuple((float(hour), float(value)) for hour, value in enumerate(hours))
     days = [(float(hour), str(hour // 24)) for hour in range(0, len(hours), max(len(hours) // 168, 1) * 24)]

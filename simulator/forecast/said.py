@@ -10,6 +10,8 @@ from simulator.forecast.page import amount, interval, whole
 from simulator.named import named
 from simulator.report.text import money
 
+_MOST_GROUPS = 10
+
 
 def plain(found: Forecast) -> dict[str, Any]:
     """A forecast as values that JSON knows: money in nanos, arrays as lists."""
@@ -21,6 +23,7 @@ def plain(found: Forecast) -> dict[str, Any]:
 def print_forecast(found: Forecast, name: str, tested: Backtest | None) -> None:
     """Prints what budgets bring, and how a forecast of what is over did."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -44,6 +47,15 @@ def print_forecast(found: Forecast, name: str, tested: Backtest | None) -> None:
         ):
             if value is not None and value.high > 0:
                 grid.add_row(f"  {label}", interval(value, form))
+        console.print(grid)
+    groups = list(found.deliveries[0].by.items()) if found.deliveries[0].by else []
+    if groups:
+        console.print(
+            f"By group, of the first budget; the {min(len(groups), _MOST_GROUPS)} with most spend of {len(groups)}:"
+        )
+        grid = Table.grid(padding=(0, 2))
+        for group, (spend, wins) in groups[:_MOST_GROUPS]:
+            grid.add_row(f"  {escape(group)}", f"spend {amount(spend)}", f"impressions {whole(wins)}")
         console.print(grid)
     if tested is not None:
         inside = sum(row.inside for row in tested.rows)

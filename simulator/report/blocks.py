@@ -16,15 +16,17 @@ FORMULAS = {
     "CPC": "Spend / clicks.",
     "CPA": "Spend / conversions.",
     "After a view": "Conversions that count for an impression, as no click of theirs was noticed within its window.",
-    "Value": "What the campaign's goal events were worth to the advertiser, as the campaign states it.",
+    "Value": "Sum of what conversions told that they were worth, such as the value of an order, whatever the goal; "
+    "a click adds nothing. Estimates count goal events x the worth that bids were made by, which differs.",
     "ROAS": "Value / spend: what came back for each unit spent; 1 is break-even.",
     "Plan": "Spend that the pacing plan had foreseen by then.",
     "Eligible": "Opportunities that the campaign's targeting let through.",
     "Late win notices": "Win notices that came after their reservation had ended; they are owed, and booked.",
     "Decision latency": "Wall time from a request read to its answer ready, without what the request waited before; "
     "p50 is the median, 99 of 100 decisions were faster than p99.",
-    "Answered too late": "Requests without an answer within the exchange's time, waits included; "
-    "their bids cannot win.",
+    "Answered too late": "Requests without an answer within the exchange's time, waits included: those that were "
+    "too late when they were read, and those whose bid came after the deadline and cannot win. Where the machine "
+    "is too slow for the run's clock, a lower --speedup mends it.",
     "AUC": "Probability that an event was given a higher score than a non-event; 0.5 is chance.",
     "NE": "Normalized entropy: log loss / log loss of always guessing the average rate; below 1 is better.",
     "Calibration": "Events predicted / events that happened; 1 is right on average.",

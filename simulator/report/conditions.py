@@ -21,9 +21,10 @@ def speed(result: RunResult, ids: ChartIds) -> Markup:
     offered, timeouts = result.exchange.get("offered", 0), result.exchange.get("timeouts", 0)
     if offered:
         part = text.percent(share(timeouts, offered))
-        entries.append(
-            ("Answered too late", f"{text.count(timeouts)} of {text.count(offered)} requests ({part})")
-        )
+        said = f"{text.count(timeouts)} of {text.count(offered)} requests ({part})"
+        if timeouts:
+            said += ": a lower --speedup leaves more time for each"
+        entries.append(("Answered too late", said))
     chart = None
     if result.deadline_ms and latency.p50 is not None and latency.p99 is not None:
         rows = [

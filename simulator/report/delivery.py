@@ -38,6 +38,8 @@ def _pacing_card(result: RunResult, ids: ChartIds, campaign: CampaignResult, mos
     state, tone = pacing_state(campaign, points[-1] if points else None)
     head = join(el("h3", campaign.name), el("p", spent, class_="note"))
     standing = el("p", state, class_=f"state {tone}".strip()) if state else None
+    why = _why_behind(result, campaign) if state.startswith("Underpacing") else ""
+    standing = join(standing, el("p", why, class_="note")) if why else standing
     if not points or not campaign.budget_nanos:
         drawn: list[Markup] = [el("p", "No curve was recorded.", class_="note")]
     else:
@@ -62,6 +64,23 @@ def pacing_state(campaign: CampaignResult, last: CurvePoint | None) -> tuple[str
     if of_plan <= 0.99:
         return f"Underpacing: {text.percent(of_plan)} of plan", "bad" if of_plan < 0.8 else ""
     return ("On track", "good") if of_plan <= 1.05 else (f"Ahead: {text.percent(of_plan)} of plan", "")
+
+
+def _why_behind(result: RunResult, campaign: CampaignResult) -> str:
+    """What of the run's own counts may hold a campaign behind its plan, in a sentence; empty where nothing does."""
+    causes = []
+    offered, timeouts = result.exchange.get("offered", 0), result.exchange.get("timeouts", 0)
+    if timeouts and offered:
+        causes.append(
+            f"{text.percent(share(timeouts, offered))} of all requests were answered too late: their bids cannot win "
+            "but keep money set aside until their time is over"
+        )
+    if dry := campaign.funnel.get("budget", 0):
+        causes.append(
+            f"{text.count(dry)} of its {text.count(campaign.eligible)} eligible opportunities "
+            f"({text.percent(share(dry, campaign.eligible))}) found its money spent or set aside for bids in the air"
+        )
+    return f"What may hold it back: {'; '.join(causes)}." if causes else ""
 
 
 def _curve_table(campaign: CampaignResult, points: Sequence[CurvePoint]) -> Markup:

@@ -8,7 +8,7 @@ from simulator.report import text
 WORDS = {
     "MALFORMED": "Request could not be read",
     "INVALID": "Request or impression not valid",
-    "EXPIRED": "Deadline had passed",
+    "EXPIRED": "Too late when it was read",
     "CURRENCY": "Currency not accepted",
     "SEAT": "Our seat not invited",
     "AUCTION_TYPE": "Auction type not supported",
@@ -72,6 +72,7 @@ WORDS = {
     "POD": "Already in this ad break",
     "OUTBID": "Outbid by another campaign of ours",
     "CREATIVE": "No creative fits",
+    "BID_TOO_LATE": "Bid came after the deadline",
 }
 """By name of `Reason`, and of the campaign funnel, whose names are the same in lower case."""
 

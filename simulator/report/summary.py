@@ -27,7 +27,7 @@ class CampaignResult(msgspec.Struct, frozen=True, kw_only=True):
         id: campaign id. name, advertiser: as ad-ops wrote them.
         budget_nanos: of the whole flight. spend_nanos: booked, late wins included. uncovered_nanos: the part of
             it for which no grant had room, the only way to pass a budget.
-        value_nanos: what its goal events were worth to the advertiser.
+        value_nanos: sum of what its conversions told that they were worth, whatever the goal.
         currency: ISO 4217 code of all its amounts. goal: `click` or `conversion`.
         eligible: opportunities that its targeting let through.
         bids, wins: bids sent for it and bids won. view_conversions: conversions without a click of theirs.

@@ -24,7 +24,7 @@ def sweep(
         typer.Option(
             metavar="SETTING=VALUES",
             help="budget=10,20,40, max_bid=1:10:5 or, with --random, max_bid=1:10; of budget, max_bid, worth, "
-            "price_factor, shade, eta. Again for each.",
+            "price_factor, shade, eta. Points of a range are spread by ratio: 1:25:3 is 1, 5, 25. Again for each.",
             show_default=False,
         ),
     ],

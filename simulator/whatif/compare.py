@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bidder.errors import InputError
+from bidder.money import NANOS_PER_UNIT, format_decimal
 from simulator.estimate import play_kernels as kernels
 from simulator.estimate.controller import Controller, Lot, Outcome, played, value_of
 from simulator.estimate.estimate import beyond
@@ -118,11 +119,28 @@ def what_if(
             refused = beyond(log.bid_nanos[log.bid_nanos > 0], bids[1][bids[1] > 0])
             if refused is not None:
                 raise InputError(
-                    f"what-if of campaign {log.campaign} asks for more than its log can tell: {refused}"
+                    f"what-if of campaign {log.campaign} asks for more than its log can tell: {refused}. "
+                    f"{_lower(change, budget_after)}"
                 )
         if progress is not None:
             progress(draw + 1, draws + 1)
     return _said(log.campaign, (budget_nanos, budget_after), found, shared)
+
+
+def _lower(change: Change, budget_after: int) -> str:
+    """Which option to lower, in words, where a side would bid beyond the log."""
+    whose = (
+        "for all auctions"
+        if change.only is None
+        else f"for the {int(change.only.sum()):,} auctions it may bid for"
+    )
+    said = f"Its budget is {format_decimal(budget_after, NANOS_PER_UNIT)} {whose}: lower it by "
+    said += (
+        "--new-budget (or --budget, that of both sides)" if change.budget_nanos is None else "--new-budget"
+    )
+    return said + (
+        ", or lower --max-bid" if change.max_bid_nanos is not None else ", or bound bids by --max-bid"
+    )
 
 
 class Side:

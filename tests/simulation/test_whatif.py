@@ -197,3 +197,26 @@ def test_what_cannot_be_asked_is_an_error() -> None:
         with pytest.raises(InputError, match="--split"):
             splittable(change)
     splittable(Change(shade=0.5))
+
+
+def test_a_refusal_names_the_options_that_are_to_be_lowered() -> None:
+    one = world(7, auctions=4_000)
+    few = one.log.stratum < 2
+    whole = one.budget_nanos
+    high = 100 * int(one.log.bid_nanos.max())
+    loose = one.controller._replace(cap_nanos=high)
+    for change, said in (
+        (
+            Change(only=few),
+            rf"the {int(few.sum()):,} auctions .*: lower it by --new-budget \(or --budget, .*bound bids",
+        ),
+        (Change(only=few, budget_nanos=whole), "lower it by --new-budget, or bound bids by --max-bid"),
+        (
+            Change(only=few, budget_nanos=whole, max_bid_nanos=high),
+            "lower it by --new-budget, or lower --max-bid",
+        ),
+    ):
+        with pytest.raises(InputError, match=said):
+            what_if(one.log, loose, whole, change, seed=1, draws=1)
+    low = Change(only=few, budget_nanos=whole, max_bid_nanos=int(np.quantile(one.log.bid_nanos, 0.99)))
+    assert what_if(one.log, loose, whole, low, seed=1, draws=1).lines[0].after.point < whole

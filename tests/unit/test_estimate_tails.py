@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
+from simulator.estimate.doubly import Check
+from simulator.estimate.report import check_line, checks_line
 from simulator.estimate.tails import Sum
 
 
@@ -75,3 +77,34 @@ def test_an_event_that_could_not_be_is_far_out() -> None:
     law = Sum(np.array([1.0, 1.0]), np.array([0.0, 0.2]))
     assert law.score(1.9) > 4.0
     assert math.isfinite(law.score(2.0))
+
+
+def check(deviations: float | None, effective: float = 10.0) -> Check:
+    return Check(28_200_000_000, 1_000, effective, 28.2, 14.5, 8.0, deviations)
+
+
+@pytest.mark.parametrize(
+    ("deviations", "said"),
+    [
+        (-2.4, "in 1.6 % of cases: passes"),
+        (3.1, "in 0.19 % of cases: do not rely on it"),
+        (-6.0, "less than once in 10,000 times: do not rely on it"),
+        (0.0, "in nearly every case: passes"),
+    ],
+)
+def test_a_check_tells_a_chance_and_a_verdict(deviations: float, said: str) -> None:
+    line = check_line(check(deviations))
+    assert line.endswith(said)
+    assert "deviations" not in line
+    assert "standard error" not in line
+
+
+def test_one_line_tells_the_worst_of_all_checks_and_how_many_were_judged() -> None:
+    passing = checks_line([check(0.5), check(-2.4), check(None, 1.0)])
+    assert passing.startswith("Explored bids: 2 of 3 budgets could be judged, all pass. Worst: ")
+    assert passing.endswith("1.6 % of cases: passes")
+    failing = checks_line([check(0.5), check(-4.0)])
+    assert "2 of 2 budgets could be judged, 1 must not be relied on. Worst: " in failing
+    none = checks_line([check(None, 0.5), check(None, 1.5)])
+    assert none.startswith("Explored bids: 0 of 2 budgets could be judged. budget 28.20")
+    assert none.endswith("as certain as 1.5 clicks: too few to tell")

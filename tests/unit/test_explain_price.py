@@ -263,14 +263,14 @@ def test_video_prices_have_the_floor_of_their_duration() -> None:
 # -- in words -----------------------------------------------------------------------------------------------
 
 
-def story(**campaign: Any) -> list[list[str]]:
+def story(*, would_be: bool = False, **campaign: Any) -> list[list[str]]:
     """Rows of the table of a price: words, factor, CPM."""
     engine = make.engine([make.campaign(**campaign)], settings=SETTINGS, model=make.model(1), now_ns=NOW_NS)
     (found,) = explain(
         engine, make.body(replace(PLAIN, floor_cpm_micros=400_000)), "c1", NOW_NS
     ).opportunities
     assert found.price is not None
-    table = price_table(found.price)
+    table = price_table(found.price, would_be=would_be)
     return [list(map(str, row)) for row in zip(*(column.cells for column in table.columns), strict=True)]
 
 
@@ -317,3 +317,9 @@ def test_lightgbm_is_not_loaded_to_tell_a_price(tmp_path: Path) -> None:
     code = "import sys, bidder.core.explain, bidder.cli.price_story; print('lightgbm' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_bid_that_a_rule_refuses_is_told_as_what_it_would_be() -> None:
+    assert story(would_be=True, value_nanos=900 * S)[-1][0].endswith("(would be)[/]")
+    assert not story(value_nanos=900 * S)[-1][0].endswith("(would be)[/]")
+    assert story(would_be=True, value_nanos=1)[-1][0] == "[bold]no bid: worth too little[/]"

@@ -275,7 +275,7 @@ def test_labels_all_alike_are_judged_as_far_as_they_go(app, folder, tmp_path):
     assert done.exit_code == 0, done.output
     said = " ".join(done.stderr.split())
     assert "none of 400 rows is positive" in said
-    assert "no clicked row has a known conversion" in said
+    assert "can not be judged: no row was clicked" in said
     assert "No clicks happened on 400 impressions" in " ".join(done.stdout.split())
     assert "\N{EN DASH}" in page.read_text()
     ET.fromstring(page.read_text())

@@ -1,12 +1,16 @@
 """A model for late conversions is judged by clicks that were watched as long as it looks ahead."""
 
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
 import pytest
 
+from models.commands.calibration import _warn_of_learned
 from models.dataset import TrainingTable, table_from_arrow
+from models.evaluation.report import _why_unjudged
 from models.reliability.report import samples_of
 from models.renewal.drift import labels_of
 from models.ripe import horizon_of, settled
@@ -73,3 +77,38 @@ def test_the_horizon_is_the_longest_of_the_models(tmp_path):
     late = msgspec.structs.replace(report.delay, method="elapsed", horizon_ns=HORIZON_NS)
     manifest = msgspec.structs.replace(plain.manifest, training=msgspec.structs.replace(report, delay=late))
     assert horizon_of(plain, replace(plain, manifest=manifest)) == HORIZON_NS
+
+
+@pytest.mark.parametrize(
+    ("click", "conversion", "said"),
+    [
+        ([0, 0, 0], [None, None, None], "no row was clicked"),
+        ([1, 1, 0], [None, None, None], "no clicked row has a known conversion"),
+        (
+            [1, 1, 1],
+            [1, 0, None],
+            "none of 2 clicks was watched for as long as .* 1 conversion of them came so far",
+        ),
+    ],
+)
+def test_a_conversion_model_without_a_judge_says_why(click, conversion, said):
+    table = SimpleNamespace(
+        click=np.array(click), conversion=np.array([np.nan if one is None else one for one in conversion])
+    )
+    assert re.search(said, _why_unjudged(SimpleNamespace(shown=np.ones(3, dtype=np.bool_), table=table)))
+
+
+@pytest.mark.parametrize(("window", "said"), [((0, 9), "5 of 20 rows (25%) lie in"), ((30, 40), "")])
+def test_calibration_warns_of_rows_that_the_model_may_have_learned_from(window, said, capsys):
+    bundle = SimpleNamespace(manifest=SimpleNamespace(window_ns=window))
+
+    class Rows:
+        at_ns = np.arange(5, 25, dtype=np.int64)
+
+        def __len__(self):
+            return 20
+
+    _warn_of_learned(bundle, Rows())
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert (said in told.err) if said else told.err == ""

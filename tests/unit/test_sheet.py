@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ from bidder.core.campaigns import (
 )
 from bidder.core.devices import agent_of, system_of
 from bidder.errors import SheetError
+from bidder.store import sheet as sheet_module
+from bidder.store.columns import COLUMNS, CSV_COLUMNS, Level
 from bidder.store.columns_cells import format_instant, parse_instant
 from bidder.store.columns_targeting import BROWSERS, DEVICES, SYSTEMS, TARGETING
 from bidder.store.sheet import parse_sheet, read_sheet, to_csv, to_json, to_toml
@@ -696,3 +699,34 @@ def test_a_value_by_the_model_of_a_click_is_refused_with_its_row() -> None:
 
 def test_a_second_target_is_refused_with_its_row() -> None:
     assert "target of campaign" in error_of(csv_of(target_cpc="1", target_cpa="2"))
+
+
+def documented() -> dict[str, str]:
+    """Cells beside each name of the first table of the module's text, and of dimensions."""
+    found: dict[str, str] = {}
+    for line in str(sheet_module.__doc__).splitlines():
+        if line.startswith("| "):
+            names, _, rest = line[2:].partition(" | ")
+            found |= dict.fromkeys(names.split(", "), rest)
+    return found
+
+
+@pytest.mark.parametrize("name", COLUMNS[Level.CAMPAIGN])
+def test_each_column_of_a_campaign_stands_in_the_table_of_columns(name: str) -> None:
+    assert name.removeprefix("exclude_") in documented()
+
+
+@pytest.mark.parametrize("name", sorted(set(CSV_COLUMNS) - set(COLUMNS[Level.CAMPAIGN])))
+def test_each_other_column_stands_in_the_text(name: str) -> None:
+    assert re.search(rf"\b{name}\b", str(sheet_module.__doc__))
+
+
+@pytest.mark.parametrize("name", COLUMNS[Level.ADVERTISER])
+def test_each_column_of_an_advertiser_stands_in_their_paragraph(name: str) -> None:
+    text = str(sheet_module.__doc__).partition("level `advertiser`: ")[2].partition("\n\n")[0]
+    assert re.search(rf"\b{name}\b", text)
+
+
+@pytest.mark.parametrize("goal", Goal)
+def test_each_goal_stands_beside_its_column(goal: Goal) -> None:
+    assert f"`{goal.value}`" in documented()["goal"]
