@@ -122,7 +122,7 @@ def _losses(books: Books, bids: int, wins: int) -> dict[str, int]:
     found = {
         "LOST_TO_HIGHER_BID": lost,
         "REJECTED": rejected,
-        "BID_TOO_LATE": bids - wins - lost - rejected,
+        "BID_CAME_AFTER_THE_DEADLINE": bids - wins - lost - rejected,
     }
     return {name: count for name, count in found.items() if count}
 

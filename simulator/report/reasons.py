@@ -72,7 +72,6 @@ WORDS = {
     "POD": "Already in this ad break",
     "OUTBID": "Outbid by another campaign of ours",
     "CREATIVE": "No creative fits",
-    "BID_TOO_LATE": "Bid came after the deadline",
 }
 """By name of `Reason`, and of the campaign funnel, whose names are the same in lower case."""
 

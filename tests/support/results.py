@@ -103,7 +103,7 @@ def run_result(size: int = 6, seed: int = 7, **changes: Any) -> RunResult:
         "books_agree": True,
         "mismatches": [],
         "reasons": reasons,
-        "losses": {"LOST_TO_HIGHER_BID": bids - wins - 37, "ANSWERED_TOO_LATE": 37},
+        "losses": {"LOST_TO_HIGHER_BID": bids - wins - 37, "BID_CAME_AFTER_THE_DEADLINE": 37},
         "exchange": {"requests": opportunities - 1_310, "bids": bids, "wins": wins, "too_late": 37},
         "exchange_books": {c.id: ExchangeBook(**_fields(book_of(c))) for c in made},
         "duration_s": 71.4,

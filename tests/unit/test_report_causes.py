@@ -39,7 +39,7 @@ def test_a_campaign_behind_its_plan_says_what_may_hold_it_back():
 
 
 def test_three_kinds_of_too_late_have_three_names():
-    names = {words("EXPIRED"), words("BID_TOO_LATE"), "Answered too late"}
+    names = {words("EXPIRED"), words("BID_CAME_AFTER_THE_DEADLINE"), "Answered too late"}
     assert names == {"Too late when it was read", "Bid came after the deadline", "Answered too late"}
     parts = FORMULAS["Answered too late"].lower()
     assert "too late when they were read" in parts
