@@ -123,7 +123,7 @@ async def test_a_bank_leases_over_kafka_hears_of_budgets_and_stops_cleanly(tmp_p
         await sink.start()
         await source.start()
         await read(source, CAMPAIGNS, 1)
-        await sink.publish([Outbound(SLICES, b"s1", encode(ask()))])
+        await sink.publish([Outbound(SLICES, b"s1", encode(ask(at_ns=now_ns)))])
         await sink.flush()
         (message, *_) = await read(source, LEASES, 1)
         assert (

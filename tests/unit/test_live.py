@@ -1,13 +1,11 @@
 """The live table: what it says, when it draws, and that it never ends the run it shows."""
 
 import io
-import time
 
 import pytest
 from rich.console import Console
 
 from simulator.demo.live import CampaignSnapshot, LiveTable, Snapshot, plain_line, spend_bar
-from tests.support.results import run_result
 
 EN_DASH = "\N{EN DASH}"
 
@@ -280,26 +278,3 @@ def test_the_bar_by_hand(spend, plan, drawn):
 
 def test_the_bar_of_no_budget_is_empty():
     assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" not in spend_bar(5, 5, 0).plain
-
-
-def test_a_drawing_takes_less_than_ten_milliseconds():
-    """It runs in the event loop of the bidder: the median of many draws, for the machine may be busy."""
-    wall, taken = Wall(), []
-    rows = [
-        CampaignSnapshot(
-            plan_nanos=made.budget_nanos,
-            **{
-                name: getattr(made, name)
-                for name in CampaignSnapshot.__struct_fields__
-                if name != "plan_nanos"
-            },
-        )
-        for made in run_result(20).campaigns
-    ]
-    with LiveTable(terminal(color_system="truecolor"), wall) as table:
-        for step in range(40):
-            wall.now_s = float(step)
-            began = time.perf_counter()
-            assert table.update(snapshot(*rows))
-            taken.append(time.perf_counter() - began)
-    assert sorted(taken)[len(taken) // 2] < 0.010
